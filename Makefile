@@ -1,0 +1,59 @@
+# Every target needs only make and Python 3.11 or newer: `make PYTHON=python3.12 test`.
+PYTHON ?= python3
+VENV ?= .venv
+UV_VERSION := 0.13.9
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo ui test test-unit lint format size constraints clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+install: $(STAMP)  ## everything into .venv
+
+$(STAMP): pyproject.toml constraints/dev.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints/dev.txt \
+		--build-constraints constraints/dev.txt --group dev --editable '.[emulator]'
+	@touch $@
+
+demo: $(STAMP)  ## one export, end to end: real Airflow, local Platform
+	$(BIN)/python -m dev.demo
+
+ui: $(STAMP)  ## the same, left running for a look in the browser
+	$(BIN)/python -m dev.demo --keep
+
+test: $(STAMP)  ## every test, with coverage
+	$(BIN)/python -m pytest tests --cov --cov-report=term --cov-report=json:coverage.json
+	$(BIN)/python -m dev.branches coverage.json
+
+test-unit: $(STAMP)  ## the tests without sockets or Airflow processes
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(STAMP)  ## ruff, mypy, and the layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP)  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+size: $(STAMP)  ## lines of code per folder
+	$(BIN)/python -m dev.size
+
+constraints: $(STAMP)  ## pin the newest versions again
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --extra emulator --group dev \
+		pyproject.toml --output-file constraints/dev.txt
+
+clean:  ## remove everything that is made here
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* coverage.json
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
