@@ -1,0 +1,85 @@
+"""The Airflow names that moved between 2.11 and 3.x, each from where this Airflow has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow import __version__ as airflow_version
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+if TYPE_CHECKING:
+    from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+    from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, Connection, Context, PokeReturnValue
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+    )
+else:
+    try:
+        from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, Connection, PokeReturnValue
+    except ImportError:
+        from airflow.hooks.base import BaseHook
+        from airflow.models import Connection
+        from airflow.models.baseoperator import BaseOperator
+        from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
+    try:
+        from airflow.sdk.configuration import conf
+    except ImportError:
+        from airflow.configuration import conf
+    try:
+        from airflow.sdk.exceptions import (
+            AirflowException,
+            AirflowFailException,
+            AirflowNotFoundException,
+            AirflowSensorTimeout,
+            AirflowSkipException,
+        )
+    except ImportError:
+        from airflow.exceptions import (
+            AirflowException,
+            AirflowFailException,
+            AirflowNotFoundException,
+            AirflowSensorTimeout,
+            AirflowSkipException,
+        )
+    try:
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+    except ImportError:
+        from airflow.triggers.temporal import DateTimeTrigger
+    Context = dict[str, Any]
+
+__all__ = [
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowNotFoundException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "BaseHook",
+    "BaseOperator",
+    "BaseSensorOperator",
+    "BaseTrigger",
+    "Connection",
+    "Context",
+    "DateTimeTrigger",
+    "PokeReturnValue",
+    "TriggerEvent",
+    "airflow_version",
+    "conf",
+    "get_connection_async",
+]
+
+
+async def get_connection_async(conn_id: str) -> Connection:
+    """Return a connection from a triggerer's event loop without blocking it.
+
+    Airflow before 3.3.2 has no asynchronous look-up that works there, so that a thread asks.
+    """
+    if tuple(int(part) for part in airflow_version.split(".")[:3] if part.isdigit()) >= (3, 3, 2):
+        return await BaseHook.aget_connection(conn_id)
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(BaseHook.get_connection)(conn_id)

@@ -1,0 +1,286 @@
+"""Every call that exports need, declared once: method, path, query, body, and how to read the answer.
+
+Paths are below the endpoint (``https://.../v2``). Field names and codes: the Platform's API v2 reference,
+https://docs.sevenbridges.com/reference
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+from urllib.parse import quote, urlencode
+
+from airflow_sb_provider.api.models import (
+    ExportJob,
+    File,
+    Json,
+    Page,
+    RateLimit,
+    User,
+    Volume,
+    VolumeObject,
+    error_from_json,
+)
+from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInputError
+
+T = TypeVar("T")
+
+BULK_LIMIT = 100
+PAGE_LIMIT = 100
+
+
+class Export(Protocol):
+    """What is to be exported: a file, its destination, and how."""
+
+    @property
+    def file(self) -> str:
+        """Id of the file."""
+
+    @property
+    def volume(self) -> str:
+        """Id of the destination volume."""
+
+    @property
+    def location(self) -> str:
+        """The object's key on the volume."""
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether an object there is deleted first."""
+
+    @property
+    def properties(self) -> Json | None:
+        """Service-specific properties."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request and how to read its answer.
+
+    ``read`` takes the decoded JSON body and the headers; it raises ValueError if the body is not what the API
+    promises. ``repeatable`` is false where a second request does a second thing.
+    """
+
+    method: str
+    path: str
+    read: Callable[[Any, Mapping[str, str]], T]
+    query: tuple[tuple[str, str], ...] = ()
+    body: Json | None = None
+    repeatable: bool = field(default=True, kw_only=True)
+
+    def url(self, endpoint: str) -> str:
+        """Return the request's whole address, every part of it quoted."""
+        return f"{endpoint}/{self.path}" + (f"?{urlencode(self.query)}" if self.query else "")
+
+
+def start_export(export: Export, *, copy_only: bool) -> Call[ExportJob]:
+    """`POST /storage/exports`, "Start an export job": ``overwrite`` in the body, ``copy_only`` in the query."""
+
+    def read(body: Any, headers: Mapping[str, str]) -> ExportJob:
+        job = ExportJob.from_json(_mapping(body))
+        _check_source(job, export)
+        return job
+
+    return Call("POST", "storage/exports", read, _copy_only(copy_only), _export_body(export), repeatable=False)
+
+
+def start_exports(exports: Sequence[Export], *, copy_only: bool) -> Call[list[ExportJob | SevenBridgesApiError]]:
+    """`POST /bulk/storage/exports/create` for at most 100 exports; the answer has one item for each, in order.
+
+    An answer with another number of items, or with another file's job in a place, is not believed at all.
+    """
+
+    def read(body: Any, headers: Mapping[str, str]) -> list[ExportJob | SevenBridgesApiError]:
+        results = _bulk_items(body, len(exports), ExportJob.from_json)
+        for result, export in zip(results, exports, strict=True):
+            if isinstance(result, ExportJob):
+                _check_source(result, export)
+        return results
+
+    items = {"items": [_export_body(export) for export in exports]}
+    return Call("POST", "bulk/storage/exports/create", read, _copy_only(copy_only), items, repeatable=False)
+
+
+def get_export(export_id: str) -> Call[ExportJob]:
+    """`GET /storage/exports/{export_id}`; a failed job is an ordinary answer with state ``FAILED``."""
+    return Call("GET", f"storage/exports/{_segment(export_id)}", _one(ExportJob.from_json))
+
+
+def get_exports(export_ids: Sequence[str]) -> Call[list[ExportJob | SevenBridgesApiError]]:
+    """`POST /bulk/storage/exports/get` for at most 100 ids; the answer has one item for each, in order."""
+
+    def read(body: Any, headers: Mapping[str, str]) -> list[ExportJob | SevenBridgesApiError]:
+        results = _bulk_items(body, len(export_ids), ExportJob.from_json)
+        for result, export_id in zip(results, export_ids, strict=True):
+            if isinstance(result, ExportJob) and result.id != export_id:
+                raise ValueError(f"asked for export {export_id}, got {result.id}")
+        return results
+
+    return Call("POST", "bulk/storage/exports/get", read, body={"export_ids": list(export_ids)})
+
+
+def list_exports(
+    volume: str | None = None,
+    states: Sequence[str] = (),
+    *,
+    offset: int = 0,
+    limit: int = PAGE_LIMIT,
+) -> Call[Page[ExportJob]]:
+    """`GET /storage/exports`: one page of the token user's own jobs, in no documented order."""
+    query = [("fields", "_all"), ("offset", str(offset)), ("limit", str(limit))]
+    if volume:
+        query.append(("volume", volume))
+    query += [("state", str(state)) for state in states]
+    return Call("GET", "storage/exports", _page(ExportJob.from_json), tuple(query))
+
+
+def get_file(file_id: str) -> Call[File]:
+    """`GET /files/{file_id}`."""
+    return Call("GET", f"files/{_segment(file_id)}", _one(File.from_json))
+
+
+def get_files(file_ids: Sequence[str]) -> Call[list[File | SevenBridgesApiError]]:
+    """`POST /bulk/files/get` for at most 100 ids; the answer has one item for each, in order."""
+
+    def read(body: Any, headers: Mapping[str, str]) -> list[File | SevenBridgesApiError]:
+        results = _bulk_items(body, len(file_ids), File.from_json)
+        for result, file_id in zip(results, file_ids, strict=True):
+            if isinstance(result, File) and result.id != file_id:
+                raise ValueError(f"asked for file {file_id}, got {result.id}")
+        return results
+
+    return Call("POST", "bulk/files/get", read, body={"file_ids": list(file_ids)})
+
+
+def list_files(
+    *,
+    project: str | None = None,
+    parent: str | None = None,
+    names: Sequence[str] = (),
+    tags: Sequence[str] = (),
+    metadata: Mapping[str, Sequence[str]] | None = None,
+    origin_task: str | None = None,
+    offset: int = 0,
+    limit: int = PAGE_LIMIT,
+) -> Call[Page[File]]:
+    """`GET /files`: one page of the files and folders on one level of a project or folder.
+
+    :param project: ``owner/name``, or ``parent``, a folder's id: one of the two.
+    :param names: exact names, any of them.
+    :param tags: any of them.
+    :param metadata: for each field the values, any of them; all fields must match.
+    """
+    query = [("fields", "_all"), ("offset", str(offset)), ("limit", str(limit))]
+    query += [(key, value) for key, value in (("project", project), ("parent", parent)) if value]
+    query += [("name", name) for name in names] + [("tag", tag) for tag in tags]
+    query += [(f"metadata.{key}", value) for key, values in (metadata or {}).items() for value in values]
+    if origin_task:
+        query.append(("origin.task", origin_task))
+    return Call("GET", "files", _page(File.from_json), tuple(query))
+
+
+def get_volume(volume: str) -> Call[Volume]:
+    """`GET /storage/volumes/{owner}/{name}`."""
+    return Call("GET", f"storage/volumes/{_volume_path(volume)}", _one(Volume.from_json))
+
+
+def list_volumes(*, offset: int = 0, limit: int = PAGE_LIMIT) -> Call[Page[Volume]]:
+    """`GET /storage/volumes`: one page of the volumes that the token's user can see."""
+    query = (("fields", "_all"), ("offset", str(offset)), ("limit", str(limit)))
+    return Call("GET", "storage/volumes", _page(Volume.from_json), query)
+
+
+def get_volume_object(volume: str, location: str) -> Call[VolumeObject]:
+    """`GET /storage/volumes/{owner}/{name}/object`: details of one object (404 if there is none)."""
+    path = f"storage/volumes/{_volume_path(volume)}/object"
+    return Call("GET", path, _one(VolumeObject.from_json), (("location", location),))
+
+
+def get_user() -> Call[User]:
+    """`GET /user`: whom the token belongs to."""
+    return Call("GET", "user", _one(User.from_json))
+
+
+def get_rate_limit() -> Call[RateLimit]:
+    """`GET /rate_limit`: what is left of the limit; this call does not count against it."""
+    return Call("GET", "rate_limit", _one(RateLimit.from_json))
+
+
+def _export_body(export: Export) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "source": {"file": export.file},
+        "destination": {"volume": export.volume, "location": export.location},
+        "overwrite": export.overwrite,
+    }
+    if export.properties:
+        body["properties"] = dict(export.properties)
+    return body
+
+
+def _copy_only(copy_only: bool) -> tuple[tuple[str, str], ...]:
+    return (("copy_only", "true"),) if copy_only else ()
+
+
+def _check_source(job: ExportJob, export: Export) -> None:
+    if job.file not in (None, export.file):
+        raise ValueError(f"asked to export file {export.file}, got a job of file {job.file}")
+
+
+def _one(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], T]:
+    return lambda body, headers: build(_mapping(body))
+
+
+def _page(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], Page[T]]:
+    def read(body: Any, headers: Mapping[str, str]) -> Page[T]:
+        total = headers.get("X-Total-Matching-Query", "")
+        links = _mapping(body).get("links")
+        following = [
+            link.get("href")
+            for link in (links if isinstance(links, list) else [])
+            if isinstance(link, Mapping) and str(link.get("rel", "")).lower() == "next"
+        ]
+        return Page(
+            items=[build(_mapping(item)) for item in _items(body)],
+            total=int(total) if total.isascii() and total.isdigit() else None,
+            next=following[0] if following and isinstance(following[0], str) else None,
+        )
+
+    return read
+
+
+def _bulk_items(body: Any, count: int, build: Callable[[Json], T]) -> list[T | SevenBridgesApiError]:
+    items = _items(body)
+    if len(items) != count:
+        raise ValueError(f"expected {count} items, got {len(items)}")
+    results: list[T | SevenBridgesApiError] = []
+    for item in map(_mapping, items):
+        if isinstance(error := item.get("error"), Mapping) and error:
+            results.append(error_from_json(error))
+        else:
+            results.append(build(_mapping(item.get("resource"))))
+    return results
+
+
+def _items(body: Any) -> list[Any]:
+    items = _mapping(body).get("items")
+    if not isinstance(items, list):
+        raise ValueError("'items' is missing")
+    return items
+
+
+def _mapping(value: Any) -> Json:
+    if not isinstance(value, Mapping):
+        raise ValueError("a JSON object was expected")
+    return value
+
+
+def _segment(text: str) -> str:
+    if text in ("", ".", ".."):
+        raise SevenBridgesInputError(f"id: {text!r} is no id; it would name another address of the API.")
+    return quote(text, safe="")
+
+
+def _volume_path(volume: str) -> str:
+    owner, _, name = volume.rpartition("/")
+    return f"{_segment(owner)}/{_segment(name)}"

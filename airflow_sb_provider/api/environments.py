@@ -1,0 +1,96 @@
+"""The Platform's environments and the endpoint of a connection."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from airflow_sb_provider.exceptions import SevenBridgesInputError
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One installation of the Platform: its name, API endpoint and web address (None if unknown)."""
+
+    name: str
+    endpoint: str
+    web: str | None
+
+
+ENVIRONMENTS = {
+    "bdc": Environment(
+        "BioData Catalyst",
+        "https://api.sb.biodatacatalyst.nhlbi.nih.gov/v2",
+        "https://platform.sb.biodatacatalyst.nhlbi.nih.gov",
+    ),
+    "cgc": Environment("Cancer Genomics Cloud", "https://cgc-api.sbgenomics.com/v2", "https://cgc.sbgenomics.com"),
+    "cavatica": Environment("CAVATICA", "https://cavatica-api.sbgenomics.com/v2", "https://cavatica.sbgenomics.com"),
+    "sb-us": Environment("Seven Bridges US", "https://api.sbgenomics.com/v2", "https://igor.sbgenomics.com"),
+    "sb-eu": Environment("Seven Bridges EU", "https://eu-api.sbgenomics.com/v2", "https://eu.sbgenomics.com"),
+    "sb-cn": Environment("Seven Bridges China", "https://api.sevenbridges.cn/v2", None),
+}
+
+
+def resolve_endpoint(
+    host: str | None,
+    *,
+    port: int | None = None,
+    scheme: str | None = None,
+    environment: str | None = None,
+    allow_http: bool = False,
+) -> str:
+    """Return the API's base URL without a trailing slash, such as ``https://api.sbgenomics.com/v2``.
+
+    :param host: a bare host or a URL, with or without ``/v2``; empty if ``environment`` names it.
+    :param port: used if ``host`` names none.
+    :param scheme: ``https`` or ``http``, used if ``host`` names none.
+    :param environment: a key of `ENVIRONMENTS`.
+    :param allow_http: permits plain http to other hosts than loopback.
+    :raises SevenBridgesInputError: if no endpoint, or one that would send the token in the clear, is meant.
+    """
+    known = ", ".join(ENVIRONMENTS)
+    host = (host or "").strip()
+    if environment and environment not in ENVIRONMENTS:
+        raise SevenBridgesInputError(f"environment: {environment!r} is not known; use one of {known}.")
+    if not host:
+        if not environment:
+            raise SevenBridgesInputError(
+                "host: empty; give the API endpoint, such as api.sbgenomics.com, "
+                f"or leave it empty and set the extra 'environment' to one of {known}."
+            )
+        return ENVIRONMENTS[environment].endpoint
+
+    parts = urlsplit(host if "://" in host else f"{scheme or 'https'}://{host}")
+    try:
+        port = parts.port or port
+    except ValueError:
+        raise SevenBridgesInputError(f"host: {host!r} has a port that is no number.") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SevenBridgesInputError(f"host: {host!r} is no https address; use one such as api.sbgenomics.com.")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise SevenBridgesInputError(
+            "host: holds a user, password, query or fragment; give only the address. The token belongs in the password."
+        )
+    if parts.path.rstrip("/") not in ("", "/v2"):
+        raise SevenBridgesInputError(f"host: the path {parts.path!r} is not the API's; use no path or /v2.")
+    if parts.scheme == "http" and not (allow_http or _is_loopback(parts.hostname)):
+        raise SevenBridgesInputError(
+            f"host: {host!r} would send the token over plain http; use https, "
+            "or set the extra 'allow_http' to true if the way there is private."
+        )
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{name}{f':{port}' if port else ''}/v2"
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of a URL, the things that must agree for the token to be sent there."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _is_loopback(hostname: str) -> bool:
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return hostname == "localhost"

@@ -1,0 +1,315 @@
+"""What the Platform answers, typed.
+
+Parsing is tolerant where the API's documentation is silent or contradicts itself: fields may be missing,
+numbers may be text, times may carry ``Z`` or an offset, words may be in either case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesAuthError,
+    SevenBridgesConflictError,
+    SevenBridgesForbiddenError,
+    SevenBridgesMaintenanceError,
+    SevenBridgesNotFoundError,
+    SevenBridgesRateLimitError,
+    SevenBridgesServerError,
+)
+
+T = TypeVar("T")
+Json = Mapping[str, Any]
+
+_ERRORS_BY_STATUS: dict[int, type[SevenBridgesApiError]] = {
+    401: SevenBridgesAuthError,
+    403: SevenBridgesForbiddenError,
+    404: SevenBridgesNotFoundError,
+    409: SevenBridgesConflictError,
+    429: SevenBridgesRateLimitError,
+}
+
+
+class ExportState(StrEnum):
+    """The four documented states of an export job."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+
+IN_FLIGHT = (ExportState.PENDING, ExportState.RUNNING)
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """An export job; ``None`` where the Platform did not say.
+
+    ``state`` is a word of `ExportState`, or another one that the Platform may come to use.
+    ``result`` is the Platform's file object as it came; ``error`` is set if the job failed.
+    """
+
+    id: str
+    state: str
+    file: str | None = None
+    volume: str | None = None
+    location: str | None = None
+    overwrite: bool | None = None
+    properties: Json = field(default_factory=dict)
+    started_on: datetime | None = None
+    finished_on: datetime | None = None
+    result: Json | None = None
+    error: SevenBridgesApiError | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job will not change any more."""
+        return self.state in (ExportState.COMPLETED, ExportState.FAILED)
+
+    @classmethod
+    def from_json(cls, data: Json) -> ExportJob:
+        """Build from the API's export object.
+
+        :raises ValueError: if ``id`` or ``state`` is missing.
+        """
+        source, destination = _object(data.get("source")), _object(data.get("destination"))
+        state = _required(data, "state").upper()
+        error = data.get("error")
+        return cls(
+            id=_required(data, "id"),
+            state=state,
+            file=_text(source.get("file")),
+            volume=_text(destination.get("volume")),
+            location=_text(destination.get("location")),
+            overwrite=overwrite if isinstance(overwrite := data.get("overwrite"), bool) else None,
+            properties=_object(data.get("properties")),
+            started_on=parse_time(data.get("started_on")),
+            finished_on=parse_time(data.get("finished_on")),
+            result=_object(data.get("result")) or None,
+            error=error_from_json(error) if isinstance(error, Mapping) and error else None,
+        )
+
+    def to_json(self, *, with_result: bool = True) -> dict[str, Any]:
+        """Return the API's export object again, small enough for a trigger's event."""
+        data: dict[str, Any] = {
+            "id": self.id,
+            "state": self.state,
+            "source": {"file": self.file},
+            "destination": {"volume": self.volume, "location": self.location},
+            "overwrite": self.overwrite,
+            "started_on": self.started_on.isoformat() if self.started_on else None,
+            "finished_on": self.finished_on.isoformat() if self.finished_on else None,
+        }
+        if with_result and self.result:
+            data["result"] = dict(self.result)
+        if self.error:
+            data["error"] = {
+                "status": self.error.status,
+                "code": self.error.code,
+                "message": self.error.message,
+                "more_info": self.error.more_info,
+            }
+        return data
+
+
+@dataclass(frozen=True)
+class File:
+    """A file or folder of a project. ``size`` is in bytes.
+
+    ``storage`` is ``PLATFORM`` for a file that the Platform stores and ``VOLUME`` for an alias; an alias
+    names the ``volume`` and ``location`` of its object.
+    """
+
+    id: str
+    name: str | None = None
+    size: int | None = None
+    project: str | None = None
+    type: str = "file"
+    storage: str | None = None
+    volume: str | None = None
+    location: str | None = None
+
+    @property
+    def is_alias(self) -> bool:
+        """Whether the file's bytes are an object on a volume."""
+        return self.storage == "VOLUME"
+
+    @classmethod
+    def from_json(cls, data: Json) -> File:
+        """Build from the API's file object.
+
+        :raises ValueError: if ``id`` is missing.
+        """
+        storage = _object(data.get("storage"))
+        storage_type = _text(storage.get("type"))
+        return cls(
+            id=_required(data, "id"),
+            name=_text(data.get("name")),
+            size=_integer(data.get("size")),
+            project=_text(data.get("project")),
+            type=(_text(data.get("type")) or "file").lower(),
+            storage=storage_type.upper() if storage_type else None,
+            volume=_text(storage.get("volume")),
+            location=_text(storage.get("location")),
+        )
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume: a bucket, or the part of it under ``prefix``, attached to the Platform."""
+
+    id: str
+    name: str | None = None
+    access_mode: str | None = None
+    active: bool | None = None
+    service: str | None = None
+    bucket: str | None = None
+    prefix: str = ""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Volume:
+        """Build from the API's volume object.
+
+        :raises ValueError: if ``id`` is missing.
+        """
+        service = _object(data.get("service"))
+        kind, access_mode = _text(service.get("type")), _text(data.get("access_mode"))
+        return cls(
+            id=_required(data, "id"),
+            name=_text(data.get("name")),
+            access_mode=access_mode.upper() if access_mode else None,
+            active=active if isinstance(active := data.get("active"), bool) else None,
+            service=kind.lower() if kind else None,
+            bucket=_text(service.get("bucket")) or _text(service.get("container")),
+            prefix=_text(service.get("prefix")) or "",
+        )
+
+
+@dataclass(frozen=True)
+class VolumeObject:
+    """An object on a volume. ``size`` is in bytes; ``etag`` is without quotes."""
+
+    location: str | None = None
+    volume: str | None = None
+    size: int | None = None
+    etag: str | None = None
+
+    @classmethod
+    def from_json(cls, data: Json) -> VolumeObject:
+        """Build from the API's volume object details."""
+        metadata = _object(data.get("metadata"))
+        etag = _text(metadata.get("etag"))
+        return cls(
+            location=_text(data.get("location")),
+            volume=_text(data.get("volume")),
+            size=_integer(metadata.get("size")),
+            etag=etag.strip('"') if etag else None,
+        )
+
+    def __str__(self) -> str:
+        size = "unknown size" if self.size is None else f"{self.size} bytes"
+        return f"{size}, etag {self.etag or 'unknown'}"
+
+
+@dataclass(frozen=True)
+class User:
+    """The user that a token belongs to."""
+
+    username: str
+    email: str | None = None
+
+    @classmethod
+    def from_json(cls, data: Json) -> User:
+        """Build from the API's user object.
+
+        :raises ValueError: if ``username`` is missing.
+        """
+        return cls(username=_required(data, "username"), email=_text(data.get("email")))
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """Requests per window, requests left in it, and its end in epoch seconds."""
+
+    limit: int | None = None
+    remaining: int | None = None
+    reset: int | None = None
+
+    @classmethod
+    def from_json(cls, data: Json) -> RateLimit:
+        """Build from the body of ``GET /rate_limit``."""
+        rate = _object(data.get("rate"))
+        return cls(*(_integer(rate.get(key)) for key in ("limit", "remaining", "reset")))
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, str]) -> RateLimit:
+        """Build from the ``X-RateLimit-*`` headers, which every answer carries."""
+        return cls(*(_integer(headers.get(f"X-RateLimit-{key}")) for key in ("Limit", "Remaining", "Reset")))
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list: its items, how many match in all (if told), and the address of the next page."""
+
+    items: list[T]
+    total: int | None = None
+    next: str | None = None
+
+
+def error_from_json(data: Json, status: int | None = None, request_id: str | None = None) -> SevenBridgesApiError:
+    """Build the kind of error that a standard API error object (or any other JSON of an error) tells of.
+
+    :param data: the error object; its own ``status`` may be a word instead of a number.
+    :param status: the HTTP status, if the error is a response's.
+    :param request_id: the response's ``X-Request-Id``.
+    """
+    told = _integer(data.get("status"))
+    code = _integer(data.get("code"))
+    number = status or told or 0
+    if number >= 500:
+        maintenance = number == 503 and code == 0
+        kind: type[SevenBridgesApiError] = SevenBridgesMaintenanceError if maintenance else SevenBridgesServerError
+    else:
+        kind = _ERRORS_BY_STATUS.get(number, SevenBridgesApiError)
+    return kind(number, code, _text(data.get("message")) or "", _text(data.get("more_info")), request_id)
+
+
+def parse_time(value: object) -> datetime | None:
+    """Return an aware time for an ISO 8601 text with ``Z``, an offset or neither (then UTC), else None."""
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value.strip())
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _object(value: object) -> Json:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _integer(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+        return int(value) if len(value) < 20 else None
+    return None
+
+
+def _required(data: Json, key: str) -> str:
+    if text := _text(data.get(key)):
+        return text
+    raise ValueError(f"{key!r} is missing")

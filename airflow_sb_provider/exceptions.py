@@ -1,0 +1,201 @@
+"""What can go wrong, as one tree. No Airflow here: operators and sensors turn these into Airflow's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_sb_provider.api.error_codes import advice_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_sb_provider.api.models import ExportJob
+
+
+class SevenBridgesError(Exception):
+    """Base of all errors of this provider.
+
+    ``permanent`` is true where asking again cannot help, so that a task should not be retried.
+    """
+
+    permanent = False
+
+
+class SevenBridgesInputError(SevenBridgesError):
+    """Input that cannot be used; nothing was sent.
+
+    :param problems: one sentence for each wrong field, naming the field, its value and the fix.
+    """
+
+    permanent = True
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+class SevenBridgesConnectionError(SevenBridgesError):
+    """The Platform gave no answer.
+
+    :param message: what happened.
+    :param sent: whether the request may have reached the Platform.
+    """
+
+    def __init__(self, message: str, sent: bool = True) -> None:
+        super().__init__(message, sent)
+        self.message = message
+        self.sent = sent
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class SevenBridgesReplyLost(SevenBridgesError):
+    """A POST that may have been accepted although its answer did not arrive or could not be read.
+
+    Its caller must look at the Platform before asking again.
+
+    :param message: what happened.
+    :param answered: for a bulk submission, the results of the calls that were answered before this one.
+    """
+
+    def __init__(self, message: str, answered: tuple[ExportJob | SevenBridgesApiError, ...] = ()) -> None:
+        super().__init__(message, answered)
+        self.message = message
+        self.answered = answered
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class SevenBridgesApiError(SevenBridgesError):
+    """An error that the Platform itself tells, in a response, in a bulk item or in a failed job.
+
+    :param status: HTTP status, 0 if unknown.
+    :param code: the Platform's own code (table of "API status codes"), None if it gave none.
+    :param message: the Platform's words.
+    :param more_info: address of a documentation page, if the Platform gave one.
+    :param request_id: the Platform's ``X-Request-Id``, to name to its support.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: int | None = None,
+        message: str = "",
+        more_info: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(status, code, message, more_info, request_id)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.more_info = more_info
+        self.request_id = request_id
+
+    @property
+    def advice(self) -> str | None:
+        """One sentence on what to do, for the documented codes that an export can meet."""
+        return advice_for(self.code)
+
+    @property
+    def permanent(self) -> bool:  # type: ignore[override]
+        """True for redirects and refusals (3xx, 4xx) that the same request would meet again."""
+        return 300 <= self.status < 500 and self.status not in (408, 429)
+
+    def __str__(self) -> str:
+        where = [f"HTTP {self.status}"] if self.status else []
+        if self.code is not None:
+            where.append(f"code {self.code}")
+        if self.request_id:
+            where.append(f"request {self.request_id}")
+        text = self.message or "no message"
+        if where:
+            text += f" ({', '.join(where)})"
+        if self.advice:
+            text += f" {self.advice}"
+        if self.more_info:
+            text += f" See {self.more_info}"
+        return text
+
+
+class SevenBridgesAuthError(SevenBridgesApiError):
+    """401: the token is missing, wrong or expired."""
+
+
+class SevenBridgesForbiddenError(SevenBridgesApiError):
+    """403: the token's user may not do this, or the thing does not allow it."""
+
+
+class SevenBridgesNotFoundError(SevenBridgesApiError):
+    """404: no such thing, or not visible to the token's user."""
+
+
+class SevenBridgesConflictError(SevenBridgesApiError):
+    """409: something is in the way, such as an object at the destination."""
+
+
+class SevenBridgesRateLimitError(SevenBridgesApiError):
+    """429: too many requests; ``reset_at`` is when the window ends (epoch seconds), if it was told."""
+
+    reset_at: float | None = None
+
+
+class SevenBridgesServerError(SevenBridgesApiError):
+    """5xx: trouble on the Platform's side."""
+
+
+class SevenBridgesMaintenanceError(SevenBridgesServerError):
+    """503 with code 0: the Platform is under maintenance."""
+
+
+class SevenBridgesMalformedReply(SevenBridgesApiError):
+    """A reply that is not what the API promises: cut JSON, a gateway's page, missing fields."""
+
+
+class SevenBridgesExportFailed(SevenBridgesError):
+    """An export job ended as FAILED.
+
+    :param job: the job, with the Platform's error in ``job.error``.
+    :param cause: which of the error's causes holds, as far as a look could tell.
+    """
+
+    def __init__(self, job: ExportJob, cause: str = "") -> None:
+        super().__init__(job, cause)
+        self.job = job
+        self.cause = cause
+
+    @property
+    def permanent(self) -> bool:  # type: ignore[override]
+        """True if the job's own error is one that a new job would meet again."""
+        return self.job.error is not None and self.job.error.permanent
+
+    def __str__(self) -> str:
+        text = (
+            f"Export {self.job.id} of file {self.job.file} to {self.job.volume}/{self.job.location} failed: "
+            f"{self.job.error or 'the Platform gave no reason.'}"
+        )
+        return f"{text} {self.cause}" if self.cause else text
+
+
+class SevenBridgesExportRefused(SevenBridgesError):
+    """An export that cannot be made as asked: the Platform refused it, or a look shows that it would.
+
+    :param message: which cause holds and what to do.
+    """
+
+    permanent = True
+
+
+class SevenBridgesInDoubt(SevenBridgesError):
+    """What the Platform did cannot be known, so nothing more was asked of it.
+
+    :param message: what is unclear and exactly what to check.
+    """
+
+
+class SevenBridgesExportTimeout(SevenBridgesError):
+    """Waiting ended at its time limit; the export itself goes on, since the API has no cancel."""

@@ -1,0 +1,70 @@
+"""Where an object lies: bucket and key, and what an alias's words say about it.
+
+Two things are not documented: whether an alias's location includes the volume's prefix, and whether the Platform
+puts a slash between prefix and location. Each combination is a reading; a question is answered for all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_sb_provider.api.models import File, Volume
+    from airflow_sb_provider.exports.request import ExportRequest
+
+_SCHEMES = {"s3": "s3", "gcs": "gs", "google": "gs"}
+
+
+def object_uri(volume: Volume, location: str) -> str | None:
+    """Return the object's address, such as ``s3://bucket/prefix/location``; None if the bucket is not known."""
+    scheme = _SCHEMES.get(volume.service or "")
+    if not (scheme and volume.bucket):
+        return None
+    return f"{scheme}://{volume.bucket}/{_key(volume.prefix, location, with_slash=True)}"
+
+
+def alias_fits(file: File, request: ExportRequest, volumes: Mapping[str, Volume]) -> tuple[bool, bool]:
+    """Tell whether an alias is at a request's destination: in any reading, and in all readings.
+
+    :param file: an alias.
+    :param request: whose volume and location are meant.
+    :param volumes: by id, both the alias's and the request's where they could be read.
+    """
+    wanted, actual = volumes.get(request.volume), volumes.get(file.volume or "")
+    if file.location is None or file.volume is None:
+        return False, False
+    if wanted is None or actual is None or not wanted.bucket or not actual.bucket:
+        same = file.volume == request.volume and file.location == request.location
+        return same, False
+    if wanted.bucket != actual.bucket or wanted.service != actual.service:
+        return False, False
+    readings = [
+        (file.location if included else _key(actual.prefix, file.location, with_slash))
+        == _key(wanted.prefix, request.location, with_slash)
+        for included in (True, False)
+        for with_slash in (True, False)
+    ]
+    return any(readings), all(readings)
+
+
+def same_place(
+    one: tuple[str | None, str | None], other: tuple[str | None, str | None], volumes: Mapping[str, Volume]
+) -> bool:
+    """Whether two pairs of volume and location mean the same bucket and key; two volumes may share a bucket."""
+    if one == other:
+        return True
+    first, second = volumes.get(one[0] or ""), volumes.get(other[0] or "")
+    if not (first and second and first.bucket and one[1] and other[1]):
+        return False
+    if (first.bucket, first.service) != (second.bucket, second.service):
+        return False
+    return any(_key(first.prefix, one[1], slash) == _key(second.prefix, other[1], slash) for slash in (True, False))
+
+
+def _key(prefix: str, location: str, with_slash: bool) -> str:
+    prefix = prefix.lstrip("/")
+    if with_slash and prefix and not prefix.endswith("/"):
+        prefix += "/"
+    return prefix + location

@@ -1,0 +1,205 @@
+"""What is to be exported, checked once and the same everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from airflow_sb_provider.exceptions import SevenBridgesInputError
+
+_FILE_ID = re.compile(r"[0-9a-fA-F]{24}")
+_MAX_KEY_BYTES = 1024
+_BOOLEANS = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+
+SSE_ALGORITHMS = ("AES256", "aws:kms", None)
+CANNED_ACLS = (
+    "private",
+    "public-read",
+    "public-read-write",
+    "aws-exec-read",
+    "authenticated-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+    "log-delivery-write",
+    None,
+)
+PROPERTY_NAMES = ("sse_algorithm", "sse_aws_kms_key_id", "aws_canned_acl", "aws_storage_class")
+
+
+class Intent(StrEnum):
+    """The four things that an export can be meant to do; how careful to be depends on it."""
+
+    MOVE = "move"
+    MOVE_OVERWRITE = "move, overwrite"
+    COPY = "copy"
+    COPY_OVERWRITE = "copy, overwrite"
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """A checked export: make one with `checked`."""
+
+    file: str
+    volume: str
+    location: str
+    overwrite: bool = False
+    copy_only: bool = False
+    properties: Mapping[str, str | None] | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        file: object,
+        volume: object,
+        location: object,
+        overwrite: object = False,
+        copy_only: object = False,
+        properties: object = None,
+    ) -> ExportRequest:
+        """Return the request that these values mean. Booleans and properties may be text, as templates make it.
+
+        :raises SevenBridgesInputError: naming every wrong field, its value and the fix.
+        """
+        problems: list[str] = []
+
+        def read(name: str, reader: Any, value: object, default: Any) -> Any:
+            try:
+                return reader(value)
+            except ValueError as problem:
+                problems.append(f"{name}: {problem}")
+                return default
+
+        request = cls(
+            file=read("file", _read_file, file, ""),
+            volume=read("volume", read_volume, volume, ""),
+            location=read("location", _read_location, location, ""),
+            overwrite=read("overwrite", read_boolean, overwrite, False),
+            copy_only=read("copy_only", read_boolean, copy_only, False),
+            properties=read("properties", _read_properties, properties, None),
+        )
+        if problems:
+            raise SevenBridgesInputError(problems)
+        return request
+
+    @property
+    def intent(self) -> Intent:
+        """Which of the four things this is."""
+        if self.copy_only:
+            return Intent.COPY_OVERWRITE if self.overwrite else Intent.COPY
+        return Intent.MOVE_OVERWRITE if self.overwrite else Intent.MOVE
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all that makes this export the one it is."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def __str__(self) -> str:
+        verb = "copy" if self.copy_only else "move"
+        how = ", overwriting what is there" if self.overwrite else ""
+        return f"{verb} of file {self.file} to {self.volume}/{self.location}{how}"
+
+
+def read_boolean(value: object) -> bool:
+    """Return a boolean, also for the text of one.
+
+    :raises ValueError: for anything else.
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and (known := _BOOLEANS.get(value.strip().lower())) is not None:
+        return known
+    raise ValueError(f"{value!r} is no boolean; use true or false.")
+
+
+def read_volume(value: object) -> str:
+    """Return a volume's id.
+
+    :raises ValueError: if it is not ``owner/name``. Owners may hold any character.
+    """
+    text = _plain_text(value, "a volume id such as rfranklin/output")
+    owner, _, name = text.rpartition("/")
+    if not all(part.strip(".") for part in (*owner.split("/"), name)):
+        raise ValueError(f"{text!r} is not owner/name; use a volume id such as rfranklin/output.")
+    return text
+
+
+def _read_file(value: object) -> str:
+    text = _plain_text(value, "a file id such as 567890abc9b0307bc0414164")
+    if not _FILE_ID.fullmatch(text):
+        raise ValueError(f"{text!r} is no file id; use the file's 24 hexadecimal digits, not its name or path.")
+    return text.lower()
+
+
+def _read_location(value: object) -> str:
+    text = _plain_text(value, "the object's key on the volume, such as results/output.vcf")
+    if text.startswith("/"):
+        raise ValueError(f"{text!r} starts with a slash; leave it out, the key is relative to the volume.")
+    if text.endswith("/"):
+        raise ValueError(f"{text!r} ends with a slash; give the whole key, with the object's name.")
+    if len(text.encode()) > _MAX_KEY_BYTES:
+        raise ValueError(f"{text[:60]!r}... is longer than {_MAX_KEY_BYTES} bytes; shorten it.")
+    return text
+
+
+def _plain_text(value: object, wanted: str) -> str:
+    if not isinstance(value, str) or value in ("", "None"):
+        raise ValueError(f"{value!r} is empty or no text; give {wanted}.")
+    if value != value.strip() or not all(character.isprintable() for character in value):
+        raise ValueError(f"{value!r} holds line breaks, control characters or outer spaces; give {wanted}.")
+    return value
+
+
+def _read_properties(value: object) -> dict[str, str | None] | None:
+    if isinstance(value, str):
+        value = _json_object(value)
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{value!r} is no mapping; use one with {', '.join(PROPERTY_NAMES)}.")
+    if unknown := [name for name in value if name not in PROPERTY_NAMES]:
+        raise ValueError(f"{unknown[0]!r} is not known; use {', '.join(PROPERTY_NAMES)}.")
+    properties = dict(value)
+    _check_choice(properties, "sse_algorithm", SSE_ALGORITHMS)
+    _check_choice(properties, "aws_canned_acl", CANNED_ACLS)
+    for name in ("sse_aws_kms_key_id", "aws_storage_class"):
+        if not (properties.get(name) is None or (isinstance(properties[name], str) and properties[name].strip())):
+            raise ValueError(f"{name}: {properties[name]!r} is empty or no text; give it a value or leave it out.")
+    if properties.get("sse_aws_kms_key_id") and properties.get("sse_algorithm") != "aws:kms":
+        raise ValueError(
+            f"sse_aws_kms_key_id: {properties['sse_aws_kms_key_id']!r} is given although sse_algorithm is "
+            f"{properties.get('sse_algorithm')!r}; set sse_algorithm to 'aws:kms' or leave the key out."
+        )
+    return properties or None
+
+
+def _check_choice(properties: Mapping[str, Any], name: str, choices: tuple[str | None, ...]) -> None:
+    if name in properties and properties[name] not in choices:
+        known = ", ".join("null" if choice is None else choice for choice in choices)
+        raise ValueError(f"{name}: {properties[name]!r} is not known; use {known}.")
+
+
+def _json_object(text: str) -> object:
+    if text.strip() in ("", "None", "null"):
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no JSON; use a mapping, or text such as {{{{ params.properties | tojson }}}}."
+        ) from None

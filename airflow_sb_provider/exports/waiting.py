@@ -1,0 +1,108 @@
+"""Waiting for exports to end: what a poll's answer means. The same for workers, triggers and sensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_sb_provider.api.calls import BULK_LIMIT
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesAuthError,
+    SevenBridgesError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_sb_provider.api.models import ExportJob
+
+FIRST_POLL = 5.0
+POLL_INTERVAL = 30.0
+STRIKES = 3
+
+
+@dataclass
+class Watch:
+    """The state of a wait for some exports.
+
+    Trouble (rate limit, maintenance, no answer, unreadable answers) never ends a wait. A refusal (401, 403, 404) of
+    the same thing in ``strikes`` polls in a row does, and so does ``end_time``, in epoch seconds.
+    ``unauthorized`` tells that the last poll's token was refused, so that the connection should be looked up again.
+    """
+
+    export_ids: Sequence[str]
+    end_time: float | None = None
+    jobs: dict[str, ExportJob] = field(default_factory=dict)
+    refused: dict[str, SevenBridgesError] = field(default_factory=dict)
+    strikes: int = STRIKES
+    unauthorized: bool = False
+    _strikes: dict[str, int] = field(default_factory=dict)
+    _in_trouble: bool = False
+
+    @property
+    def batches(self) -> list[list[str]]:
+        """The ids to ask for next, at most 100 together."""
+        ids = [export_id for export_id in self.export_ids if not self._settled(export_id)]
+        return [ids[start : start + BULK_LIMIT] for start in range(0, len(ids), BULK_LIMIT)]
+
+    def take(
+        self, asked: Sequence[str], answer: Sequence[ExportJob | SevenBridgesApiError] | SevenBridgesError
+    ) -> list[str]:
+        """Take the answer to a poll for some ids, or the error that came instead; return lines worth logging."""
+        self.unauthorized = isinstance(answer, SevenBridgesAuthError)
+        if isinstance(answer, SevenBridgesError):
+            if answer.permanent:
+                return [line for export_id in asked for line in self._strike(export_id, answer)]
+            lines = [] if self._in_trouble else [f"The wait goes on in spite of trouble: {answer}"]
+            self._in_trouble = True
+            return lines
+        lines = ["The Platform answers again."] if self._in_trouble else []
+        self._in_trouble = False
+        for export_id, told in zip(asked, answer, strict=True):
+            lines += self._take_one(export_id, told)
+        return lines
+
+    def _take_one(self, export_id: str, told: ExportJob | SevenBridgesApiError) -> list[str]:
+        if isinstance(told, SevenBridgesApiError):
+            self.unauthorized = self.unauthorized or isinstance(told, SevenBridgesAuthError)
+            return self._strike(export_id, told) if told.permanent else []
+        self._strikes.pop(export_id, None)
+        before = self.jobs.get(export_id)
+        self.jobs[export_id] = told
+        return [] if before and before.state == told.state else [f"Export {export_id} is {told.state}."]
+
+    def _strike(self, export_id: str, error: SevenBridgesError) -> list[str]:
+        self._strikes[export_id] = self._strikes.get(export_id, 0) + 1
+        if self._strikes[export_id] < self.strikes:
+            return []
+        self.refused[export_id] = error
+        return [f"Export {export_id} cannot be seen any more: {error}"]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to ask."""
+        return not self.batches
+
+    def event(self, now: float) -> dict[str, Any] | None:
+        """Return the trigger's event if the wait is over, else None: plain values only, small, no secrets.
+
+        ``status`` is ``ended``, ``refused`` or ``timeout``. The job is included if there is only one.
+        """
+        if self.over:
+            status = "refused" if self.refused else "ended"
+        elif self.end_time is not None and now >= self.end_time:
+            status = "timeout"
+        else:
+            return None
+        event: dict[str, Any] = {"status": status}
+        if self.refused:
+            export_id, error = next(iter(self.refused.items()))
+            event["message"] = f"Export {export_id} cannot be seen: {error}"
+        if len(self.export_ids) == 1 and (job := self.jobs.get(self.export_ids[0])):
+            event["job"] = job.to_json()
+        return event
+
+    def _settled(self, export_id: str) -> bool:
+        job = self.jobs.get(export_id)
+        return export_id in self.refused or (job is not None and job.ended)

@@ -1,0 +1,97 @@
+"""What Airflow reads about this provider, without importing any of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_sb_provider import __version__
+
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["schema", "login", "port"],
+    "relabeling": {"password": "Authentication token", "host": "API endpoint"},
+    "placeholders": {
+        "password": "from the Platform's page Developer > Authentication token",
+        "host": "empty if an environment is chosen below, else such as api.sbgenomics.com",
+    },
+}
+
+CONN_FIELDS: dict[str, Any] = {
+    "environment": {
+        "label": "Environment",
+        "description": "Which Platform: bdc (BioData Catalyst), cgc (Cancer Genomics Cloud), cavatica, "
+        "sb-us, sb-eu or sb-cn (Seven Bridges). An API endpoint given above goes before it.",
+        "schema": {
+            "type": ["string", "null"],
+            "enum": ["bdc", "cgc", "cavatica", "sb-us", "sb-eu", "sb-cn", None],
+            "default": None,
+        },
+    },
+    "bearer": {
+        "label": "Send as bearer token",
+        "description": "Sends the token as 'Authorization: Bearer' instead of 'X-SBG-Auth-Token'.",
+        "schema": {"type": ["boolean", "null"], "default": False},
+    },
+    "advance_access": {
+        "label": "Advance access",
+        "description": "Sends the header 'X-SBG-Advance-Access', which some environments ask for.",
+        "schema": {"type": ["boolean", "null"], "default": False},
+    },
+    "connect_timeout": {
+        "label": "Connect time-out",
+        "description": "Seconds to wait for a connection (10 if empty).",
+        "schema": {"type": ["number", "null"], "minimum": 0},
+    },
+    "read_timeout": {
+        "label": "Read time-out",
+        "description": "Seconds to wait for an answer (60 if empty).",
+        "schema": {"type": ["number", "null"], "minimum": 0},
+    },
+    "gateway_timeout": {
+        "label": "Gateway time-out",
+        "description": "Seconds after which an export whose answer was lost cannot be accepted any more (90 if empty).",
+        "schema": {"type": ["number", "null"], "minimum": 0},
+    },
+    "ca_bundle": {
+        "label": "CA bundle",
+        "description": "File or folder with the certificates of a private authority; else the usual environment "
+        "variables count.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "allow_http": {
+        "label": "Allow plain http",
+        "description": "Lets the token travel unencrypted to other hosts than this one; only for a private network.",
+        "schema": {"type": ["boolean", "null"], "default": False},
+    },
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description, in the form of Airflow's ``provider_info.schema.json``."""
+    package = "airflow_sb_provider"
+    integration = "Seven Bridges Platform"
+    return {
+        "package-name": "airflow-sb-provider",
+        "name": "Seven Bridges",
+        "description": "Exports files from the Seven Bridges Platform to S3 and GCS volumes.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": integration,
+                "external-doc-url": "https://docs.sevenbridges.com/reference/start-an-export-job-v2",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": integration, "python-modules": [f"{package}.hooks.sevenbridges"]}],
+        "operators": [{"integration-name": integration, "python-modules": [f"{package}.operators.export"]}],
+        "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors.export"]}],
+        "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers.export"]}],
+        "connection-types": [
+            {
+                "connection-type": "sevenbridges",
+                "hook-class-name": f"{package}.hooks.sevenbridges.SevenBridgesHook",
+                "hook-name": "Seven Bridges",
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
+                "conn-fields": CONN_FIELDS,
+            }
+        ],
+    }

@@ -1,0 +1,1 @@
+"""Send a call and read its answer; the connection."""

@@ -1,0 +1,138 @@
+"""What an Airflow connection of type ``sevenbridges`` says, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_sb_provider import __version__
+from airflow_sb_provider._compat import airflow_version
+from airflow_sb_provider.api.environments import resolve_endpoint
+from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.exports.attempt import GATEWAY_TIMEOUT
+from airflow_sb_provider.exports.request import read_boolean
+
+if TYPE_CHECKING:
+    from airflow_sb_provider._compat import Connection
+
+USER_AGENT = f"airflow-sb-provider/{__version__} apache-airflow/{airflow_version}"
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+
+@dataclass(frozen=True)
+class ConnectionSettings:
+    """Where and as whom to ask.
+
+    Times are in seconds; ``gateway_timeout`` is how long after it was sent a request whose answer was lost may still be
+    accepted. ``ca_bundle`` is a file or folder of certificates, None for the usual ones.
+    """
+
+    endpoint: str
+    token: str = field(repr=False)
+    bearer: bool = False
+    advance_access: bool = False
+    connect_timeout: float = 10.0
+    read_timeout: float = 60.0
+    gateway_timeout: float = GATEWAY_TIMEOUT
+    ca_bundle: str | None = None
+
+    @property
+    def credential(self) -> str:
+        """A short digest that tells credentials apart; it cannot be turned back into the token."""
+        text = f"airflow-sb-provider {self.endpoint} {self.token}"
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of every request, except the token's."""
+        headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": USER_AGENT}
+        if self.advance_access:
+            headers["X-SBG-Advance-Access"] = "Advance"
+        return headers
+
+    @property
+    def auth_header(self) -> tuple[str, str]:
+        """The header that carries the token: name and value."""
+        if self.bearer:
+            return "Authorization", f"Bearer {self.token}"
+        return "X-SBG-Auth-Token", self.token
+
+    @classmethod
+    def from_connection(cls, connection: Connection) -> ConnectionSettings:
+        """Read an Airflow connection in any of its forms (fields, URI, JSON, environment variable).
+
+        :raises SevenBridgesInputError: naming every field that cannot be used.
+        """
+        extra: dict[str, Any] = connection.extra_dejson
+        problems: list[str] = []
+
+        def read(reader: Any, name: str, default: Any) -> Any:
+            value = extra.get(name)
+            if value is None or value == "":
+                return default
+            try:
+                return reader(value)
+            except ValueError as problem:
+                problems.append(f"extra {name}: {problem}")
+                return default
+
+        allow_http = read(read_boolean, "allow_http", False)
+        endpoint = ""
+        try:
+            endpoint = resolve_endpoint(
+                connection.host,
+                port=connection.port,
+                scheme=_scheme(connection.schema),
+                environment=extra.get("environment") or None,
+                allow_http=allow_http,
+            )
+        except SevenBridgesInputError as error:
+            problems += error.problems
+        token = (connection.password or "").strip()
+        if not token:
+            problems.append(
+                "password: empty; it holds the authentication token, "
+                "from the Platform's page Developer > Authentication token."
+            )
+        elif not (token.isascii() and token.isprintable() and " " not in token):
+            problems.append("password: holds characters that no authentication token has; copy the token again.")
+        settings = cls(
+            endpoint=endpoint,
+            token=token,
+            bearer=read(read_boolean, "bearer", False),
+            advance_access=read(read_boolean, "advance_access", False),
+            connect_timeout=read(_seconds, "connect_timeout", cls.connect_timeout),
+            read_timeout=read(_seconds, "read_timeout", cls.read_timeout),
+            gateway_timeout=read(_seconds, "gateway_timeout", cls.gateway_timeout),
+            ca_bundle=read(_existing_path, "ca_bundle", None) or _ca_from_environment(),
+        )
+        if problems:
+            raise SevenBridgesInputError(f"connection {connection.conn_id!r}, {problem}" for problem in problems)
+        return settings
+
+
+def _scheme(schema: str | None) -> str | None:
+    # The path of a connection URI ends up as schema: sevenbridges://:token@host/v2.
+    return None if schema in (None, "", "v2") else schema
+
+
+def _seconds(value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{value!r} is no number of seconds above 0.")
+    return seconds
+
+
+def _existing_path(value: Any) -> str:
+    if not isinstance(value, str) or not os.path.exists(value):
+        raise ValueError(f"{value!r} does not exist; give a file or folder of certificates.")
+    return value
+
+
+def _ca_from_environment() -> str | None:
+    return next((path for name in _CA_VARIABLES if (path := os.environ.get(name))), None)

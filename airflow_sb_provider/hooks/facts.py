@@ -1,0 +1,159 @@
+"""Gather through a hook the facts that `exports.decide` decides on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from airflow_sb_provider.api import calls
+from airflow_sb_provider.api.models import IN_FLIGHT, ExportJob, ExportState, File, Volume, VolumeObject
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesForbiddenError,
+    SevenBridgesNotFoundError,
+)
+from airflow_sb_provider.exports.decide import TAKEN, Facts
+from airflow_sb_provider.exports.destination import alias_fits, same_place
+from airflow_sb_provider.exports.request import ExportRequest, Intent
+from airflow_sb_provider.hooks.sevenbridges import has_next
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airflow_sb_provider.exports.attempt import Attempt
+    from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+
+MAX_PAGES = 50
+_OVERLAP = 10
+_INVISIBLE = (SevenBridgesForbiddenError, SevenBridgesNotFoundError)
+
+
+def gather_facts(hook: SevenBridgesHook, requests: Sequence[ExportRequest], attempts: Sequence[Attempt]) -> list[Facts]:
+    """Look at the Platform for a set of exports at a time.
+
+    It looks in the order in which exports travel: PENDING, RUNNING, then the file. Requests: one for each hundred
+    jobs in flight (two at least, at most 50 for each state), one for each hundred files and for each hundred
+    stored ids, one for each volume, one for each object that matters, and for copies that may be made already
+    at most 50 of history.
+    """
+    wanted = {request.file for request in requests}
+    places = {(request.volume, request.location) for request in requests}
+    jobs: dict[str, ExportJob] = {}
+    jobs_complete = True
+    for state in IN_FLIGHT:
+        found, complete = _list_jobs(hook, state)
+        jobs.update((job.id, job) for job in found)
+        jobs_complete = jobs_complete and complete
+    stored = [attempt.export_id for attempt in attempts if attempt.export_id]
+    recorded = dict(zip(stored, hook.get_exports(stored), strict=True))
+    file_ids = sorted(wanted)
+    files = dict(zip(file_ids, hook.get_files(file_ids), strict=True))
+
+    volume_ids = {request.volume for request in requests}
+    volume_ids |= {file.volume for file in files.values() if isinstance(file, File) and file.volume}
+    volume_ids |= {job.volume for job in jobs.values() if job.volume and job.file in wanted}
+    volumes = _volumes(hook, volume_ids)
+    near = [job for job in jobs.values() if job.file in wanted or _bound_for(job, places, volumes)]
+
+    needs_history = [
+        request for request, attempt in zip(requests, attempts, strict=True) if _may_be_copied(request, attempt)
+    ]
+    history, history_complete = _list_jobs(hook, ExportState.COMPLETED, enough=needs_history)
+    return [
+        Facts(
+            now=time.time(),
+            attempt=attempt,
+            jobs=tuple(job for job in near if job.file == request.file or _same(job, request, volumes)),
+            jobs_complete=jobs_complete,
+            recorded=recorded.get(attempt.export_id or ""),
+            file=files[request.file],
+            volumes=volumes,
+            object=_object_at(hook, request) if _object_matters(request, attempt, files, volumes) else None,
+            voucher=_voucher(request, attempt, history),
+            history_complete=history_complete,
+        )
+        for request, attempt in zip(requests, attempts, strict=True)
+    ]
+
+
+def _list_jobs(
+    hook: SevenBridgesHook, state: ExportState, *, enough: Sequence[ExportRequest] | None = None
+) -> tuple[list[ExportJob], bool]:
+    """Return the jobs in a state, and whether the list was read to its end.
+
+    :param enough: stop when each of these has a job; an empty sequence reads nothing.
+    """
+    seen: dict[str, ExportJob] = {}
+    offset = 0
+    for _ in range(MAX_PAGES):
+        if enough is not None and all(_vouched(request, seen.values()) for request in enough):
+            return list(seen.values()), True
+        page = hook.send(calls.list_exports(states=[state], offset=offset))
+        seen.update((job.id, job) for job in page.items if job.state == state)
+        if not page.items or not has_next(page, hook.settings.endpoint):
+            return list(seen.values()), page.total is None or len(seen) >= page.total
+        # Pages overlap, since a list that shrinks while it is read moves items to earlier pages.
+        offset += max(len(page.items) - _OVERLAP, 1)
+    return list(seen.values()), False
+
+
+def _volumes(hook: SevenBridgesHook, ids: Iterable[str]) -> dict[str, Volume]:
+    volumes = {}
+    for volume in sorted(ids):
+        try:
+            volumes[volume] = hook.get_volume(volume)
+        except _INVISIBLE:
+            hook.log.info("Volume %s cannot be looked at.", volume)
+    return volumes
+
+
+def _object_at(hook: SevenBridgesHook, request: ExportRequest) -> VolumeObject | SevenBridgesApiError | None:
+    try:
+        return hook.get_volume_object(request.volume, request.location)
+    except SevenBridgesNotFoundError:
+        return None
+    except SevenBridgesApiError as error:
+        if error.permanent:
+            return error
+        raise
+
+
+def _object_matters(
+    request: ExportRequest,
+    attempt: Attempt,
+    files: dict[str, File | SevenBridgesApiError],
+    volumes: dict[str, Volume],
+) -> bool:
+    file = files[request.file]
+    at_destination = isinstance(file, File) and file.is_alias and alias_fits(file, request, volumes)[0]
+    return at_destination or request.overwrite or attempt.refusal is not None
+
+
+def _may_be_copied(request: ExportRequest, attempt: Attempt) -> bool:
+    if request.intent is Intent.COPY:
+        return attempt.refusal is not None and attempt.refusal.code == TAKEN
+    # Only what completed since the record is this copy; an older one is to be overwritten.
+    return request.intent is Intent.COPY_OVERWRITE and not attempt.fresh and attempt.sent_at is not None
+
+
+def _voucher(request: ExportRequest, attempt: Attempt, history: Sequence[ExportJob]) -> ExportJob | None:
+    if not _may_be_copied(request, attempt):
+        return None
+    since = attempt.sent_at if request.intent is Intent.COPY_OVERWRITE else None
+    for job in history:
+        started = job.started_on.timestamp() if job.started_on else None
+        if _vouched(request, [job]) and (since is None or (started is not None and started >= since - 5)):
+            return job
+    return None
+
+
+def _vouched(request: ExportRequest, jobs: Iterable[ExportJob]) -> bool:
+    return any((job.file, job.volume, job.location) == (request.file, request.volume, request.location) for job in jobs)
+
+
+def _same(job: ExportJob, request: ExportRequest, volumes: dict[str, Volume]) -> bool:
+    return same_place((job.volume, job.location), (request.volume, request.location), volumes)
+
+
+def _bound_for(job: ExportJob, places: set[tuple[str, str]], volumes: dict[str, Volume]) -> bool:
+    return any(same_place((job.volume, job.location), place, volumes) for place in places)

@@ -1,0 +1,96 @@
+"""The rules for asking the Platform again, the same for both hooks (tenacity's sync and async faces take them)."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from tenacity import retry_if_exception, wait_exponential_jitter
+
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesConnectionError,
+    SevenBridgesMaintenanceError,
+    SevenBridgesRateLimitError,
+    SevenBridgesReplyLost,
+)
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+    from airflow_sb_provider.api.calls import Call
+    from airflow_sb_provider.exceptions import SevenBridgesError
+
+ATTEMPTS = 5
+PATIENCE = 900.0
+MAINTENANCE_PAUSE = 60.0
+RATE_LIMIT_WINDOW = 300.0
+
+_wait_after_trouble = wait_exponential_jitter(initial=1, max=30, jitter=1)
+
+
+def retry_rules(log: Any) -> dict[str, Any]:
+    """Return the arguments for tenacity's ``Retrying`` and ``AsyncRetrying``.
+
+    Connection errors, 5xx and unreadable answers: at most 5 attempts. Rate limit and maintenance, which end
+    by themselves: for at most 15 minutes.
+    """
+
+    def tell(state: RetryCallState) -> None:
+        pause = state.next_action.sleep if state.next_action else 0
+        log.warning("%s Asking again in %.0f s.", _error(state), pause)
+
+    return {
+        "retry": retry_if_exception(_may_ask_again),
+        "wait": _pause,
+        "stop": _give_up,
+        "before_sleep": tell,
+        "reraise": True,
+    }
+
+
+def settle(call: Call[Any], error: SevenBridgesError) -> SevenBridgesError:
+    """Return the error to raise for a call: `SevenBridgesReplyLost` where a repeat could do a thing twice.
+
+    Refusals, the rate limit, maintenance and a connection that was never made prove that nothing was done.
+    """
+    if call.repeatable or isinstance(error, SevenBridgesRateLimitError | SevenBridgesMaintenanceError):
+        return error
+    nothing_done = not error.sent if isinstance(error, SevenBridgesConnectionError) else error.permanent
+    if nothing_done:
+        return error
+    return SevenBridgesReplyLost(
+        f"The answer to {call.method} {call.path} was lost, so the Platform may or may not have accepted it: {error}"
+    )
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _ends_by_itself(error: BaseException | None) -> bool:
+    return isinstance(error, SevenBridgesRateLimitError | SevenBridgesMaintenanceError)
+
+
+def _may_ask_again(error: BaseException) -> bool:
+    if isinstance(error, SevenBridgesApiError):
+        return not error.permanent
+    return isinstance(error, SevenBridgesConnectionError)
+
+
+def _pause(state: RetryCallState) -> float:
+    error = _error(state)
+    if isinstance(error, SevenBridgesRateLimitError):
+        if error.reset_at is None:
+            return MAINTENANCE_PAUSE + random.uniform(0, 5)
+        return min(max(error.reset_at - time.time(), 0), RATE_LIMIT_WINDOW) + random.uniform(0.1, 1)
+    if isinstance(error, SevenBridgesMaintenanceError):
+        return MAINTENANCE_PAUSE + random.uniform(0, 5)
+    return _wait_after_trouble(state)
+
+
+def _give_up(state: RetryCallState) -> bool:
+    if _ends_by_itself(_error(state)):
+        return (state.seconds_since_start or 0) + _pause(state) > PATIENCE
+    return state.attempt_number >= ATTEMPTS

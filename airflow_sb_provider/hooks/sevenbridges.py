@@ -1,0 +1,464 @@
+"""The hooks: one ``send(call)`` on requests, the same on aiohttp."""
+
+from __future__ import annotations
+
+import ssl
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import aiohttp
+import requests
+import requests.auth
+import requests.utils
+import urllib3.exceptions
+from tenacity import AsyncRetrying, Retrying
+from yarl import URL
+
+from airflow_sb_provider._compat import AirflowNotFoundException, BaseHook, get_connection_async
+from airflow_sb_provider.api import calls
+from airflow_sb_provider.api.environments import origin
+from airflow_sb_provider.api.replies import read_reply
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesConnectionError,
+    SevenBridgesError,
+    SevenBridgesReplyLost,
+)
+from airflow_sb_provider.exports.request import ExportRequest
+from airflow_sb_provider.hooks.connection import ConnectionSettings
+from airflow_sb_provider.hooks.retrying import retry_rules, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from airflow_sb_provider.api.calls import Call, Export
+    from airflow_sb_provider.api.models import (
+        ExportJob,
+        File,
+        Json,
+        Page,
+        RateLimit,
+        User,
+        Volume,
+        VolumeObject,
+    )
+
+T = TypeVar("T")
+
+
+class SevenBridgesHook(BaseHook):
+    """The Seven Bridges Platform, for workers.
+
+    Every method raises `SevenBridgesApiError` for an error that the Platform tells, `SevenBridgesConnectionError` if it
+    cannot be reached, `SevenBridgesInputError` if the connection or an argument cannot be used. Requests are
+    repeated as `hooks.retrying` says; a POST that starts exports never is, once it may have been accepted.
+
+    :param sevenbridges_conn_id: the Airflow connection, of type ``sevenbridges``.
+    """
+
+    conn_name_attr = "sevenbridges_conn_id"
+    default_conn_name = "sevenbridges_default"
+    conn_type = "sevenbridges"
+    hook_name = "Seven Bridges"
+
+    def __init__(self, sevenbridges_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.sevenbridges_conn_id = sevenbridges_conn_id
+        self._volumes: dict[str, Volume] = {}
+
+    @cached_property
+    def settings(self) -> ConnectionSettings:
+        """What the connection says, checked."""
+        return ConnectionSettings.from_connection(self.get_connection(self.sevenbridges_conn_id))
+
+    def reconnect(self) -> None:
+        """Look up the connection again: its token may have been replaced."""
+        self.__dict__.pop("settings", None)
+        self.__dict__.pop("_session", None)
+
+    def get_conn(self) -> requests.Session:
+        """Return the session that all requests go through. It holds no token."""
+        return self._session
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        session = requests.Session()
+        session.headers.update(self.settings.headers)
+        return session
+
+    def send(self, call: Call[T], *, again: bool = True) -> T:
+        """Send a call, again where that is safe, and return what its answer says.
+
+        :param again: false to send it once only, for callers who ask again by themselves.
+        :raises SevenBridgesReplyLost: if a call that must not be repeated may have been accepted.
+        """
+        if not again:
+            return self._send_once(call)
+        answer: T = Retrying(**retry_rules(self.log))(self._send_once, call)
+        return answer
+
+    def _send_once(self, call: Call[T]) -> T:
+        settings = self.settings
+        try:
+            response = self._session.request(
+                call.method,
+                call.url(settings.endpoint),
+                json=call.body,
+                auth=_TokenAuth(settings),
+                timeout=(settings.connect_timeout, settings.read_timeout),
+                allow_redirects=False,
+                verify=settings.ca_bundle or True,
+            )
+        except requests.RequestException as error:
+            lost = SevenBridgesConnectionError(
+                f"No answer from the Platform to {call.method} {call.path}: {error}", sent=_was_sent(error)
+            )
+            raise settle(call, lost) from error
+        try:
+            return read_reply(call, response.status_code, response.headers, response.content)
+        except SevenBridgesError as error:
+            settled = settle(call, error)
+            raise settled from (None if settled is error else error)
+
+    def start_export(
+        self,
+        file: str,
+        volume: str,
+        location: str,
+        *,
+        overwrite: bool = False,
+        copy_only: bool = False,
+        properties: Json | None = None,
+    ) -> ExportJob:
+        """Start one export job.
+
+        .. note:: An export moves the file unless ``copy_only`` is set: its project file becomes an alias of the
+            new object. It cannot be undone, repeated or cancelled.
+
+        :param file: id of the file, 24 hexadecimal digits.
+        :param volume: id of the destination volume, ``owner/name``.
+        :param location: the object's key on the volume; the volume's prefix goes before it.
+        :param overwrite: deletes an object that is at the destination first.
+        :param copy_only: copies, so that the Platform keeps the file.
+        :param properties: ``sse_algorithm``, ``sse_aws_kms_key_id``, ``aws_canned_acl``, ``aws_storage_class``.
+        :raises SevenBridgesReplyLost: if the export may have been accepted; look before asking again.
+        """
+        export = ExportRequest.checked(
+            file=file,
+            volume=volume,
+            location=location,
+            overwrite=overwrite,
+            copy_only=copy_only,
+            properties=properties,
+        )
+        return self.send(calls.start_export(export, copy_only=export.copy_only))
+
+    def start_exports(
+        self, exports: Sequence[Export], *, copy_only: bool = False
+    ) -> list[ExportJob | SevenBridgesApiError]:
+        """Start any number of export jobs, with one request for each hundred.
+
+        :param exports: what to export, such as `ExportRequest`.
+        :param copy_only: for all of them.
+        :returns: for each export, in order, its job or the Platform's refusal. Where a request is refused as a
+            whole after others were answered, its exports and those after it have that error.
+        :raises SevenBridgesReplyLost: if an answer was lost; ``answered`` holds the results before it.
+        """
+        results: list[ExportJob | SevenBridgesApiError] = []
+        for start in range(0, len(exports), calls.BULK_LIMIT):
+            chunk = exports[start : start + calls.BULK_LIMIT]
+            try:
+                answers = self.send(calls.start_exports(chunk, copy_only=copy_only))
+            except SevenBridgesReplyLost as lost:
+                raise SevenBridgesReplyLost(lost.message, tuple(results)) from lost
+            except SevenBridgesApiError as error:
+                if not results:
+                    raise
+                return results + [error] * (len(exports) - start)
+            results += answers
+        return results
+
+    def get_export(self, export_id: str) -> ExportJob:
+        """Return an export job; one that failed has its ``error``."""
+        return self.send(calls.get_export(export_id))
+
+    def get_exports(self, export_ids: Sequence[str]) -> list[ExportJob | SevenBridgesApiError]:
+        """Return for each id, in order, its job or the error for it; one request for each hundred."""
+        return [item for chunk in _hundreds(export_ids) for item in self.send(calls.get_exports(chunk))]
+
+    def list_exports(
+        self, volume: str | None = None, states: Sequence[str] = (), *, limit: int | None = None
+    ) -> list[ExportJob]:
+        """Return the token user's own jobs, in the Platform's order.
+
+        :param volume: only those to this volume.
+        :param states: only those in one of these states.
+        :param limit: at most so many; None for all, which is a request for each hundred.
+        """
+        return self._all(lambda offset: calls.list_exports(volume, states, offset=offset), limit)
+
+    def get_file(self, file_id: str) -> File:
+        """Return a file's details."""
+        return self.send(calls.get_file(file_id))
+
+    def get_files(self, file_ids: Sequence[str]) -> list[File | SevenBridgesApiError]:
+        """Return for each id, in order, its file or the error for it; one request for each hundred."""
+        return [item for chunk in _hundreds(file_ids) for item in self.send(calls.get_files(chunk))]
+
+    def list_files(
+        self,
+        *,
+        project: str | None = None,
+        parent: str | None = None,
+        names: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Sequence[str]] | None = None,
+        origin_task: str | None = None,
+        limit: int | None = None,
+    ) -> list[File]:
+        """Return the files and folders on one level of a project or folder (see `api.calls.list_files`)."""
+        return self._all(
+            lambda offset: calls.list_files(
+                project=project,
+                parent=parent,
+                names=names,
+                tags=tags,
+                metadata=metadata,
+                origin_task=origin_task,
+                offset=offset,
+            ),
+            limit,
+        )
+
+    def get_volume(self, volume: str) -> Volume:
+        """Return a volume's details; asked once for each hook."""
+        if volume not in self._volumes:
+            self._volumes[volume] = self.send(calls.get_volume(volume))
+        return self._volumes[volume]
+
+    def list_volumes(self, *, limit: int | None = None) -> list[Volume]:
+        """Return the volumes that the token's user can see."""
+        return self._all(lambda offset: calls.list_volumes(offset=offset), limit)
+
+    def get_volume_object(self, volume: str, location: str) -> VolumeObject:
+        """Return size and etag of an object on a volume.
+
+        :raises SevenBridgesNotFoundError: if there is none.
+        """
+        return self.send(calls.get_volume_object(volume, location))
+
+    def get_user(self) -> User:
+        """Return the user whom the token belongs to."""
+        return self.send(calls.get_user())
+
+    def get_rate_limit(self) -> RateLimit:
+        """Return what is left of the rate limit; this request does not count against it."""
+        return self.send(calls.get_rate_limit())
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask once who the token belongs to: for the button "Test" of the connection form."""
+        try:
+            user = self.send(calls.get_user(), again=False)
+        except Exception as error:
+            return False, str(error) or type(error).__name__
+        return True, f"Connected to {self.settings.endpoint} as {user.username}"
+
+    def _all(self, page_at: Any, limit: int | None) -> list[Any]:
+        items: list[Any] = []
+        while limit is None or len(items) < limit:
+            page: Page[Any] = self.send(page_at(len(items)))
+            items += page.items
+            if not page.items or not has_next(page, self.settings.endpoint):
+                break
+        return items[:limit]
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Labels and placeholders of the connection form, for Airflow before 3.2."""
+        from airflow_sb_provider.get_provider_info import UI_FIELD_BEHAVIOUR
+
+        return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The connection form's own fields, for Airflow before 3.2."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget, Select2Widget
+        from wtforms import BooleanField, SelectField, StringField
+
+        from airflow_sb_provider.get_provider_info import CONN_FIELDS
+
+        widgets: dict[str, Any] = {}
+        for name, spec in CONN_FIELDS.items():
+            schema = spec["schema"]
+            text = {"label": spec["label"], "description": spec["description"]}
+            if "enum" in schema:
+                choices = [(value or "", value or "") for value in schema["enum"]]
+                widgets[name] = SelectField(**text, choices=choices, widget=Select2Widget())
+            elif "boolean" in schema["type"]:
+                widgets[name] = BooleanField(**text)
+            else:
+                widgets[name] = StringField(**text, widget=BS3TextFieldWidget())
+        return widgets
+
+
+class SevenBridgesAsyncHook(BaseHook):
+    """The Seven Bridges Platform, for triggers: an asynchronous context manager around one session.
+
+    :param sevenbridges_conn_id: the Airflow connection, of type ``sevenbridges``.
+    """
+
+    def __init__(self, sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name) -> None:
+        super().__init__()
+        self.sevenbridges_conn_id = sevenbridges_conn_id
+        self._settings: ConnectionSettings | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> SevenBridgesAsyncHook:
+        """Look up the connection and open the session."""
+        await self.reconnect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the session."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the session, if one is open."""
+        if self._session:
+            await self._session.close()
+            self._session = None
+
+    async def reconnect(self) -> None:
+        """Look up the connection again: its token may have been replaced.
+
+        :raises AirflowNotFoundException: if there is no such connection.
+        :raises SevenBridgesConnectionError: if Airflow cannot tell.
+        """
+        try:
+            connection = await get_connection_async(self.sevenbridges_conn_id)
+        except AirflowNotFoundException:
+            raise
+        except Exception as error:
+            raise SevenBridgesConnectionError(
+                f"Airflow cannot look up the connection {self.sevenbridges_conn_id!r}: {error}", sent=False
+            ) from error
+        settings = ConnectionSettings.from_connection(connection)
+        if settings == self._settings and self._session:
+            return
+        await self.close()
+        self._settings = settings
+        self._session = aiohttp.ClientSession(
+            headers=settings.headers,
+            connector=aiohttp.TCPConnector(ssl=_ssl_context(settings.ca_bundle), limit=4),
+            timeout=aiohttp.ClientTimeout(
+                total=settings.connect_timeout + 2 * settings.read_timeout,
+                sock_connect=settings.connect_timeout,
+                sock_read=settings.read_timeout,
+            ),
+        )
+
+    async def send(self, call: Call[T], *, again: bool = True) -> T:
+        """Send a call, again where that is safe, and return what its answer says.
+
+        :param again: false to send it once only, for callers who ask again by themselves.
+        :raises SevenBridgesReplyLost: if a call that must not be repeated may have been accepted.
+        """
+        if not again:
+            return await self._send_once(call)
+        return await AsyncRetrying(**retry_rules(self.log))(self._send_once, call)
+
+    async def _send_once(self, call: Call[T]) -> T:
+        if self._settings is None or self._session is None:
+            await self.reconnect()
+        settings, session = self._settings, self._session
+        assert settings is not None
+        assert session is not None
+        url = call.url(settings.endpoint)
+        name, value = settings.auth_header
+        try:
+            async with session.request(
+                call.method,
+                URL(url, encoded=True),
+                json=call.body,
+                headers={name: value},
+                allow_redirects=False,
+                proxy=_proxy(url),
+            ) as response:
+                body = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            lost = SevenBridgesConnectionError(
+                f"No answer from the Platform to {call.method} {call.path}: {str(error) or type(error).__name__}",
+                sent=connected,
+            )
+            raise settle(call, lost) from error
+        try:
+            return read_reply(call, response.status, response.headers, body)
+        except SevenBridgesError as error:
+            settled = settle(call, error)
+            raise settled from (None if settled is error else error)
+
+
+def has_next(page: Page[Any], endpoint: str) -> bool:
+    """Whether a list goes on after a page.
+
+    :raises SevenBridgesApiError: if the list continues at another origin, to which the token must not go.
+    """
+    if page.next and origin(page.next) != origin(endpoint):
+        raise SevenBridgesApiError(
+            0,
+            message=f"The Platform's list continues at another address than {endpoint}; it is not followed.",
+        )
+    return page.next is not None
+
+
+class _TokenAuth(requests.auth.AuthBase):
+    # An auth object keeps requests from looking for other credentials in netrc.
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self._settings = settings
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        name, value = self._settings.auth_header
+        request.headers[name] = value
+        return request
+
+
+def _was_sent(error: requests.RequestException) -> bool:
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return False
+    unsent = (
+        urllib3.exceptions.NewConnectionError,
+        urllib3.exceptions.ConnectTimeoutError,
+        ssl.SSLCertVerificationError,
+    )
+    return not any(isinstance(cause, unsent) for cause in _causes(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
+    queue: list[Any] = [error]
+    while queue:
+        cause = queue.pop()
+        if not isinstance(cause, BaseException) or cause in seen:
+            continue
+        seen.append(cause)
+        yield cause
+        queue += [*cause.args, getattr(cause, "reason", None), getattr(cause, "original_error", None)]
+
+
+def _proxy(url: str) -> str | None:
+    return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+
+
+def _ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
+    if ca_bundle and Path(ca_bundle).is_dir():
+        return ssl.create_default_context(capath=ca_bundle)
+    return ssl.create_default_context(cafile=ca_bundle)
+
+
+def _hundreds(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + calls.BULK_LIMIT] for start in range(0, len(ids), calls.BULK_LIMIT))

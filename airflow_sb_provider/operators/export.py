@@ -1,0 +1,402 @@
+"""The operators that export."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger, conf
+from airflow_sb_provider.api import calls
+from airflow_sb_provider.api.models import ExportJob, ExportState, File
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesConnectionError,
+    SevenBridgesExportRefused,
+    SevenBridgesExportTimeout,
+    SevenBridgesInDoubt,
+    SevenBridgesInputError,
+    SevenBridgesReplyLost,
+)
+from airflow_sb_provider.exports.attempt import Attempt, Outcome, Record, attempt_of
+from airflow_sb_provider.exports.decide import (
+    NOT_EXPORTABLE,
+    TAKEN,
+    Adopt,
+    Done,
+    Fail,
+    LookAgain,
+    Submit,
+    decide,
+)
+from airflow_sb_provider.exports.request import ExportRequest, Intent, read_boolean
+from airflow_sb_provider.exports.result import describe_export
+from airflow_sb_provider.exports.waiting import POLL_INTERVAL, Watch
+from airflow_sb_provider.hooks.facts import gather_facts
+from airflow_sb_provider.hooks.failures import airflow_failures
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.hooks.waiting import look_at_object, volume_or_none, wait
+from airflow_sb_provider.operators.dry_run import dry_run as run_dry
+from airflow_sb_provider.operators.task_record import TaskRecord
+from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_sb_provider._compat import Context
+    from airflow_sb_provider.exports.decide import Decision
+
+WEEK = 7 * 24 * 3600.0
+_MAX_POSTS = 2
+
+
+class SevenBridgesExportOperator(BaseOperator):
+    """Exports one file of a project to a volume.
+
+    Returns a plain dict: ``export_id``, ``state``, ``file``, ``volume``, ``location``, ``uri``, ``size`` (bytes),
+    ``etag``, ``copy_only``, ``overwrite``, ``started_on``, ``finished_on``, ``adopted``, ``result`` (the Platform's
+    file object). The XCom ``export_id`` is there as soon as the Platform has answered.
+
+    .. note:: By default an export is a *move*: the project file becomes an alias of the new object. It cannot be
+        undone, repeated or cancelled. A retry looks for what an earlier try did before it asks for anything; a task
+        that is killed or times out leaves its export running, and says so.
+
+    API page: "Start an export job", https://docs.sevenbridges.com/reference/start-an-export-job-v2
+
+    :param file: id of the file, 24 hexadecimal digits. (templated)
+    :param volume: id of the destination volume, ``owner/name``; it must be active and RW. (templated)
+    :param location: the object's key on the volume, relative to the volume's prefix. (templated)
+    :param overwrite: deletes an object that is at the destination first; as a move this can destroy the only copy
+        of another file. (templated)
+    :param copy_only: copies, so that the Platform keeps the file. (templated)
+    :param properties: ``sse_algorithm`` (``AES256``, ``aws:kms``, None), ``sse_aws_kms_key_id``, ``aws_canned_acl``,
+        ``aws_storage_class``; a mapping or its JSON. (templated)
+    :param dry_run: checks everything, changes nothing, and returns what would be done. (templated)
+    :param sevenbridges_conn_id: the Airflow connection. (templated)
+    :param wait_for_completion: false to end with the submission, for a sensor to wait.
+    :param deferrable: waits in the triggerer, without a worker slot.
+    :param poll_interval: seconds between two looks at the job.
+    :param timeout: seconds from the submission, also across retries, after which the task fails; None for never.
+    """
+
+    template_fields: Sequence[str] = (
+        "file",
+        "volume",
+        "location",
+        "overwrite",
+        "copy_only",
+        "properties",
+        "dry_run",
+        "sevenbridges_conn_id",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"properties": "json"}
+    ui_color = "#e3f1ee"
+    _export_id: str | None = None
+
+    def __init__(
+        self,
+        *,
+        file: str,
+        volume: str,
+        location: str,
+        overwrite: bool | str = False,
+        copy_only: bool | str = False,
+        properties: dict[str, str | None] | str | None = None,
+        dry_run: bool | str = False,
+        sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float = POLL_INTERVAL,
+        timeout: float | None = WEEK,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.file = file
+        self.volume = volume
+        self.location = location
+        self.overwrite = overwrite
+        self.copy_only = copy_only
+        self.properties = properties
+        self.dry_run = dry_run  # type: ignore[assignment,method-assign]
+        self.sevenbridges_conn_id = sevenbridges_conn_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        check_seconds(poll_interval=poll_interval, timeout=timeout)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Export the file, or take over what an earlier try began."""
+        with airflow_failures():
+            request, wants_dry_run = self._checked()
+            if wants_dry_run:
+                return run_dry(self.hook, request)
+            attempt, record = self._attempt(context, request)
+            if record and record.export_id:
+                self._export_id = record.export_id
+            return self._export(context, request, attempt)
+
+    def look_again(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Go on after the pause in which a request in doubt could still have been accepted."""
+        with airflow_failures():
+            request, _ = self._checked()
+            attempt, _ = self._attempt(context, request)
+            return self._export(context, request, replace(attempt, untroubled=False, looks=1, doubt_until=time.time()))
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Go on when the trigger has ended."""
+        with airflow_failures():
+            request, _ = self._checked()
+            return self._ended(context, request, event, adopted=bool(event.get("adopted")))
+
+    def on_kill(self) -> None:
+        """Say that the export goes on: the API has no cancel."""
+        if self._export_id:
+            self.log.warning(
+                "The task is ended, but export %s goes on at the Platform, which has no cancel. "
+                "A retry or a cleared task waits for it instead of starting another.",
+                self._export_id,
+            )
+
+    @cached_property
+    def hook(self) -> SevenBridgesHook:
+        """The hook that all requests of this task go through."""
+        return SevenBridgesHook(self.sevenbridges_conn_id)
+
+    def _checked(self) -> tuple[ExportRequest, bool]:
+        problems: list[str] = []
+        request, wants_dry_run = None, False
+        try:
+            request = ExportRequest.checked(
+                file=self.file,
+                volume=self.volume,
+                location=self.location,
+                overwrite=self.overwrite,
+                copy_only=self.copy_only,
+                properties=self.properties,
+            )
+        except SevenBridgesInputError as error:
+            problems += error.problems
+        try:
+            wants_dry_run = read_boolean(self.dry_run)
+        except ValueError as problem:
+            problems.append(f"dry_run: {problem}")
+        conn_id: object = self.sevenbridges_conn_id
+        if not isinstance(conn_id, str) or not conn_id.strip():
+            problems.append(f"sevenbridges_conn_id: {conn_id!r} is empty or no text; name an Airflow connection.")
+        if problems or request is None:
+            raise SevenBridgesInputError(problems)
+        return request, wants_dry_run
+
+    def _attempt(self, context: Context, request: ExportRequest) -> tuple[Attempt, Record | None]:
+        ti = context["ti"]
+        store = TaskRecord(context)
+        record = store.load()
+        attempt = attempt_of(
+            request,
+            record=record,
+            has_store=store.has_store,
+            credential=self.hook.settings.credential,
+            try_number=ti.try_number,
+            max_tries=ti.max_tries,
+            retries=self.retries or 0,
+            started_at=time.time(),
+            gateway_timeout=self.hook.settings.gateway_timeout,
+        )
+        return attempt, record
+
+    def _export(self, context: Context, request: ExportRequest, attempt: Attempt) -> dict[str, Any]:
+        """Decide, and act on it, until there is a job to wait for or the export is made."""
+        self.log.info("Export wanted: %s.", request)
+        posts = 0
+        while True:
+            decision = self._decide(request, attempt)
+            if isinstance(decision, Fail):
+                raise decision.error from attempt.refusal
+            if isinstance(decision, LookAgain):
+                self._pause(decision)
+                attempt = replace(attempt, looks=1)
+                continue
+            self.log.info(decision.why)
+            if isinstance(decision, Adopt):
+                return self._follow(context, request, decision.job, attempt, adopted=True)
+            if isinstance(decision, Done):
+                return self._already_done(request, decision)
+            posts += 1
+            try:
+                job = self._submit(context, request)
+            except SevenBridgesReplyLost as lost:
+                if posts >= _MAX_POSTS:
+                    raise
+                self.log.warning("%s Looking for it before anything else.", lost)
+                now = time.time()
+                attempt = Attempt(
+                    fresh=attempt.fresh,
+                    sent_at=now,
+                    doubt_until=now + self.hook.settings.gateway_timeout,
+                    why="The answer to the first request was lost.",
+                )
+            except SevenBridgesApiError as refusal:
+                if refusal.code not in (NOT_EXPORTABLE, TAKEN) or attempt.refusal:
+                    raise
+                self.log.info("The Platform refuses: %s Looking for the cause.", refusal)
+                attempt = replace(attempt, untroubled=False, doubt_until=None, refusal=refusal)
+            else:
+                return self._follow(context, request, job, attempt, adopted=False)
+
+    def _decide(self, request: ExportRequest, attempt: Attempt) -> Decision:
+        if attempt.untroubled and request.intent is not Intent.MOVE_OVERWRITE:
+            return Submit(attempt.why)
+        return decide([request], gather_facts(self.hook, [request], [attempt]))[0]
+
+    def _pause(self, decision: LookAgain) -> None:
+        seconds = decision.at - time.time()
+        if seconds <= 0:
+            return
+        self.log.info("%s Waiting %.0f s for that.", decision.why, seconds)
+        if self.deferrable:
+            moment = datetime.fromtimestamp(decision.at, UTC)
+            self.defer(trigger=DateTimeTrigger(moment=moment), method_name="look_again")
+        time.sleep(seconds)
+
+    def _submit(self, context: Context, request: ExportRequest) -> ExportJob:
+        store = TaskRecord(context)
+        record = Record(
+            fingerprint=request.fingerprint,
+            credential=self.hook.settings.credential,
+            sent_at=time.time(),
+            max_tries=context["ti"].max_tries,
+        )
+        # The intent is written first: without it nothing is sent, and a try after a crash knows that it must look.
+        store.save(record)
+        try:
+            job = self.hook.send(calls.start_export(request, copy_only=request.copy_only))
+        except (SevenBridgesApiError, SevenBridgesConnectionError):
+            store.save(replace(record, outcome=Outcome.REFUSED))
+            raise
+        self._export_id = job.id
+        context["ti"].xcom_push(key="export_id", value=job.id)
+        self.log.info("The Platform accepted it as export %s (%s).", job.id, job.state)
+        store.save(replace(record, outcome=Outcome.ACCEPTED, export_id=job.id))
+        return job
+
+    def _follow(
+        self, context: Context, request: ExportRequest, job: ExportJob, attempt: Attempt, *, adopted: bool
+    ) -> dict[str, Any]:
+        self._export_id = job.id
+        if adopted:
+            context["ti"].xcom_push(key="export_id", value=job.id)
+        if not self.wait_for_completion:
+            return self._describe(request, job, adopted=adopted)
+        if job.ended:
+            return self._ended(context, request, {"status": "ended", "job": job.to_json()}, adopted=adopted)
+        end_time = self._end_time(job, attempt)
+        if self.deferrable:
+            self.defer(
+                trigger=SevenBridgesExportTrigger(
+                    [job.id], self.sevenbridges_conn_id, self.poll_interval, end_time, adopted
+                ),
+                method_name="execute_complete",
+            )
+        event = wait(self.hook, Watch([job.id], end_time), self.poll_interval)
+        return self._ended(context, request, event, adopted=adopted)
+
+    def _end_time(self, job: ExportJob, attempt: Attempt) -> float | None:
+        now = time.time()
+        submitted = attempt.sent_at or (job.started_on.timestamp() if job.started_on else now)
+        limits = [submitted + self.timeout] if self.timeout is not None else []
+        if self.execution_timeout and self.deferrable:
+            # Airflow 3 does not apply it to a deferred task.
+            limits.append(now + self.execution_timeout.total_seconds())
+        return min(limits, default=None)
+
+    def _ended(
+        self, context: Context, request: ExportRequest, event: dict[str, Any], *, adopted: bool
+    ) -> dict[str, Any]:
+        job = ExportJob.from_json(event["job"]) if event.get("job") else None
+        if event["status"] == "timeout":
+            name = f"Export {job.id} is still {job.state}" if job else "The export is still on its way"
+            raise SevenBridgesExportTimeout(
+                f"{name} at the end of the time to wait for it (timeout={self.timeout} s from the submission). "
+                "It goes on at the Platform, which has no cancel; "
+                "a cleared task with a longer timeout waits for it again."
+            )
+        if event["status"] != "ended" or job is None:
+            raise SevenBridgesInDoubt(
+                f"{event.get('message', 'The wait ended without an answer.')} The export may go on; "
+                "check the connection's token, which must belong to the user who started it."
+            )
+        self._export_id = job.id
+        if job.state == ExportState.FAILED:
+            refusal = job.error or SevenBridgesApiError(0, message="The Platform gave no reason.")
+            self.log.info("Export %s failed: %s Looking for the cause.", job.id, refusal)
+            # A twin may have been faster, so that the failure tells of an export that is made.
+            return self._export(context, request, Attempt(untroubled=False, refusal=refusal, failed=job))
+        return self._describe(request, self._verified(request, job, adopted), adopted=adopted)
+
+    def _verified(self, request: ExportRequest, job: ExportJob, adopted: bool) -> ExportJob:
+        if not adopted:
+            return job
+        file = self.hook.get_file(request.file)
+        if file.is_alias and request.copy_only:
+            self.log.warning("The export that was taken over was a move: the file is now an alias of the object.")
+        if not file.is_alias and not request.copy_only:
+            raise SevenBridgesExportRefused(
+                f"Export {job.id}, which was running already, was a copy: the file is still on the Platform and the "
+                f"object is at {request.volume}/{request.location}. To move the file, start a new run with overwrite "
+                "or another location."
+            )
+        return job
+
+    def _describe(self, request: ExportRequest, job: ExportJob, *, adopted: bool) -> dict[str, Any]:
+        # The job's own words come first: a template may render anew after a deferral.
+        volume, location = job.volume or request.volume, job.location or request.location
+        found = None
+        if job.state == ExportState.COMPLETED:
+            job = replace(job, volume=volume, location=location)
+            size = File.from_json(job.result).size if job.result and job.result.get("id") else None
+            found = look_at_object(self.hook, job, size)
+        result = describe_export(
+            job,
+            file=job.file or request.file,
+            volume=volume,
+            location=location,
+            copy_only=request.copy_only,
+            overwrite=request.overwrite if job.overwrite is None else job.overwrite,
+            adopted=adopted,
+            volume_details=volume_or_none(self.hook, volume),
+            volume_object=found,
+        )
+        if job.ended:
+            verb = "Copied" if request.copy_only else "Moved"
+            self.log.info("%s to %s (%s bytes).", verb, result["uri"] or f"{volume}/{location}", result["size"])
+        return result
+
+    def _already_done(self, request: ExportRequest, done: Done) -> dict[str, Any]:
+        return describe_export(
+            done.job,
+            file=request.file,
+            volume=request.volume,
+            location=request.location,
+            copy_only=request.copy_only,
+            overwrite=request.overwrite,
+            adopted=True,
+            volume_details=volume_or_none(self.hook, request.volume),
+            volume_object=done.object,
+        )
+
+
+def check_seconds(**values: object) -> None:
+    """Check numbers of seconds that are not templated.
+
+    :raises SevenBridgesInputError: naming every one that is not above 0.
+    """
+    problems = [
+        f"{name}: {value!r} is no number of seconds above 0."
+        for name, value in values.items()
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0)
+    ]
+    if problems:
+        raise SevenBridgesInputError(problems)

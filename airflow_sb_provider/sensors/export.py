@@ -1,0 +1,196 @@
+"""The sensor that waits for exports."""
+
+from __future__ import annotations
+
+import ast
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow_sb_provider._compat import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+from airflow_sb_provider.api.models import ExportJob, ExportState, File
+from airflow_sb_provider.exceptions import (
+    SevenBridgesExportFailed,
+    SevenBridgesInDoubt,
+    SevenBridgesInputError,
+)
+from airflow_sb_provider.exports.result import describe_export
+from airflow_sb_provider.exports.waiting import STRIKES, Watch
+from airflow_sb_provider.hooks.failures import airflow_failures
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.hooks.waiting import look_at_object, poll, volume_or_none
+from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_sb_provider._compat import Context
+
+MAX_IDS = 1000
+
+
+class SevenBridgesExportSensor(BaseSensorOperator):
+    """Waits until exports have ended, and fails if one of them failed.
+
+    Returns for one id the dict that `SevenBridgesExportOperator` returns (``copy_only`` is None, since the Platform
+    does not tell), for a list a list of them, in order. The objects of a list are not looked at (``etag`` is None).
+
+    :param export_id: one id or a list of at most 1000, also as text. None means that there is nothing to wait for, as
+        when the operator took over a finished move. (templated)
+    :param sevenbridges_conn_id: the Airflow connection; its user must be the one who started the exports. (templated)
+    :param deferrable: waits in the triggerer; ``poke_interval``, ``timeout`` and ``soft_fail`` mean the same there.
+    """
+
+    template_fields: Sequence[str] = ("export_id", "sevenbridges_conn_id")
+    ui_color = "#e3f1ee"
+
+    def __init__(
+        self,
+        *,
+        export_id: str | Sequence[str] | None,
+        sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.export_id = export_id
+        self.sevenbridges_conn_id = sevenbridges_conn_id
+        self.deferrable = deferrable
+        self._hook: SevenBridgesHook | None = None
+        self._watch: Watch | None = None
+
+    @property
+    def hook(self) -> SevenBridgesHook:
+        """The hook that all requests of this task go through."""
+        if self._hook is None:
+            self._hook = SevenBridgesHook(self.sevenbridges_conn_id)
+        return self._hook
+
+    def execute(self, context: Context) -> Any:
+        """Wait in the worker or, deferrable, in the triggerer."""
+        if not self.deferrable:
+            return super().execute(context)
+        try:
+            value = self.poke(context)
+        except AirflowException as error:
+            if self.soft_fail:
+                raise AirflowSkipException("Skipping, since soft_fail is set.") from error
+            raise
+        if value.is_done:
+            return value.xcom_value
+        trigger = SevenBridgesExportTrigger(
+            self._ids(), self.sevenbridges_conn_id, max(self.poke_interval, 1.0), time.time() + self.timeout
+        )
+        self.defer(trigger=trigger, method_name="execute_complete")
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Ask once; done when every export has ended."""
+        with airflow_failures():
+            ids = self._ids()
+            if not ids:
+                self.log.info("No export id was given, so there is nothing to wait for.")
+                return PokeReturnValue(True, None)
+            if self._watch is None:
+                # A sensor that is rescheduled starts anew each time, so that its first refusal counts.
+                self._watch = Watch(ids, strikes=1 if self.reschedule and not self.deferrable else STRIKES)
+            event = poll(self.hook, self._watch)
+            if event is None:
+                return PokeReturnValue(False)
+            return PokeReturnValue(True, self._ended(event, list(self._watch.jobs.values())))
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Go on when the trigger has ended."""
+        with airflow_failures():
+            return self._ended(event, None)
+
+    def _ended(self, event: dict[str, Any], jobs: list[ExportJob] | None) -> Any:
+        ids = self._ids()
+        if event["status"] == "timeout":
+            raise AirflowSensorTimeout(
+                f"After {self.timeout} s the exports {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''} "
+                "have not all ended. "
+                "They go on at the Platform, which has no cancel."
+            )
+        if event["status"] != "ended":
+            raise SevenBridgesInDoubt(
+                f"{event.get('message', 'The wait ended without an answer.')} The export may go on; "
+                "check the connection's token, which must belong to the user who started it."
+            )
+        if jobs is None:
+            jobs = [ExportJob.from_json(event["job"])] if event.get("job") else self._all_jobs(ids)
+        by_id = {job.id: job for job in jobs}
+        failed = [by_id[export_id] for export_id in ids if by_id[export_id].state == ExportState.FAILED]
+        for job in failed:
+            self.log.error("%s", SevenBridgesExportFailed(job))
+        if failed:
+            more = f" {len(failed) - 1} more of {len(ids)} failed." if len(failed) > 1 else ""
+            error = SevenBridgesExportFailed(failed[0], more.strip())
+            # A job that failed stays failed, however often a sensor asks.
+            raise AirflowFailException(str(error)) from error
+        results = [self._describe(by_id[export_id], single=self._is_single()) for export_id in ids]
+        return results[0] if self._is_single() else results
+
+    def _all_jobs(self, ids: Sequence[str]) -> list[ExportJob]:
+        jobs = []
+        for told in self.hook.get_exports(ids):
+            if not isinstance(told, ExportJob):
+                raise told
+            jobs.append(told)
+        return jobs
+
+    def _describe(self, job: ExportJob, *, single: bool) -> dict[str, Any]:
+        size = File.from_json(job.result).size if job.result and job.result.get("id") else None
+        return describe_export(
+            job,
+            file=job.file,
+            volume=job.volume,
+            location=job.location,
+            copy_only=None,
+            overwrite=job.overwrite,
+            adopted=False,
+            volume_details=volume_or_none(self.hook, job.volume) if job.volume else None,
+            volume_object=look_at_object(self.hook, job, size) if single else None,
+        )
+
+    def _is_single(self) -> bool:
+        return isinstance(_parse_ids(self.export_id), str)
+
+    def _ids(self) -> list[str]:
+        parsed = _parse_ids(self.export_id)
+        ids = [parsed] if isinstance(parsed, str) else list(dict.fromkeys(parsed))
+        wrong = [item for item in ids if not isinstance(item, str) or not item.isalnum()]
+        if wrong:
+            raise SevenBridgesInputError(
+                f"export_id: {wrong[0]!r} is no export id; "
+                "give the XCom 'export_id' of the task that started the export."
+            )
+        if len(ids) > MAX_IDS:
+            raise SevenBridgesInputError(
+                f"export_id: {len(ids)} ids are too many; give at most {MAX_IDS} to one sensor."
+            )
+        return ids
+
+
+def _parse_ids(value: object) -> str | list[Any]:
+    """Return one id or a list of ids; text may be an id, a list as JSON or Python writes it, or ``None``."""
+    if value is None or value in ("None", "null"):
+        return []
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        for read in (json.loads, ast.literal_eval):
+            try:
+                return [item for item in read(value) if item is not None]
+            except (ValueError, SyntaxError):
+                continue
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, dict | bytes) or not hasattr(value, "__iter__"):
+        return [value]
+    return [item for item in value if item is not None]

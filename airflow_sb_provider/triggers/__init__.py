@@ -1,0 +1,1 @@
+"""Triggers: wait for exports without a worker."""
