@@ -1,0 +1,36 @@
+"""Check that an export could be made (token, volume, file, destination) without making it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.sdk import Param, dag
+
+from airflow_sb_provider.operators.export import SevenBridgesExportOperator
+
+
+@dag(
+    dag_id="sevenbridges_dry_run",
+    description="Check connection, volume, file and destination; change nothing",
+    start_date=datetime(2026, 1, 1),
+    schedule=None,
+    catchup=False,
+    tags=["sevenbridges"],
+    params={
+        "file": Param("5f0000000000000000000001", type="string", title="File id"),
+        "volume": Param("demo/results", type="string", title="Volume"),
+        "location": Param("dry-run/sample.vcf", type="string", title="Location"),
+    },
+)
+def sevenbridges_dry_run() -> None:
+    """One task, which fails with a list of everything that stands in the way."""
+    SevenBridgesExportOperator(
+        task_id="check",
+        file="{{ params.file }}",
+        volume="{{ params.volume }}",
+        location="{{ params.location }}",
+        dry_run=True,
+    )
+
+
+sevenbridges_dry_run()

@@ -1,0 +1,96 @@
+"""Export one file to a volume, from a form, and open the exported object in the next task."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import Param, dag, get_current_context, task
+
+from airflow_sb_provider.operators.export import SevenBridgesExportOperator
+
+COPY_OR_MOVE = (
+    "**On: a copy.** The Platform keeps the file, and you pay for both. "
+    "**Off: a move.** The project file becomes an alias of the new object; "
+    "this cannot be undone, and the file cannot be exported again."
+)
+OVERWRITE = (
+    "Deletes an object that is at the location first. **With a move this can destroy the only copy of another file**; "
+    "leave it off unless you know what is there."
+)
+
+
+@dag(
+    dag_id="sevenbridges_export",
+    description="Export one file of a project to a volume",
+    start_date=datetime(2026, 1, 1),
+    schedule=None,
+    catchup=False,
+    tags=["sevenbridges"],
+    params={
+        "file": Param(
+            "5f0000000000000000000001",
+            type="string",
+            pattern="^[0-9a-fA-F]{24}$",
+            title="File id",
+            description="24 hexadecimal digits, at the end of the file's address on the Platform.",
+        ),
+        "volume": Param(
+            "demo/results",
+            type="string",
+            pattern="^.+/[^/]+$",
+            title="Volume",
+            description="Destination volume as owner/name. It must be active and have access mode RW.",
+        ),
+        "location": Param(
+            "first-export/sample.vcf",
+            type="string",
+            pattern="^[^/](.*[^/])?$",
+            title="Location",
+            description="The object's whole key on the volume, after the volume's prefix.",
+        ),
+        "copy_only": Param(True, type="boolean", title="Copy only", description_md=COPY_OR_MOVE),
+        "overwrite": Param(False, type="boolean", title="Overwrite", description_md=OVERWRITE),
+        "sse_algorithm": Param(
+            "volume's default",
+            type="string",
+            enum=["volume's default", "AES256", "aws:kms", "none"],
+            title="Encryption",
+            description="Server-side encryption of the object, on S3 only.",
+        ),
+    },
+)
+def sevenbridges_export() -> None:
+    """Export a file, waiting without a worker slot, and read what was made."""
+
+    @task
+    def properties() -> dict[str, str | None] | None:
+        chosen = get_current_context()["params"]["sse_algorithm"]
+        if chosen == "volume's default":
+            return None
+        return {"sse_algorithm": None if chosen == "none" else chosen}
+
+    export = SevenBridgesExportOperator(
+        task_id="export",
+        file="{{ params.file }}",
+        volume="{{ params.volume }}",
+        location="{{ params.location }}",
+        copy_only="{{ params.copy_only }}",
+        overwrite="{{ params.overwrite }}",
+        properties=properties(),
+        deferrable=True,
+    )
+
+    @task
+    def read_object(exported: dict[str, Any]) -> str:
+        # fsspec opens s3:// with the package s3fs and gs:// with gcsfs; credentials come from the usual places.
+        import fsspec
+
+        with fsspec.open(exported["uri"], "rb") as stream:
+            first_line: str = stream.readline(200).decode("utf-8", "replace")
+        return first_line.strip()
+
+    read_object(export.output)
+
+
+sevenbridges_export()

@@ -1,0 +1,45 @@
+"""Start an export in one task and wait for it in another, so that work can go on in between."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.sdk import Param, dag
+
+from airflow_sb_provider.operators.export import SevenBridgesExportOperator
+from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
+
+
+@dag(
+    dag_id="sevenbridges_export_two_steps",
+    description="Start an export, then wait for it with a sensor",
+    start_date=datetime(2026, 1, 1),
+    schedule=None,
+    catchup=False,
+    tags=["sevenbridges"],
+    params={
+        "file": Param("5f0000000000000000000001", type="string", title="File id"),
+        "volume": Param("demo/results", type="string", title="Volume"),
+        "location": Param("two-steps/sample.vcf", type="string", title="Location"),
+    },
+)
+def sevenbridges_export_two_steps() -> None:
+    """Start a copy and wait for it with a sensor."""
+    start = SevenBridgesExportOperator(
+        task_id="start",
+        file="{{ params.file }}",
+        volume="{{ params.volume }}",
+        location="{{ params.location }}",
+        copy_only=True,
+        wait_for_completion=False,
+    )
+    SevenBridgesExportSensor(
+        task_id="wait",
+        export_id=start.output["export_id"],
+        deferrable=True,
+        poke_interval=30,
+        timeout=24 * 3600,
+    )
+
+
+sevenbridges_export_two_steps()

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from airflow_sb_provider.exports.attempt import Outcome, Record, attempt_of
+from airflow_sb_provider.exports.request import ExportRequest
+
+REQUEST = ExportRequest("0" * 24, "o/v", "key")
+RECORD = Record(REQUEST.fingerprint, "me", sent_at=1000.0, max_tries=2)
+
+
+def attempt(record=None, *, request=REQUEST, has_store=True, try_number=1, max_tries=2, credential="me"):
+    return attempt_of(
+        request,
+        record=record,
+        has_store=has_store,
+        credential=credential,
+        try_number=try_number,
+        max_tries=max_tries,
+        retries=2,
+        started_at=2000.0,
+        gateway_timeout=90.0,
+    )
+
+
+@pytest.mark.parametrize("has_store", [True, False])
+def test_a_first_try_is_untroubled(has_store):
+    first = attempt(has_store=has_store)
+    assert first.untroubled
+    assert first.fresh
+    assert first.doubt_until is None
+
+
+def test_a_retry_whose_earlier_try_wrote_nothing_has_nothing_out_but_looks():
+    retry = attempt(try_number=2)
+    assert not retry.untroubled
+    assert retry.doubt_until is None
+    assert not retry.fresh
+
+
+def test_a_retry_without_a_store_is_in_doubt_from_its_own_start():
+    retry = attempt(try_number=2, has_store=False)
+    assert retry.doubt_until == 2090.0
+    assert not retry.fresh
+
+
+@pytest.mark.parametrize("has_store", [True, False])
+def test_a_clear_without_a_record_is_in_doubt_and_wants_the_export_anew(has_store):
+    cleared = attempt(try_number=2, max_tries=3, has_store=has_store)
+    assert cleared.doubt_until == 2090.0
+    assert cleared.fresh
+    retry_after_clear = attempt(try_number=3, max_tries=3, has_store=has_store)
+    assert not retry_after_clear.fresh
+
+
+def test_a_record_of_a_request_without_an_answer_is_in_doubt_from_when_it_was_sent():
+    retry = attempt(RECORD, try_number=2)
+    assert not retry.untroubled
+    assert retry.doubt_until == 1090.0
+    assert retry.export_id is None
+
+
+def test_a_record_with_an_answer_leaves_no_doubt():
+    accepted = attempt(replace(RECORD, outcome=Outcome.ACCEPTED, export_id="job"), try_number=2)
+    assert (accepted.export_id, accepted.doubt_until, accepted.fresh) == ("job", None, False)
+    refused = attempt(replace(RECORD, outcome=Outcome.REFUSED), try_number=2)
+    assert (refused.export_id, refused.doubt_until, refused.untroubled) == (None, None, False)
+
+
+def test_a_clear_after_a_record_wants_the_export_anew():
+    cleared = attempt(replace(RECORD, outcome=Outcome.ACCEPTED, export_id="job"), try_number=2, max_tries=3)
+    assert cleared.fresh
+    assert cleared.export_id == "job"
+
+
+def test_a_record_of_another_export_is_not_taken_over_and_said():
+    other = attempt(replace(RECORD, outcome=Outcome.ACCEPTED, export_id="job"), request=replace(REQUEST, location="x"))
+    assert other.export_id is None
+    assert not other.untroubled
+    assert "not taken over" in other.why
+
+
+def test_another_credential_is_noticed():
+    record = replace(RECORD, outcome=Outcome.ACCEPTED, export_id="job")
+    assert attempt(record, credential="someone else").other_credential
+    assert not attempt(record).other_credential
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_a_record_survives_the_store(outcome):
+    record = replace(RECORD, outcome=outcome, export_id="job")
+    assert Record.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize("junk", [None, "text", 3, [], {}, {"fingerprint": "x"}, {**RECORD.to_json(), "outcome": "?"}])
+def test_junk_is_no_record(junk):
+    assert Record.from_json(junk) is None

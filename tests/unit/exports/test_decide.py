@@ -1,0 +1,258 @@
+"""The table of docs/exporting-once.md, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from airflow_sb_provider.api.models import ExportJob, File, Volume, VolumeObject
+from airflow_sb_provider.exceptions import (
+    SevenBridgesConflictError,
+    SevenBridgesExportFailed,
+    SevenBridgesExportRefused,
+    SevenBridgesForbiddenError,
+    SevenBridgesInDoubt,
+    SevenBridgesNotFoundError,
+)
+from airflow_sb_provider.exports.attempt import Attempt
+from airflow_sb_provider.exports.decide import Adopt, Done, Facts, Fail, LookAgain, Submit, decide
+from airflow_sb_provider.exports.request import ExportRequest
+
+ID = "5" * 24
+MOVE = ExportRequest(ID, "o/v", "key")
+MOVE_OVERWRITE = replace(MOVE, overwrite=True)
+COPY = replace(MOVE, copy_only=True)
+COPY_OVERWRITE = replace(MOVE, overwrite=True, copy_only=True)
+ALL = [MOVE, MOVE_OVERWRITE, COPY, COPY_OVERWRITE]
+MOVES = [MOVE, MOVE_OVERWRITE]
+
+PLATFORM_FILE = File(ID, "f.vcf", 10, storage="PLATFORM")
+ALIAS_HERE = File(ID, "f.vcf", 10, storage="VOLUME", volume="o/v", location="key")
+ALIAS_ELSEWHERE = replace(ALIAS_HERE, location="other")
+OBJECT = VolumeObject("key", "o/v", 10, "e1")
+VOLUMES = {
+    "o/v": Volume("o/v", service="s3", bucket="b"),
+    "o/prefixed": Volume("o/prefixed", service="s3", bucket="b", prefix="p"),
+}
+TAKEN = SevenBridgesConflictError(409, 9107, "taken")
+NOT_EXPORTABLE = SevenBridgesForbiddenError(403, 9006, "cannot be exported")
+HIDDEN = SevenBridgesForbiddenError(403, 9005, "hidden")
+RETRY = Attempt(fresh=False, why="A retry.")
+IN_DOUBT = Attempt(fresh=False, doubt_until=90.0, why="A reply was lost.")
+
+ids = str
+
+
+def job(state, request=MOVE, export_id="job", **more):
+    return ExportJob(export_id, state, request.file, request.volume, request.location, **more)
+
+
+def facts(**more):
+    return Facts(**{"now": 0.0, "attempt": RETRY, "file": PLATFORM_FILE, "volumes": VOLUMES, **more})
+
+
+def one(request, **more):
+    [decision] = decide([request], [facts(**more)])
+    return decision
+
+
+def error_of(decision, kind):
+    assert isinstance(decision, Fail), decision
+    assert isinstance(decision.error, kind), decision
+    return str(decision.error)
+
+
+@pytest.mark.parametrize("request_", ALL, ids=ids)
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+def test_in_flight_is_adopted(request_, state):
+    running = job(state)
+    decision = one(request_, jobs=(running,), attempt=IN_DOUBT)
+    assert isinstance(decision, Adopt)
+    assert decision.job is running
+    assert "job" in decision.why
+
+
+def test_in_flight_through_another_volume_of_the_same_bucket_is_the_same_place():
+    running = ExportJob("job", "RUNNING", ID, "o/prefixed", "key")
+    request = ExportRequest(ID, "o/v", "p/key", overwrite=True)
+    assert isinstance(one(request, jobs=(running,)), Adopt)
+
+
+@pytest.mark.parametrize("request_", MOVES, ids=ids)
+def test_a_move_that_is_made_is_taken_over(request_):
+    for attempt in (RETRY, IN_DOUBT, replace(RETRY, refusal=NOT_EXPORTABLE), replace(RETRY, fresh=True)):
+        decision = one(request_, file=ALIAS_HERE, object=OBJECT, attempt=attempt)
+        assert isinstance(decision, Done)
+        assert decision.object is OBJECT
+
+
+@pytest.mark.parametrize("request_", MOVES, ids=ids)
+@pytest.mark.parametrize(
+    ("file", "found", "words"),
+    [
+        (ALIAS_HERE, replace(OBJECT, size=11), "sizes differ"),
+        (ALIAS_HERE, replace(OBJECT, size=None), "sizes differ"),
+        (ALIAS_HERE, None, "no object is there"),
+    ],
+)
+def test_an_alias_whose_object_is_not_right_is_doubt(request_, file, found, words):
+    assert words in error_of(one(request_, file=file, object=found), SevenBridgesInDoubt)
+
+
+def test_an_alias_that_fits_in_every_reading_needs_no_look_and_one_that_may_fit_does():
+    assert isinstance(one(MOVE, file=ALIAS_HERE, object=HIDDEN), Done)
+    request = replace(MOVE, volume="o/prefixed")
+    alias = replace(ALIAS_HERE, volume="o/prefixed")
+    assert "which may be that place" in error_of(one(request, file=alias, object=HIDDEN), SevenBridgesInDoubt)
+    assert isinstance(one(request, file=alias, object=OBJECT), Done)
+    assert isinstance(one(request, file=replace(alias, location="p/key"), object=OBJECT), Done)
+    assert isinstance(one(request, file=replace(alias, location="pkey"), object=OBJECT), Done)
+
+
+@pytest.mark.parametrize("request_", MOVES, ids=ids)
+@pytest.mark.parametrize("attempt", [RETRY, IN_DOUBT, replace(RETRY, fresh=True)])
+def test_an_alias_elsewhere_is_not_asked_for(request_, attempt):
+    text = error_of(one(request_, file=ALIAS_ELSEWHERE, attempt=attempt), SevenBridgesExportRefused)
+    assert "already an alias of o/v/other" in text
+
+
+def test_a_move_in_doubt_is_asked_for_again_only_after_two_looks_and_the_gateway_time():
+    first = one(MOVE, attempt=IN_DOUBT, now=10.0)
+    assert isinstance(first, LookAgain)
+    assert first.at == 90.0
+    late_first_look = one(MOVE, attempt=IN_DOUBT, now=500.0)
+    assert isinstance(late_first_look, LookAgain)
+    assert late_first_look.at == 500.0
+    looked = replace(IN_DOUBT, looks=1)
+    assert isinstance(one(MOVE, attempt=looked, now=89.0), LookAgain)
+    assert isinstance(one(MOVE, attempt=looked, now=90.0), Submit)
+
+
+def test_a_move_with_overwrite_in_doubt_is_never_asked_for_again():
+    looked = replace(IN_DOUBT, looks=1)
+    assert isinstance(one(MOVE_OVERWRITE, attempt=IN_DOUBT), LookAgain)
+    text = error_of(one(MOVE_OVERWRITE, attempt=looked, now=1e9), SevenBridgesInDoubt)
+    assert "only copy" in text
+    assert "new run" in text
+
+
+@pytest.mark.parametrize("request_", [COPY, COPY_OVERWRITE], ids=ids)
+def test_a_copy_in_doubt_is_asked_for_again_at_once(request_):
+    assert isinstance(one(request_, attempt=IN_DOUBT), Submit)
+
+
+def test_a_move_with_overwrite_says_which_object_is_replaced():
+    decision = one(MOVE_OVERWRITE, object=OBJECT, attempt=Attempt(untroubled=True))
+    assert isinstance(decision, Submit)
+    assert decision.replaces is OBJECT
+    assert "10 bytes" in decision.why
+    assert "e1" in decision.why
+    assert one(MOVE_OVERWRITE).replaces is None
+
+
+@pytest.mark.parametrize(
+    "rival",
+    [
+        ExportJob("other", "RUNNING", "6" * 24, "o/v", "key"),
+        ExportJob("other", "PENDING", ID, "o/v", "elsewhere"),
+    ],
+)
+def test_overwriting_what_another_export_is_making_is_refused(rival):
+    text = error_of(one(MOVE_OVERWRITE, jobs=(rival,), attempt=Attempt(untroubled=True)), SevenBridgesInDoubt)
+    assert "other" in text
+    assert isinstance(one(MOVE, jobs=(rival,)), Submit)
+
+
+@pytest.mark.parametrize(
+    "unclear", [{"file": HIDDEN}, {"jobs_complete": False}, {"attempt": replace(RETRY, other_credential=True)}]
+)
+def test_what_is_not_clear_stops_the_dangerous_pair(unclear):
+    error_of(one(MOVE_OVERWRITE, **unclear), SevenBridgesInDoubt)
+
+
+@pytest.mark.parametrize("unclear", [{"file": HIDDEN}, {"jobs_complete": False}])
+def test_what_is_not_clear_stops_a_move_in_doubt(unclear):
+    error_of(one(MOVE, attempt=replace(IN_DOUBT, looks=1), now=1e9, **unclear), SevenBridgesInDoubt)
+
+
+@pytest.mark.parametrize("request_", ALL, ids=ids)
+def test_a_stored_job_that_cannot_be_seen_is_doubt(request_):
+    gone = SevenBridgesNotFoundError(404, 9008, "gone")
+    text = error_of(one(request_, recorded=gone, attempt=replace(RETRY, export_id="job")), SevenBridgesInDoubt)
+    assert "job" in text
+
+
+def test_a_stored_job_that_completed_is_taken_over_unless_a_copy_is_wanted_anew():
+    done = job("COMPLETED")
+    for request in ALL:
+        assert one(request, recorded=done).job is done
+    cleared = replace(RETRY, fresh=True)
+    for request in (MOVE, MOVE_OVERWRITE, COPY):
+        assert isinstance(one(request, recorded=done, attempt=cleared), Adopt)
+    assert isinstance(one(COPY_OVERWRITE, recorded=done, attempt=cleared), Submit)
+
+
+def test_a_stored_job_in_flight_is_waited_for_even_if_the_lists_do_not_show_it():
+    running = job("RUNNING")
+    assert one(MOVE, recorded=running, attempt=replace(RETRY, export_id="job")).job is running
+
+
+@pytest.mark.parametrize("request_", ALL, ids=ids)
+def test_a_stored_job_that_failed_is_asked_for_again(request_):
+    assert isinstance(one(request_, recorded=job("FAILED")), Submit)
+
+
+def test_a_copy_refused_as_taken_is_done_only_if_a_completed_job_vouches_for_it():
+    refused = replace(RETRY, refusal=TAKEN)
+    voucher = job("COMPLETED", COPY)
+    assert isinstance(one(COPY, attempt=refused, object=OBJECT, voucher=voucher), Done)
+    text = error_of(one(COPY, attempt=refused, object=OBJECT), SevenBridgesExportRefused)
+    assert "same size" in text
+    text = error_of(one(COPY, attempt=refused, object=replace(OBJECT, size=3)), SevenBridgesExportRefused)
+    assert "something else" in text
+    error_of(one(COPY, attempt=refused, object=replace(OBJECT, size=3), voucher=voucher), SevenBridgesExportRefused)
+    error_of(one(COPY, attempt=refused, object=OBJECT, history_complete=False), SevenBridgesInDoubt)
+
+
+def test_a_copy_with_overwrite_is_taken_over_by_a_retry_and_made_again_by_a_new_run():
+    voucher = job("COMPLETED", COPY_OVERWRITE)
+    assert isinstance(one(COPY_OVERWRITE, object=OBJECT, voucher=voucher), Done)
+    assert isinstance(one(COPY_OVERWRITE, object=OBJECT, voucher=voucher, attempt=Attempt(fresh=True)), Submit)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"refusal": TAKEN, "object": replace(OBJECT, size=3)}, ["9107", "something else", "3 bytes"]),
+        ({"refusal": NOT_EXPORTABLE}, ["9006", "public file"]),
+        ({"refusal": NOT_EXPORTABLE, "file": replace(PLATFORM_FILE, type="folder")}, ["folder"]),
+        ({"refusal": NOT_EXPORTABLE, "file": ALIAS_ELSEWHERE}, ["already an alias of o/v/other"]),
+        ({"refusal": NOT_EXPORTABLE, "file": HIDDEN}, ["cannot be looked at"]),
+    ],
+)
+def test_a_refusal_says_which_cause_holds(more, words):
+    refusal = more.pop("refusal")
+    text = error_of(one(MOVE, attempt=replace(RETRY, refusal=refusal), **more), SevenBridgesExportRefused)
+    for word in words:
+        assert word in text
+
+
+def test_a_failed_job_fails_with_the_platforms_own_error_and_the_cause():
+    failed = job("FAILED", error=TAKEN)
+    attempt = Attempt(refusal=TAKEN, failed=failed)
+    text = error_of(one(MOVE, attempt=attempt, object=replace(OBJECT, size=3)), SevenBridgesExportFailed)
+    assert "9107" in text
+    assert "something else" in text
+
+
+def test_a_failed_move_whose_twin_was_faster_is_done():
+    failed = job("FAILED", error=NOT_EXPORTABLE)
+    decision = one(MOVE, attempt=Attempt(refusal=NOT_EXPORTABLE, failed=failed), file=ALIAS_HERE, object=OBJECT)
+    assert isinstance(decision, Done)
+
+
+def test_each_of_a_set_is_decided_by_its_own_facts():
+    running = job("RUNNING")
+    decisions = decide([MOVE, MOVE, COPY], [facts(jobs=(running,)), facts(attempt=IN_DOUBT), facts()])
+    assert [type(decision) for decision in decisions] == [Adopt, LookAgain, Submit]
