@@ -103,6 +103,11 @@ class Watch:
             event["job"] = job.to_json()
         return event
 
+    def pause(self, now: float, poll_interval: float) -> float:
+        """Return the seconds until the next poll: the interval, or less where the wait's end comes before."""
+        left = poll_interval if self.end_time is None else self.end_time - now
+        return max(0.0, min(poll_interval, left))
+
     def _settled(self, export_id: str) -> bool:
         job = self.jobs.get(export_id)
         return export_id in self.refused or (job is not None and job.ended)

@@ -13,6 +13,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesNotFoundError,
 )
+from airflow_sb_provider.exports.waiting import FIRST_POLL
 
 if TYPE_CHECKING:
     from typing import Any
@@ -39,10 +40,12 @@ def poll(hook: SevenBridgesHook, watch: Watch) -> dict[str, Any] | None:
 
 def wait(hook: SevenBridgesHook, watch: Watch, poll_interval: float) -> dict[str, Any]:
     """Poll every ``poll_interval`` seconds until a watch is over; return its event."""
-    while (event := poll(hook, watch)) is None:
-        left = watch.end_time - time.time() if watch.end_time is not None else poll_interval
-        time.sleep(max(0.0, min(poll_interval, left)))
-    return event
+    pause = min(FIRST_POLL, poll_interval)
+    while True:
+        time.sleep(pause)
+        if event := poll(hook, watch):
+            return event
+        pause = watch.pause(time.time(), poll_interval)
 
 
 def volume_or_none(hook: SevenBridgesHook, volume: str) -> Volume | None:

@@ -132,33 +132,18 @@ class SevenBridgesExportOperator(BaseOperator):
         with airflow_failures():
             request, wants_dry_run = self._checked()
             if wants_dry_run:
+                context["ti"].xcom_push(key="export_id", value=None)
                 return run_dry(self.hook, request)
-            attempt, record = self._attempt(context, request)
-            if record and record.export_id:
-                self._export_id = record.export_id
+            attempt = self._attempt(context, request)
+            self._export_id = attempt.export_id
             return self._export(context, request, attempt)
 
     def look_again(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on after the pause in which a request in doubt could still have been accepted."""
         with airflow_failures():
             request, _ = self._checked()
-            attempt, _ = self._attempt(context, request)
-            return self._export(context, request, replace(attempt, untroubled=False, looks=1, doubt_until=time.time()))
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Go on when the trigger has ended."""
-        with airflow_failures():
-            request, _ = self._checked()
-            return self._ended(context, request, event, adopted=bool(event.get("adopted")))
-
-    def on_kill(self) -> None:
-        """Say that the export goes on: the API has no cancel."""
-        if self._export_id:
-            self.log.warning(
-                "The task is ended, but export %s goes on at the Platform, which has no cancel. "
-                "A retry or a cleared task waits for it instead of starting another.",
-                self._export_id,
-            )
+            attempt = replace(self._attempt(context, request), untroubled=False, looks=1, doubt_until=time.time())
+            return self._export(context, request, attempt)
 
     @cached_property
     def hook(self) -> SevenBridgesHook:
@@ -190,13 +175,12 @@ class SevenBridgesExportOperator(BaseOperator):
             raise SevenBridgesInputError(problems)
         return request, wants_dry_run
 
-    def _attempt(self, context: Context, request: ExportRequest) -> tuple[Attempt, Record | None]:
+    def _attempt(self, context: Context, request: ExportRequest) -> Attempt:
         ti = context["ti"]
         store = TaskRecord(context)
-        record = store.load()
-        attempt = attempt_of(
+        return attempt_of(
             request,
-            record=record,
+            record=store.load(),
             has_store=store.has_store,
             credential=self.hook.settings.credential,
             try_number=ti.try_number,
@@ -205,7 +189,6 @@ class SevenBridgesExportOperator(BaseOperator):
             started_at=time.time(),
             gateway_timeout=self.hook.settings.gateway_timeout,
         )
-        return attempt, record
 
     def _export(self, context: Context, request: ExportRequest, attempt: Attempt) -> dict[str, Any]:
         """Decide, and act on it, until there is a job to wait for or the export is made."""
@@ -223,7 +206,7 @@ class SevenBridgesExportOperator(BaseOperator):
             if isinstance(decision, Adopt):
                 return self._follow(context, request, decision.job, attempt, adopted=True)
             if isinstance(decision, Done):
-                return self._already_done(request, decision)
+                return self._already_done(context, request, decision)
             posts += 1
             try:
                 job = self._submit(context, request)
@@ -233,7 +216,7 @@ class SevenBridgesExportOperator(BaseOperator):
                 self.log.warning("%s Looking for it before anything else.", lost)
                 now = time.time()
                 attempt = Attempt(
-                    fresh=attempt.fresh,
+                    fresh=False,
                     sent_at=now,
                     doubt_until=now + self.hook.settings.gateway_timeout,
                     why="The answer to the first request was lost.",
@@ -374,7 +357,8 @@ class SevenBridgesExportOperator(BaseOperator):
             self.log.info("%s to %s (%s bytes).", verb, result["uri"] or f"{volume}/{location}", result["size"])
         return result
 
-    def _already_done(self, request: ExportRequest, done: Done) -> dict[str, Any]:
+    def _already_done(self, context: Context, request: ExportRequest, done: Done) -> dict[str, Any]:
+        context["ti"].xcom_push(key="export_id", value=done.job.id if done.job else None)
         return describe_export(
             done.job,
             file=request.file,

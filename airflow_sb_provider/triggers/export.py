@@ -74,8 +74,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
                 if event := watch.event(now):
                     yield TriggerEvent({**event, "adopted": self.adopted})
                     return
-                left = self.end_time - now if self.end_time is not None else self.poll_interval
-                pause = max(0.0, min(self.poll_interval, left))
+                pause = watch.pause(now, self.poll_interval)
         finally:
             await hook.close()
 

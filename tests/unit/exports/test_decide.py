@@ -41,8 +41,6 @@ HIDDEN = SevenBridgesForbiddenError(403, 9005, "hidden")
 RETRY = Attempt(fresh=False, why="A retry.")
 IN_DOUBT = Attempt(fresh=False, doubt_until=90.0, why="A reply was lost.")
 
-ids = str
-
 
 def job(state, request=MOVE, export_id="job", **more):
     return ExportJob(export_id, state, request.file, request.volume, request.location, **more)
@@ -63,7 +61,7 @@ def error_of(decision, kind):
     return str(decision.error)
 
 
-@pytest.mark.parametrize("request_", ALL, ids=ids)
+@pytest.mark.parametrize("request_", ALL, ids=str)
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 def test_in_flight_is_adopted(request_, state):
     running = job(state)
@@ -79,7 +77,7 @@ def test_in_flight_through_another_volume_of_the_same_bucket_is_the_same_place()
     assert isinstance(one(request, jobs=(running,)), Adopt)
 
 
-@pytest.mark.parametrize("request_", MOVES, ids=ids)
+@pytest.mark.parametrize("request_", MOVES, ids=str)
 def test_a_move_that_is_made_is_taken_over(request_):
     for attempt in (RETRY, IN_DOUBT, replace(RETRY, refusal=NOT_EXPORTABLE), replace(RETRY, fresh=True)):
         decision = one(request_, file=ALIAS_HERE, object=OBJECT, attempt=attempt)
@@ -87,7 +85,7 @@ def test_a_move_that_is_made_is_taken_over(request_):
         assert decision.object is OBJECT
 
 
-@pytest.mark.parametrize("request_", MOVES, ids=ids)
+@pytest.mark.parametrize("request_", MOVES, ids=str)
 @pytest.mark.parametrize(
     ("file", "found", "words"),
     [
@@ -110,7 +108,7 @@ def test_an_alias_that_fits_in_every_reading_needs_no_look_and_one_that_may_fit_
     assert isinstance(one(request, file=replace(alias, location="pkey"), object=OBJECT), Done)
 
 
-@pytest.mark.parametrize("request_", MOVES, ids=ids)
+@pytest.mark.parametrize("request_", MOVES, ids=str)
 @pytest.mark.parametrize("attempt", [RETRY, IN_DOUBT, replace(RETRY, fresh=True)])
 def test_an_alias_elsewhere_is_not_asked_for(request_, attempt):
     text = error_of(one(request_, file=ALIAS_ELSEWHERE, attempt=attempt), SevenBridgesExportRefused)
@@ -137,7 +135,7 @@ def test_a_move_with_overwrite_in_doubt_is_never_asked_for_again():
     assert "new run" in text
 
 
-@pytest.mark.parametrize("request_", [COPY, COPY_OVERWRITE], ids=ids)
+@pytest.mark.parametrize("request_", [COPY, COPY_OVERWRITE], ids=str)
 def test_a_copy_in_doubt_is_asked_for_again_at_once(request_):
     assert isinstance(one(request_, attempt=IN_DOUBT), Submit)
 
@@ -176,7 +174,7 @@ def test_what_is_not_clear_stops_a_move_in_doubt(unclear):
     error_of(one(MOVE, attempt=replace(IN_DOUBT, looks=1), now=1e9, **unclear), SevenBridgesInDoubt)
 
 
-@pytest.mark.parametrize("request_", ALL, ids=ids)
+@pytest.mark.parametrize("request_", ALL, ids=str)
 def test_a_stored_job_that_cannot_be_seen_is_doubt(request_):
     gone = SevenBridgesNotFoundError(404, 9008, "gone")
     text = error_of(one(request_, recorded=gone, attempt=replace(RETRY, export_id="job")), SevenBridgesInDoubt)
@@ -198,7 +196,7 @@ def test_a_stored_job_in_flight_is_waited_for_even_if_the_lists_do_not_show_it()
     assert one(MOVE, recorded=running, attempt=replace(RETRY, export_id="job")).job is running
 
 
-@pytest.mark.parametrize("request_", ALL, ids=ids)
+@pytest.mark.parametrize("request_", ALL, ids=str)
 def test_a_stored_job_that_failed_is_asked_for_again(request_):
     assert isinstance(one(request_, recorded=job("FAILED")), Submit)
 
