@@ -58,9 +58,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Submit:
-    """Ask for the export. ``replaces`` is the object that it will delete."""
+    """Ask for the export. ``replaces`` is the object that it will delete.
+
+    ``overwrite`` is what to ask with: false where a move finds nothing to overwrite, so that nothing that comes there
+    in the meantime, such as a twin's only copy, is deleted.
+    """
 
     why: str
+    overwrite: bool
     replaces: VolumeObject | None = None
 
 
@@ -189,6 +194,9 @@ def _refused(request: ExportRequest, facts: Facts) -> Decision | None:
     attempt = facts.attempt
     if attempt.refusal is None:
         return None
+    if attempt.refusal.code == TAKEN and request.intent is Intent.MOVE_OVERWRITE:
+        # It was asked for without overwrite, since nothing was there; what is there now is named before it is deleted.
+        return None
     cause = explain(request, facts)
     if attempt.failed:
         return Fail(SevenBridgesExportFailed(attempt.failed, cause))
@@ -242,14 +250,20 @@ def _rivals(request: ExportRequest, facts: Facts) -> Decision | None:
 
 
 def _submit(request: ExportRequest, facts: Facts) -> Decision:
-    attempt = facts.attempt
-    if request.overwrite and isinstance(facts.object, VolumeObject):
-        return Submit(f"The object there ({facts.object}) will be deleted and replaced.", facts.object)
-    if request.overwrite and isinstance(facts.object, SevenBridgesApiError):
-        return Submit(f"What is there cannot be looked at ({facts.object}); it would be deleted and replaced.")
-    if attempt.untroubled:
-        return Submit(attempt.why)
-    return Submit(f"{attempt.why} The Platform shows nothing of it: asking for the export.".strip())
+    why = facts.attempt.why
+    if not facts.attempt.untroubled:
+        why = f"{why} The Platform shows nothing of it: asking for the export.".strip()
+    if not request.overwrite:
+        return Submit(why, overwrite=False)
+    if isinstance(facts.object, VolumeObject):
+        return Submit(f"{why} The object there ({facts.object}) will be deleted and replaced.", True, facts.object)
+    if isinstance(facts.object, SevenBridgesApiError):
+        return Submit(
+            f"{why} What is there cannot be looked at ({facts.object}); it will be deleted and replaced.", True
+        )
+    if request.copy_only:
+        return Submit(why, overwrite=True)
+    return Submit(f"{why} Nothing is there to overwrite, so overwriting is not asked for.", overwrite=False)
 
 
 def explain(request: ExportRequest, facts: Facts) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -58,7 +58,7 @@ class ExportRequest:
     location: str
     overwrite: bool = False
     copy_only: bool = False
-    properties: Mapping[str, str | None] | None = None
+    properties: Mapping[str, str | None] | None = field(default=None, hash=False)
 
     @classmethod
     def checked(

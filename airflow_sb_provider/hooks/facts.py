@@ -31,10 +31,10 @@ _INVISIBLE = (SevenBridgesForbiddenError, SevenBridgesNotFoundError)
 def gather_facts(hook: SevenBridgesHook, requests: Sequence[ExportRequest], attempts: Sequence[Attempt]) -> list[Facts]:
     """Look at the Platform for a set of exports at a time.
 
-    It looks in the order in which exports travel: PENDING, RUNNING, then the file. Requests: one for each hundred
-    jobs in flight (two at least, at most 50 for each state), one for each hundred files and for each hundred
-    stored ids, one for each volume, one for each object that matters, and for copies that may be made already
-    at most 50 of history.
+    It looks in the order in which exports travel: PENDING, RUNNING, then the object and last the file, which must still
+    be the Platform's when a request follows. Requests: one for each hundred jobs in flight (two at least, at most
+    50 for each state), one for each hundred files and for each hundred stored ids, one for each volume, at most
+    two for each object that matters, and for copies that may be made already at most 50 of history.
     """
     wanted = {request.file for request in requests}
     places = {(request.volume, request.location) for request in requests}
@@ -46,19 +46,26 @@ def gather_facts(hook: SevenBridgesHook, requests: Sequence[ExportRequest], atte
         jobs_complete = jobs_complete and complete
     stored = [attempt.export_id for attempt in attempts if attempt.export_id]
     recorded = dict(zip(stored, hook.get_exports(stored), strict=True))
-    file_ids = sorted(wanted)
-    files = dict(zip(file_ids, hook.get_files(file_ids), strict=True))
-
-    volume_ids = {request.volume for request in requests}
-    volume_ids |= {file.volume for file in files.values() if isinstance(file, File) and file.volume}
-    volume_ids |= {job.volume for job in jobs.values() if job.volume and job.file in wanted}
-    volumes = _volumes(hook, volume_ids)
-    near = [job for job in jobs.values() if job.file in wanted or _bound_for(job, places, volumes)]
-
     needs_history = [
         request for request, attempt in zip(requests, attempts, strict=True) if _may_be_copied(request, attempt)
     ]
     history, history_complete = _list_jobs(hook, ExportState.COMPLETED, enough=needs_history)
+    volumes = _volumes(
+        hook, {request.volume for request in requests} | {job.volume for job in jobs.values() if job.volume}
+    )
+    near = [job for job in jobs.values() if job.file in wanted or _bound_for(job, places, volumes)]
+    objects = {
+        request: _object_at(hook, request)
+        for request, attempt in zip(requests, attempts, strict=True)
+        if request.overwrite or attempt.refusal
+    }
+    file_ids = sorted(wanted)
+    files = dict(zip(file_ids, hook.get_files(file_ids), strict=True))
+    aliases = {file.id: file for file in files.values() if isinstance(file, File) and file.is_alias}
+    volumes |= _volumes(hook, {file.volume for file in aliases.values() if file.volume} - volumes.keys())
+    for request in requests:
+        if (alias := aliases.get(request.file)) and alias_fits(alias, request, volumes)[0]:
+            objects[request] = _object_at(hook, request)
     return [
         Facts(
             now=time.time(),
@@ -68,7 +75,7 @@ def gather_facts(hook: SevenBridgesHook, requests: Sequence[ExportRequest], atte
             recorded=recorded.get(attempt.export_id or ""),
             file=files[request.file],
             volumes=volumes,
-            object=_object_at(hook, request) if _object_matters(request, attempt, files, volumes) else None,
+            object=objects.get(request),
             voucher=_voucher(request, attempt, history),
             history_complete=history_complete,
         )
@@ -116,17 +123,6 @@ def _object_at(hook: SevenBridgesHook, request: ExportRequest) -> VolumeObject |
         if error.permanent:
             return error
         raise
-
-
-def _object_matters(
-    request: ExportRequest,
-    attempt: Attempt,
-    files: dict[str, File | SevenBridgesApiError],
-    volumes: dict[str, Volume],
-) -> bool:
-    file = files[request.file]
-    at_destination = isinstance(file, File) and file.is_alias and alias_fits(file, request, volumes)[0]
-    return at_destination or request.overwrite or attempt.refusal is not None
 
 
 def _may_be_copied(request: ExportRequest, attempt: Attempt) -> bool:

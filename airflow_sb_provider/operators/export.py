@@ -145,6 +145,21 @@ class SevenBridgesExportOperator(BaseOperator):
             attempt = replace(self._attempt(context, request), untroubled=False, looks=1, doubt_until=time.time())
             return self._export(context, request, attempt)
 
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Go on when the trigger has ended."""
+        with airflow_failures():
+            request, _ = self._checked()
+            return self._ended(context, request, event, adopted=bool(event.get("adopted")))
+
+    def on_kill(self) -> None:
+        """Say that the export goes on: the API has no cancel."""
+        if self._export_id:
+            self.log.warning(
+                "The task is ended, but export %s goes on at the Platform, which has no cancel. "
+                "A retry or a cleared task waits for it instead of starting another.",
+                self._export_id,
+            )
+
     @cached_property
     def hook(self) -> SevenBridgesHook:
         """The hook that all requests of this task go through."""
@@ -209,7 +224,7 @@ class SevenBridgesExportOperator(BaseOperator):
                 return self._already_done(context, request, decision)
             posts += 1
             try:
-                job = self._submit(context, request)
+                job = self._submit(context, request, overwrite=decision.overwrite)
             except SevenBridgesReplyLost as lost:
                 if posts >= _MAX_POSTS:
                     raise
@@ -231,7 +246,7 @@ class SevenBridgesExportOperator(BaseOperator):
 
     def _decide(self, request: ExportRequest, attempt: Attempt) -> Decision:
         if attempt.untroubled and request.intent is not Intent.MOVE_OVERWRITE:
-            return Submit(attempt.why)
+            return Submit(attempt.why, overwrite=request.overwrite)
         return decide([request], gather_facts(self.hook, [request], [attempt]))[0]
 
     def _pause(self, decision: LookAgain) -> None:
@@ -244,7 +259,7 @@ class SevenBridgesExportOperator(BaseOperator):
             self.defer(trigger=DateTimeTrigger(moment=moment), method_name="look_again")
         time.sleep(seconds)
 
-    def _submit(self, context: Context, request: ExportRequest) -> ExportJob:
+    def _submit(self, context: Context, request: ExportRequest, *, overwrite: bool) -> ExportJob:
         store = TaskRecord(context)
         record = Record(
             fingerprint=request.fingerprint,
@@ -255,7 +270,8 @@ class SevenBridgesExportOperator(BaseOperator):
         # The intent is written first: without it nothing is sent, and a try after a crash knows that it must look.
         store.save(record)
         try:
-            job = self.hook.send(calls.start_export(request, copy_only=request.copy_only))
+            asked = replace(request, overwrite=overwrite)
+            job = self.hook.send(calls.start_export(asked, copy_only=asked.copy_only))
         except (SevenBridgesApiError, SevenBridgesConnectionError):
             store.save(replace(record, outcome=Outcome.REFUSED))
             raise
@@ -347,7 +363,7 @@ class SevenBridgesExportOperator(BaseOperator):
             volume=volume,
             location=location,
             copy_only=request.copy_only,
-            overwrite=request.overwrite if job.overwrite is None else job.overwrite,
+            overwrite=request.overwrite,
             adopted=adopted,
             volume_details=volume_or_none(self.hook, volume),
             volume_object=found,
