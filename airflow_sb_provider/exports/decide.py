@@ -236,16 +236,23 @@ def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
                 "it may have been asked for before and nothing is found of it. A second request could delete the only "
                 "copy of a file, so that none is made. Check the object there and the file; then start a new run.",
             )
-    return _rivals(request, facts) if request.overwrite else None
+    return _rivals(request, facts)
 
 
 def _rivals(request: ExportRequest, facts: Facts) -> Decision | None:
     for job in facts.jobs:
         if job.file == request.file:
-            text = f"export {job.id} of the same file to {job.volume}/{job.location} is {job.state}"
-        else:
-            text = f"export {job.id} of another file, {job.file}, to the same place is {job.state}"
-        return _doubt(request, f"{text}; overwriting now could destroy what it makes. Wait for it, then look.")
+            return _doubt(
+                request,
+                f"export {job.id} of the same file to {job.volume}/{job.location} is {job.state}. Wait for its end; "
+                "if it is a move, the file cannot be exported again.",
+            )
+        if request.overwrite:
+            return _doubt(
+                request,
+                f"export {job.id} of another file, {job.file}, to the same place is {job.state}; overwriting now could "
+                "destroy what it makes. Wait for its end, then look.",
+            )
     return None
 
 

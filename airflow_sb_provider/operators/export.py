@@ -237,7 +237,7 @@ class SevenBridgesExportOperator(BaseOperator):
                     why="The answer to the first request was lost.",
                 )
             except SevenBridgesApiError as refusal:
-                if refusal.code not in (NOT_EXPORTABLE, TAKEN) or attempt.refusal:
+                if refusal.code not in (NOT_EXPORTABLE, TAKEN) or posts > _MAX_POSTS:
                     raise
                 self.log.info("The Platform refuses: %s Looking for the cause.", refusal)
                 attempt = replace(attempt, untroubled=False, doubt_until=None, refusal=refusal)

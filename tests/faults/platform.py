@@ -100,12 +100,15 @@ class SimPlatform:
         self.note(f"accepted {job.id} by {by}")
         return job
 
-    def tick(self):
-        """Let one thing happen: a late acceptance, or a step of a job."""
+    def arrive(self):
+        """Accept what was late and is due."""
         for entry in [entry for entry in self.late if entry[0] <= self.now]:
             self.late.remove(entry)
             answer = self.submit(*entry[1:])
             self.note(f"late acceptance: {answer if isinstance(answer, int) else answer.id}")
+
+    def tick(self):
+        """Let one job go a step."""
         going = [job for job in self.jobs if job.state in ("PENDING", "RUNNING")]
         if going:
             job = self.rng.choice(going)

@@ -194,8 +194,9 @@ class Process:
             elif fate in ("done, reply lost", "done and killed"):
                 platform.submit(*arguments)
             if fate.endswith("killed"):
-                self.current = False
-                world.lost_worker(self.task)
+                if self.current:
+                    self.current = False
+                    world.lost_worker(self.task)
                 raise Killed
             if fate != "answered":
                 world.check()
@@ -329,6 +330,16 @@ class World:
         task.process, task.deferred = None, None
         task.max_tries = max(task.try_number, 0) + RETRIES
         task.state, task.not_before = "scheduled", self.platform.now
+        if self.rng.random() < 0.2:
+            template = task.template
+            task.template = operator(
+                self.tasks.index(task),
+                template.volume,
+                "changed",
+                template.overwrite,
+                template.copy_only,
+                template.deferrable,
+            )
         self.platform.note(f"{task.name}: cleared")
 
     def rival(self):
@@ -346,6 +357,7 @@ class World:
     def run(self):
         for _ in range(MAX_STEPS):
             self.platform.now += self.rng.uniform(0, 2)
+            self.platform.arrive()
             if self.rng.random() < 0.5:
                 self.platform.tick()
                 self.check()
@@ -426,8 +438,9 @@ class World:
         elif state == "success":
             self._over(task, "success", "")
             task.result = value
-            self._check_success(value)
+            self._check_success(task, value)
         elif state in ("failed", "error"):
+            self._check_failure(task, state, value)
             self._over(task, state, value)
 
     # Invariants
@@ -466,17 +479,24 @@ class World:
         mover = next(other for other in self.platform.jobs if other.file == job.file and other.state == "COMPLETED")
         return mover.by != job.by and mover.started >= job.looked_at
 
-    def _check_success(self, result):
+    def _check_success(self, task, result):
         if self.lost_to_a_twin:
             return
-        found = self.platform.objects.get(self.key)
+        key = self.platform.key(task.template.volume, task.template.location)
+        found = self.platform.objects.get(key)
         file = self.platform.files[FILE]
         if found is None or found.content != FILE:
             raise Violation("success without the right object at the destination")
-        if not self.copy_only and file.alias_key != self.key:
+        if not self.copy_only and file.alias_key != key:
             raise Violation("success of a move although the file is not an alias of the object")
         if result["state"] != "COMPLETED":
             raise Violation("success before the end")
+
+    def _check_failure(self, task, state, error):
+        key = self.platform.key(task.template.volume, task.template.location)
+        made = self.platform.files[FILE].alias_key == key and not self.copy_only
+        if state == "failed" and made and not self.lost_to_a_twin:
+            raise Violation(f"{task.name} is refused although its move is made: {error}")
 
     def finish(self):
         """At the end: what was accepted is known to somebody, and repeats are those that the table allows."""

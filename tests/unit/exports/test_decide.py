@@ -159,7 +159,14 @@ def test_a_move_with_overwrite_says_which_object_is_replaced():
 def test_overwriting_what_another_export_is_making_is_refused(rival):
     text = error_of(one(MOVE_OVERWRITE, jobs=(rival,), attempt=Attempt(untroubled=True)), SevenBridgesInDoubt)
     assert "other" in text
-    assert isinstance(one(MOVE, jobs=(rival,)), Submit)
+
+
+def test_a_move_is_not_asked_for_while_the_file_is_on_its_way_elsewhere():
+    elsewhere = ExportJob("other", "PENDING", ID, "o/v", "elsewhere")
+    error_of(one(MOVE, jobs=(elsewhere,)), SevenBridgesInDoubt)
+    assert isinstance(one(COPY, jobs=(elsewhere,)), Submit)
+    of_another_file = ExportJob("other", "RUNNING", "6" * 24, "o/v", "key")
+    assert isinstance(one(MOVE, jobs=(of_another_file,)), Submit)
 
 
 @pytest.mark.parametrize(

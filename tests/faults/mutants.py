@@ -1,0 +1,212 @@
+"""The rules, each broken on purpose: the simulation must notice every one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from airflow_sb_provider.exports import attempt as attempts
+from airflow_sb_provider.exports import decide as deciding
+from airflow_sb_provider.exports import destination
+from airflow_sb_provider.hooks import facts
+from airflow_sb_provider.operators import export as exporting
+from airflow_sb_provider.operators.task_record import TaskRecord
+
+Patch = Callable[[Any, str, Any], None]
+MUTANTS: dict[str, Callable[[Patch], None]] = {}
+
+
+def mutant(make: Callable[[Patch], None]) -> Callable[[Patch], None]:
+    MUTANTS[(make.__doc__ or "").strip()] = make
+    return make
+
+
+def _attempts(patch: Patch, change: Callable[..., attempts.Attempt]) -> None:
+    real = attempts.attempt_of
+    patch(exporting, "attempt_of", lambda request, **facts: change(real(request, **facts), facts))
+
+
+def _facts(patch: Patch, change: Callable[[deciding.Facts], deciding.Facts]) -> None:
+    real = exporting.gather_facts
+    patch(exporting, "gather_facts", lambda *arguments: [change(found) for found in real(*arguments)])
+
+
+@mutant
+def no_look(patch: Patch) -> None:
+    """a retry does not look before it asks"""
+    _attempts(patch, lambda attempt, _: replace(attempt, untroubled=True))
+
+
+@mutant
+def ignore_prefix(patch: Patch) -> None:
+    """the volume's prefix is ignored"""
+    patch(destination, "_key", lambda prefix, location, with_slash: location)
+
+
+@mutant
+def adopt_by_location(patch: Patch) -> None:
+    """a job to the same place is adopted whatever its file"""
+    patch(
+        deciding,
+        "_is_same",
+        lambda job, request, facts: (job.volume, job.location) == (request.volume, request.location),
+    )
+
+
+@mutant
+def adopt_by_file(patch: Patch) -> None:
+    """a job of the same file is adopted wherever it goes"""
+    patch(deciding, "_is_same", lambda job, request, facts: job.file == request.file)
+
+
+@mutant
+def first_page(patch: Patch) -> None:
+    """only the first page of a list is read, and trusted"""
+    real = facts._list_jobs
+    patch(facts, "MAX_PAGES", 1)
+    patch(facts, "_list_jobs", lambda *arguments, **options: (real(*arguments, **options)[0], True))
+
+
+@mutant
+def no_overlap(patch: Patch) -> None:
+    """a list that was not read whole is taken for whole"""
+    real = facts._list_jobs
+    patch(facts, "_OVERLAP", 0)
+    patch(facts, "_list_jobs", lambda *arguments, **options: (real(*arguments, **options)[0], True))
+
+
+@mutant
+def one_look(patch: Patch) -> None:
+    """a request in doubt is made again after one look"""
+    _facts(patch, lambda found: replace(found, attempt=replace(found.attempt, doubt_until=None)))
+
+
+@mutant
+def no_gateway_wait(patch: Patch) -> None:
+    """a request in doubt is made again without waiting for the gateway"""
+    real = deciding._unsafe
+
+    def unsafe(request: Any, found: deciding.Facts) -> Any:
+        decision = real(request, found)
+        if isinstance(decision, deciding.LookAgain):
+            return deciding.LookAgain(decision.why, found.now) if found.attempt.looks < 1 else None
+        return decision
+
+    patch(deciding, "_unsafe", unsafe)
+
+
+@mutant
+def record_after(patch: Patch) -> None:
+    """the record is written only after the answer"""
+    real = TaskRecord.save
+
+    def save(self: TaskRecord, record: attempts.Record) -> None:
+        if record.outcome is not attempts.Outcome.SENT:
+            real(self, record)
+
+    patch(TaskRecord, "save", save)
+
+
+@mutant
+def zombie_goes_on(patch: Patch) -> None:
+    """a refused write of the record does not stop the request"""
+    real = TaskRecord.save
+
+    def save(self: TaskRecord, record: attempts.Record) -> None:
+        try:
+            real(self, record)
+        except Exception:
+            return
+
+    patch(TaskRecord, "save", save)
+
+
+@mutant
+def overwrite_again(patch: Patch) -> None:
+    """a move with overwrite in doubt is made again like any move"""
+    real = deciding._unsafe
+    patch(deciding, "_unsafe", lambda request, found: real(replace(request, overwrite=False), found))
+
+
+@mutant
+def overwrite_nothing(patch: Patch) -> None:
+    """overwriting is asked for although nothing is there"""
+    real = deciding._submit
+    patch(deciding, "_submit", lambda request, found: replace(real(request, found), overwrite=request.overwrite))
+
+
+@mutant
+def ignore_rivals(patch: Patch) -> None:
+    """a job of another file to the same place is overwritten"""
+    patch(deciding, "_rivals", lambda request, found: None)
+
+
+@mutant
+def failure_is_final(patch: Patch) -> None:
+    """a failed move is not looked into"""
+    patch(deciding, "_already_moved", lambda request, found: None)
+
+
+@mutant
+def record_of_another(patch: Patch) -> None:
+    """the record of another export is taken over"""
+    real = attempts.attempt_of
+
+    def attempt_of(request: Any, *, record: Any, **options: Any) -> attempts.Attempt:
+        record = record and replace(record, fingerprint=request.fingerprint)
+        return real(request, record=record, **options)
+
+    patch(exporting, "attempt_of", attempt_of)
+
+
+@mutant
+def lost_is_refused(patch: Patch) -> None:
+    """a lost answer is taken for a refusal"""
+    _attempts(patch, lambda attempt, _: replace(attempt, doubt_until=None))
+
+
+@mutant
+def any_object(patch: Patch) -> None:
+    """an object that merely sits there is taken for the copy"""
+    real = deciding._already_made
+
+    def made(request: Any, found: deciding.Facts) -> Any:
+        if request.copy_only and isinstance(found.object, deciding.VolumeObject):
+            return deciding.Done("there", None, found.object)
+        return real(request, found)
+
+    patch(deciding, "_already_made", made)
+
+
+@mutant
+def any_alias(patch: Patch) -> None:
+    """an alias anywhere is taken for the move"""
+    patch(deciding, "alias_fits", lambda *arguments: (True, True))
+
+
+@mutant
+def file_before_jobs(patch: Patch) -> None:
+    """the file is looked at before the jobs in flight"""
+    real = facts._list_jobs
+    files: dict[str, Any] = {}
+
+    def gather(hook: Any, requests: Any, attempts_: Any) -> list[deciding.Facts]:
+        files["seen"] = hook.get_files([request.file for request in requests])
+        found = facts.gather_facts(hook, requests, attempts_)
+        return [replace(each, file=file) for each, file in zip(found, files["seen"], strict=True)]
+
+    patch(exporting, "gather_facts", gather)
+    patch(facts, "_list_jobs", real)
+
+
+@mutant
+def stored_job_is_ignored(patch: Patch) -> None:
+    """the stored id is not asked for"""
+    _attempts(patch, lambda attempt, _: replace(attempt, export_id=None))
+
+
+@mutant
+def adopted_move_unverified(patch: Patch) -> None:
+    """what an adopted job made is not looked at"""
+    patch(exporting.SevenBridgesExportOperator, "_verified", lambda self, request, job, adopted: job)

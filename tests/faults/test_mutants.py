@@ -1,0 +1,24 @@
+"""That the simulation can fail: every broken rule is noticed within the schedules that ``make test`` runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.mutants import MUTANTS
+from tests.faults.platform import Violation
+from tests.faults.simulation import World
+
+SEEDS = 20_000
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_rule_is_noticed(name, clock, monkeypatch, capsys):
+    MUTANTS[name](monkeypatch.setattr)
+    for seed in range(SEEDS):
+        try:
+            World(seed, clock).run()
+        except Violation as violation:
+            with capsys.disabled():
+                print(f"\n  seed {seed:5}: {name}: {violation}", end="")
+            return
+    pytest.fail(f"{SEEDS} schedules did not notice that {name}")
