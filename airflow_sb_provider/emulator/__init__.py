@@ -1,0 +1,11 @@
+"""The local Platform: a trustworthy imitation of the Seven Bridges API for demos and tests.
+
+Start it with `python -m airflow_sb_provider.emulator`, or in Python with `Emulator`.
+"""
+
+from __future__ import annotations
+
+from airflow_sb_provider.emulator.emulator import Emulator
+from airflow_sb_provider.emulator.knobs import Knobs
+
+__all__ = ["Emulator", "Knobs"]

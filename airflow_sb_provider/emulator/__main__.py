@@ -1,0 +1,98 @@
+"""`python -m airflow_sb_provider.emulator`: the local Platform until it is interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+from airflow_sb_provider.emulator.emulator import Emulator, token_from_environment
+from airflow_sb_provider.emulator.knobs import Knobs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGINT or SIGTERM; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    knobs = Knobs()
+    try:
+        for setting in options.knob:
+            name, _, value = setting.partition("=")
+            knobs.update(**{name: value})
+    except (AttributeError, ValueError) as wrong:
+        print(f"--knob {setting}: {wrong}", file=sys.stderr)
+        return 2
+    # Blocked before any thread starts, so that all threads leave the signals to sigwait.
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    emulator = Emulator(
+        host=options.host,
+        port=options.port,
+        token=options.token or token_from_environment(),
+        storage=options.storage,
+        storage_endpoint=options.storage_endpoint,
+        seeded=options.seed,
+        knobs=knobs,
+    )
+    try:
+        emulator.start()
+    except OSError as taken:
+        print(f"cannot listen on {options.host}:{options.port}: {taken}", file=sys.stderr)
+        emulator.stop()
+        return 1
+    print(_greeting(emulator), flush=True)
+    signal.sigwait(signals)
+    emulator.stop()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    knobs = "\n".join(f"  {name}: {text}" for name, text in Knobs.descriptions().items())
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_sb_provider.emulator",
+        description="A local Seven Bridges Platform, for trying exports without an account.",
+        epilog=f"knobs:\n{knobs}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument("--token", help="the user's token (default: SB_AUTH_TOKEN, else a new one)")
+    parser.add_argument("--storage", help="folder or fsspec URL for the bytes (default: a temporary folder)")
+    parser.add_argument("--storage-endpoint", help="URL of an S3-compatible service for --storage s3://bucket")
+    parser.add_argument(
+        "--seed", action=argparse.BooleanOptionalAction, default=True, help="start with the demo project (default)"
+    )
+    parser.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE", help="see below; repeatable")
+    return parser
+
+
+def _greeting(emulator: Emulator) -> str:
+    platform = emulator.platform
+    files = [
+        f"  {file.id}  {file.name}  ({file.size} bytes, {file.project}{', public: cannot be exported' * file.public})"
+        for file in platform.files.values()
+        if file.type == "file"
+    ]
+    volumes = [
+        f"  {volume.id}  {volume.access_mode}  bucket {volume.bucket}, prefix {volume.prefix or '(none)'}"
+        for volume in platform.volumes.values()
+    ]
+    fate = " (removed when this stops)" if platform.storage.is_temporary else ""
+    text = f"""\
+        Local Seven Bridges Platform: {emulator.url}
+        export AIRFLOW_CONN_SEVENBRIDGES_DEFAULT='{emulator.connection_json()}'
+        Bytes: {platform.storage.url}{fate}
+        """
+    lines = [textwrap.dedent(text).rstrip()]
+    lines += ["Projects:", *(f"  {project}" for project in platform.projects)] if platform.projects else []
+    lines += ["Files:", *files] if files else []
+    lines += ["Volumes:", *volumes] if volumes else []
+    return "\n".join([*lines, "Stop with Ctrl-C."])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

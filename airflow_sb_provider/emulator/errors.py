@@ -1,0 +1,100 @@
+"""The Platform's refusals: documented codes, their HTTP status and their words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CODES: dict[int, tuple[int, str]] = {
+    0: (503, "The Platform is currently under maintenance."),
+    1000: (429, "Rate limit exceeded! Check response headers."),
+    3001: (403, "Not enough privileges to access the requested project/member."),
+    3002: (404, "Requested project or member does not exist."),
+    5001: (403, "Insufficient privileges to access the requested file."),
+    5002: (404, "Requested file does not exist."),
+    5005: (400, "Malformed project query parameter, expecting ?project=owner/project."),
+    5022: (400, "The parent is not a folder."),
+    5029: (400, "A parent or a project must be given."),
+    5031: (400, "Parent and project cannot both be given."),
+    9000: (503, "There was an error communicating with the service."),
+    9001: (403, "Could not obtain read access on the service."),
+    9002: (403, "Could not obtain cross-write access on the service."),
+    9003: (403, "Insufficient privileges to access the requested project."),
+    9004: (403, "Insufficient privileges to access the requested file."),
+    9005: (403, "Insufficient privileges to access the requested job."),
+    9006: (403, "Requested file cannot be exported. Check the documentation."),
+    9007: (404, "Requested volume does not exist."),
+    9008: (404, "Requested job does not exist."),
+    9009: (404, "Requested file does not exist."),
+    9011: (400, "Invalid request syntax. Check the documentation."),
+    9020: (403, "Insufficient privileges to access the requested volume."),
+    9022: (400, "Invalid canned ACL (`aws_canned_acl`) selected. Check the documentation."),
+    9023: (400, "Invalid server-side encryption (`sse_algorithm`) selected. Check the documentation."),
+    9024: (400, "Invalid S3 storage class (`aws_storage_class`) selected. Check the documentation."),
+    9026: (403, "The volume is not configured for writing access (`access mode` is not set to `RW`)."),
+    9027: (403, "Exporting files across different cloud services is not yet supported."),
+    9038: (403, "This environment only supports RO buckets of type 'OSS'"),
+    9039: (403, "This environment only supports RO buckets of type 'Azure'"),
+    9057: (403, "This environment only supports `RO` buckets of type `GCS`."),
+    9058: (403, "This environment only supports `RO` buckets of type `S3`."),
+    9069: (409, "Volume inactive"),
+    9072: (400, "File path ending with slash is not valid."),
+    9100: (503, "There was an error communicating with the service."),
+    9101: (403, "The volume is not configured for writing (`access mode` is not set to `RW`)."),
+    9102: (403, "Insufficient privileges to access the requested project"),
+    9103: (403, "Insufficient privileges to access the requested item. See the documentation."),
+    9104: (404, "Requested volume does not exist."),
+    9105: (404, "Item not found on the volume."),
+    9106: (404, "Requested file does not exist."),
+    9107: (409, "Location on volume already contains a file."),
+    9108: (409, "Requested file already exists."),
+    9109: (404, "Requested file does not exist or not accessible."),
+    9200: (404, "bucket does not exist (check the bucket name)"),
+    9201: (403, "Provided access key is not valid."),
+    9202: (403, "Provided secret key is not valid."),
+    9203: (403, "IAM role not valid or not properly configured"),
+    9206: (403, "IAM user/role lacks PUT (`s3:PutObject`, `s3:PutObjectAcl`)"),
+    9208: (403, "IAM user/role lacks `s3:GetObject` on the Seven Bridges bucket"),
+    90000: (400, "Bad request."),
+    90001: (401, "Unauthorized."),
+    90002: (403, "Forbidden."),
+    90003: (404, "Not found."),
+    90004: (503, "Unexpected error occurred."),
+    90005: (503, "Service unavailable."),
+    90008: (415, "Unsupported Media Type."),
+    90009: (500, "An error occurred during the decoding of the request content."),
+}
+TOLD_IN_JOB = {9026: 9101, 9020: 9103, 9007: 9104, 9009: 9106, 9000: 9100}
+"""The code by which a failed job tells what a submission tells by another one."""
+
+
+class Refusal(Exception):
+    """What the Platform answers instead of doing what it was asked.
+
+    Args:
+        code: the Platform's error code; status and message follow from it where it is a documented one.
+        message: other words than the documented ones.
+        status: another HTTP status than the documented one.
+    """
+
+    def __init__(self, code: int, message: str | None = None, status: int | None = None) -> None:
+        known_status, known_message = CODES.get(code, (400, "Bad request."))
+        self.code = code
+        self.status = status or known_status
+        self.message = message or known_message
+        super().__init__(f"{self.status}/{code} {self.message}")
+
+    def as_json(self, code_type: str = "int") -> dict[str, Any]:
+        """The standard error object; `code_type` "str" tells both numbers as text."""
+        number = str if code_type == "str" else int
+        return {
+            "status": number(self.status),
+            "code": number(self.code),
+            "message": self.message,
+            "more_info": f"http://docs.sevenbridges.com/docs/api-status-codes#{self.code}",
+        }
+
+
+def refusal_in_job(refusal: Refusal) -> Refusal:
+    """The same refusal as a failed job tells it."""
+    code = TOLD_IN_JOB.get(refusal.code)
+    return refusal if code is None else Refusal(code)
