@@ -88,6 +88,11 @@ def _greeting(emulator: Emulator) -> str:
         Bytes: {platform.storage.url}{fate}
         """
     lines = [textwrap.dedent(text).rstrip()]
+    if variables := emulator.s3_environment():
+        lines += [
+            "For tasks that open s3:// objects:",
+            *(f"export {name}={value}" for name, value in variables.items()),
+        ]
     lines += ["Projects:", *(f"  {project}" for project in platform.projects)] if platform.projects else []
     lines += ["Files:", *files] if files else []
     lines += ["Volumes:", *volumes] if volumes else []

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from airflow_sb_provider.emulator.buckets import PATH, Buckets
 from airflow_sb_provider.emulator.control import Control
 from airflow_sb_provider.emulator.knobs import Knobs
 from airflow_sb_provider.emulator.platform import Access, ExportJob, File, Platform, Volume
@@ -114,6 +115,7 @@ class Emulator:
         self._server = Server(self.platform, self.troubles, self._tell)
         app = self._server.application()
         Control(self._server, self.troubles).add_to(app)
+        Buckets(self.platform.storage).add_to(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         try:
@@ -141,6 +143,17 @@ class Emulator:
     def connection_uri(self) -> str:
         """The same as a URI."""
         return f"sevenbridges://:{quote(self.token, safe='')}@{quote(self.url, safe='')}"
+
+    def s3_environment(self) -> dict[str, str]:
+        """Environment variables with which S3 clients read its buckets; empty where the buckets are real ones."""
+        if self.platform.storage.has_real_buckets:
+            return {}
+        return {
+            "AWS_ENDPOINT_URL_S3": self.url.removesuffix("/v2") + PATH,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
 
     # What it holds
 

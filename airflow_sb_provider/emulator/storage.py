@@ -59,6 +59,11 @@ class Storage:
         else:
             self._fs.makedirs(self._root, exist_ok=True)
 
+    @property
+    def has_real_buckets(self) -> bool:
+        """Whether volumes stand for buckets of an object store rather than sub-folders."""
+        return self._real_buckets
+
     def close(self) -> None:
         """Remove the temporary folder, if there is one."""
         if self._temporary:

@@ -190,7 +190,9 @@ class Process:
             if fate == "never sent":
                 raise SevenBridgesConnectionError("refused", sent=False)
             if fate in ("late", "late and killed"):
-                platform.late.append((platform.now + rng.uniform(1, GATEWAY - 30), *arguments))
+                longest = 1000 if world.overwrite and not world.copy_only else GATEWAY - 30
+                # Where a second request could destroy something, no time is long enough to be sure.
+                platform.late.append((platform.now + rng.uniform(1, longest), *arguments))
             elif fate in ("done, reply lost", "done and killed"):
                 platform.submit(*arguments)
             if fate.endswith("killed"):
