@@ -205,6 +205,12 @@ class SevenBridgesExportOperator(BaseOperator):
             gateway_timeout=self.hook.settings.gateway_timeout,
         )
 
+    def _still_out(self, context: Context, request: ExportRequest) -> float | None:
+        """Until when a request of this task may still be accepted, although it followed another's job."""
+        if not TaskRecord(context).has_store:
+            return time.time() + self.hook.settings.gateway_timeout
+        return self._attempt(context, request).doubt_until
+
     def _export(self, context: Context, request: ExportRequest, attempt: Attempt) -> dict[str, Any]:
         """Decide, and act on it, until there is a job to wait for or the export is made."""
         self.log.info("Export wanted: %s.", request)
@@ -240,7 +246,7 @@ class SevenBridgesExportOperator(BaseOperator):
                 if refusal.code not in (NOT_EXPORTABLE, TAKEN) or posts > _MAX_POSTS:
                     raise
                 self.log.info("The Platform refuses: %s Looking for the cause.", refusal)
-                attempt = replace(attempt, untroubled=False, doubt_until=None, refusal=refusal)
+                attempt = replace(attempt, untroubled=False, refusal=refusal)
             else:
                 return self._follow(context, request, job, attempt, adopted=False)
 
@@ -332,7 +338,8 @@ class SevenBridgesExportOperator(BaseOperator):
             refusal = job.error or SevenBridgesApiError(0, message="The Platform gave no reason.")
             self.log.info("Export %s failed: %s Looking for the cause.", job.id, refusal)
             # A twin may have been faster, so that the failure tells of an export that is made.
-            return self._export(context, request, Attempt(untroubled=False, refusal=refusal, failed=job))
+            doubt_until = self._still_out(context, request) if adopted else None
+            return self._export(context, request, Attempt(refusal=refusal, failed=job, doubt_until=doubt_until))
         return self._describe(request, self._verified(request, job, adopted), adopted=adopted)
 
     def _verified(self, request: ExportRequest, job: ExportJob, adopted: bool) -> ExportJob:

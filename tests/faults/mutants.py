@@ -201,12 +201,6 @@ def file_before_jobs(patch: Patch) -> None:
 
 
 @mutant
-def stored_job_is_ignored(patch: Patch) -> None:
-    """the stored id is not asked for"""
-    _attempts(patch, lambda attempt, _: replace(attempt, export_id=None))
-
-
-@mutant
 def adopted_move_unverified(patch: Patch) -> None:
     """what an adopted job made is not looked at"""
     patch(exporting.SevenBridgesExportOperator, "_verified", lambda self, request, job, adopted: job)

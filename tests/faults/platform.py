@@ -15,6 +15,14 @@ class Violation(AssertionError):
     """An invariant that does not hold; the text says which."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """When a process began to look, and whether it saw an object at its destination."""
+
+    began: float = 0.0
+    object_there: bool = False
+
+
 @dataclass
 class SimFile:
     id: str
@@ -42,8 +50,8 @@ class SimJob:
     overwrite: bool
     started: float
     by: Any = None
-    looked_at: float = 0.0
-    """when its caller had begun to look"""
+    look: Look | None = None
+    """what its caller had seen"""
     state: str = "PENDING"
     error: int | None = None
 
@@ -61,7 +69,7 @@ class SimPlatform:
         self.files: dict[str, SimFile] = {}
         self.objects: dict[str, SimObject] = {}
         self.jobs: list[SimJob] = []
-        self.late: list[tuple[float, dict, bool, Any, float]] = []
+        self.late: list[tuple[float, dict, bool, Any, Look]] = []
         self.destroyed: list[tuple[SimJob, SimObject]] = []
         self.history: list[str] = []
 
@@ -74,7 +82,7 @@ class SimPlatform:
 
     # What the API does
 
-    def submit(self, body, copy_only, by, looked_at=0.0) -> SimJob | int:
+    def submit(self, body, copy_only, by, look=None) -> SimJob | int:
         """Accept an export and return its job, or return the code of the refusal."""
         file = self.files[body["source"]["file"]]
         volume, location = body["destination"]["volume"], body["destination"]["location"]
@@ -94,7 +102,7 @@ class SimPlatform:
             body["overwrite"],
             self.now,
             by,
-            looked_at,
+            look,
         )
         self.jobs.append(job)
         self.note(f"accepted {job.id} by {by}")
@@ -143,11 +151,11 @@ class SimPlatform:
 
     # What the API shows
 
-    def answer(self, call, by, looked_at):
+    def answer(self, call, by, look):
         """Return (status, body) for a call."""
         path, query = call.path, dict(call.query)
         if call.method == "POST" and path == "storage/exports":
-            told = self.submit(call.body, query.get("copy_only") == "true", by, looked_at)
+            told = self.submit(call.body, query.get("copy_only") == "true", by, look)
             return (403 if told == 9006 else 409, error(told)) if isinstance(told, int) else (200, self.job_json(told))
         if path == "storage/exports":
             return 200, self._list(call.query)

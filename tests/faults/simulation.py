@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +24,7 @@ from airflow_sb_provider.exports.waiting import Watch
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesExportOperator
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
-from tests.faults.platform import SimFile, SimObject, SimPlatform, Violation
+from tests.faults.platform import Look, SimFile, SimObject, SimPlatform, Violation
 
 FILE = "a" * 24
 OTHER = "b" * 24
@@ -118,7 +118,7 @@ class Process:
         self.wake = 0.0
         self.current = True
         self.dies_at: float | None = None
-        self.looked_at = 0.0
+        self.look = Look()
         clone = object.__new__(SimOperator)
         clone.__dict__.update(task.template.__dict__)
         clone.__dict__["process"] = self
@@ -186,7 +186,7 @@ class Process:
             fate = world.fate_of_post()
             platform.note(f"{self.task.name}.{self.task.try_number}: POST, fate {fate}")
             world.unanswered += fate != "answered"
-            arguments = (call.body, dict(call.query).get("copy_only") == "true", self.task.name, self.looked_at)
+            arguments = (call.body, dict(call.query).get("copy_only") == "true", self.task.name, self.look)
             if fate == "never sent":
                 raise SevenBridgesConnectionError("refused", sent=False)
             if fate in ("late", "late and killed"):
@@ -205,11 +205,13 @@ class Process:
                 self.give_way("reply lost")
                 raise SevenBridgesReplyLost("lost")
         elif call.path == "storage/exports" and ("state", "PENDING") in call.query and ("offset", "0") in call.query:
-            self.looked_at = platform.now
+            self.look = Look(platform.now)
         elif world.reads_fail():
             raise SevenBridgesServerError(502, message="trouble")
-        status, body = platform.answer(call, self.task.name, self.looked_at)
+        status, body = platform.answer(call, self.task.name, self.look)
         headers = {"X-Total-Matching-Query": str(body["total"])} if "total" in body else {}
+        if call.path.endswith("/object"):
+            self.look = replace(self.look, object_there=status == 200)
         world.check()
         self.give_way(f"after {call.method} {call.path}")
         return read_reply(call, status, headers, json.dumps(body).encode())
@@ -245,10 +247,13 @@ class World:
         self.key = self.platform.key(volume, location)
         self.volume, self.location = volume, location
         if rng.random() < 0.25:
-            self.platform.objects[self.key] = SimObject("old", 7, OTHER if rng.random() < 0.5 else None)
+            size = rng.choice([7, 10])
+            self.platform.objects[self.key] = SimObject("old", size, OTHER if rng.random() < 0.5 else None)
             if self.platform.objects[self.key].only_copy_of:
                 self.platform.files[OTHER].alias_key = self.key
                 self.platform.files[OTHER].alias = (volume, location)
+        if rng.random() < 0.2:
+            self.platform.objects[self.platform.key(volume, "changed")] = SimObject("lookalike", 10)
         self._checked = 0
         self.lost_to_a_twin = False
         self.unanswered = 0
@@ -345,7 +350,15 @@ class World:
         self.platform.note(f"{task.name}: cleared")
 
     def rival(self):
-        """Another file is exported to the same place, by somebody else."""
+        """Somebody else exports to the same place: another file, or the same one by another kind of export."""
+        if self.rng.random() < 0.3 and not (self.copy_only and self.overwrite):
+            body = {
+                "source": {"file": FILE},
+                "destination": {"volume": self.volume, "location": self.location},
+                "overwrite": False,
+            }
+            self.platform.submit(body, not self.copy_only, "colleague")
+            return
         body = {
             "source": {"file": OTHER},
             "destination": {"volume": self.volume, "location": self.location},
@@ -478,8 +491,12 @@ class World:
     def _by_a_twin_at_the_same_moment(self, job):
         # Two tasks that overwrite the same place with the same file, the second asking while the first was not yet to
         # be seen by any look: no client can know. docs/exporting-once.md says so.
-        mover = next(other for other in self.platform.jobs if other.file == job.file and other.state == "COMPLETED")
-        return mover.by != job.by and mover.started >= job.looked_at
+        mover = next(
+            other
+            for other in self.platform.jobs
+            if (other.file, other.state, other.copy_only) == (job.file, "COMPLETED", False)
+        )
+        return mover.by != job.by and mover.started >= job.look.began and job.look.object_there
 
     def _check_success(self, task, result):
         if self.lost_to_a_twin:
