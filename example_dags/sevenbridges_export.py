@@ -64,10 +64,10 @@ def sevenbridges_export() -> None:
     """Export a file, waiting without a worker slot, and read what was made."""
 
     @task
-    def properties() -> dict[str, str | None] | None:
+    def properties() -> dict[str, str | None]:
         chosen = get_current_context()["params"]["sse_algorithm"]
         if chosen == "volume's default":
-            return None
+            return {}
         return {"sse_algorithm": None if chosen == "none" else chosen}
 
     export = SevenBridgesExportOperator(
@@ -87,8 +87,8 @@ def sevenbridges_export() -> None:
         import fsspec
 
         with fsspec.open(exported["uri"], "rb") as stream:
-            first_line: str = stream.readline(200).decode("utf-8", "replace")
-        return first_line.strip()
+            beginning: bytes = stream.read(80)
+        return beginning.decode("utf-8", "replace")
 
     read_object(export.output)
 

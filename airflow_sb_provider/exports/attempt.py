@@ -110,7 +110,7 @@ def attempt_of(
     fresh = try_number <= cleared_after + 1
     if record is None:
         if first:
-            return Attempt(untroubled=True, why="This is the first try.")
+            return Attempt(untroubled=True)
         if has_store and not cleared_after:
             return Attempt(fresh=fresh, why="An earlier try ended before it asked for the export.")
         what = "The task was cleared" if fresh else "This is a retry"

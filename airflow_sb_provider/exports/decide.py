@@ -257,20 +257,17 @@ def _rivals(request: ExportRequest, facts: Facts) -> Decision | None:
 
 
 def _submit(request: ExportRequest, facts: Facts) -> Decision:
-    why = facts.attempt.why
-    if not facts.attempt.untroubled:
-        why = f"{why} The Platform shows nothing of it: asking for the export.".strip()
+    attempt, found = facts.attempt, facts.object
+    why = "" if attempt.untroubled else f"{attempt.why} The Platform shows nothing of it: asking for the export. "
     if not request.overwrite:
-        return Submit(why, overwrite=False)
-    if isinstance(facts.object, VolumeObject):
-        return Submit(f"{why} The object there ({facts.object}) will be deleted and replaced.", True, facts.object)
-    if isinstance(facts.object, SevenBridgesApiError):
-        return Submit(
-            f"{why} What is there cannot be looked at ({facts.object}); it will be deleted and replaced.", True
-        )
+        return Submit(why.strip(), overwrite=False)
+    if isinstance(found, VolumeObject):
+        return Submit(f"{why}The object there ({found}) will be deleted and replaced.", True, found)
+    if isinstance(found, SevenBridgesApiError):
+        return Submit(f"{why}What is there cannot be looked at ({found}); it will be deleted and replaced.", True)
     if request.copy_only:
-        return Submit(why, overwrite=True)
-    return Submit(f"{why} Nothing is there to overwrite, so overwriting is not asked for.", overwrite=False)
+        return Submit(why.strip(), overwrite=True)
+    return Submit(f"{why}Nothing is there to overwrite, so overwriting is not asked for.", overwrite=False)
 
 
 def explain(request: ExportRequest, facts: Facts) -> str:

@@ -223,7 +223,8 @@ class SevenBridgesExportOperator(BaseOperator):
                 self._pause(decision)
                 attempt = replace(attempt, looks=1)
                 continue
-            self.log.info(decision.why)
+            if decision.why:
+                self.log.info(decision.why)
             if isinstance(decision, Adopt):
                 return self._follow(context, request, decision.job, attempt, adopted=True)
             if isinstance(decision, Done):
@@ -377,7 +378,14 @@ class SevenBridgesExportOperator(BaseOperator):
         )
         if job.ended:
             verb = "Copied" if request.copy_only else "Moved"
-            self.log.info("%s to %s (%s bytes).", verb, result["uri"] or f"{volume}/{location}", result["size"])
+            took = (job.finished_on - job.started_on).total_seconds() if job.started_on and job.finished_on else None
+            self.log.info(
+                "%s to %s (%s bytes%s).",
+                verb,
+                result["uri"] or f"{volume}/{location}",
+                result["size"],
+                "" if took is None else f", {took:.0f} s",
+            )
         return result
 
     def _already_done(self, context: Context, request: ExportRequest, done: Done) -> dict[str, Any]:
