@@ -1,0 +1,49 @@
+"""The DAGs that the kill scenarios run: one export, waiting in the triggerer or in the worker, and sixty at once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from airflow.sdk import DAG, Param
+
+from airflow_sb_provider.operators.export import SevenBridgesExportOperator
+
+PARAMS = {
+    "file": Param("", type="string"),
+    "location": Param("", type="string"),
+    "overwrite": Param(False, type="boolean"),
+    "copy_only": Param(False, type="boolean"),
+}
+RETRIES = {"retries": 3, "retry_delay": timedelta(seconds=1)}
+
+for deferrable in (True, False):
+    with DAG(
+        dag_id="deferred" if deferrable else "waiting",
+        schedule=None,
+        start_date=datetime(2026, 1, 1),
+        params=PARAMS,
+        default_args=RETRIES,
+    ) as dag:
+        SevenBridgesExportOperator(
+            task_id="export",
+            file="{{ params.file }}",
+            volume="demo/results",
+            location="{{ params.location }}",
+            overwrite="{{ params.overwrite }}",
+            copy_only="{{ params.copy_only }}",
+            deferrable=deferrable,
+            poll_interval=1,
+        )
+    globals()[dag.dag_id] = dag
+
+with DAG(
+    dag_id="many",
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    params={"files": Param([], type="array")},
+    default_args=RETRIES,
+    render_template_as_native_obj=True,
+) as many:
+    SevenBridgesExportOperator.partial(
+        task_id="export", volume="demo/results", deferrable=True, poll_interval=1
+    ).expand_kwargs([{"file": f"{number:024x}", "location": f"many/{number}"} for number in range(1, 61)])

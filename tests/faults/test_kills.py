@@ -1,0 +1,115 @@
+"""A real Airflow (processes, PostgreSQL) on the local Platform, killed at chosen points: ``make faults``."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from itertools import count
+from pathlib import Path
+
+import pgserver
+import pytest
+from airflow import __version__ as airflow_version
+
+from airflow_sb_provider.emulator import Emulator, Knobs
+from dev.airflow_stack import AirflowStack
+from tests.faults.kills import FINAL, SCENARIOS, Stage
+
+DAGS = Path(__file__).parent / "dags"
+GATEWAY_TIMEOUT = 5
+CASES = [
+    pytest.param(scenario, dag_id, id=f"{scenario.name}-{dag_id}", marks=[] if scenario.quick else pytest.mark.slow)
+    for scenario in SCENARIOS
+    for dag_id in scenario.dags
+]
+numbers = count(1)
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    with Emulator(knobs=Knobs(pending_seconds=0.3, running_seconds=1.0)) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def stack(emulator, tmp_path_factory):
+    # As root, PostgreSQL runs as a user of its own, who must be able to enter the folder.
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    database = pgserver.get_server(folder, cleanup_mode="stop")
+    connection = json.loads(emulator.connection_json()) | {"extra": {"gateway_timeout": GATEWAY_TIMEOUT}}
+    address = database.get_uri()
+    environment = {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": address.replace("postgresql:", "postgresql+asyncpg:"),
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+    }
+    with AirflowStack(
+        tmp_path_factory.mktemp("airflow"),
+        DAGS,
+        {"sevenbridges_default": json.dumps(connection)},
+        environment,
+        sql_alchemy_conn=address.replace("postgresql:", "postgresql+psycopg2:"),
+    ) as stack:
+        yield stack
+    database.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def table():
+    rows = [("scenario", "Airflow", "mode", "POSTs", "submissions", "tries", "end")]
+    yield rows
+    widths = [max(len(str(row[column])) for row in rows) for column in range(len(rows[0]))]
+    print()
+    for row in rows:
+        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+@pytest.fixture(autouse=True)
+def calm(emulator):
+    """Every scenario begins with a Platform without trouble."""
+    yield
+    emulator.troubles.clear()
+    emulator.knobs.update(pending_seconds=0.3, running_seconds=1.0, refuse_in_job=False)
+
+
+@pytest.mark.parametrize(("scenario", "dag_id"), CASES)
+def test_killed_tasks_export_once(scenario, dag_id, stack, emulator, table):
+    number = next(numbers)
+    file = emulator.add_file(f"kill{number}.txt", b"only copy" * 100)
+    stage = Stage(stack, emulator, dag_id, file.id, f"kills/{number}.txt", scenario.options)
+    scenario.play(stage)
+    stage.until_state(*FINAL)
+    task = stage.task
+    table.append(
+        (scenario.name, airflow_version, dag_id, stage.posts, len(stage.jobs), task["try_number"], task["state"])
+    )
+    logs = stage.logs()
+    assert task["state"] == scenario.end, logs
+    assert len(stage.jobs) == scenario.submissions, logs
+    assert re.search(scenario.words, logs), logs
+    if scenario.end == "success":
+        assert emulator.object_bytes("demo/results", stage.location) == b"only copy" * 100
+        result = stack.xcom(dag_id, stage.run_id, "export")
+        assert result["uri"] == f"s3://demo-results/exports/{stage.location}"
+
+
+@pytest.mark.slow
+def test_sixty_exports_of_a_second_each_are_sixty_jobs(stack, emulator, table):
+    """Airflow 3.3.2 may mark a deferred task failed whose job ends at once; its retry must not export again."""
+    emulator.knobs.update(pending_seconds=0.2, running_seconds=0.8)
+    for number in range(1, 61):
+        emulator.add_file(f"many{number}", b"x", file_id=f"{number:024x}")
+    run_id = stack.trigger("many")
+    states = stack.wait("many", run_id, timeout=600)
+    jobs = [job for job in emulator.exports if job.location.startswith("many/")]
+    tries = sum(one["try_number"] for one in stack.task_instances("many", run_id))
+    table.append(("sixty one-second exports", airflow_version, "deferred", len(jobs), len(jobs), tries, "success"))
+    assert set(states.values()) == {"success"}
+    assert len(states) == len(jobs) == len({job.file for job in jobs}) == 60
