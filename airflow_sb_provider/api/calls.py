@@ -70,8 +70,15 @@ class Call(Generic[T]):
     repeatable: bool = field(default=True, kw_only=True)
 
     def url(self, endpoint: str) -> str:
-        """Return the request's whole address, every part of it quoted."""
-        return f"{endpoint}/{self.path}" + (f"?{urlencode(self.query)}" if self.query else "")
+        """Return the request's whole address, every part of it quoted.
+
+        :raises SevenBridgesInputError: for text that no request can carry.
+        """
+        try:
+            query = urlencode(self.query)
+        except UnicodeEncodeError:
+            raise SevenBridgesInputError(f"{self.path}: a value in {self.query!r} is no Unicode text.") from None
+        return f"{endpoint}/{self.path}" + (f"?{query}" if query else "")
 
 
 def start_export(export: Export, *, copy_only: bool) -> Call[ExportJob]:
@@ -278,7 +285,10 @@ def _mapping(value: Any) -> Json:
 def _segment(text: str) -> str:
     if text in ("", ".", ".."):
         raise SevenBridgesInputError(f"id: {text!r} is no id; it would name another address of the API.")
-    return quote(text, safe="")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise SevenBridgesInputError(f"id: {text!r} is no Unicode text.") from None
 
 
 def _volume_path(volume: str) -> str:

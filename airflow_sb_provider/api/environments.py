@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from airflow_sb_provider.exceptions import SevenBridgesInputError
+
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
 
 
 @dataclass(frozen=True)
@@ -61,32 +65,54 @@ def resolve_endpoint(
             )
         return ENVIRONMENTS[environment].endpoint
 
-    parts = urlsplit(host if "://" in host else f"{scheme or 'https'}://{host}")
-    try:
-        port = parts.port or port
-    except ValueError:
-        raise SevenBridgesInputError(f"host: {host!r} has a port that is no number.") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SevenBridgesInputError(f"host: {host!r} is no https address; use one such as api.sbgenomics.com.")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if any(mark in host for mark in "@?#"):
         raise SevenBridgesInputError(
             "host: holds a user, password, query or fragment; give only the address. The token belongs in the password."
         )
+    try:
+        parts = urlsplit(host if "://" in host else f"{scheme or 'https'}://{_bracketed(host)}")
+        port = parts.port or port
+        name = _checked_name(parts.hostname or "")
+    except ValueError:
+        raise SevenBridgesInputError(f"host: {host!r} is no address; use one such as api.sbgenomics.com.") from None
+    if parts.scheme not in ("http", "https"):
+        raise SevenBridgesInputError(f"host: {host!r} is no https address; use one such as api.sbgenomics.com.")
     if parts.path.rstrip("/") not in ("", "/v2"):
         raise SevenBridgesInputError(f"host: the path {parts.path!r} is not the API's; use no path or /v2.")
-    if parts.scheme == "http" and not (allow_http or _is_loopback(parts.hostname)):
+    if parts.scheme == "http" and not (allow_http or _is_loopback(name.strip("[]"))):
         raise SevenBridgesInputError(
             f"host: {host!r} would send the token over plain http; use https, "
             "or set the extra 'allow_http' to true if the way there is private."
         )
-    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{name}{f':{port}' if port else ''}/v2"
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of a URL, the things that must agree for the token to be sent there."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    """Return scheme, host and port of a URL, the things that must agree for the token to be sent there.
+
+    What is no URL has an origin that no endpoint has.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return "", "", None
+    return parts.scheme, parts.hostname or "", port
+
+
+def _bracketed(host: str) -> str:
+    try:
+        return f"[{ipaddress.IPv6Address(host)}]"
+    except ValueError:
+        return host
+
+
+def _checked_name(name: str) -> str:
+    if ":" in name:
+        return f"[{ipaddress.IPv6Address(name)}]"
+    if not _NAME.fullmatch(name):
+        raise ValueError("no host name")
+    return name
 
 
 def _is_loopback(hostname: str) -> bool:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from airflow_sb_provider.api.models import RateLimit, error_from_json
 from airflow_sb_provider.exceptions import (
@@ -63,5 +64,9 @@ def _plain(body: bytes) -> str:
 
 
 def _origin_text(location: str | None) -> str:
-    match = re.match(r"https?://[^/?#@]+", location or "")
-    return match.group() if match else "another address"
+    try:
+        parts = urlsplit(location or "")
+    except ValueError:
+        return "another address"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}" if parts.scheme and host else "another address"

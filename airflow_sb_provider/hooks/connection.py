@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +66,11 @@ class ConnectionSettings:
 
         :raises SevenBridgesInputError: naming every field that cannot be used.
         """
-        extra: dict[str, Any] = connection.extra_dejson
         problems: list[str] = []
+        extra: Any = connection.extra_dejson
+        if not isinstance(extra, dict):
+            problems.append('extra: no JSON object; give the extras by name, such as {"environment": "bdc"}.')
+            extra = {}
 
         def read(reader: Any, name: str, default: Any) -> Any:
             value = extra.get(name)
@@ -78,6 +82,14 @@ class ConnectionSettings:
                 problems.append(f"extra {name}: {problem}")
                 return default
 
+        def environment_ca() -> str | None:
+            name = next((name for name in _CA_VARIABLES if os.environ.get(name)), None)
+            try:
+                return _certificates(os.environ[name]) if name else None
+            except ValueError as problem:
+                problems.append(f"environment variable {name}: {problem}")
+                return None
+
         allow_http = read(read_boolean, "allow_http", False)
         endpoint = ""
         try:
@@ -85,7 +97,7 @@ class ConnectionSettings:
                 connection.host,
                 port=connection.port,
                 scheme=_scheme(connection.schema),
-                environment=extra.get("environment") or None,
+                environment=read(_text, "environment", None),
                 allow_http=allow_http,
             )
         except SevenBridgesInputError as error:
@@ -106,33 +118,46 @@ class ConnectionSettings:
             connect_timeout=read(_seconds, "connect_timeout", cls.connect_timeout),
             read_timeout=read(_seconds, "read_timeout", cls.read_timeout),
             gateway_timeout=read(_seconds, "gateway_timeout", cls.gateway_timeout),
-            ca_bundle=read(_existing_path, "ca_bundle", None) or _ca_from_environment(),
+            ca_bundle=read(_certificates, "ca_bundle", None) or environment_ca(),
         )
         if problems:
             raise SevenBridgesInputError(f"connection {connection.conn_id!r}, {problem}" for problem in problems)
         return settings
 
 
+def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
+    """Return what verifies the Platform's certificate, by a file or folder of authorities or by the usual ones."""
+    if ca_bundle and os.path.isdir(ca_bundle):
+        return ssl.create_default_context(capath=ca_bundle)
+    return ssl.create_default_context(cafile=ca_bundle)
+
+
 def _scheme(schema: str | None) -> str | None:
     # The path of a connection URI ends up as schema: sevenbridges://:token@host/v2.
-    return None if schema in (None, "", "v2") else schema
+    return None if (schema or "").strip("/") in ("", "v2") else schema
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text.")
+    return value
 
 
 def _seconds(value: Any) -> float:
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
+        seconds = -1.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if not 0 < seconds < float("inf"):
         raise ValueError(f"{value!r} is no number of seconds above 0.")
     return seconds
 
 
-def _existing_path(value: Any) -> str:
-    if not isinstance(value, str) or not os.path.exists(value):
-        raise ValueError(f"{value!r} does not exist; give a file or folder of certificates.")
+def _certificates(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no path; give a file or folder of certificates.")
+    try:
+        ssl_context(value)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{value!r} cannot be used ({error}); give a file or folder of certificates.") from None
     return value
-
-
-def _ca_from_environment() -> str | None:
-    return next((path for name in _CA_VARIABLES if (path := os.environ.get(name))), None)

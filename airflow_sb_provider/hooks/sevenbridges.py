@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
@@ -26,7 +25,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.exports.request import ExportRequest
-from airflow_sb_provider.hooks.connection import ConnectionSettings
+from airflow_sb_provider.hooks.connection import ConnectionSettings, ssl_context
 from airflow_sb_provider.hooks.retrying import retry_rules, settle
 
 if TYPE_CHECKING:
@@ -353,7 +352,7 @@ class SevenBridgesAsyncHook(BaseHook):
         self._settings = settings
         self._session = aiohttp.ClientSession(
             headers=settings.headers,
-            connector=aiohttp.TCPConnector(ssl=_ssl_context(settings.ca_bundle), limit=4),
+            connector=aiohttp.TCPConnector(ssl=ssl_context(settings.ca_bundle), limit=4),
             timeout=aiohttp.ClientTimeout(
                 total=settings.connect_timeout + 2 * settings.read_timeout,
                 sock_connect=settings.connect_timeout,
@@ -452,12 +451,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _proxy(url: str) -> str | None:
     return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
-
-
-def _ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
-    if ca_bundle and Path(ca_bundle).is_dir():
-        return ssl.create_default_context(capath=ca_bundle)
-    return ssl.create_default_context(cafile=ca_bundle)
 
 
 def _hundreds(ids: Sequence[str]) -> Iterator[Sequence[str]]:

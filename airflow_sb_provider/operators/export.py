@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tenacity import Retrying
+
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger, conf
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import ExportJob, ExportState, File
@@ -36,6 +38,7 @@ from airflow_sb_provider.exports.result import describe_export
 from airflow_sb_provider.exports.waiting import POLL_INTERVAL, Watch
 from airflow_sb_provider.hooks.facts import gather_facts
 from airflow_sb_provider.hooks.failures import airflow_failures
+from airflow_sb_provider.hooks.retrying import retry_rules
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.hooks.waiting import look_at_object, volume_or_none, wait
 from airflow_sb_provider.operators.dry_run import dry_run as run_dry
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.exports.decide import Decision
 
 WEEK = 7 * 24 * 3600.0
-_MAX_POSTS = 2
+_MAX_SETBACKS = 2
 
 
 class SevenBridgesExportOperator(BaseOperator):
@@ -214,26 +217,14 @@ class SevenBridgesExportOperator(BaseOperator):
     def _export(self, context: Context, request: ExportRequest, attempt: Attempt) -> dict[str, Any]:
         """Decide, and act on it, until there is a job to wait for or the export is made."""
         self.log.info("Export wanted: %s.", request)
-        posts = 0
+        again = Retrying(**retry_rules(self.log), sleep=time.sleep)
+        setbacks = 0
         while True:
-            decision = self._decide(request, attempt)
-            if isinstance(decision, Fail):
-                raise decision.error from attempt.refusal
-            if isinstance(decision, LookAgain):
-                self._pause(decision)
-                attempt = replace(attempt, looks=1)
-                continue
-            if decision.why:
-                self.log.info(decision.why)
-            if isinstance(decision, Adopt):
-                return self._follow(context, request, decision.job, attempt, adopted=True)
-            if isinstance(decision, Done):
-                return self._already_done(context, request, decision)
-            posts += 1
             try:
-                job = self._submit(context, request, overwrite=decision.overwrite)
+                decision, job = again(self._decide_and_submit, context, request, attempt)
             except SevenBridgesReplyLost as lost:
-                if posts >= _MAX_POSTS:
+                setbacks += 1
+                if setbacks >= _MAX_SETBACKS:
                     raise
                 self.log.warning("%s Looking for it before anything else.", lost)
                 now = time.time()
@@ -243,13 +234,37 @@ class SevenBridgesExportOperator(BaseOperator):
                     doubt_until=now + self.hook.settings.gateway_timeout,
                     why="The answer to the first request was lost.",
                 )
+                continue
             except SevenBridgesApiError as refusal:
-                if refusal.code not in (NOT_EXPORTABLE, TAKEN) or posts > _MAX_POSTS:
+                setbacks += 1
+                if refusal.code not in (NOT_EXPORTABLE, TAKEN) or setbacks > _MAX_SETBACKS:
                     raise
                 self.log.info("The Platform refuses: %s Looking for the cause.", refusal)
                 attempt = replace(attempt, untroubled=False, refusal=refusal)
-            else:
-                return self._follow(context, request, job, attempt, adopted=False)
+                continue
+            if isinstance(decision, Fail):
+                raise decision.error from attempt.refusal
+            if isinstance(decision, LookAgain):
+                self._pause(decision)
+                attempt = replace(attempt, looks=1)
+                continue
+            if isinstance(decision, Done):
+                return self._already_done(context, request, decision)
+            if isinstance(decision, Adopt):
+                return self._follow(context, request, decision.job, attempt, adopted=True)
+            assert job is not None
+            return self._follow(context, request, job, attempt, adopted=False)
+
+    def _decide_and_submit(
+        self, context: Context, request: ExportRequest, attempt: Attempt
+    ) -> tuple[Decision, ExportJob | None]:
+        # Together, so that a request that has to wait for the rate limit is decided on anew before it is sent.
+        decision = self._decide(request, attempt)
+        if isinstance(decision, Submit | Adopt | Done) and decision.why:
+            self.log.info(decision.why)
+        if isinstance(decision, Submit):
+            return decision, self._submit(context, request, overwrite=decision.overwrite)
+        return decision, None
 
     def _decide(self, request: ExportRequest, attempt: Attempt) -> Decision:
         if attempt.untroubled and request.intent is not Intent.MOVE_OVERWRITE:
@@ -278,7 +293,7 @@ class SevenBridgesExportOperator(BaseOperator):
         store.save(record)
         try:
             asked = replace(request, overwrite=overwrite)
-            job = self.hook.send(calls.start_export(asked, copy_only=asked.copy_only))
+            job = self.hook.send(calls.start_export(asked, copy_only=asked.copy_only), again=False)
         except (SevenBridgesApiError, SevenBridgesConnectionError):
             store.save(replace(record, outcome=Outcome.REFUSED))
             raise
