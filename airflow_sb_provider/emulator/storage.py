@@ -87,6 +87,10 @@ class Storage:
         self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
         self._fs.pipe_file(path, data)
 
+    def read_source(self, file_id: str) -> bytes:
+        """The bytes of a Platform file; FileNotFoundError once the Platform has none."""
+        return bytes(self._fs.cat_file(self._source(file_id)))
+
     def has_source(self, file_id: str) -> bool:
         """Whether the Platform still has its own copy."""
         return bool(self._fs.exists(self._source(file_id)))

@@ -147,6 +147,7 @@ def worker_and_supervisor(stage: Stage) -> None:
 
 
 def at_a_poll(stage: Stage) -> None:
+    stage.emulator.knobs.running_seconds = 8
     stage.strike_caller("request", BULK_GET, after=1)
     stage.start()
     if stage.dag_id == "deferred":
@@ -238,7 +239,7 @@ OVERWRITE = {"overwrite": True}
 
 SCENARIOS = [
     Scenario("killed on receiving the POST", at_the_post, quick=True, words="did not live to see the answer"),
-    Scenario("killed after acceptance, before the reply", after_acceptance, quick=True, words="waiting for it"),
+    Scenario("killed after acceptance, before the reply", after_acceptance, quick=True, words="waiting for it|is made"),
     Scenario("worker and its supervisor killed after acceptance", worker_and_supervisor, dags=("deferred",)),
     Scenario("killed at the second poll", at_a_poll),
     Scenario(
