@@ -4,10 +4,12 @@ VENV ?= .venv
 UV_VERSION := 0.13.9
 
 BIN := $(VENV)/bin
+# Pure and long: run without the burden of coverage.
+SIMULATION := tests/faults/test_simulation.py tests/faults/test_mutants.py
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test test-unit lint format size constraints clean
+.PHONY: help install demo ui test test-unit faults soak lint format size constraints clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,11 +31,18 @@ ui: $(STAMP)  ## the same, left running for a look in the browser
 	$(BIN)/python -m dev.demo --keep
 
 test: $(STAMP)  ## every test, with coverage
-	$(BIN)/python -m pytest tests --cov --cov-report=term --cov-report=json:coverage.json
+	$(BIN)/python -m pytest $(SIMULATION)
+	$(BIN)/python -m pytest tests $(SIMULATION:%=--ignore=%) -m "not slow" --cov --cov-report=term --cov-report=json:coverage.json
 	$(BIN)/python -m dev.branches coverage.json
 
 test-unit: $(STAMP)  ## the tests without sockets or Airflow processes
 	$(BIN)/python -m pytest tests/unit
+
+faults: $(STAMP)  ## kill the processes of a real Airflow at every chosen point
+	$(BIN)/python -m pytest -s tests/faults/test_kills.py
+
+soak: $(STAMP)  ## a million simulated schedules (SEEDS=from:to for others)
+	SEEDS=$${SEEDS:-0:1000000} $(BIN)/python -m pytest -s -o timeout=0 tests/faults/test_simulation.py
 
 lint: $(STAMP)  ## ruff, mypy, and the layers
 	$(BIN)/ruff check .

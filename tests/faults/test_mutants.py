@@ -8,6 +8,7 @@ from tests.faults.mutants import MUTANTS
 from tests.faults.platform import Violation
 from tests.faults.simulation import World
 
+pytestmark = pytest.mark.timeout(600)
 SEEDS = 20_000
 
 

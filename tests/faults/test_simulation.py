@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.faults.platform import Violation
 from tests.faults.simulation import World
 
+pytestmark = pytest.mark.timeout(1800)
 FIRST, LAST = (int(part) for part in os.environ.get("SEEDS", "0:20000").split(":"))
 
 
