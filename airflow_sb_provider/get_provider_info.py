@@ -22,8 +22,7 @@ CONN_FIELDS: dict[str, Any] = {
         "sb-us, sb-eu or sb-cn (Seven Bridges). An API endpoint given above goes before it.",
         "schema": {
             "type": ["string", "null"],
-            "enum": ["bdc", "cgc", "cavatica", "sb-us", "sb-eu", "sb-cn", None],
-            "default": None,
+            "enum": ["bdc", "cgc", "cavatica", "sb-us", "sb-eu", "sb-cn"],
         },
     },
     "bearer": {

@@ -81,11 +81,11 @@ def _may_ask_again(error: BaseException) -> bool:
 
 def _pause(state: RetryCallState) -> float:
     error = _error(state)
-    if isinstance(error, SevenBridgesRateLimitError):
-        if error.reset_at is None:
-            return MAINTENANCE_PAUSE + random.uniform(0, 5)
-        return min(max(error.reset_at - time.time(), 0), RATE_LIMIT_WINDOW) + random.uniform(0.1, 1)
-    if isinstance(error, SevenBridgesMaintenanceError):
+    if isinstance(error, SevenBridgesRateLimitError) and error.reset_at is not None:
+        # The window may seem to be over where the clocks differ: then ask less and less often.
+        left = min(error.reset_at - time.time(), RATE_LIMIT_WINDOW)
+        return max(left + random.uniform(0.1, 1), _wait_after_trouble(state))
+    if _ends_by_itself(error):
         return MAINTENANCE_PAUSE + random.uniform(0, 5)
     return _wait_after_trouble(state)
 

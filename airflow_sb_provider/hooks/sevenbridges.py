@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +23,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
     SevenBridgesError,
+    SevenBridgesInputError,
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.exports.request import ExportRequest
@@ -29,10 +31,10 @@ from airflow_sb_provider.hooks.connection import ConnectionSettings, ssl_context
 from airflow_sb_provider.hooks.retrying import retry_rules, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
-    from airflow_sb_provider.api.calls import Call, Export
+    from airflow_sb_provider.api.calls import Call
     from airflow_sb_provider.api.models import (
         ExportJob,
         File,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     )
 
 T = TypeVar("T")
+
+_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 class SevenBridgesHook(BaseHook):
@@ -83,7 +87,7 @@ class SevenBridgesHook(BaseHook):
 
     @cached_property
     def _session(self) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         session.headers.update(self.settings.headers)
         return session
 
@@ -116,7 +120,7 @@ class SevenBridgesHook(BaseHook):
             )
             raise settle(call, lost) from error
         try:
-            return read_reply(call, response.status_code, response.headers, response.content)
+            return read_reply(call, response.status_code, response.headers, settings.without_token(response.content))
         except SevenBridgesError as error:
             settled = settle(call, error)
             raise settled from (None if settled is error else error)
@@ -155,19 +159,21 @@ class SevenBridgesHook(BaseHook):
         return self.send(calls.start_export(export, copy_only=export.copy_only))
 
     def start_exports(
-        self, exports: Sequence[Export], *, copy_only: bool = False
+        self, exports: Sequence[ExportRequest | Mapping[str, Any]], *, copy_only: bool = False
     ) -> list[ExportJob | SevenBridgesApiError]:
         """Start any number of export jobs, with one request for each hundred.
 
-        :param exports: what to export, such as `ExportRequest`.
-        :param copy_only: for all of them.
+        :param exports: what to export: each an `ExportRequest` or a mapping of its fields.
+        :param copy_only: for all of them. An export that wants to be copied is never moved by a false one.
         :returns: for each export, in order, its job or the Platform's refusal. Where a request is refused as a
             whole after others were answered, its exports and those after it have that error.
         :raises SevenBridgesReplyLost: if an answer was lost; ``answered`` holds the results before it.
+        :raises SevenBridgesInputError: naming every wrong field of every export; nothing is sent.
         """
+        requests_ = _checked(exports, copy_only)
         results: list[ExportJob | SevenBridgesApiError] = []
-        for start in range(0, len(exports), calls.BULK_LIMIT):
-            chunk = exports[start : start + calls.BULK_LIMIT]
+        for start in range(0, len(requests_), calls.BULK_LIMIT):
+            chunk = requests_[start : start + calls.BULK_LIMIT]
             try:
                 answers = self.send(calls.start_exports(chunk, copy_only=copy_only))
             except SevenBridgesReplyLost as lost:
@@ -175,7 +181,7 @@ class SevenBridgesHook(BaseHook):
             except SevenBridgesApiError as error:
                 if not results:
                     raise
-                return results + [error] * (len(exports) - start)
+                return results + [error] * (len(requests_) - start)
             results += answers
         return results
 
@@ -293,7 +299,7 @@ class SevenBridgesHook(BaseHook):
             schema = spec["schema"]
             text = {"label": spec["label"], "description": spec["description"]}
             if "enum" in schema:
-                choices = [(value or "", value or "") for value in schema["enum"]]
+                choices = [(value, value) for value in ("", *schema["enum"])]
                 widgets[name] = SelectField(**text, choices=choices, widget=Select2Widget())
             elif "boolean" in schema["type"]:
                 widgets[name] = BooleanField(**text)
@@ -378,6 +384,7 @@ class SevenBridgesAsyncHook(BaseHook):
         assert session is not None
         url = call.url(settings.endpoint)
         name, value = settings.auth_header
+        lost: SevenBridgesConnectionError | None = None
         try:
             async with session.request(
                 call.method,
@@ -389,17 +396,41 @@ class SevenBridgesAsyncHook(BaseHook):
             ) as response:
                 body = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             lost = SevenBridgesConnectionError(
                 f"No answer from the Platform to {call.method} {call.path}: {str(error) or type(error).__name__}",
-                sent=connected,
+                sent=not isinstance(error, _UNSENT),
             )
-            raise settle(call, lost) from error
+        if lost is not None:
+            # Not chained to aiohttp's error, which may show the request's headers.
+            settled = settle(call, lost)
+            raise settled from (None if settled is lost else lost)
         try:
-            return read_reply(call, response.status, response.headers, body)
+            return read_reply(call, response.status, response.headers, settings.without_token(body))
         except SevenBridgesError as error:
             settled = settle(call, error)
             raise settled from (None if settled is error else error)
+
+
+def _checked(exports: Sequence[ExportRequest | Mapping[str, Any]], copy_only: bool) -> list[ExportRequest]:
+    checked: list[ExportRequest] = []
+    problems: list[str] = []
+    for number, export in enumerate(exports):
+        fields = export if isinstance(export, Mapping) else vars(export)
+        try:
+            checked.append(ExportRequest.checked(**fields))
+            if checked[-1].copy_only and not copy_only:
+                problems.append(
+                    f"exports[{number}].copy_only: True, but the call's is False; start copies and moves apart."
+                )
+        except SevenBridgesInputError as error:
+            problems += [f"exports[{number}].{problem}" for problem in error.problems]
+        except TypeError as error:
+            problems.append(
+                f"exports[{number}]: {error}; use file, volume, location, overwrite, copy_only, properties."
+            )
+    if problems:
+        raise SevenBridgesInputError(problems)
+    return checked
 
 
 def has_next(page: Page[Any], endpoint: str) -> bool:
@@ -413,6 +444,12 @@ def has_next(page: Page[Any], endpoint: str) -> bool:
             message=f"The Platform's list continues at another address than {endpoint}; it is not followed.",
         )
     return page.next is not None
+
+
+class _Session(requests.Session):
+    # Even with allow_redirects=False requests reads where a redirect goes, and stumbles over what is no address.
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 class _TokenAuth(requests.auth.AuthBase):

@@ -320,6 +320,7 @@ class World:
         process.current = False
         # A zombie does not last: its supervisor stops it within seconds.
         process.dies_at = self.platform.now + 15
+        self.unanswered += zombie
         if not zombie:
             self._stop(process)
         self.platform.note(f"{task.name}.{task.try_number}: killed{' (lives on)' if zombie else ''}")
