@@ -166,7 +166,7 @@ class SevenBridgesHook(BaseHook):
         :param exports: what to export: each an `ExportRequest` or a mapping of its fields.
         :param copy_only: for all of them. An export that wants to be copied is never moved by a false one.
         :returns: for each export, in order, its job or the Platform's refusal. Where a request is refused as a
-            whole after others were answered, its exports and those after it have that error.
+            whole, or cannot be sent, after others were answered, its exports and those after it have that error.
         :raises SevenBridgesReplyLost: if an answer was lost; ``answered`` holds the results before it.
         :raises SevenBridgesInputError: naming every wrong field of every export; nothing is sent.
         """
@@ -178,10 +178,11 @@ class SevenBridgesHook(BaseHook):
                 answers = self.send(calls.start_exports(chunk, copy_only=copy_only))
             except SevenBridgesReplyLost as lost:
                 raise SevenBridgesReplyLost(lost.message, tuple(results)) from lost
-            except SevenBridgesApiError as error:
+            except (SevenBridgesApiError, SevenBridgesConnectionError) as error:
                 if not results:
                     raise
-                return results + [error] * (len(requests_) - start)
+                told = error if isinstance(error, SevenBridgesApiError) else SevenBridgesApiError(0, message=str(error))
+                return results + [told] * (len(requests_) - start)
             results += answers
         return results
 

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from airflow_sb_provider.api import calls
+from airflow_sb_provider.api.models import ExportJob, File, Page, RateLimit, User, Volume, VolumeObject
+from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInputError, SevenBridgesNotFoundError
+from airflow_sb_provider.exports.request import ExportRequest
+
+FILE, OTHER_FILE = "567890abc9b0307bc0414164", "567890abc9b0307bc0414165"
+EXPORT = ExportRequest(FILE, "rfranklin/output", "output.vcf")
+OTHER = ExportRequest(OTHER_FILE, "rfranklin/output", "other.vcf", overwrite=True, properties={"sse_algorithm": None})
+EXPORT_BODY = {
+    "source": {"file": FILE},
+    "destination": {"volume": "rfranklin/output", "location": "output.vcf"},
+    "overwrite": False,
+}
+OTHER_BODY = {
+    "source": {"file": OTHER_FILE},
+    "destination": {"volume": "rfranklin/output", "location": "other.vcf"},
+    "overwrite": True,
+    "properties": {"sse_algorithm": None},
+}
+PAGE = (("fields", "_all"), ("offset", "0"), ("limit", "100"))
+
+CALLS = [
+    # call, method, path, query, body, repeatable
+    (calls.start_export(EXPORT, copy_only=False), "POST", "storage/exports", (), EXPORT_BODY, False),
+    (
+        calls.start_export(OTHER, copy_only=True),
+        "POST",
+        "storage/exports",
+        (("copy_only", "true"),),
+        OTHER_BODY,
+        False,
+    ),
+    (
+        calls.start_exports([EXPORT, OTHER], copy_only=False),
+        "POST",
+        "bulk/storage/exports/create",
+        (),
+        {"items": [EXPORT_BODY, OTHER_BODY]},
+        False,
+    ),
+    (
+        calls.start_exports([EXPORT], copy_only=True),
+        "POST",
+        "bulk/storage/exports/create",
+        (("copy_only", "true"),),
+        {"items": [EXPORT_BODY]},
+        False,
+    ),
+    (calls.get_export("erand0"), "GET", "storage/exports/erand0", (), None, True),
+    (calls.get_exports(["a", "b"]), "POST", "bulk/storage/exports/get", (), {"export_ids": ["a", "b"]}, True),
+    (calls.list_exports(), "GET", "storage/exports", PAGE, None, True),
+    (
+        calls.list_exports("me/out", ["RUNNING", "FAILED"], offset=200, limit=7),
+        "GET",
+        "storage/exports",
+        (
+            ("fields", "_all"),
+            ("offset", "200"),
+            ("limit", "7"),
+            ("volume", "me/out"),
+            ("state", "RUNNING"),
+            ("state", "FAILED"),
+        ),
+        None,
+        True,
+    ),
+    (calls.get_file(FILE), "GET", f"files/{FILE}", (), None, True),
+    (calls.get_files([FILE]), "POST", "bulk/files/get", (), {"file_ids": [FILE]}, True),
+    (
+        calls.list_files(
+            project="me/p",
+            names=["a", "b"],
+            tags=["t"],
+            metadata={"sample_id": ["s1", "s2"], "case": ["c"]},
+            origin_task="task",
+        ),
+        "GET",
+        "files",
+        (
+            *PAGE,
+            ("project", "me/p"),
+            ("name", "a"),
+            ("name", "b"),
+            ("tag", "t"),
+            ("metadata.sample_id", "s1"),
+            ("metadata.sample_id", "s2"),
+            ("metadata.case", "c"),
+            ("origin.task", "task"),
+        ),
+        None,
+        True,
+    ),
+    (calls.list_files(parent="folder"), "GET", "files", (*PAGE, ("parent", "folder")), None, True),
+    (calls.get_volume("rfranklin/output"), "GET", "storage/volumes/rfranklin/output", (), None, True),
+    (calls.list_volumes(offset=100), "GET", "storage/volumes", (PAGE[0], ("offset", "100"), PAGE[2]), None, True),
+    (
+        calls.get_volume_object("rfranklin/output", "a b/c&d.vcf"),
+        "GET",
+        "storage/volumes/rfranklin/output/object",
+        (("location", "a b/c&d.vcf"),),
+        None,
+        True,
+    ),
+    (calls.get_user(), "GET", "user", (), None, True),
+    (calls.get_rate_limit(), "GET", "rate_limit", (), None, True),
+]
+
+
+@pytest.mark.parametrize(("call", "method", "path", "query", "body", "repeatable"), CALLS)
+def test_what_a_call_sends(call, method, path, query, body, repeatable):
+    assert (call.method, call.path, tuple(call.query), call.body) == (method, path, query, body)
+    assert call.repeatable is repeatable
+
+
+@pytest.mark.parametrize(
+    ("volume", "path"),
+    [
+        ("me@nih.gov/output", "me%40nih.gov/output"),
+        ("my division/output", "my%20division/output"),
+        ("50%/output", "50%25/output"),
+        ("a?b#c/output", "a%3Fb%23c/output"),
+        ("a/b/output", "a%2Fb/output"),
+        ("a/../../user", "a%2F..%2F../user"),
+        ("müller/output", "m%C3%BCller/output"),
+        ("a;b&c=d+e:f/output", "a%3Bb%26c%3Dd%2Be%3Af/output"),
+    ],
+)
+def test_owners_of_volumes_may_hold_any_character(volume, path):
+    assert calls.get_volume(volume).path == f"storage/volumes/{path}"
+    assert calls.get_volume_object(volume, "x").path == f"storage/volumes/{path}/object"
+
+
+@pytest.mark.parametrize("text", ["", ".", ".."])
+@pytest.mark.parametrize("make", [calls.get_file, calls.get_export, calls.get_volume])
+def test_an_id_that_names_another_address_is_refused(make, text):
+    with pytest.raises(SevenBridgesInputError, match="is no id"):
+        make(text)
+
+
+@pytest.mark.parametrize("volume", ["output", "/output", "me/", "../output", "me/..", "./x"])
+def test_a_volume_that_names_another_address_is_refused(volume):
+    for make in (calls.get_volume, lambda volume: calls.get_volume_object(volume, "x")):
+        with pytest.raises(SevenBridgesInputError):
+            make(volume)
+
+
+@pytest.mark.parametrize("text", ["a/../../user", "../user", "a?b=c", "a#b", "%2e%2e", "a b", "..%2f"])
+def test_an_id_stays_one_segment_of_the_path(text):
+    url = urlsplit(calls.get_file(text).url("https://api.example/v2"))
+    assert url.path.startswith("/v2/files/")
+    assert url.path.count("/") == 3
+    assert not url.query
+    assert not url.fragment
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda text: calls.get_file(text),
+        lambda text: calls.get_volume(f"{text}/x"),
+        lambda text: calls.get_volume_object("a/b", text),
+        lambda text: calls.list_exports(text),
+    ],
+)
+def test_text_that_no_request_can_carry_is_refused(make):
+    with pytest.raises(SevenBridgesInputError):
+        make("\ud800").url("https://api.example/v2")
+
+
+JOB = {"id": "j1", "state": "PENDING", "source": {"file": FILE}}
+OTHER_JOB = {"id": "j2", "state": "PENDING", "source": {"file": OTHER_FILE}}
+REFUSED = {"status": 403, "code": 9006, "message": "Requested file cannot be exported."}
+
+
+def test_a_bulk_answer_keeps_jobs_and_refusals_in_order():
+    call = calls.start_exports([EXPORT, OTHER, EXPORT], copy_only=False)
+    results = call.read({"items": [{"error": REFUSED}, {"resource": OTHER_JOB}, {"resource": JOB, "error": None}]}, {})
+    assert isinstance(results[0], SevenBridgesApiError)
+    assert (results[0].status, results[0].code) == (403, 9006)
+    assert [result.id for result in results[1:]] == ["j2", "j1"]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [],
+        [{"resource": JOB}],
+        [{"resource": JOB}, {"resource": OTHER_JOB}, {"resource": JOB}],
+        [{"resource": OTHER_JOB}, {"resource": JOB}],
+        [{"resource": JOB}, {"resource": JOB}],
+        [{"resource": JOB}, {}],
+        [{"resource": JOB}, {"resource": None}],
+        [{"resource": JOB}, {"resource": []}],
+        [{"resource": JOB}, None],
+        [{"resource": JOB}, {"resource": {"id": "j2"}}],
+        [{"resource": JOB}, {"error": {}}],
+        [{"resource": JOB}, {"error": "no"}],
+        {"0": {"resource": JOB}},
+        None,
+    ],
+)
+def test_a_bulk_answer_that_does_not_fit_is_not_believed_at_all(items):
+    with pytest.raises(ValueError, match=r"."):
+        calls.start_exports([EXPORT, OTHER], copy_only=False).read({"items": items}, {})
+
+
+@pytest.mark.parametrize(
+    ("call", "resources", "fits"),
+    [
+        (calls.get_exports(["j1", "j2"]), [JOB, OTHER_JOB], True),
+        (calls.get_exports(["j1", "j2"]), [OTHER_JOB, JOB], False),
+        (calls.get_exports(["j1", "j3"]), [JOB, OTHER_JOB], False),
+        (calls.get_exports(["j1"]), [JOB, OTHER_JOB], False),
+        (calls.get_files([FILE, OTHER_FILE]), [{"id": FILE}, {"id": OTHER_FILE}], True),
+        (calls.get_files([FILE, OTHER_FILE]), [{"id": OTHER_FILE}, {"id": FILE}], False),
+        (calls.get_files([FILE]), [], False),
+    ],
+)
+def test_a_bulk_look_up_is_checked_against_the_ids(call, resources, fits):
+    body = {"items": [{"resource": resource} for resource in resources]}
+    if fits:
+        assert [result.id for result in call.read(body, {})] == [resource["id"] for resource in resources]
+    else:
+        with pytest.raises(ValueError, match=r"asked for|expected"):
+            call.read(body, {})
+
+
+def test_a_bulk_look_up_tells_the_error_of_an_id():
+    body = {"items": [{"error": {"status": 404, "code": 9008}}, {"resource": OTHER_JOB}]}
+    missing, found = calls.get_exports(["j1", "j2"]).read(body, {})
+    assert isinstance(missing, SevenBridgesNotFoundError)
+    assert found.id == "j2"
+
+
+@pytest.mark.parametrize("source", [{"file": OTHER_FILE}])
+def test_another_files_job_is_not_taken_for_ours(source):
+    with pytest.raises(ValueError, match=OTHER_FILE):
+        calls.start_export(EXPORT, copy_only=False).read({**JOB, "source": source}, {})
+
+
+@pytest.mark.parametrize("source", [None, {}, {"file": None}, []])
+def test_a_job_may_leave_out_its_source(source):
+    assert calls.start_export(EXPORT, copy_only=False).read({**JOB, "source": source}, {}).id == "j1"
+
+
+@pytest.mark.parametrize(
+    ("links", "following"),
+    [
+        ([], None),
+        (None, None),
+        ("next", None),
+        ([{"rel": "prev", "href": "https://x/v2/p"}], None),
+        ([{"rel": "next", "href": "https://x/v2/n"}], "https://x/v2/n"),
+        ([{"rel": "prev", "href": "p"}, {"rel": "NEXT", "href": "n"}], "n"),
+        ([{"rel": "next"}], None),
+        ([{"rel": "next", "href": 5}], None),
+        (["next"], None),
+        ([{"href": "x"}], None),
+    ],
+)
+def test_the_link_to_the_next_page(links, following):
+    page = calls.list_exports().read({"items": [JOB], "links": links}, {"X-Total-Matching-Query": "7"})
+    assert (page.next, page.total, [job.id for job in page.items]) == (following, 7, ["j1"])
+
+
+@pytest.mark.parametrize("total", ["", "-1", "many", "1.5", "²", "9" * 30])
+def test_an_odd_total_does_not_break_a_list(total):
+    assert calls.list_exports().read({"items": []}, {"X-Total-Matching-Query": total}).items == []
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "value"),
+    [
+        (calls.get_export("j1"), {"id": "j1", "state": "running"}, ExportJob("j1", "RUNNING")),
+        (calls.get_file(FILE), {"id": FILE}, File(FILE)),
+        (calls.get_volume("a/b"), {"id": "a/b"}, Volume("a/b")),
+        (calls.get_volume_object("a/b", "x"), {}, VolumeObject()),
+        (calls.get_user(), {"username": "rfranklin"}, User("rfranklin")),
+        (calls.get_rate_limit(), {"rate": {"limit": 5, "reset": 9}}, RateLimit(5, None, 9)),
+        (calls.list_files(project="a/b"), {"items": []}, Page([])),
+        (calls.list_volumes(), {"items": [{"id": "a/b"}]}, Page([Volume("a/b")])),
+    ],
+)
+def test_the_least_that_an_answer_must_hold(call, body, value):
+    assert call.read(body, {}) == value

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from airflow_sb_provider import exceptions as e
+from airflow_sb_provider.api.models import ExportJob
+
+JOB = ExportJob("j1", "FAILED", "f", "a/b", "x", error=e.SevenBridgesConflictError(409, 9107, "Taken."))
+
+
+def limited():
+    error = e.SevenBridgesRateLimitError(429, 1000, "Slow down.")
+    error.reset_at = 1489700093
+    return error
+
+
+ERRORS = [
+    e.SevenBridgesError("words"),
+    e.SevenBridgesInputError("file: wrong."),
+    e.SevenBridgesInputError(["file: wrong.", "volume: wrong."]),
+    e.SevenBridgesConnectionError("gone", sent=False),
+    e.SevenBridgesReplyLost("lost", (JOB, e.SevenBridgesForbiddenError(403, 9006, "No."))),
+    e.SevenBridgesApiError(400, 9011, "Bad.", "https://docs", "r-1"),
+    e.SevenBridgesApiError(0),
+    e.SevenBridgesMalformedReply(200, message="cut"),
+    e.SevenBridgesMaintenanceError(503, 0),
+    limited(),
+    e.SevenBridgesExportFailed(JOB, "It is an alias."),
+    e.SevenBridgesExportFailed(ExportJob("j2", "FAILED")),
+    e.SevenBridgesExportRefused("refused"),
+    e.SevenBridgesInDoubt("doubt"),
+    e.SevenBridgesExportTimeout("late"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_an_error_travels_between_processes(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (str(again), repr(again)) == (str(error), repr(error))
+    assert str(vars(again)) == str(vars(error))
+
+
+@pytest.mark.parametrize(
+    ("status", "permanent"),
+    [
+        *((status, False) for status in (0, 200, 408, 429, 500, 503, 599)),
+        *((status, True) for status in (301, 308, 400, 401, 403, 404, 409, 415)),
+    ],
+)
+def test_which_answers_come_again(status, permanent):
+    assert e.SevenBridgesApiError(status).permanent is permanent
+
+
+def test_the_words_of_an_error():
+    assert str(e.SevenBridgesApiError(409, 9107, "Taken.", "https://docs#9107", "r-1")) == (
+        "Taken. (HTTP 409, code 9107, request r-1) Choose another location, or set overwrite if the object there "
+        "may be deleted. See https://docs#9107"
+    )
+    assert str(e.SevenBridgesApiError(0)) == "no message"
+    assert str(e.SevenBridgesInputError(["a", "b"])) == "a\nb"
+
+
+def test_a_failed_export_tells_all_it_knows():
+    text = str(e.SevenBridgesExportFailed(JOB, "Somebody else put it there."))
+    for words in ("j1", "file f", "a/b/x", "Taken.", "9107", "Choose another location", "Somebody else"):
+        assert words in text
+    assert e.SevenBridgesExportFailed(JOB).permanent
+    assert not e.SevenBridgesExportFailed(ExportJob("j", "FAILED")).permanent
+    assert "gave no reason" in str(e.SevenBridgesExportFailed(ExportJob("j", "FAILED")))

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_sb_provider.api.models import (
+    ExportJob,
+    File,
+    RateLimit,
+    User,
+    Volume,
+    VolumeObject,
+    error_from_json,
+    parse_time,
+)
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesAuthError,
+    SevenBridgesConflictError,
+    SevenBridgesForbiddenError,
+    SevenBridgesMaintenanceError,
+    SevenBridgesNotFoundError,
+    SevenBridgesRateLimitError,
+    SevenBridgesServerError,
+)
+
+FAILED = {
+    "href": "https://api.sbgenomics.com/v2/storage/exports/j1",
+    "id": "j1",
+    "state": "FAILED",
+    "source": {"file": "567890abc9b0307bc0414164"},
+    "destination": {"volume": "rfranklin/output", "location": "output.vcf"},
+    "started_on": "2016-06-15T19:17:39Z",
+    "finished_on": "2016-06-15T21:17:40+02:00",
+    "properties": {"sse_algorithm": "AES256"},
+    "overwrite": False,
+    "error": {
+        "status": 404,
+        "code": 9105,
+        "message": "Location on volume not found.",
+        "more_info": "http://docs.sevenbridges.com/docs/api-status-codes#9105",
+    },
+}
+
+
+def test_a_failed_job_holds_the_platforms_own_error():
+    job = ExportJob.from_json(FAILED)
+    assert job.ended
+    assert (job.file, job.volume, job.location) == ("567890abc9b0307bc0414164", "rfranklin/output", "output.vcf")
+    assert job.properties == {"sse_algorithm": "AES256"}
+    assert job.overwrite is False
+    assert job.finished_on - job.started_on == timedelta(seconds=1)
+    assert isinstance(job.error, SevenBridgesNotFoundError)
+    assert (job.error.status, job.error.code, job.error.message) == (404, 9105, "Location on volume not found.")
+    assert job.error.more_info.endswith("#9105")
+
+
+def test_a_job_survives_being_an_event():
+    job = ExportJob.from_json(FAILED)
+    again = ExportJob.from_json(json.loads(json.dumps(job.to_json())))
+    assert (again.id, again.state, again.file, again.started_on) == (job.id, job.state, job.file, job.started_on)
+    assert str(again.error) == str(job.error)
+    done = ExportJob("j", "COMPLETED", result={"id": "x"})
+    assert ExportJob.from_json(done.to_json()).result == {"id": "x"}
+    assert "result" not in done.to_json(with_result=False)
+
+
+@pytest.mark.parametrize(
+    ("state", "ended"),
+    [("PENDING", False), ("running", False), ("Completed", True), ("FAILED", True), ("ABORTED", False)],
+)
+def test_states_are_words_in_either_case(state, ended):
+    job = ExportJob.from_json({"id": "j", "state": state})
+    assert job.state == state.upper()
+    assert job.ended is ended
+
+
+@pytest.mark.parametrize("odd", [None, "", 5, [], "text", float("nan"), True, {"file": 7, "volume": [], "x": None}])
+@pytest.mark.parametrize("field", ["source", "destination", "properties", "result", "error", "started_on", "overwrite"])
+def test_odd_values_of_optional_fields_are_as_good_as_missing(field, odd):
+    job = ExportJob.from_json({"id": "j", "state": "PENDING", field: odd})
+    assert (job.id, job.file, job.volume, job.started_on) == ("j", None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("build", "good", "needed"),
+    [
+        (ExportJob.from_json, {"id": "j", "state": "PENDING"}, ("id", "state")),
+        (File.from_json, {"id": "f"}, ("id",)),
+        (Volume.from_json, {"id": "v"}, ("id",)),
+        (User.from_json, {"username": "u"}, ("username",)),
+    ],
+)
+@pytest.mark.parametrize("odd", [None, "", 5, [], {}, True, float("nan")])
+def test_what_must_be_there_is_named_when_it_is_not(build, good, needed, odd):
+    for name in needed:
+        for data in ({**good, name: odd}, {key: value for key, value in good.items() if key != name}):
+            with pytest.raises(ValueError, match=f"'{name}' is missing"):
+                build(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2016-06-15T19:17:39Z", datetime(2016, 6, 15, 19, 17, 39, tzinfo=UTC)),
+        ("2016-06-15T19:17:39.5Z", datetime(2016, 6, 15, 19, 17, 39, 500000, tzinfo=UTC)),
+        ("2016-06-15T19:17:39.123456789Z", datetime(2016, 6, 15, 19, 17, 39, 123456, tzinfo=UTC)),
+        ("2016-06-15T19:17:39", datetime(2016, 6, 15, 19, 17, 39, tzinfo=UTC)),
+        (" 2016-06-15 19:17:39 ", datetime(2016, 6, 15, 19, 17, 39, tzinfo=UTC)),
+        ("2016-06-15T19:17:39+02:00", datetime(2016, 6, 15, 19, 17, 39, tzinfo=timezone(timedelta(hours=2)))),
+        ("2016-06-15T19:17:39-0430", datetime(2016, 6, 15, 19, 17, 39, tzinfo=timezone(-timedelta(hours=4.5)))),
+    ],
+)
+def test_times_are_aware(text, time):
+    assert parse_time(text) == time
+    assert parse_time(text).tzinfo is not None
+
+
+@pytest.mark.parametrize("garbage", ["", "soon", "2016-13-01T00:00:00Z", "1465989459", 1465989459, None, [], "\x00"])
+def test_a_time_that_is_none_is_left_out(garbage):
+    assert parse_time(garbage) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "number"),
+    [(5, 5), ("5", 5), (" 5 ", 5), (0, 0), (2**63 - 1, 2**63 - 1), ("9223372036854775807", 2**63 - 1)]
+    + [(odd, None) for odd in (None, "", "5 MB", "-", [], {}, True, False, float("nan"), float("inf"), "9" * 5000)]
+    + [("²", None), ("٣", None)],
+)
+def test_sizes_are_numbers_or_text(size, number):
+    assert File.from_json({"id": "f", "size": size}).size == number
+    assert VolumeObject.from_json({"metadata": {"size": size}}).size == number
+
+
+@pytest.mark.parametrize("kind", ["S3", "s3", "GCS", "gcs"])
+def test_services_are_words_in_either_case(kind):
+    volume = Volume.from_json({"id": "a/b", "service": {"type": kind, "bucket": "b", "prefix": "p"}})
+    assert (volume.service, volume.bucket, volume.prefix) == (kind.lower(), "b", "p")
+
+
+@pytest.mark.parametrize(
+    ("active", "known"), [(True, True), (False, False), ("true", None), (1, None), (0, None), (None, None)]
+)
+def test_a_volume_is_active_only_if_it_says_so(active, known):
+    assert Volume.from_json({"id": "a/b", "active": active}).active is known
+
+
+def test_a_volume_of_azure_has_a_container():
+    assert Volume.from_json({"id": "a/b", "service": {"type": "azure", "container": "c"}}).bucket == "c"
+
+
+@pytest.mark.parametrize("storage", ["VOLUME", "volume"])
+def test_an_alias_names_its_object(storage):
+    file = File.from_json({"id": "f", "type": "FILE", "storage": {"type": storage, "volume": "a/b", "location": "x"}})
+    assert file.is_alias
+    assert (file.type, file.volume, file.location) == ("file", "a/b", "x")
+
+
+def test_a_file_of_the_platform_is_no_alias():
+    file = File.from_json({"id": "f", "storage": {"type": "PLATFORM", "hosted_on_locations": ["aws:us-east-1"]}})
+    assert not file.is_alias
+    assert not File.from_json({"id": "f", "storage": None}).is_alias
+
+
+def test_an_etag_is_without_its_quotes():
+    found = VolumeObject.from_json({"location": "x", "metadata": {"etag": '"abc-2"', "size": "7"}})
+    assert (found.etag, str(found)) == ("abc-2", "7 bytes, etag abc-2")
+    assert str(VolumeObject.from_json({"metadata": None})) == "unknown size, etag unknown"
+
+
+def test_the_rate_limit_from_headers_and_body():
+    headers = {"X-RateLimit-Limit": "1000", "X-RateLimit-Remaining": "none", "X-RateLimit-Reset": "1489700093"}
+    assert RateLimit.from_headers(headers) == RateLimit(1000, None, 1489700093)
+    assert RateLimit.from_headers({}) == RateLimit()
+    body = {"rate": {"limit": 1000, "remaining": 5, "reset": "1489700093"}, "instance_limit": {"remaining": 2**63 - 1}}
+    assert RateLimit.from_json(body) == RateLimit(1000, 5, 1489700093)
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "kind", "number", "code"),
+    [
+        ({"status": 401, "code": 90001}, 401, SevenBridgesAuthError, 401, 90001),
+        ({"status": "403", "code": "9006"}, None, SevenBridgesForbiddenError, 403, 9006),
+        ({"status": "NOT_FOUND", "message": "HTTP 404 Not Found"}, 404, SevenBridgesNotFoundError, 404, None),
+        ({"status": "NOT_FOUND", "message": "HTTP 404 Not Found"}, None, SevenBridgesApiError, 0, None),
+        ({"status": 404, "code": 9105}, None, SevenBridgesNotFoundError, 404, 9105),
+        ({"code": 9107}, 409, SevenBridgesConflictError, 409, 9107),
+        ({"code": 1000}, 429, SevenBridgesRateLimitError, 429, 1000),
+        ({"code": 0}, 503, SevenBridgesMaintenanceError, 503, 0),
+        ({"code": "0"}, 503, SevenBridgesMaintenanceError, 503, 0),
+        ({"code": False}, 503, SevenBridgesServerError, 503, None),
+        ({"code": None}, 503, SevenBridgesServerError, 503, None),
+        ({"code": 0}, 500, SevenBridgesServerError, 500, 0),
+        ({"code": 9100}, 503, SevenBridgesServerError, 503, 9100),
+        ({"status": 200, "code": 90004}, 502, SevenBridgesServerError, 502, 90004),
+        ({"code": float("nan"), "status": float("nan")}, None, SevenBridgesApiError, 0, None),
+        ({"code": [], "message": 5, "more_info": {}}, 418, SevenBridgesApiError, 418, None),
+        ({}, 400, SevenBridgesApiError, 400, None),
+    ],
+)
+def test_errors_are_told_apart(data, status, kind, number, code):
+    error = error_from_json(data, status, "request-1")
+    assert type(error) is kind
+    assert (error.status, error.code, error.request_id) == (number, code, "request-1")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "type", "file", "status", "code", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+FIELDS = [
+    *("id", "state", "source", "destination", "overwrite", "properties", "started_on", "finished_on"),
+    *("result", "error", "name", "size", "project", "type", "storage", "service", "metadata", "username"),
+    *("rate", "active", "access_mode"),
+]
+BUILDERS = [build.from_json for build in (ExportJob, File, Volume, VolumeObject, User, RateLimit)]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=8))
+def test_no_object_breaks_a_model(data):
+    for build in BUILDERS:
+        try:
+            value = build(data)
+        except ValueError:
+            continue
+        str(value), repr(value)
+        if isinstance(value, ExportJob):
+            json.dumps(value.to_json())
+
+
+@given(st.dictionaries(st.sampled_from(["status", "code", "message", "more_info"]), JSON), st.integers(100, 700))
+def test_no_object_breaks_an_error(data, status):
+    for error in (error_from_json(data, status), error_from_json(data)):
+        assert isinstance(error, SevenBridgesApiError)
+        assert str(error)
+        assert isinstance(error.permanent, bool)
+
+
+@given(JSON | st.text())
+def test_no_value_breaks_a_time(value):
+    time = parse_time(value)
+    assert time is None or time.tzinfo is not None

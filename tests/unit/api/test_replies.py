@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+
+from airflow_sb_provider.api import calls
+from airflow_sb_provider.api.replies import read_reply
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesMaintenanceError,
+    SevenBridgesMalformedReply,
+    SevenBridgesNotFoundError,
+    SevenBridgesRateLimitError,
+    SevenBridgesServerError,
+)
+from airflow_sb_provider.exports.request import ExportRequest
+
+EXPORT = ExportRequest("567890abc9b0307bc0414164", "rfranklin/output", "output.vcf")
+JOB = b'{"id": "j1", "state": "PENDING", "source": {"file": "567890abc9b0307bc0414164"}}'
+PAGE = b"<html><head><title>502</title></head><body><h1>Bad   gateway</h1>\n<hr>nginx</body></html>"
+ALL_CALLS = [
+    calls.start_export(EXPORT, copy_only=False),
+    calls.start_exports([EXPORT, EXPORT], copy_only=True),
+    calls.get_export("j1"),
+    calls.get_exports(["j1"]),
+    calls.list_exports(),
+    calls.get_file("f"),
+    calls.get_files(["f"]),
+    calls.list_files(project="a/b"),
+    calls.get_volume("a/b"),
+    calls.list_volumes(),
+    calls.get_volume_object("a/b", "x"),
+    calls.get_user(),
+    calls.get_rate_limit(),
+]
+
+
+def reply(status, body, call=ALL_CALLS[0], **headers):
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return read_reply(call, status, CaseInsensitiveDict(names), body)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 203])
+def test_any_success_is_read(status):
+    assert reply(status, JOB).id == "j1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        JOB[:-5],
+        b"[]",
+        b"null",
+        b"5",
+        b'"text"',
+        b"{}",
+        b'{"id": "j1"}',
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b'{"id": ' + b"9" * 10_000 + b"}",
+        PAGE,
+    ],
+)
+def test_a_success_that_cannot_be_read_is_told_with_its_beginning(body):
+    with pytest.raises(SevenBridgesMalformedReply, match="POST storage/exports cannot be read") as caught:
+        reply(200, body, x_request_id="r-1")
+    assert (caught.value.status, caught.value.request_id, caught.value.permanent) == (200, "r-1", False)
+    assert len(str(caught.value)) < 500
+
+
+def test_no_content_where_a_job_is_promised():
+    with pytest.raises(SevenBridgesMalformedReply):
+        reply(204, b"")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code", "message"),
+    [
+        (404, b'{"status":"NOT_FOUND","message":"HTTP 404 Not Found"}', SevenBridgesNotFoundError, None, "HTTP 404"),
+        (503, b'{"status":503,"code":0,"message":"maintenance"}', SevenBridgesMaintenanceError, 0, "maintenance"),
+        (503, b'{"code":"0"}', SevenBridgesMaintenanceError, 0, "no message"),
+        (503, b"", SevenBridgesServerError, None, "no message"),
+        (502, PAGE, SevenBridgesServerError, None, "502 Bad gateway nginx"),
+        (500, JOB[:20], SevenBridgesServerError, None, '{"id": "j1"'),
+        (429, b"slow down", SevenBridgesRateLimitError, None, "slow down"),
+        (404, b"[1, 2]", SevenBridgesNotFoundError, None, "[1, 2]"),
+        (400, b"\xff\xfe", SevenBridgesApiError, None, "HTTP 400"),
+        (403, b'{"code": 9006, "message": "Requested file cannot be exported."}', SevenBridgesApiError, 9006, "alias"),
+    ],
+)
+def test_an_error_in_any_form_is_told(status, body, kind, code, message):
+    with pytest.raises(kind) as caught:
+        reply(status, body)
+    assert (caught.value.status, caught.value.code) == (status, code)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("reset", "known"), [("1489700093", 1489700093), ("", None), ("soon", None), ("-5", None), ("9" * 400, None)]
+)
+def test_the_end_of_the_rate_limits_window(reset, known):
+    with pytest.raises(SevenBridgesRateLimitError) as caught:
+        reply(429, b"{}", x_ratelimit_reset=reset)
+    assert caught.value.reset_at == known
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("https://other.example/v2/user?x=y", "https://other.example."),
+        ("https://name:secret@other.example/x", "https://other.example."),
+        ("https://secret@other.example", "https://other.example."),
+        ("/secret", "another address"),
+        ("http://[bad", "another address"),
+        ("", "another address"),
+        (None, "another address"),
+    ],
+)
+def test_a_redirect_is_an_error_that_says_where_to(status, location, told):
+    with pytest.raises(SevenBridgesApiError, match="Redirects are not followed") as caught:
+        reply(status, b"", **({} if location is None else {"location": location}))
+    assert told in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert caught.value.permanent
+
+
+@given(st.sampled_from(ALL_CALLS), st.integers(100, 699), st.binary(max_size=60), st.text(max_size=20))
+def test_no_bytes_raise_anything_but_our_errors(call, status, body, header):
+    headers = CaseInsensitiveDict(
+        {"X-RateLimit-Reset": header, "X-Total-Matching-Query": header, "Location": header, "X-Request-Id": header}
+    )
+    try:
+        read_reply(call, status, headers, body)
+    except SevenBridgesApiError as error:
+        str(error)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "state", "items", "resource", "error", "links", "rel", "href", "source", "code"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.sampled_from(ALL_CALLS), st.sampled_from([200, 404, 429, 503]), JSON)
+def test_no_json_raises_anything_but_our_errors(call, status, data):
+    try:
+        read_reply(call, status, CaseInsensitiveDict(), json.dumps(data).encode())
+    except SevenBridgesApiError as error:
+        str(error)

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_sb_provider import __version__
+from airflow_sb_provider._compat import AirflowNotFoundException, Connection, airflow_version
+from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.hooks.connection import ConnectionSettings
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook, SevenBridgesHook
+from tests.unit.hooks.faces import TOKEN
+
+VARIABLE = "AIRFLOW_CONN_SEVENBRIDGES_DEFAULT"
+API = "https://api.sbgenomics.com/v2"
+
+
+def settings_of(extra=None, password=TOKEN, host="api.sbgenomics.com", **fields):
+    extra = extra if isinstance(extra, str | None) else json.dumps(extra)
+    return ConnectionSettings.from_connection(
+        Connection(conn_id="c", conn_type="sevenbridges", host=host, password=password, extra=extra, **fields)
+    )
+
+
+def problems_of(*arguments, **fields):
+    with pytest.raises(SevenBridgesInputError) as caught:
+        settings_of(*arguments, **fields)
+    assert TOKEN not in str(caught.value)
+    return caught.value.problems
+
+
+def test_what_holds_if_nothing_is_said():
+    assert settings_of() == ConnectionSettings(API, TOKEN, False, False, 10.0, 60.0, 90.0, None)
+
+
+def test_fields_as_a_form_gives_them():
+    settings = settings_of(
+        {
+            "environment": "cgc",
+            "bearer": True,
+            "advance_access": True,
+            "connect_timeout": 2,
+            "read_timeout": 3.5,
+            "gateway_timeout": 4,
+            "ca_bundle": "",
+            "allow_http": None,
+        },
+        host="",
+    )
+    assert settings == ConnectionSettings("https://cgc-api.sbgenomics.com/v2", TOKEN, True, True, 2.0, 3.5, 4.0, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("true", True), ("True", True), ("1", True), ("on", True), ("false", False), ("False", False), ("0", False)],
+)
+def test_a_boolean_given_as_text_means_what_it_says(text, value):
+    settings = settings_of({"bearer": text, "advance_access": text})
+    assert (settings.bearer, settings.advance_access) == (value, value)
+
+
+def test_allow_http_given_as_false_text_allows_nothing():
+    assert "plain http" in problems_of({"allow_http": "false"}, host="http://platform")[0]
+    assert settings_of({"allow_http": "true"}, host="http://platform").endpoint == "http://platform/v2"
+
+
+@pytest.mark.parametrize(
+    ("uri", "endpoint"),
+    [
+        (f"sevenbridges://:{TOKEN}@api.sbgenomics.com", API),
+        (f"sevenbridges://:{TOKEN}@api.sbgenomics.com/", API),
+        (f"sevenbridges://:{TOKEN}@api.sbgenomics.com/v2", API),
+        (f"sevenbridges://:{TOKEN}@api.sbgenomics.com/v2/", API),
+        (f"sevenbridges://:{TOKEN}@https%3A%2F%2Fapi.sbgenomics.com", API),
+        (f"sevenbridges://:{TOKEN}@https%3A%2F%2Fapi.sbgenomics.com%2Fv2", API),
+        (f"sevenbridges://:{TOKEN}@http%3A%2F%2F127.0.0.1%3A8080", "http://127.0.0.1:8080/v2"),
+        (f"sevenbridges://:{TOKEN}@127.0.0.1:8080/http", "http://127.0.0.1:8080/v2"),
+        (f"sevenbridges://:{TOKEN}@localhost:8080/http", "http://localhost:8080/v2"),
+        (f"sevenbridges://:{TOKEN}@[::1]:8080/http", "http://[::1]:8080/v2"),
+        (f"sevenbridges://:{TOKEN}@/?environment=sb-eu", "https://eu-api.sbgenomics.com/v2"),
+        (f"sevenbridges://:{TOKEN}@?environment=sb-eu", "https://eu-api.sbgenomics.com/v2"),
+        (f"sevenbridges://:{TOKEN}@platform:80/http?allow_http=true", "http://platform:80/v2"),
+    ],
+)
+def test_a_connection_as_a_uri(monkeypatch, uri, endpoint):
+    monkeypatch.setenv(VARIABLE, uri)
+    settings = SevenBridgesHook().settings
+    assert (settings.endpoint, settings.token) == (endpoint, TOKEN)
+
+
+def test_extras_in_a_uri_are_text(monkeypatch):
+    monkeypatch.setenv(
+        VARIABLE, f"sevenbridges://:{TOKEN}@api.sbgenomics.com?bearer=true&advance_access=false&read_timeout=7.5"
+    )
+    settings = SevenBridgesHook().settings
+    assert (settings.bearer, settings.advance_access, settings.read_timeout) == (True, False, 7.5)
+
+
+def test_a_connection_as_json_in_the_environment_for_both_hooks(monkeypatch):
+    text = json.dumps(
+        {
+            "conn_type": "sevenbridges",
+            "password": TOKEN,
+            "host": "api.sbgenomics.com",
+            "extra": {"bearer": True, "read_timeout": 5},
+        }
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", text)
+    settings = SevenBridgesHook("other").settings
+    assert (settings.endpoint, settings.token, settings.bearer, settings.read_timeout) == (API, TOKEN, True, 5.0)
+
+    async def asynchronously():
+        async with SevenBridgesAsyncHook("other") as hook:
+            return hook._settings
+
+    assert asyncio.run(asynchronously()) == settings
+
+
+def test_all_problems_are_told_at_once():
+    problems = problems_of(
+        {
+            "environment": "mars",
+            "bearer": "perhaps",
+            "advance_access": "2",
+            "connect_timeout": "soon",
+            "read_timeout": -1,
+            "gateway_timeout": 0,
+            "ca_bundle": "/no/such/file",
+        },
+        password="",
+        host="",
+    )
+    assert all(problem.startswith("connection 'c', ") for problem in problems)
+    fields = [problem.removeprefix("connection 'c', ").split(":")[0] for problem in problems]
+    assert sorted(fields) == [
+        "environment",
+        "extra advance_access",
+        "extra bearer",
+        "extra ca_bundle",
+        "extra connect_timeout",
+        "extra gateway_timeout",
+        "extra read_timeout",
+        "password",
+    ]
+    text = "\n".join(problems)
+    for value in ("'mars'", "'perhaps'", "'2'", "'soon'", "-1", "0 ", "'/no/such/file'"):
+        assert value in text
+
+
+@pytest.mark.parametrize("password", [None, "", " ", "\n"])
+def test_an_empty_token_says_where_to_get_one(password):
+    assert "Authentication token" in problems_of(password=password)[0]
+
+
+@pytest.mark.parametrize(
+    "password", [f"{TOKEN[:9]}\n{TOKEN[9:]}", f"{TOKEN[:9]}\r\nX: y", f"{TOKEN} {TOKEN}", f"{TOKEN}é", f"{TOKEN}\x00a"]
+)
+def test_a_token_that_cannot_be_one_is_refused_and_not_repeated(password):
+    (problem,) = problems_of(password=password)
+    assert "password: holds characters" in problem
+    assert TOKEN[:9] not in problem
+
+
+@pytest.mark.parametrize("password", [f" {TOKEN}", f"{TOKEN}\n", f"\t{TOKEN}\r\n"])
+def test_white_space_around_a_token_is_a_slip_of_copying(password):
+    assert settings_of(password=password).token == TOKEN
+
+
+@pytest.mark.parametrize("value", ["soon", -1, 0, "0", float("inf"), float("nan"), [], {}, "1e999", True])
+@pytest.mark.parametrize("name", ["connect_timeout", "read_timeout", "gateway_timeout"])
+def test_a_bad_time_out_is_named(name, value):
+    (problem,) = problems_of({name: value})
+    assert f"extra {name}: " in problem
+    assert "seconds" in problem
+
+
+@pytest.mark.parametrize("value", ["/no/such/file", 5, ["x"]])
+def test_a_missing_ca_bundle_is_named(value):
+    assert "extra ca_bundle: " in problems_of({"ca_bundle": value})[0]
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_missing_ca_bundle_of_the_environment_is_named(monkeypatch, name):
+    monkeypatch.setenv(name, "/no/such/file")
+    (problem,) = problems_of()
+    assert name in problem
+    assert "/no/such/file" in problem
+
+
+def test_a_ca_bundle_without_certificates_is_named(monkeypatch, tmp_path):
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+    assert "extra ca_bundle: " in problems_of({"ca_bundle": str(bundle)})[0]
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    assert "SSL_CERT_FILE" in problems_of()[0]
+
+
+def test_the_connections_ca_bundle_goes_before_the_environments(monkeypatch, tmp_path):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file")
+    assert settings_of({"ca_bundle": str(tmp_path)}).ca_bundle == str(tmp_path)
+
+
+@pytest.mark.parametrize("extra", ["[1]", "5", '"text"', '{"environment": ["bdc"]}', '{"environment": {"a": 1}}'])
+def test_extras_of_the_wrong_kind_are_a_problem_told(extra):
+    (problem,) = problems_of(extra, host="api.sbgenomics.com")
+    assert problem.startswith("connection 'c', ")
+
+
+def test_a_missing_connection_is_airflows_own_error():
+    with pytest.raises(AirflowNotFoundException, match="no_such_conn"):
+        SevenBridgesHook("no_such_conn").get_user()
+
+    async def asynchronously():
+        async with SevenBridgesAsyncHook("no_such_conn"):
+            pass
+
+    with pytest.raises(AirflowNotFoundException, match="no_such_conn"):
+        asyncio.run(asynchronously())
+
+
+def test_headers():
+    settings = settings_of()
+    agent = settings.headers["User-Agent"]
+    assert agent == f"airflow-sb-provider/{__version__} apache-airflow/{airflow_version}"
+    assert "X-SBG-Advance-Access" not in settings.headers
+    assert settings.auth_header == ("X-SBG-Auth-Token", TOKEN)
+    settings = settings_of({"bearer": True, "advance_access": True})
+    assert settings.headers["X-SBG-Advance-Access"] == "Advance"
+    assert settings.auth_header == ("Authorization", f"Bearer {TOKEN}")
+
+
+def test_credentials_are_told_apart_without_the_token():
+    one, same = settings_of(), settings_of({"read_timeout": 5})
+    assert one.credential == same.credential
+    assert one.credential != settings_of(password="x" * 32).credential
+    assert one.credential != settings_of(host="eu-api.sbgenomics.com").credential
+    assert TOKEN not in one.credential + repr(one) + str(one)
+
+
+@given(
+    st.none() | st.text(max_size=20),
+    st.none() | st.text(max_size=20),
+    st.dictionaries(
+        st.sampled_from(["environment", "bearer", "connect_timeout", "ca_bundle", "allow_http"]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | st.lists(st.integers()),
+    ),
+)
+def test_no_connection_raises_anything_but_an_input_error(host, password, extra):
+    try:
+        settings_of(extra, password=password, host=host)
+    except SevenBridgesInputError as error:
+        str(error)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from tests.unit.hooks.faces import TOKEN
+from tests.unit.hooks.servers import cut, drop, free_port, never, reply
+
+
+def pressed():
+    passed, words = SevenBridgesHook().test_connection()
+    assert isinstance(words, str)
+    assert words
+    assert TOKEN not in words
+    return passed, words
+
+
+def test_it_says_where_and_as_whom(platform, connect):
+    connect(platform.url)
+    platform.answers = [reply({"username": "rfranklin"})]
+    assert pressed() == (True, f"Connected to {platform.url}/v2 as rfranklin")
+    assert [seen.path for seen in platform.seen] == ["/v2/user"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (reply({"status": 401, "code": 90001, "message": "Unauthorized."}, 401), "Make a new token"),
+        (reply({"status": "NOT_FOUND", "message": "HTTP 404 Not Found"}, 404), "HTTP 404 Not Found"),
+        (reply({"status": 503, "code": 0, "message": "The Platform is under maintenance."}, 503), "maintenance"),
+        (reply({"status": 429, "code": 1000, "message": "Rate limit exceeded!"}, 429), "Rate limit exceeded!"),
+        (reply(b"<html>Bad gateway</html>", 502), "Bad gateway"),
+        (reply(b"<html>Sign in</html>"), "cannot be read"),
+        (reply({"email": "x"}), "'username' is missing"),
+        (reply(b"", 302, Location="https://login.example/"), "redirected to https://login.example"),
+        (cut({"username": "x"}), "No answer"),
+        (never, "No answer"),
+    ],
+)
+def test_what_is_wrong_is_told_after_one_request(platform, connect, answer, words):
+    connect(platform.url, extra={"read_timeout": 0.2 if answer is never else 30})
+    platform.answers = [answer]
+    passed, told = pressed()
+    assert not passed
+    assert words in told
+    assert len(platform.seen) == 1
+
+
+def test_nobody_listens(connect):
+    connect(f"http://127.0.0.1:{free_port()}")
+    passed, words = pressed()
+    assert not passed
+    assert "No answer from the Platform" in words
+
+
+@pytest.mark.parametrize(
+    ("host", "fields", "words"),
+    [
+        ("", {}, "environment"),
+        ("http://platform", {}, "plain http"),
+        ("api.sbgenomics.com", {"password": ""}, "Authentication token"),
+        ("api.sbgenomics.com", {"extra": {"read_timeout": "soon"}}, "'soon'"),
+    ],
+)
+def test_a_connection_that_cannot_be_used(connect, host, fields, words):
+    connect(host, **fields)
+    passed, told = pressed()
+    assert not passed
+    assert words in told
+
+
+def test_a_missing_connection():
+    passed, words = pressed()
+    assert not passed
+    assert "sevenbridges_default" in words
+
+
+def test_a_dropped_connection_is_asked_once(platform, connect):
+    connect(platform.url)
+    platform.answers = [drop]
+    assert not pressed()[0]
+    assert len(platform.seen) == 1

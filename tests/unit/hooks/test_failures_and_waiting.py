@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from airflow_sb_provider._compat import AirflowException, AirflowFailException, AirflowNotFoundException
+from airflow_sb_provider.api.models import ExportJob
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesForbiddenError,
+    SevenBridgesInDoubt,
+    SevenBridgesInputError,
+    SevenBridgesReplyLost,
+    SevenBridgesServerError,
+)
+from airflow_sb_provider.exports.waiting import Watch
+from airflow_sb_provider.hooks.failures import airflow_failures
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.hooks.waiting import look_at_object, poll, volume_or_none, wait
+from tests.unit.hooks.servers import drop, reply
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (SevenBridgesInputError("file: wrong."), AirflowFailException),
+        (SevenBridgesForbiddenError(403, 9006, "No."), AirflowFailException),
+        (SevenBridgesServerError(500), AirflowException),
+        (SevenBridgesReplyLost("lost"), AirflowException),
+    ],
+)
+def test_errors_become_airflows_with_the_cause_chained(error, kind):
+    with pytest.raises(AirflowException) as caught, airflow_failures():
+        raise error
+    assert type(caught.value) is kind
+    assert str(caught.value) == str(error)
+    assert caught.value.__cause__ is error
+
+
+def test_a_missing_connection_is_not_tried_again():
+    with pytest.raises(AirflowFailException, match="sevenbridges_conn_id"), airflow_failures():
+        raise AirflowNotFoundException("The conn_id `x` isn't defined")
+
+
+def test_other_errors_pass():
+    with pytest.raises(KeyError), airflow_failures():
+        raise KeyError("x")
+
+
+def jobs(*states):
+    return reply({"items": [{"resource": {"id": f"j{n}", "state": state}} for n, state in enumerate(states)]})
+
+
+@pytest.fixture
+def hook(platform, connect):
+    connect(platform.url)
+    return SevenBridgesHook()
+
+
+def test_a_wait_ends_with_its_exports(hook, platform):
+    platform.answers = [jobs("PENDING", "RUNNING"), jobs("COMPLETED", "RUNNING"), drop, reply({}, 429)]
+    platform.answers.append(reply({"items": [{"resource": {"id": "j1", "state": "FAILED"}}]}))
+    watch = Watch(["j0", "j1"])
+    assert wait(hook, watch, 0.01) == {"status": "ended"}
+    assert (watch.jobs["j0"].state, watch.jobs["j1"].state) == ("COMPLETED", "FAILED")
+    assert [seen.json["export_ids"] for seen in platform.seen] == [["j0", "j1"]] * 2 + [["j1"]] * 3
+
+
+def test_a_wait_ends_at_its_time(hook, platform):
+    platform.answers = [jobs("RUNNING")]
+    assert wait(hook, Watch(["j0"], end_time=time.time() + 0.05), 0.02)["status"] == "timeout"
+
+
+def test_a_refused_token_is_looked_up_again(hook, platform, connect):
+    platform.answers = [reply({"status": 401, "code": 90001}, 401), jobs("COMPLETED")]
+    watch = Watch(["j0"])
+    assert poll(hook, watch) is None
+    connect(platform.url, password="f" * 32)
+    assert poll(hook, watch)["status"] == "ended"
+    assert [seen.headers["X-SBG-Auth-Token"][0] for seen in platform.seen] == ["3", "f"]
+
+
+JOB = ExportJob("j0", "COMPLETED", "f", "me/out", "x.vcf")
+
+
+@pytest.mark.parametrize("size", [7, None])
+def test_the_object_that_was_made(hook, platform, size):
+    platform.answers = [reply({"metadata": {"size": 7, "etag": '"e"'}})]
+    assert look_at_object(hook, JOB, size).etag == "e"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(reply({"metadata": {"size": 7}}), "7 bytes"), (reply({"status": 404, "code": 9105}, 404), "no object")],
+)
+def test_an_object_that_is_not_what_was_exported_is_doubt(hook, platform, answer, words):
+    platform.answers = [answer]
+    with pytest.raises(SevenBridgesInDoubt, match=words):
+        look_at_object(hook, JOB, 8)
+
+
+def test_who_may_not_look_gets_a_line_in_the_log(hook, platform, logged):
+    platform.answers = [reply({"status": 403, "code": 9020, "message": "Insufficient privileges."}, 403)]
+    assert look_at_object(hook, JOB, 8) is None
+    assert "size is not checked: Insufficient privileges" in logged()
+    assert volume_or_none(hook, "me/out") is None
+    assert "address is not known: Insufficient privileges" in logged()
+
+
+def test_trouble_while_looking_is_raised(hook, platform, clock):
+    platform.answers = [reply({}, 500)]
+    with pytest.raises(SevenBridgesApiError):
+        look_at_object(hook, JOB, 8)
+    with pytest.raises(SevenBridgesApiError):
+        volume_or_none(hook, "me/out")
+
+
+def test_a_job_that_names_no_place_is_not_looked_at(hook, platform):
+    assert look_at_object(hook, ExportJob("j", "COMPLETED"), 8) is None
+    assert platform.seen == []

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import pytest
+
+from airflow_sb_provider.api.models import ExportJob, VolumeObject
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesAuthError,
+    SevenBridgesConnectionError,
+    SevenBridgesForbiddenError,
+    SevenBridgesInputError,
+    SevenBridgesNotFoundError,
+    SevenBridgesReplyLost,
+)
+from airflow_sb_provider.exports.request import ExportRequest
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from tests.unit.hooks.servers import drop, reply
+
+REFUSED = {"status": 403, "code": 9006, "message": "Requested file cannot be exported."}
+
+
+def exports(count, **options):
+    return [ExportRequest(f"{n:024x}", "me/out", f"{n}.vcf", **options) for n in range(count)]
+
+
+def bulk(refuse=()):
+    """Answer a bulk submission, refusing some files."""
+
+    def answer(handler):
+        items = []
+        for item in handler.server.platform.seen[-1].json["items"]:
+            number = int(item["source"]["file"], 16)
+            job = {"id": f"job{number}", "state": "PENDING", "source": item["source"]}
+            items.append({"error": REFUSED} if number in refuse else {"resource": job})
+        reply({"items": items})(handler)
+
+    return answer
+
+
+@pytest.fixture
+def hook(platform, connect, clock):
+    connect(platform.url)
+    return SevenBridgesHook()
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (100, [100]), (101, [100, 1]), (250, [100, 100, 50])])
+@pytest.mark.parametrize("copy_only", [False, True])
+def test_any_number_of_exports_is_one_request_for_each_hundred(hook, platform, count, sizes, copy_only):
+    platform.answers = [bulk()]
+    results = hook.start_exports(exports(count, copy_only=copy_only), copy_only=copy_only)
+    assert [result.id for result in results] == [f"job{n}" for n in range(count)]
+    assert [len(seen.json["items"]) for seen in platform.seen] == sizes
+    query = "?copy_only=true" if copy_only else ""
+    assert {seen.path for seen in platform.seen} <= {f"/v2/bulk/storage/exports/create{query}"}
+
+
+def test_refusals_stand_in_the_places_of_their_exports(hook, platform):
+    platform.answers = [bulk(refuse={0, 99, 100, 149})]
+    results = hook.start_exports(exports(150))
+    assert [n for n, result in enumerate(results) if isinstance(result, SevenBridgesForbiddenError)] == [
+        0,
+        99,
+        100,
+        149,
+    ]
+    assert [result.id for result in results if isinstance(result, ExportJob)] == [
+        f"job{n}" for n in range(150) if n not in (0, 99, 100, 149)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 101])
+def test_a_first_request_that_is_refused_as_a_whole_is_raised(hook, platform, count):
+    platform.answers = [reply({"status": 401, "code": 90001}, 401)]
+    with pytest.raises(SevenBridgesAuthError):
+        hook.start_exports(exports(count))
+    assert len(platform.seen) == 1
+
+
+def test_a_later_request_that_is_refused_as_a_whole_keeps_what_was_started(hook, platform):
+    platform.answers = [bulk(refuse={7}), reply({"status": 401, "code": 90001}, 401)]
+    results = hook.start_exports(exports(250))
+    assert len(results) == 250
+    assert len(platform.seen) == 2
+    assert [result.id for n, result in enumerate(results[:100]) if n != 7] == [f"job{n}" for n in range(100) if n != 7]
+    assert all(isinstance(result, SevenBridgesAuthError) for result in results[100:])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [drop, reply({}, 502), reply({"items": []}), reply(b"<html>"), reply({"items": [{"resource": {}}] * 100})],
+    ids=["dropped", "502", "too few", "HTML", "no jobs"],
+)
+def test_a_lost_reply_in_the_second_hundred_keeps_the_first(hook, platform, answer):
+    platform.answers = [bulk(refuse={7}), answer]
+    with pytest.raises(SevenBridgesReplyLost) as caught:
+        hook.start_exports(exports(250))
+    assert len(platform.seen) == 2
+    answered = caught.value.answered
+    assert len(answered) == 100
+    assert isinstance(answered[7], SevenBridgesForbiddenError)
+    assert [result.id for n, result in enumerate(answered) if n != 7] == [f"job{n}" for n in range(100) if n != 7]
+
+
+def test_no_answer_in_the_second_hundred_keeps_the_first(hook, platform, clock, monkeypatch):
+    """What cannot be reached any more has not been started, but the first hundred has."""
+    send = hook._send_once
+
+    def unreachable_later(call):
+        if platform.seen:
+            raise SevenBridgesConnectionError("No answer: connection refused", sent=False)
+        return send(call)
+
+    monkeypatch.setattr(hook, "_send_once", unreachable_later)
+    platform.answers = [bulk()]
+    results = hook.start_exports(exports(150))
+    assert [result.id for result in results[:100]] == [f"job{n}" for n in range(100)]
+    assert len(results) == 150
+    assert all(isinstance(result, SevenBridgesApiError) for result in results[100:])
+    assert not any(result.permanent for result in results[100:])
+    assert "connection refused" in str(results[100])
+
+
+def test_answers_in_another_order_are_not_believed(hook, platform):
+    jobs = [{"id": "x", "state": "PENDING", "source": {"file": export.file}} for export in exports(2)]
+    platform.answers = [reply({"items": [{"resource": job} for job in reversed(jobs)]})]
+    with pytest.raises(SevenBridgesReplyLost, match="asked to export file"):
+        hook.start_exports(exports(2))
+    assert len(platform.seen) == 1
+
+
+def test_what_is_meant_as_a_copy_is_never_started_as_a_move(hook, platform):
+    with pytest.raises(SevenBridgesInputError, match=r"exports\[2\]\.copy_only"):
+        hook.start_exports([*exports(2), *exports(1, copy_only=True)])
+    assert platform.seen == []
+
+
+def test_exports_may_be_mappings_and_each_wrong_one_is_told(hook, platform):
+    good = {"file": f"{0:024x}", "volume": "me/out", "location": "x"}
+    platform.answers = [bulk()]
+    assert [job.id for job in hook.start_exports([good, exports(2)[1]])] == ["job0", "job1"]
+    with pytest.raises(SevenBridgesInputError) as caught:
+        hook.start_exports([good, {**good, "file": "x"}, {**good, "colour": "red"}, {**good, "location": "/"}])
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "exports[1].file",
+        "exports[2]",
+        "exports[3].location",
+    ]
+    assert len(platform.seen) == 1
+
+
+def test_wrong_arguments_are_told_at_once_and_nothing_is_sent(hook, platform):
+    with pytest.raises(SevenBridgesInputError) as caught:
+        hook.start_export("x", "output", "/a/", copy_only="perhaps", properties={"sse": 1})
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "file",
+        "volume",
+        "location",
+        "copy_only",
+        "properties",
+    ]
+    assert platform.seen == []
+
+
+def answer_ids(key):
+    def answer(handler):
+        ids = handler.server.platform.seen[-1].json[key]
+        items = [
+            {"error": {"status": 404, "code": 9008}} if id == "gone" else {"resource": {"id": id, "state": "RUNNING"}}
+            for id in ids
+        ]
+        reply({"items": items})(handler)
+
+    return answer
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 101, 250])
+@pytest.mark.parametrize(("method", "key"), [("get_exports", "export_ids"), ("get_files", "file_ids")])
+def test_any_number_of_ids_is_looked_up(hook, platform, method, key, count):
+    platform.answers = [answer_ids(key)]
+    ids = [f"id{n}" if n != 3 else "gone" for n in range(count)]
+    results = getattr(hook, method)(ids)
+    assert [getattr(result, "id", "gone") for result in results] == ids
+    assert all(isinstance(result, SevenBridgesNotFoundError) for result in results[3:4])
+    assert [len(seen.json[key]) for seen in platform.seen] == [100] * (count // 100) + [count % 100] * (count % 100 > 0)
+
+
+def pages(total, size):
+    """A list whose pages hold at most ``size`` items, whatever is asked for."""
+
+    def answer(handler):
+        platform = handler.server.platform
+        query = parse_qs(urlsplit(platform.seen[-1].path).query)
+        start = int(query["offset"][0])
+        end = min(start + min(size, int(query["limit"][0])), total)
+        items = [{"id": f"id{n}", "state": "RUNNING"} for n in range(start, end)]
+        links = [{"rel": "next", "href": f"{platform.url}/v2/x?offset={end}"}] if end < total else []
+        reply({"items": items, "links": links}, X_Total_Matching_Query=str(total))(handler)
+
+    return answer
+
+
+LISTS = pytest.mark.parametrize(
+    "ask",
+    [
+        lambda hook, limit: hook.list_exports("me/out", ["RUNNING"], limit=limit),
+        lambda hook, limit: hook.list_files(project="me/p", limit=limit),
+        lambda hook, limit: hook.list_volumes(limit=limit),
+    ],
+    ids=["exports", "files", "volumes"],
+)
+
+
+@LISTS
+@pytest.mark.parametrize(
+    ("total", "size", "limit", "count", "requests"),
+    [
+        (0, 100, None, 0, 1),
+        (99, 100, None, 99, 1),
+        (100, 100, None, 100, 1),
+        (101, 100, None, 101, 2),
+        (250, 100, None, 250, 3),
+        (120, 50, None, 120, 3),
+        (250, 100, 0, 0, 0),
+        (250, 100, 1, 1, 1),
+        (250, 100, 100, 100, 1),
+        (250, 100, 101, 101, 2),
+        (5, 100, 50, 5, 1),
+    ],
+)
+def test_a_list_is_read_page_by_page(hook, platform, ask, total, size, limit, count, requests):
+    platform.answers = [pages(total, size)]
+    assert [item.id for item in ask(hook, limit)] == [f"id{n}" for n in range(count)]
+    assert len(platform.seen) == requests
+
+
+def test_each_page_is_asked_with_all_filters(hook, platform):
+    platform.answers = [pages(150, 100)]
+    hook.list_files(
+        project="me/p", names=["a b"], tags=["t"], metadata={"sample": ["1", "2"]}, origin_task="task", limit=None
+    )
+    first, second = (dict(parse_qsl(urlsplit(seen.path).query)) for seen in platform.seen)
+    assert (first.pop("offset"), second.pop("offset")) == ("0", "100")
+    assert first == second
+    assert first["metadata.sample"] == "2"
+    assert first["project"] == "me/p"
+
+
+def test_a_page_without_items_ends_a_list(hook, platform):
+    endless = {"items": [], "links": [{"rel": "next", "href": f"{platform.url}/v2/storage/exports?offset=0"}]}
+    platform.answers = [reply(endless)]
+    assert hook.list_exports() == []
+    assert len(platform.seen) == 1
+
+
+def test_a_volume_is_asked_for_once(hook, platform):
+    platform.answers = [reply({"id": "me/out", "service": {"type": "S3", "bucket": "b", "prefix": "p"}})]
+    assert hook.get_volume("me/out") is hook.get_volume("me/out")
+    assert len(platform.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("ask", "answer", "value"),
+    [
+        (lambda hook: hook.get_export("j").state, {"id": "j", "state": "FAILED"}, "FAILED"),
+        (lambda hook: hook.get_file("f").size, {"id": "f", "size": "7"}, 7),
+        (lambda hook: hook.get_volume_object("a/b", "x"), {"metadata": {"size": 7}}, VolumeObject(size=7)),
+        (lambda hook: hook.get_user().username, {"username": "me"}, "me"),
+        (lambda hook: hook.get_rate_limit().remaining, {"rate": {"remaining": 3}}, 3),
+    ],
+)
+def test_the_single_look_ups(hook, platform, ask, answer, value):
+    platform.answers = [reply(answer)]
+    assert ask(hook) == value
+    assert len(platform.seen) == 1
+
+
+def test_a_connection_whose_token_was_replaced_is_looked_up_again(hook, platform, connect):
+    platform.answers = [reply({"username": "me"})]
+    hook.get_user()
+    connect(platform.url, password="f" * 32)
+    hook.get_user()
+    hook.reconnect()
+    hook.get_user()
+    assert [seen.headers["X-SBG-Auth-Token"][0] for seen in platform.seen] == ["3", "3", "f"]

@@ -1,0 +1,288 @@
+"""The rules for asking again, the same for both hooks."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from airflow_sb_provider import __version__
+from airflow_sb_provider._compat import airflow_version
+from airflow_sb_provider.api import calls
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesConnectionError,
+    SevenBridgesMaintenanceError,
+    SevenBridgesMalformedReply,
+    SevenBridgesRateLimitError,
+    SevenBridgesReplyLost,
+    SevenBridgesServerError,
+)
+from tests.unit.hooks.faces import EXPORT, JOB, Face
+from tests.unit.hooks.servers import Platform, cut, drop, free_port, never, raw, reply
+
+START = calls.start_export(EXPORT, copy_only=False)
+START_MANY = calls.start_exports([EXPORT], copy_only=False)
+GET = calls.get_export(JOB["id"])
+GET_MANY = calls.get_exports([JOB["id"]])
+STARTING = pytest.mark.parametrize("call", [START, START_MANY], ids=["start one", "start many"])
+REPEATABLE = pytest.mark.parametrize("call", [GET, GET_MANY], ids=["get one", "get many"])
+HTML = b"<html><body><h1>Gateway</h1></body></html>"
+GOOD = reply({**JOB, "items": [{"resource": JOB}]})
+
+
+def limited(seconds=None):
+    def answer(handler):
+        headers = {} if seconds is None else {"X_RateLimit_Reset": str(int(handler.server.platform.now()) + seconds)}
+        reply({"status": 429, "code": 1000, "message": "Rate limit exceeded!"}, 429, **headers)(handler)
+
+    return answer
+
+
+# What happened, what it is for a call that may be repeated. Any of these may hide an accepted export.
+DOUBTFUL = {
+    "500": (reply({"status": 500, "code": 90009}, 500), SevenBridgesServerError),
+    "502": (reply(HTML, 502), SevenBridgesServerError),
+    "503 not maintenance": (reply({"status": 503, "code": 90005}, 503), SevenBridgesServerError),
+    "503 without body": (reply(b"", 503), SevenBridgesServerError),
+    "504": (reply(HTML, 504), SevenBridgesServerError),
+    "408": (reply({}, 408), SevenBridgesApiError),
+    "200 with HTML": (reply(HTML), SevenBridgesMalformedReply),
+    "200 without body": (reply(b""), SevenBridgesMalformedReply),
+    "200 with cut JSON": (reply(b'{"id": "era'), SevenBridgesMalformedReply),
+    "200 with a list": (reply([JOB]), SevenBridgesMalformedReply),
+    "cut body": (cut(JOB), SevenBridgesConnectionError),
+    "dropped connection": (drop, SevenBridgesConnectionError),
+    "no HTTP": (raw(b"SSH-2.0-OpenSSH_9\r\n\r\n"), SevenBridgesConnectionError),
+    "no answer in time": (never, SevenBridgesConnectionError),
+}
+# What proves that nothing was done and ends by itself.
+PASSING = {
+    "429 with its end": (limited(120), SevenBridgesRateLimitError, (119, 122)),
+    "429 with an end long ago": (limited(-5000), SevenBridgesRateLimitError, (0.1, 3)),
+    "429 with an end far away": (limited(5000), SevenBridgesRateLimitError, (300, 301)),
+    "429 without end": (limited(), SevenBridgesRateLimitError, (60, 65)),
+    "429 of a gateway": (reply(HTML, 429), SevenBridgesRateLimitError, (60, 65)),
+    "maintenance": (reply({"status": 503, "code": 0}, 503), SevenBridgesMaintenanceError, (60, 65)),
+}
+doubtful = pytest.mark.parametrize(("answer", "kind"), DOUBTFUL.values(), ids=DOUBTFUL)
+passing = pytest.mark.parametrize(("answer", "kind", "pause"), PASSING.values(), ids=PASSING)
+
+
+@pytest.fixture
+def connected(request, platform, connect, clock):
+    platform.now = clock.time
+    waits = request.node.callspec.params.get("answer") is never
+    connect(platform.url, extra={"read_timeout": 0.15 if waits else 30})
+    return platform
+
+
+def only(value):
+    return value[0] if isinstance(value, list) else value
+
+
+@doubtful
+@REPEATABLE
+def test_a_look_is_repeated_after_trouble(face, connected, clock, call, answer, kind):
+    if (face.library, call, answer) == ("aiohttp", GET, drop):
+        pytest.skip("aiohttp itself asks a GET twice when the connection is dropped")
+    connected.answers = [answer, answer, GOOD]
+    assert only(face.send(call)).id == JOB["id"]
+    assert len(connected.seen) == 3
+    assert {(seen.method, seen.path, seen.body) for seen in connected.seen} == {
+        (call.method, f"/v2/{call.path}", connected.seen[0].body)
+    }
+    assert [1 <= pause <= 2 for pause in clock.pauses] == [True, False]
+    assert 2 <= clock.pauses[1] <= 3
+
+
+@doubtful
+def test_a_look_is_given_up_after_five_attempts(face, connected, clock, answer, kind):
+    connected.answers = [answer]
+    with pytest.raises(kind) as caught:
+        face.send(GET_MANY)
+    assert type(caught.value) is kind
+    assert (len(connected.seen), len(clock.pauses)) == (5, 4)
+    assert sum(clock.pauses) < 30
+
+
+@doubtful
+@STARTING
+def test_an_export_is_never_sent_twice_once_it_may_have_been_accepted(face, connected, clock, call, answer, kind):
+    connected.answers = [answer, GOOD]
+    with pytest.raises(SevenBridgesReplyLost, match="may or may not have accepted it") as caught:
+        face.send(call)
+    assert f"POST {call.path}" in str(caught.value)
+    assert caught.value.__cause__ is not None
+    assert not caught.value.permanent
+    assert (len(connected.seen), clock.pauses) == (1, [])
+
+
+@passing
+@pytest.mark.parametrize("call", [GET, START, START_MANY], ids=["get", "start one", "start many"])
+def test_anything_is_sent_again_when_nothing_was_done(face, connected, clock, call, answer, kind, pause):
+    connected.answers = [answer, GOOD]
+    assert only(face.send(call)).id == JOB["id"]
+    assert len(connected.seen) == 2
+    assert connected.seen[0].body == connected.seen[1].body
+    low, high = pause
+    assert len(clock.pauses) == 1
+    assert low <= clock.pauses[0] <= high
+
+
+@passing
+@pytest.mark.parametrize("call", [GET, START], ids=["get", "start"])
+def test_waiting_for_the_platform_ends_after_fifteen_minutes(face, connected, clock, call, answer, kind, pause):
+    connected.answers = [answer]
+    with pytest.raises(kind):
+        face.send(call)
+    assert 500 < clock.passed <= 905
+    assert len(connected.seen) == len(clock.pauses) + 1 <= 60
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, 9011), (401, 90001), (403, 9006), (404, 9007), (409, 9107)])
+@pytest.mark.parametrize("call", [GET, START, START_MANY], ids=["get", "start one", "start many"])
+def test_a_refusal_is_final(face, connected, clock, call, status, code):
+    connected.answers = [reply({"status": status, "code": code, "message": "No."}, status, X_Request_Id="r-1"), GOOD]
+    with pytest.raises(SevenBridgesApiError) as caught:
+        face.send(call)
+    assert (caught.value.status, caught.value.code, caught.value.request_id) == (status, code, "r-1")
+    assert (len(connected.seen), clock.pauses) == (1, [])
+
+
+@pytest.mark.parametrize("call", [GET, START, START_MANY], ids=["get", "start one", "start many"])
+def test_anything_is_sent_again_when_nobody_listened(face, connect, clock, call):
+    platform = Platform(GOOD)
+    connect(platform.url)
+    clock.on_pause = lambda: len(clock.pauses) == 2 and platform.listen()
+    try:
+        assert only(face.send(call)).id == JOB["id"]
+    finally:
+        platform.close()
+    assert (len(platform.seen), len(clock.pauses)) == (1, 2)
+
+
+@pytest.mark.parametrize("call", [GET, START], ids=["get", "start"])
+def test_nobody_ever_listens(face, connect, clock, call):
+    connect(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(SevenBridgesConnectionError, match="No answer from the Platform") as caught:
+        face.send(call)
+    assert not caught.value.sent
+    assert len(clock.pauses) == 4
+
+
+def test_a_name_that_does_not_resolve(face, connect, clock):
+    connect("sevenbridges.invalid")
+    with pytest.raises(SevenBridgesConnectionError) as caught:
+        face.send(START)
+    assert not caught.value.sent
+    assert "sevenbridges.invalid" in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [drop, limited(), reply(HTML, 502)])
+def test_who_asks_again_by_himself_sends_once(face, connected, clock, answer):
+    connected.answers = [answer, GOOD]
+    with pytest.raises((SevenBridgesConnectionError, SevenBridgesApiError)):
+        face.send(GET_MANY, again=False)
+    assert (len(connected.seen), clock.pauses) == (1, [])
+
+
+def test_no_library_sends_an_export_again_on_a_connection_that_was_kept(face, connected):
+    connected.answers = [reply({"username": "me"}, keep=True), drop, GOOD]
+    with pytest.raises(SevenBridgesReplyLost):
+        face.send(calls.get_user(), START)
+    assert [seen.path for seen in connected.seen] == ["/v2/user", "/v2/storage/exports"]
+
+
+@pytest.mark.parametrize("body", [{**JOB, "source": {"file": "5" * 24}}, {**JOB, "id": None}])
+def test_another_files_job_is_a_lost_reply(face, connected, clock, body):
+    connected.answers = [reply(body)]
+    with pytest.raises(SevenBridgesReplyLost):
+        face.send(START)
+    assert len(connected.seen) == 1
+
+
+def test_a_server_that_never_answers(face, platform, connect):
+    connect(platform.url, extra={"read_timeout": "0.2"})
+    platform.answers = [never]
+    began = time.monotonic()
+    with pytest.raises(SevenBridgesConnectionError) as caught:
+        face.send(GET, again=False)
+    assert time.monotonic() - began < 3
+    assert caught.value.sent
+
+
+def test_a_server_that_never_accepts(face, connect):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fill = [socket.socket() for _ in range(4)]
+        for client in fill:
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        connect(f"http://127.0.0.1:{listener.getsockname()[1]}", extra={"connect_timeout": 0.3, "read_timeout": 30})
+        began = time.monotonic()
+        with pytest.raises(SevenBridgesConnectionError) as caught:
+            face.send(START, again=False)
+        for client in fill:
+            client.close()
+    assert time.monotonic() - began < 3
+    assert not caught.value.sent
+
+
+def test_the_headers_of_every_request(face, platform, connect):
+    platform.answers = [GOOD]
+    connect(platform.url, extra={"advance_access": True})
+    for call in (GET, GET_MANY, START):
+        face.send(call)
+    for seen in platform.seen:
+        assert seen.headers.get_all("User-Agent") == [
+            f"airflow-sb-provider/{__version__} apache-airflow/{airflow_version}"
+        ]
+        assert seen.headers.get_all("Content-Type") == ["application/json"]
+        assert seen.headers["Accept"] == "application/json"
+        assert seen.headers["X-SBG-Advance-Access"] == "Advance"
+
+
+def test_both_hooks_send_the_same_bytes(platform, connect):
+    platform.answers = [GOOD]
+    connect(platform.url)
+    Face("requests").send(START)
+    Face("aiohttp").send(START)
+    assert platform.seen[0].body == platform.seen[1].body
+
+
+@pytest.mark.parametrize(
+    ("volume", "path"),
+    [
+        ("my division/output", "my%20division/output"),
+        ("me@nih.gov/output", "me%40nih.gov/output"),
+        ("50%25%/output", "50%2525%25/output"),
+        ("a?b#c/output", "a%3Fb%23c/output"),
+        ("a/b/output", "a%2Fb/output"),
+        ("a/../../../user/x", "a%2F..%2F..%2F..%2Fuser/x"),
+        ("müller 漢/output", "m%C3%BCller%20%E6%BC%A2/output"),
+        ("!*'();:&=+$,[]~/output", "%21%2A%27%28%29%3B%3A%26%3D%2B%24%2C%5B%5D~/output"),
+        ('"<>\\^`{|}/output', "%22%3C%3E%5C%5E%60%7B%7C%7D/output"),
+        ("a\tb/output", "a%09b/output"),
+    ],
+)
+def test_both_hooks_ask_for_the_same_raw_path(face, platform, connect, volume, path):
+    connect(platform.url)
+    platform.answers = [reply({"id": "v"})]
+    face.send(calls.get_volume(volume), calls.get_volume_object(volume, "a b+c&d=é/%41?#.vcf"))
+    assert [seen.path for seen in platform.seen] == [
+        f"/v2/storage/volumes/{path}",
+        f"/v2/storage/volumes/{path}/object?location=a+b%2Bc%26d%3D%C3%A9%2F%2541%3F%23.vcf",
+    ]
+
+
+@pytest.mark.parametrize("file", ["a/../../user", "../user", "..%2f..%2fuser", "%2e%2e/user", ".%2e"])
+def test_an_id_never_reaches_another_path(face, platform, connect, file):
+    connect(platform.url)
+    platform.answers = [reply({"id": "x"})]
+    face.send(calls.get_file(file))
+    (seen,) = platform.seen
+    assert seen.path.startswith("/v2/files/")
+    assert seen.path.count("/") == 3
