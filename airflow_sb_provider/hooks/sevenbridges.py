@@ -48,7 +48,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+# What requests and aiohttp raise before anything of a request has left.
+_UNSENT_BY_REQUESTS = (
+    requests.exceptions.ConnectTimeout,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    ssl.SSLCertVerificationError,
+)
+_UNSENT_BY_AIOHTTP = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
 class SevenBridgesHook(BaseHook):
@@ -398,8 +407,8 @@ class SevenBridgesAsyncHook(BaseHook):
                 body = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             lost = SevenBridgesConnectionError(
-                f"No answer from the Platform to {call.method} {call.path}: {str(error) or type(error).__name__}",
-                sent=not isinstance(error, _UNSENT),
+                f"No answer from the Platform to {call.method} {call.path}: {_told(error)}",
+                sent=not isinstance(error, _UNSENT_BY_AIOHTTP),
             )
         if lost is not None:
             # Not chained to aiohttp's error, which may show the request's headers.
@@ -465,14 +474,10 @@ class _TokenAuth(requests.auth.AuthBase):
 
 
 def _was_sent(error: requests.RequestException) -> bool:
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return False
-    unsent = (
-        urllib3.exceptions.NewConnectionError,
-        urllib3.exceptions.ConnectTimeoutError,
-        ssl.SSLCertVerificationError,
+    return not any(
+        isinstance(cause, _UNSENT_BY_REQUESTS) or str(cause).startswith("Tunnel connection failed")
+        for cause in _causes(error)
     )
-    return not any(isinstance(cause, unsent) for cause in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -487,8 +492,27 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         queue += [*cause.args, getattr(cause, "reason", None), getattr(cause, "original_error", None)]
 
 
+def _told(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientResponseError):
+        # Its own text shows the address, which may be a proxy's with its password.
+        return f"{error.message} ({error.status})"
+    return str(error) or type(error).__name__
+
+
 def _proxy(url: str) -> str | None:
-    return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    if not proxy:
+        return None
+    try:
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
+        usable = URL(proxy).scheme in ("http", "https") and URL(proxy).host
+    except ValueError:
+        usable = None
+    if not usable:
+        raise SevenBridgesConnectionError(
+            "The proxy that the environment variables name cannot be used; it must be an http address.", sent=False
+        )
+    return proxy
 
 
 def _hundreds(ids: Sequence[str]) -> Iterator[Sequence[str]]:

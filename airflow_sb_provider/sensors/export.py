@@ -165,13 +165,14 @@ class SevenBridgesExportSensor(BaseSensorOperator):
 
     def _ids(self) -> list[str]:
         parsed = _parse_ids(self.export_id)
-        ids = [parsed] if isinstance(parsed, str) else list(dict.fromkeys(parsed))
-        wrong = [item for item in ids if not isinstance(item, str) or not item.isalnum()]
+        given = [parsed] if isinstance(parsed, str) else parsed
+        wrong = [item for item in given if not isinstance(item, str) or not item.isalnum()]
         if wrong:
             raise SevenBridgesInputError(
                 f"export_id: {wrong[0]!r} is no export id; "
                 "give the XCom 'export_id' of the task that started the export."
             )
+        ids = list(dict.fromkeys(given))
         if len(ids) > MAX_IDS:
             raise SevenBridgesInputError(
                 f"export_id: {len(ids)} ids are too many; give at most {MAX_IDS} to one sensor."

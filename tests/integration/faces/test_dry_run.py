@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+BYTES = b"some bytes"
+
+
+def test_it_tells_what_would_be_done_and_does_nothing(platform, runner, export):
+    platform.put_object("demo/results", "a/b.txt", b"old")
+    operator = export(dry_run="true", overwrite=True)
+    report = runner.run(operator)
+    assert report == {
+        "dry_run": True,
+        "username": "demo",
+        "intent": "move, overwrite",
+        "file": operator.file,
+        "name": "a.txt",
+        "size": len(BYTES),
+        "volume": "demo/results",
+        "location": "a/b.txt",
+        "uri": "s3://demo-results/exports/a/b.txt",
+        "replaces": {"size": 3, "etag": report["replaces"]["etag"]},
+    }
+    assert not platform.exports
+    assert {record.method for record in platform.requests} == {"GET"}
+    assert runner.xcom["export_id"] is None
+
+
+def test_it_names_everything_that_stands_in_the_way(platform, runner, export):
+    platform.add_volume("demo/off", active=False, access_mode="RO")
+    alias = platform.add_file("b.txt", BYTES, alias=("demo/archive", "old"))
+    with pytest.raises(AirflowFailException) as caught:
+        runner.run(export(file=alias.id, volume="demo/off", dry_run=True))
+    text = str(caught.value)
+    for words in ("access mode RO", "not active", "alias of an object at demo/archive/old"):
+        assert words in text
+    assert not platform.exports
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"file": "f" * 24}, "file: "),
+        ({"volume": "demo/none"}, "volume: "),
+        ({"file": "5f00000000000000000000f1"}, "is a folder"),
+    ],
+)
+def test_a_problem(platform, runner, export, fields, words):
+    with pytest.raises(AirflowFailException, match=words):
+        runner.run(export(dry_run=True, **fields))
+
+
+def test_a_taken_location(platform, runner, export):
+    platform.put_object("demo/results", "a/b.txt", b"old")
+    with pytest.raises(AirflowFailException, match="holds an object already"):
+        runner.run(export(dry_run=True))
+
+
+def test_what_may_not_be_looked_at_is_no_obstacle(platform, runner, export):
+    platform.trouble("error", method="GET", path="/v2/storage/volumes/*/object", status=403, code=9020)
+    assert runner.run(export(dry_run=True))["replaces"] is None
