@@ -33,13 +33,15 @@ def sevenbridges_export_two_steps() -> None:
         copy_only=True,
         wait_for_completion=False,
     )
-    SevenBridgesExportSensor(
+    wait = SevenBridgesExportSensor(
         task_id="wait",
-        export_id=start.output["export_id"],
+        # A template, since start.output["export_id"] fails where a finished move was taken over and the id is None.
+        export_id="{{ ti.xcom_pull(task_ids='start', key='export_id') }}",
         deferrable=True,
         poke_interval=30,
         timeout=24 * 3600,
     )
+    start >> wait
 
 
 sevenbridges_export_two_steps()

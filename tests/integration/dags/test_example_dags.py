@@ -1,0 +1,87 @@
+"""Every DAG that users copy, run as it is by `dag.test()` on the local Platform."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.dags.conftest import ROOT, airflow_home, example, xcom
+
+EXAMPLES = sorted(path.stem for path in (ROOT / "example_dags").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_it_runs_as_it_is(run, name):
+    assert str(run(example(name)).state) == "success"
+
+
+def test_the_downstream_task_reads_the_exported_object(run, platform):
+    dag_run = run(example("sevenbridges_export"))
+    assert xcom(dag_run, "read_object").startswith("##fileformat=VCFv4.2")
+    result = xcom(dag_run, "export")
+    assert result["uri"] == "s3://demo-results/exports/first-export/sample.vcf"
+    assert xcom(dag_run, "export", "export_id") == result["export_id"] == platform.exports[0].id
+
+
+def test_the_form_decides(run, platform):
+    conf = {"copy_only": False, "overwrite": True, "sse_algorithm": "none", "location": "moved.vcf"}
+    dag_run = run(example("sevenbridges_export"), run_conf=conf)
+    assert str(dag_run.state) == "success"
+    [job] = platform.exports
+    assert (job.copy_only, job.location, job.properties["sse_algorithm"]) == (False, "moved.vcf", None)
+    assert platform.platform.files[job.file].alias == ("demo/results", "moved.vcf")
+
+
+def test_the_sensor_of_the_two_steps_hands_on_the_result(run, platform):
+    dag_run = run(example("sevenbridges_export_two_steps"))
+    result = xcom(dag_run, "wait")
+    assert result["state"] == "COMPLETED"
+    assert result["export_id"] == xcom(dag_run, "start", "export_id") == platform.exports[0].id
+
+
+def test_the_two_steps_of_a_move_that_is_made_already(run, platform):
+    dag = example("sevenbridges_export_two_steps")
+    dag.get_task("start").copy_only = False
+    assert str(run(dag).state) == "success"
+    again = example("sevenbridges_export_two_steps")
+    again.get_task("start").copy_only = False
+    dag_run = run(again)
+    assert str(dag_run.state) == "success"
+    assert xcom(dag_run, "start")["adopted"] is True
+    assert len(platform.exports) == 1
+
+
+def test_the_dry_run_changes_nothing_and_fails_with_words(run, platform, capfd):
+    assert str(run(example("sevenbridges_dry_run")).state) == "success"
+    dag_run = run(example("sevenbridges_dry_run"), run_conf={"volume": "demo/readonly"})
+    assert str(dag_run.state) == "failed"
+    assert not platform.exports
+    assert "access mode RO" in capfd.readouterr().out
+
+
+def test_mapped_exports(run, platform):
+    from datetime import datetime
+
+    from airflow.sdk import DAG
+
+    from airflow_sb_provider.operators.export import SevenBridgesExportOperator
+
+    files = [platform.add_file(f"{number}.txt", b"x").id for number in range(5)]
+    with DAG("mapped", start_date=datetime(2026, 1, 1), schedule=None) as dag:
+        SevenBridgesExportOperator.partial(task_id="export", volume="demo/results", deferrable=True).expand_kwargs(
+            [{"file": file, "location": f"mapped/{file}"} for file in files]
+        )
+    assert str(run(dag).state) == "success"
+    assert sorted(job.file for job in platform.exports) == sorted(files)
+
+
+def test_the_token_is_nowhere(run, platform, capfd):
+    run(example("sevenbridges_export"))
+    run(example("sevenbridges_dry_run"), run_conf={"volume": "demo/readonly"})
+    platform.trouble("job_fails", code=9100)
+    run(example("sevenbridges_export"), run_conf={"location": "fails"})
+    run(example("sevenbridges_export"), run_conf={"file": "0" * 24, "location": "none"})
+    token = platform.token
+    out, err = capfd.readouterr()
+    assert token not in out + err
+    holders = [path for path in airflow_home().rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+    assert holders == []

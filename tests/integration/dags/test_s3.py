@@ -1,0 +1,62 @@
+"""An export into a real S3 endpoint, read back by boto3 in the next task."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from airflow_sb_provider.emulator import Emulator, Knobs
+from tests.integration.dags.conftest import serialize, use, xcom
+
+DATA = bytes(range(256)) * 4096
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def test_an_object_in_s3_is_the_file(metadata_database, quick, s3, monkeypatch):
+    from airflow.sdk import DAG, task
+
+    from airflow_sb_provider.operators.export import SevenBridgesExportOperator
+
+    knobs = Knobs(pending_seconds=0.05, running_seconds=0.05)
+    with Emulator(storage="s3://platform", storage_endpoint=s3, knobs=knobs) as platform:
+        use(monkeypatch, platform)
+        file = platform.add_file("big.bin", DATA)
+        with DAG("into_s3", start_date=datetime(2026, 1, 1), schedule=None) as dag:
+            export = SevenBridgesExportOperator(
+                task_id="export", file=file.id, volume="demo/results", location="s3/big.bin", deferrable=True
+            )
+
+            @task
+            def read(exported):
+                import boto3
+
+                bucket, _, key = exported["uri"].removeprefix("s3://").partition("/")
+                found = boto3.client("s3").get_object(Bucket=bucket, Key=key)
+                body = found["Body"].read()
+                return {"sha": hashlib.sha256(body).hexdigest(), "size": len(body), "etag": found["ETag"].strip('"')}
+
+            read(export.output)
+        serialize(dag)
+        dag_run = dag.test()
+        assert str(dag_run.state) == "success"
+        exported, seen = xcom(dag_run, "export"), xcom(dag_run, "read")
+        assert (exported["size"], exported["etag"]) == (seen["size"], seen["etag"])
+        assert seen["sha"] == hashlib.sha256(DATA).hexdigest()
