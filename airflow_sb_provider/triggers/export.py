@@ -10,7 +10,7 @@ from airflow_sb_provider._compat import AirflowNotFoundException, BaseTrigger, T
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInputError
 from airflow_sb_provider.exports.waiting import FIRST_POLL, POLL_INTERVAL, Watch
-from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook, SevenBridgesHook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -35,7 +35,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
     def __init__(
         self,
         export_ids: Sequence[str],
-        sevenbridges_conn_id: str,
+        sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name,
         poll_interval: float = POLL_INTERVAL,
         end_time: float | None = None,
         adopted: bool = False,
