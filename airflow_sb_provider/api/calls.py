@@ -82,12 +82,13 @@ class Call(Generic[T]):
 
 
 def start_export(export: Export, *, copy_only: bool) -> Call[ExportJob]:
-    """`POST /storage/exports`, "Start an export job": ``overwrite`` in the body, ``copy_only`` in the query."""
+    """`POST /storage/exports`, "Start an export job": ``overwrite`` in the body, ``copy_only`` in the query.
+
+    An answer with another file's job is not believed.
+    """
 
     def read(body: Any, headers: Mapping[str, str]) -> ExportJob:
-        job = ExportJob.from_json(_mapping(body))
-        _check_source(job, export)
-        return job
+        return _job_of(export, ExportJob.from_json(_mapping(body)))
 
     return Call("POST", "storage/exports", read, _copy_only(copy_only), _export_body(export), repeatable=False)
 
@@ -102,7 +103,7 @@ def start_exports(exports: Sequence[Export], *, copy_only: bool) -> Call[list[Ex
         results = _bulk_items(body, len(exports), ExportJob.from_json)
         for result, export in zip(results, exports, strict=True):
             if isinstance(result, ExportJob):
-                _check_source(result, export)
+                _job_of(export, result)
         return results
 
     items = {"items": [_export_body(export) for export in exports]}
@@ -229,9 +230,10 @@ def _copy_only(copy_only: bool) -> tuple[tuple[str, str], ...]:
     return (("copy_only", "true"),) if copy_only else ()
 
 
-def _check_source(job: ExportJob, export: Export) -> None:
+def _job_of(export: Export, job: ExportJob) -> ExportJob:
     if job.file not in (None, export.file):
         raise ValueError(f"asked to export file {export.file}, got a job of file {job.file}")
+    return job
 
 
 def _one(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], T]:

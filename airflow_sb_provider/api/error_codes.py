@@ -13,6 +13,9 @@ _BUCKET = "The volume's credentials do not suffice; its owner must mend them in 
 _READ_ONLY_CLOUD = "This environment only reads from that cloud; export to a volume on another one."
 _SERVICE = "The Platform could not reach the cloud storage; try again later."
 
+# "Item not found on the volume" and its kin; a 404 without a code is a router's, which knows no such address.
+NO_SUCH_OBJECT = (9105, 9106, 9109)
+
 ADVICE: dict[int, str] = {
     0: "Wait for the maintenance to end; nothing was changed.",
     1000: "The limit is 1000 requests in 5 minutes; wait, and let fewer tasks run at a time.",

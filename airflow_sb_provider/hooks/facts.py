@@ -116,9 +116,7 @@ def _volumes(hook: SevenBridgesHook, ids: Iterable[str]) -> dict[str, Volume]:
 
 def _object_at(hook: SevenBridgesHook, request: ExportRequest) -> VolumeObject | SevenBridgesApiError | None:
     try:
-        return hook.get_volume_object(request.volume, request.location)
-    except SevenBridgesNotFoundError:
-        return None
+        return hook.find_volume_object(request.volume, request.location)
     except SevenBridgesApiError as error:
         if error.permanent:
             return error

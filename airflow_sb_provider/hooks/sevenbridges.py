@@ -18,12 +18,14 @@ from yarl import URL
 from airflow_sb_provider._compat import AirflowNotFoundException, BaseHook, get_connection_async
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.environments import origin
+from airflow_sb_provider.api.error_codes import NO_SUCH_OBJECT
 from airflow_sb_provider.api.replies import read_reply
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
     SevenBridgesError,
     SevenBridgesInputError,
+    SevenBridgesNotFoundError,
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.exports.request import ExportRequest
@@ -264,6 +266,18 @@ class SevenBridgesHook(BaseHook):
         """
         return self.send(calls.get_volume_object(volume, location))
 
+    def find_volume_object(self, volume: str, location: str) -> VolumeObject | None:
+        """Return size and etag of an object on a volume, None if the Platform says that none is there.
+
+        :raises SevenBridgesApiError: if the token may not look, also for a 404 that tells of something else.
+        """
+        try:
+            return self.get_volume_object(volume, location)
+        except SevenBridgesNotFoundError as error:
+            if error.code in NO_SUCH_OBJECT:
+                return None
+            raise
+
     def get_user(self) -> User:
         """Return the user whom the token belongs to."""
         return self.send(calls.get_user())
@@ -419,6 +433,12 @@ class SevenBridgesAsyncHook(BaseHook):
         except SevenBridgesError as error:
             settled = settle(call, error)
             raise settled from (None if settled is error else error)
+
+    async def get_exports(
+        self, export_ids: Sequence[str], *, again: bool = True
+    ) -> list[ExportJob | SevenBridgesApiError]:
+        """Return for each of at most 100 ids, in order, its job or the error for it."""
+        return await self.send(calls.get_exports(export_ids), again=again)
 
 
 def _checked(exports: Sequence[ExportRequest | Mapping[str, Any]], copy_only: bool) -> list[ExportRequest]:

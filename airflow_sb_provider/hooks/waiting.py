@@ -67,16 +67,16 @@ def look_at_object(hook: SevenBridgesHook, job: ExportJob, size: int | None) -> 
     if not (job.volume and job.location):
         return None
     try:
-        found = hook.get_volume_object(job.volume, job.location)
-    except SevenBridgesNotFoundError as error:
-        raise SevenBridgesInDoubt(
-            f"Export {job.id} is COMPLETED, but no object is at {job.volume}/{job.location}: {error} Check the bucket."
-        ) from error
+        found = hook.find_volume_object(job.volume, job.location)
     except SevenBridgesApiError as error:
         if not error.permanent:
             raise
         hook.log.warning("The exported object cannot be looked at, so its size is not checked: %s", error)
         return None
+    if found is None:
+        raise SevenBridgesInDoubt(
+            f"Export {job.id} is COMPLETED, but no object is at {job.volume}/{job.location}. Check the bucket."
+        )
     if None not in (found.size, size) and found.size != size:
         raise SevenBridgesInDoubt(
             f"Export {job.id} is COMPLETED, but the object at {job.volume}/{job.location} has {found.size} bytes and "

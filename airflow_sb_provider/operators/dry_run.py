@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesExportRefused,
-    SevenBridgesNotFoundError,
 )
 from airflow_sb_provider.exports.destination import alias_fits, object_uri
 
@@ -41,9 +40,7 @@ def dry_run(hook: SevenBridgesHook, request: ExportRequest) -> dict[str, Any]:
     replaces = None
     if volume:
         try:
-            replaces = hook.get_volume_object(request.volume, request.location)
-        except SevenBridgesNotFoundError:
-            pass
+            replaces = hook.find_volume_object(request.volume, request.location)
         except SevenBridgesApiError as error:
             hook.log.warning("What is at the destination cannot be looked at: %s", error)
     if replaces and not request.overwrite:

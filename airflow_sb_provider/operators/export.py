@@ -313,7 +313,10 @@ class SevenBridgesExportOperator(BaseOperator):
             return self._describe(request, job, adopted=adopted)
         if job.ended:
             return self._ended(context, request, {"status": "ended", "job": job.to_json()}, adopted=adopted)
-        end_time = self._end_time(job, attempt)
+        submitted = time.time()
+        if adopted:
+            submitted = attempt.sent_at or (job.started_on.timestamp() if job.started_on else submitted)
+        end_time = self._end_time(submitted)
         if self.deferrable:
             self.defer(
                 trigger=SevenBridgesExportTrigger(
@@ -324,13 +327,11 @@ class SevenBridgesExportOperator(BaseOperator):
         event = wait(self.hook, Watch([job.id], end_time), self.poll_interval)
         return self._ended(context, request, event, adopted=adopted)
 
-    def _end_time(self, job: ExportJob, attempt: Attempt) -> float | None:
-        now = time.time()
-        submitted = attempt.sent_at or (job.started_on.timestamp() if job.started_on else now)
+    def _end_time(self, submitted: float) -> float | None:
         limits = [submitted + self.timeout] if self.timeout is not None else []
         if self.execution_timeout and self.deferrable:
             # Airflow 3 does not apply it to a deferred task.
-            limits.append(now + self.execution_timeout.total_seconds())
+            limits.append(time.time() + self.execution_timeout.total_seconds())
         return min(limits, default=None)
 
     def _ended(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider._compat import Context
 
 MAX_IDS = 1000
+_EXPORT_ID = re.compile(r"[\w-]+", re.ASCII)
 
 
 class SevenBridgesExportSensor(BaseSensorOperator):
@@ -166,7 +168,7 @@ class SevenBridgesExportSensor(BaseSensorOperator):
     def _ids(self) -> list[str]:
         parsed = _parse_ids(self.export_id)
         given = [parsed] if isinstance(parsed, str) else parsed
-        wrong = [item for item in given if not isinstance(item, str) or not item.isalnum()]
+        wrong = [item for item in given if not isinstance(item, str) or not _EXPORT_ID.fullmatch(item)]
         if wrong:
             raise SevenBridgesInputError(
                 f"export_id: {wrong[0]!r} is no export id; "

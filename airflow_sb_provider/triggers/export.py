@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import AirflowNotFoundException, BaseTrigger, TriggerEvent
-from airflow_sb_provider.api import calls
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInputError
 from airflow_sb_provider.exports.waiting import FIRST_POLL, POLL_INTERVAL, Watch
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook, SevenBridgesHook
@@ -84,7 +83,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
             try:
                 if watch.unauthorized:
                     await hook.reconnect()
-                answer = await hook.send(calls.get_exports(batch), again=False)
+                answer = await hook.get_exports(batch, again=False)
             except AirflowNotFoundException as error:
                 answer = SevenBridgesInputError(str(error))
             except SevenBridgesError as error:
