@@ -135,7 +135,13 @@ class AirflowStack:
         """Create the metadata database's tables."""
         self.home.mkdir(parents=True, exist_ok=True)
         process = self._spawn("db-migrate", ("db", "migrate"))
-        if process.wait(timeout=180):
+        try:
+            status = process.wait(timeout=180)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if status:
             raise StackError(f"airflow db migrate failed:\n{self.tail('db-migrate')}")
 
     def start(self, name: str) -> None:
@@ -156,21 +162,30 @@ class AirflowStack:
 
     def stop(self, patience: float = 20.0) -> None:
         """End every process that this stack started: ask, insist, then kill."""
-        leaders = [process.pid for process in self.processes.values()]
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-        for sign, seconds in ((None, patience), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-            left = [member for leader in leaders for member in _session_members(leader)]
-            if sign is not None:
-                self._signal_all(left, sign)
-            deadline = time.monotonic() + seconds
-            while left and time.monotonic() < deadline:
-                for process in self.processes.values():
-                    process.poll()
-                time.sleep(0.1)
-                left = [member for leader in leaders for member in _session_members(leader)]
+        if self._outlast(patience):
+            for sign in (signal.SIGTERM, signal.SIGKILL):
+                self._signal_all(self._all_members(), sign)
+                if not self._outlast(5.0):
+                    break
         self._session.close()
+
+    def _all_members(self) -> list[psutil.Process]:
+        return [member for name in self.processes for member in self.members(name)]
+
+    def _outlast(self, seconds: float) -> bool:
+        """Wait for every process to end; returns whether some live on after that long."""
+        deadline = time.monotonic() + seconds
+        while True:
+            # Zombies of our own children are no members, but are to be reaped.
+            running = [process for process in self.processes.values() if process.poll() is None]
+            if not running and not self._all_members():
+                return False
+            if time.monotonic() >= deadline:
+                return True
+            time.sleep(0.1)
 
     def _spawn(self, name: str, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
         self.logs.mkdir(parents=True, exist_ok=True)

@@ -32,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     options = parser.parse_args(arguments)
-    # A shell's `&` leaves SIGINT ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell's `&` leaves SIGINT ignored; SIGTERM must stop what was started, too.
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.default_int_handler)
     begin = time.monotonic()
 
     def say(text: str) -> None:
@@ -57,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except StackError as error:
             print(error, file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            say("Interrupted; everything is stopped.")
+            return 130
         say("Everything is stopped.")
     return 0 if finished else 1
 
@@ -66,7 +70,12 @@ def _export(airflow: AirflowStack, platform: Emulator, say: Any) -> bool:
     params = {"file": VCF, "volume": VOLUME, "location": LOCATION, "copy_only": True}
     run_id = airflow.trigger(DAG_ID, params)
     say(f"Triggered the DAG {DAG_ID} with {json.dumps(params)}")
-    states = airflow.wait(DAG_ID, run_id, on_change=lambda task, state: say(f"  task {task}: {state}"))
+
+    def changed(task: str, state: str) -> None:
+        jobs = ", ".join(f"job {job.id} is {job.state}" for job in platform.exports)
+        say(f"  task {task}: {state}{f' ({jobs})' if jobs else ''}")
+
+    states = airflow.wait(DAG_ID, run_id, on_change=changed)
     failed = [task for task, state in states.items() if state != "success"]
     for task in failed:
         print(airflow.task_log(DAG_ID, run_id, task), file=sys.stderr)
@@ -85,13 +94,16 @@ def _export(airflow: AirflowStack, platform: Emulator, say: Any) -> bool:
 
 
 def _wait_for_interrupt(airflow: AirflowStack, platform: Emulator) -> None:
-    print(f"\nAirflow:  {airflow.url}  (no login)\nPlatform: {platform.url}\nCtrl-C stops both.", flush=True)
+    print(f"\nAirflow:  {airflow.url}  (no login)\nPlatform: {platform.url}")
+    print(f"State:    {airflow.home}  (removed afterwards)\nCtrl-C stops both.", flush=True)
     try:
         while True:
             airflow.check_alive()
             time.sleep(1)
     except KeyboardInterrupt:
-        print()
+        # A second Ctrl-C would leave processes behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print("\nStopping ...", flush=True)
 
 
 if __name__ == "__main__":
