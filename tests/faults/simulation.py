@@ -24,7 +24,7 @@ from airflow_sb_provider.exports.waiting import Watch
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesExportOperator
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
-from tests.faults.platform import Look, SimFile, SimObject, SimPlatform, Violation
+from tests.faults.platform import PAGE_CAP, Look, SimFile, SimObject, SimPlatform, Violation
 
 FILE = "a" * 24
 OTHER = "b" * 24
@@ -532,5 +532,7 @@ class World:
             done = [job for job in platform.jobs if job.file == FILE and job.state == "COMPLETED"]
             allowed = len(self.tasks) + sum(task.clears for task in self.tasks) + self.unanswered
             keeps_records = all(task.has_store for task in self.tasks)
-            if keeps_records and self.copy_only and len(done) > allowed:
+            # What is in flight cannot be known from a list without order on several pages: then a copy is repeated.
+            readable = self.platform.order != "shuffled" or len(self.platform.jobs) <= PAGE_CAP
+            if keeps_records and readable and self.copy_only and len(done) > allowed:
                 raise Violation(f"{len(done)} copies were made for {allowed} wishes")

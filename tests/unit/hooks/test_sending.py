@@ -85,11 +85,12 @@ def only(value):
 @doubtful
 @REPEATABLE
 def test_a_look_is_repeated_after_trouble(face, connected, clock, call, answer, kind):
-    if (face.library, call, answer) == ("aiohttp", GET, drop):
-        pytest.skip("aiohttp itself asks a GET twice when the connection is dropped")
-    connected.answers = [answer, answer, GOOD]
+    # aiohttp asks a GET once more by itself when the connection is dropped, so that two drops are one piece of trouble.
+    again_by_itself = (face.library, call, answer) == ("aiohttp", GET, drop)
+    troubles = 4 if again_by_itself else 2
+    connected.answers = [answer] * troubles + [GOOD]
     assert only(face.send(call)).id == JOB["id"]
-    assert len(connected.seen) == 3
+    assert len(connected.seen) == troubles + 1
     assert {(seen.method, seen.path, seen.body) for seen in connected.seen} == {
         (call.method, f"/v2/{call.path}", connected.seen[0].body)
     }
