@@ -329,6 +329,6 @@ def _session_members(leader: int) -> Iterator[psutil.Process]:
 def _log_line(event: str | dict[str, Any]) -> str:
     if isinstance(event, str):
         return event
-    details = {key: value for key, value in event.items() if key not in {"timestamp", "event", "level", "logger"}}
     head = f"{event.get('timestamp') or ''} {(event.get('level') or '').upper():7} {event.get('event', '')}"
-    return head.strip() + (f" {details}" if details else "")
+    errors = [f"{error['exc_type']}: {error['exc_value']}" for error in event.get("error_detail") or ()]
+    return "\n  ".join([head.strip(), *errors])

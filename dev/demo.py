@@ -25,6 +25,7 @@ EXAMPLE_DAGS = ROOT / "example_dags"
 STORAGE = ROOT / "build" / "demo"
 DAG_ID = "sevenbridges_export"
 VOLUME, LOCATION = "demo/results", "first-export/sample.vcf"
+LOG_LINES = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +79,9 @@ def _export(airflow: AirflowStack, platform: Emulator, say: Any) -> bool:
     states = airflow.wait(DAG_ID, run_id, on_change=changed)
     failed = [task for task, state in states.items() if state != "success"]
     for task in failed:
-        print(airflow.task_log(DAG_ID, run_id, task), file=sys.stderr)
+        # One that was never started has no log.
+        if states[task] == "failed":
+            print("\n".join(airflow.task_log(DAG_ID, run_id, task).splitlines()[-LOG_LINES:]), file=sys.stderr)
     if failed:
         say(f"Failed: {', '.join(failed)}")
         return False
