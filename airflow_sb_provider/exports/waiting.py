@@ -87,7 +87,7 @@ class Watch:
     def event(self, now: float) -> dict[str, Any] | None:
         """Return the trigger's event if the wait is over, else None: plain values only, small, no secrets.
 
-        ``status`` is ``ended``, ``refused`` or ``timeout``. The job is included if there is only one.
+        ``status`` is ``ended``, ``refused`` or ``timeout``. If there is only one, ``export_id`` and ``job`` too.
         """
         if self.over:
             status = "refused" if self.refused else "ended"
@@ -99,8 +99,10 @@ class Watch:
         if self.refused:
             export_id, error = next(iter(self.refused.items()))
             event["message"] = f"Export {export_id} cannot be seen: {error}"
-        if len(self.export_ids) == 1 and (job := self.jobs.get(self.export_ids[0])):
-            event["job"] = job.to_json()
+        if len(self.export_ids) == 1:
+            event["export_id"] = self.export_ids[0]
+            if job := self.jobs.get(self.export_ids[0]):
+                event["job"] = job.to_json()
         return event
 
     def pause(self, now: float, poll_interval: float) -> float:

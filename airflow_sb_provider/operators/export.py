@@ -97,6 +97,7 @@ class SevenBridgesExportOperator(BaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"properties": "json"}
     ui_color = "#e3f1ee"
     _export_id: str | None = None
+    _sent_at: float | None = None
 
     def __init__(
         self,
@@ -230,7 +231,7 @@ class SevenBridgesExportOperator(BaseOperator):
                 now = time.time()
                 attempt = Attempt(
                     fresh=False,
-                    sent_at=now,
+                    sent_at=self._sent_at,
                     doubt_until=now + self.hook.settings.gateway_timeout,
                     why="The answer to the first request was lost.",
                 )
@@ -291,6 +292,7 @@ class SevenBridgesExportOperator(BaseOperator):
         )
         # The intent is written first: without it nothing is sent, and a try after a crash knows that it must look.
         store.save(record)
+        self._sent_at = record.sent_at
         try:
             asked = replace(request, overwrite=overwrite)
             job = self.hook.send(calls.start_export(asked, copy_only=asked.copy_only), again=False)
@@ -315,7 +317,10 @@ class SevenBridgesExportOperator(BaseOperator):
             return self._ended(context, request, {"status": "ended", "job": job.to_json()}, adopted=adopted)
         submitted = time.time()
         if adopted:
-            submitted = attempt.sent_at or (job.started_on.timestamp() if job.started_on else submitted)
+            started = job.started_on.timestamp() if job.started_on else None
+            # The record may tell of a request long ago, which made another job or none.
+            known = (attempt.sent_at, started) if job.id == attempt.export_id else (started, attempt.sent_at)
+            submitted = next(filter(None, known), submitted)
         end_time = self._end_time(submitted)
         if self.deferrable:
             self.defer(
@@ -339,7 +344,8 @@ class SevenBridgesExportOperator(BaseOperator):
     ) -> dict[str, Any]:
         job = ExportJob.from_json(event["job"]) if event.get("job") else None
         if event["status"] == "timeout":
-            name = f"Export {job.id} is still {job.state}" if job else "The export is still on its way"
+            export_id = event.get("export_id") or self._export_id
+            name = f"Export {job.id} is still {job.state}" if job else f"Nothing was heard of export {export_id}"
             raise SevenBridgesExportTimeout(
                 f"{name} at the end of the time to wait for it (timeout={self.timeout} s from the submission). "
                 "It goes on at the Platform, which has no cancel; "

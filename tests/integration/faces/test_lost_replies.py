@@ -119,7 +119,7 @@ def test_a_move_is_asked_for_again_only_when_it_can_no_longer_be_accepted(
     result = runner.run(export(deferrable=deferrable))
     assert not result["adopted"]
     first, second = submissions(platform)
-    assert second.at - first.at >= GATEWAY_TIMEOUT
+    assert second.time - first.time >= GATEWAY_TIMEOUT
     assert looks == [1, 1], "two looks between the two requests"
     assert len(platform.exports) == 1
 
