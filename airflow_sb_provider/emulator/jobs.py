@@ -117,8 +117,8 @@ class Jobs:
                 await asyncio.to_thread(platform.check_free, volume, job.location)
             await asyncio.to_thread(storage.export, file.id, volume.bucket, key)
             if not job.copy_only:
-                file.alias, file.modified_on = (volume.id, job.location), now()
                 await asyncio.to_thread(storage.delete_source, file.id)
+                file.alias, file.modified_on = (volume.id, job.location), now()
             self._end(job, None)
 
     def _end(self, job: ExportJob, error: Refusal | None) -> None:

@@ -91,6 +91,8 @@ class File:
     alias: tuple[str, str] | None = None
     public: bool = False
     archived: bool = False
+    forbidden: bool = False
+    """Nobody may see it, whatever their access."""
     hosted_on: tuple[str, ...] = ("aws:us-east-1",)
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -204,7 +206,10 @@ class Platform:
 
     def file(self, user: User, file_id: str, missing: int = 5002, forbidden: int = 5001) -> File:
         """The file, or one of the two refusals."""
-        return self._seen(user, self.files.get(file_id), missing, forbidden)
+        file = self._seen(user, self.files.get(file_id), missing, forbidden)
+        if file.forbidden:
+            raise Refusal(forbidden)
+        return file
 
     def volume(self, user: User, volume_id: str) -> Volume:
         """The volume, or 9007, or 9020."""

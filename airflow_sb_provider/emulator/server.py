@@ -9,6 +9,7 @@ import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -52,20 +53,31 @@ class RequestRecord:
     time: float = field(default_factory=time.time)
     status: int | None = None
     """The status answered; None while nothing is, or if the connection was cut."""
-    username: str | None = None
+    user: User | None = None
     exports: list[str] = field(default_factory=list)
     """The ids of the jobs that this request started."""
     troubles: list[str] = field(default_factory=list)
     """The kinds of trouble that struck it."""
 
+    @property
+    def username(self) -> str | None:
+        """Whose token it bore, if it was a good one."""
+        return self.user.username if self.user else None
+
     def as_json(self) -> Json:
         """The record without the caller's token."""
+        known = {name: value for name, value in vars(self).items() if name != "user"}
         secret = {"x-sbg-auth-token", "authorization"}
         return {
-            **vars(self),
+            **known,
+            "username": self.username,
             "query": {name: self.query.getall(name) for name in self.query},
             "headers": {name: "***" if name.lower() in secret else value for name, value in self.headers.items()},
         }
+
+
+_answering: ContextVar[RequestRecord] = ContextVar("_answering")
+"""The request that the current task answers."""
 
 
 @dataclass
@@ -120,6 +132,8 @@ class Server:
                 web.get("/v2/storage/volumes/{owner}/{name}/list", self._list_volume),
                 web.get("/v2/storage/volumes/{owner}/{name}/object", self._get_object),
                 web.get("/v2/projects", self._list_projects),
+                web.get("/v2/projects/", self._list_projects),
+                web.get("/v2/projects/{owner}", self._list_projects),
                 web.get("/v2/projects/{owner}/{name}", self._get_project),
             ]
         )
@@ -174,7 +188,6 @@ class Server:
         record = RequestRecord(
             request.method, request.path, request.query, request.headers, body, tuple(peer[:2]) if peer else None
         )
-        request["record"] = record
         self.requests.append(record)
         return record
 
@@ -207,8 +220,9 @@ class Server:
             return replaced
         if self.knobs.latency:
             await asyncio.sleep(self.knobs.latency)
+        _answering.set(record)
         try:
-            self._admit(request)
+            self._admit(request, record)
             response = await handler(request)
             if record.exports and not self._tell("accepted", record):
                 self._lose(record)
@@ -227,7 +241,7 @@ class Server:
             raise TypeError(response)
         return replaced or _tampered(response, struck)
 
-    def _admit(self, request: web.Request) -> None:
+    def _admit(self, request: web.Request, record: RequestRecord) -> None:
         """Maintenance, the token, the rate limit and the content type, in that order."""
         if request.match_info.http_exception:
             return
@@ -238,8 +252,7 @@ class Server:
         user = self.platform.users.get(_token(request))
         if user is None:
             raise Refusal(90001)
-        record: RequestRecord = request["record"]
-        request["user"], record.username = user, user.username
+        record.user = user
         if request.path != "/v2/rate_limit":
             window = self._window(user.token)
             cost = _items_in(record.json) if self.knobs.bulk_cost == "items" else 1
@@ -308,7 +321,7 @@ class Server:
         return min(limit, MAX_LIMIT)
 
     def _bulk(self, request: web.Request, name: str) -> list[Any]:
-        body = request["record"].json
+        body = _answering.get().json
         items = body.get(name) if isinstance(body, dict) else None
         if not isinstance(items, list) or not items:
             raise Refusal(9011)
@@ -333,28 +346,28 @@ class Server:
         return web.json_response({f"{name}_url": f"{base}/{name}" for name in (*names, "action", "upload")})
 
     async def _user(self, request: web.Request) -> web.Response:
-        return self._one(request, self._views(request).user(request["user"]))
+        return self._one(request, self._views(request).user(_user()))
 
     async def _rate_limit(self, request: web.Request) -> web.Response:
-        window = self._window(request["user"].token)
+        window = self._window(_user().token)
         rate = {"limit": self.knobs.rate_limit, "remaining": self._remaining(window), "reset": window.reset}
         return self._one(request, {"rate": rate, "instance_limit": {"limit": -1, "remaining": 2**63 - 1}})
 
     # Exports
 
     async def _start_export(self, request: web.Request) -> web.Response:
-        record: RequestRecord = request["record"]
+        record = _answering.get()
         if not isinstance(record.json, dict):
             raise Refusal(9011)
         copy_only, overwrite = _flag(request, "copy_only"), _flag(request, "overwrite")
-        user = request["user"]
+        user = _user()
         job = await asyncio.to_thread(self.platform.submit, user, record.json, copy_only, overwrite)
         await self._accept([job], record)
         return self._one(request, self._views(request).export(job), self.knobs.created_status)
 
     async def _bulk_start(self, request: web.Request) -> web.Response:
         items, copy_only = self._bulk(request, "items"), _flag(request, "copy_only")
-        user, record = request["user"], request["record"]
+        user, record = _user(), _answering.get()
         outcomes: list[ExportJob | Refusal] = []
 
         def submit_all() -> None:
@@ -387,15 +400,15 @@ class Server:
 
     async def _list_exports(self, request: web.Request) -> web.Response:
         query = request.query
-        found = self.platform.jobs(request["user"], query.get("volume"), query.getall("state", []))
+        found = self.platform.jobs(_user(), query.get("volume"), query.getall("state", []))
         return self._page(request, "export", found, self._views(request).export)
 
     async def _get_export(self, request: web.Request) -> web.Response:
-        job = self.platform.job(request["user"], request.match_info["id"])
+        job = self.platform.job(_user(), request.match_info["id"])
         return self._one(request, self._views(request).export(job))
 
     async def _bulk_get_exports(self, request: web.Request) -> web.Response:
-        view, user = self._views(request).export, request["user"]
+        view, user = self._views(request).export, _user()
         ids = self._bulk(request, "export_ids")
         return web.json_response({"items": self._each(ids, lambda each: view(self.platform.job(user, str(each))))})
 
@@ -411,41 +424,41 @@ class Server:
         if project_id:
             if "/" not in project_id:
                 raise Refusal(5005)
-            parent = self.platform.project(request["user"], project_id).root_folder
+            parent = self.platform.project(_user(), project_id).root_folder
         return self._folder(request, str(parent))
 
     async def _list_folder(self, request: web.Request) -> web.Response:
         return self._folder(request, request.match_info["id"])
 
     def _folder(self, request: web.Request, folder_id: str) -> web.Response:
-        folder = self.platform.file(request["user"], folder_id)
+        folder = self.platform.file(_user(), folder_id)
         if folder.type != "folder":
             raise Refusal(5022)
         found = [file for file in self.platform.children(folder) if _matches(file, request.query)]
         return self._page(request, "file", found, self._views(request).file)
 
     async def _get_file(self, request: web.Request) -> web.Response:
-        file = self.platform.file(request["user"], request.match_info["id"])
+        file = self.platform.file(_user(), request.match_info["id"])
         return self._one(request, self._views(request).file(file))
 
     async def _bulk_get_files(self, request: web.Request) -> web.Response:
-        view, user = self._views(request).file, request["user"]
+        view, user = self._views(request).file, _user()
         ids = self._bulk(request, "file_ids")
         return web.json_response({"items": self._each(ids, lambda each: view(self.platform.file(user, str(each))))})
 
     # Volumes and projects
 
     async def _list_volumes(self, request: web.Request) -> web.Response:
-        user: User = request["user"]
+        user = _user()
         found = [] if user.access == "none" else list(self.platform.volumes.values())
         return self._page(request, "volume", found, self._views(request).volume)
 
     async def _get_volume(self, request: web.Request) -> web.Response:
-        volume = self.platform.volume(request["user"], _owned(request))
+        volume = self.platform.volume(_user(), _owned(request))
         return self._one(request, self._views(request).volume(volume))
 
     async def _get_object(self, request: web.Request) -> web.Response:
-        volume = self.platform.volume(request["user"], _owned(request))
+        volume = self.platform.volume(_user(), _owned(request))
         location = request.query.get("location")
         if not location:
             raise Refusal(9011)
@@ -454,7 +467,7 @@ class Server:
 
     async def _list_volume(self, request: web.Request) -> web.Response:
         """One level of a volume; its paging differs from all other lists (no total, `{"next": url}`)."""
-        volume = self.platform.volume(request["user"], _owned(request))
+        volume = self.platform.volume(_user(), _owned(request))
         if not volume.active:
             raise Refusal(9069)
         prefix, limit = request.query.get("prefix", ""), self._limit(request)
@@ -487,13 +500,22 @@ class Server:
         return web.json_response(body)
 
     async def _list_projects(self, request: web.Request) -> web.Response:
-        user: User = request["user"]
+        user = _user()
         found = [] if user.access == "none" else list(self.platform.projects.values())
+        if owner := request.match_info.get("owner"):
+            found = [project for project in found if project.id.startswith(f"{owner}/")]
         return self._page(request, "project", found, self._views(request).project)
 
     async def _get_project(self, request: web.Request) -> web.Response:
-        project = self.platform.project(request["user"], _owned(request))
+        project = self.platform.project(_user(), _owned(request))
         return self._one(request, self._views(request).project(project))
+
+
+def _user() -> User:
+    user = _answering.get().user
+    if user is None:
+        raise Refusal(90001)
+    return user
 
 
 def _token(request: web.Request) -> str:

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+import requests
+
+from airflow_sb_provider.emulator.seed import BAM, VCF
+from airflow_sb_provider.emulator.trouble import KINDS
+from tests.unit.emulator.conftest import code, eventually, wanted
+
+
+def test_a_lost_reply_is_done_all_the_same(emulator, caller):
+    trouble = emulator.trouble("lose_reply")
+    with pytest.raises(requests.ConnectionError):
+        caller.export()
+    (job,) = emulator.exports
+    assert job.reply_lost
+    assert trouble.struck == 1
+    assert emulator.requests[-1].status is None
+    assert emulator.requests[-1].troubles == ["lose_reply"]
+    assert caller.ended(job.id)["state"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("kind", ["drop", "refuse_connection"])
+def test_a_dropped_request_is_not_done(emulator, caller, kind):
+    emulator.trouble(kind)
+    with pytest.raises(requests.ConnectionError):
+        caller.export()
+    assert emulator.exports == []
+    assert caller.export().status_code == 200
+
+
+def test_a_late_acceptance_comes_after_the_connection_is_gone(emulator, caller):
+    emulator.trouble("late_accept", seconds=0.15)
+    with pytest.raises(requests.ConnectionError):
+        caller.export()
+    assert caller.get("/storage/exports").json()["items"] == []
+    (job,) = eventually(lambda: emulator.exports)
+    eventually(lambda: job.reply_lost)
+    assert caller.ended(job.id)["state"] == "COMPLETED"
+
+
+def test_cut_json(emulator, caller):
+    emulator.trouble("cut_json", times=2)
+    answer = caller.export()
+    assert answer.status_code == 200
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(answer.text)
+    assert len(emulator.exports) == 1
+    emulator.troubles.clear()
+    emulator.trouble("cut_json", connection=True)
+    with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        caller.export(BAM, "2")
+    assert len(emulator.exports) == 2
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_gateways_page(emulator, caller, done):
+    emulator.trouble("html", status=504, done=done)
+    answer = caller.export()
+    assert answer.status_code == 504
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert answer.text.startswith("<html>")
+    assert len(emulator.exports) == done
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_an_error(emulator, caller, done):
+    emulator.trouble("error", status=500, code=9100, message="Boom.", done=done)
+    answer = caller.export()
+    assert code(answer) == (500, 9100)
+    assert answer.json()["message"] == "Boom."
+    assert len(emulator.exports) == done
+
+
+def test_delays(emulator, caller):
+    emulator.trouble("delay", before=10, reply=0)
+    with pytest.raises(requests.Timeout):
+        caller.session.post(f"{emulator.url}/storage/exports", json=wanted(), timeout=0.1)
+    assert emulator.exports == []
+    emulator.trouble("delay", reply=0.1)
+    began = time.monotonic()
+    assert caller.export().status_code == 200
+    assert time.monotonic() - began >= 0.1
+
+
+def test_a_redirect(emulator, caller):
+    emulator.trouble("redirect", method="GET", path="/v2/user", to="http://127.0.0.1:1/thief", status=307)
+    answer = caller.get("/user")
+    assert (answer.status_code, answer.headers["Location"]) == (307, "http://127.0.0.1:1/thief")
+
+
+def test_bulk_answers_that_do_not_fit(emulator, caller):
+    def ids(kind: str | None = None) -> list[str]:
+        if kind:
+            emulator.trouble(kind)
+        answer = caller.post("/bulk/files/get", {"file_ids": [VCF, BAM]})
+        return [item["resource"]["id"] for item in answer.json()["items"]]
+
+    assert ids() == [VCF, BAM]
+    assert ids("short_bulk") == [VCF]
+    assert ids("long_bulk") == [VCF, BAM, BAM]
+    assert ids("swapped_bulk") == [BAM, VCF]
+    assert ids() == [VCF, BAM]
+
+
+def test_rate_headers(emulator, caller):
+    emulator.trouble("no_rate_headers")
+    assert not [name for name in caller.get("/user").headers if "RateLimit" in name]
+    emulator.trouble("bad_rate_headers", value="-")
+    assert caller.get("/user").headers["X-RateLimit-Reset"] == "-"
+    assert caller.get("/user").headers["X-RateLimit-Limit"] == "1000"
+
+
+def test_job_fails(emulator, caller):
+    emulator.trouble("job_fails", code=9206, message="No PUT.", after=1)
+    assert caller.ended(caller.export(BAM, "1"))["state"] == "COMPLETED"
+    failed = caller.ended(caller.export())
+    assert failed["state"] == "FAILED"
+    assert (failed["error"]["status"], failed["error"]["code"]) == (403, 9206)
+    assert failed["error"]["message"] == "No PUT."
+    assert caller.get(f"/files/{VCF}").json()["storage"]["type"] == "PLATFORM"
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+def test_job_stuck(emulator, caller, state):
+    emulator.trouble("job_stuck", state=state)
+    stuck = caller.export().json()["id"]
+    assert caller.ended(caller.export(BAM, "2"))["state"] == "COMPLETED"
+    eventually(lambda: caller.get(f"/storage/exports/{stuck}").json()["state"] == state)
+    emulator.release(stuck)
+    assert caller.ended(stuck)["state"] == "COMPLETED"
+
+
+def test_times_and_after_and_the_path(emulator, caller):
+    trouble = emulator.trouble("error", method="GET", path="/v2/files/*", times=2, after=1, code=90005)
+    answers = [caller.get(f"/files/{VCF}").status_code for _ in range(5)]
+    assert answers == [200, 503, 503, 200, 200]
+    assert trouble.struck == 2
+    assert caller.get("/user").status_code == 200
+    emulator.trouble("error", method="*", path="*", times=0)
+    assert {caller.get("/user").status_code for _ in range(5)} == {503}
+    emulator.troubles.clear()
+    assert caller.get("/user").status_code == 200
+
+
+def test_troubles_come_together(emulator, caller):
+    emulator.trouble("delay", reply=0.05)
+    emulator.trouble("lose_reply")
+    with pytest.raises(requests.ConnectionError):
+        caller.export()
+    assert emulator.requests[-1].troubles == ["delay", "lose_reply"]
+
+
+def test_nonsense_is_refused(emulator):
+    with pytest.raises(ValueError, match="earthquake"):
+        emulator.trouble("earthquake")
+    with pytest.raises(ValueError, match="colour"):
+        emulator.trouble("html", colour="red")
+
+
+def test_every_kind_says_what_it_does():
+    assert all(text for text, _, _ in KINDS.values())
+
+
+def test_a_cut_connection_does_not_trouble_the_next_request(emulator, caller):
+    emulator.trouble("drop", method="GET", path="/v2/user")
+    with pytest.raises(requests.ConnectionError):
+        caller.get("/user")
+    assert caller.get("/user").status_code == 200
