@@ -80,12 +80,7 @@ class SevenBridgesExportSensor(BaseSensorOperator):
         """Wait in the worker or, deferrable, in the triggerer."""
         if not self.deferrable:
             return super().execute(context)
-        try:
-            value = self.poke(context)
-        except AirflowException as error:
-            if self.soft_fail:
-                raise AirflowSkipException("Skipping, since soft_fail is set.") from error
-            raise
+        value = self.poke(context)
         if value.is_done:
             return value.xcom_value
         trigger = SevenBridgesExportTrigger(
@@ -95,15 +90,29 @@ class SevenBridgesExportSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once; done when every export has ended."""
+        try:
+            return self._poke()
+        except AirflowException as error:
+            # Airflow itself skips a sensor that pokes only for some failures, a deferred one for all.
+            if self.soft_fail:
+                raise AirflowSkipException("Skipping, since soft_fail is set.") from error
+            raise
+
+    def _poke(self) -> PokeReturnValue:
         with airflow_failures():
             ids = self._ids()
             if not ids:
                 self.log.info("No export id was given, so there is nothing to wait for.")
                 return PokeReturnValue(True, None)
+            # A sensor that is rescheduled starts anew each time, so that its first refusal counts.
+            starts_anew = self.reschedule and not self.deferrable
             if self._watch is None:
-                # A sensor that is rescheduled starts anew each time, so that its first refusal counts.
-                self._watch = Watch(ids, strikes=1 if self.reschedule and not self.deferrable else STRIKES)
+                self._watch = Watch(ids, strikes=1 if starts_anew else STRIKES)
             event = poll(self.hook, self._watch)
+            if starts_anew and self._watch.unauthorized:
+                # The connection has been looked up again: its token may have been replaced.
+                self._watch = Watch(ids, strikes=1)
+                event = poll(self.hook, self._watch)
             if event is None:
                 return PokeReturnValue(False)
             return PokeReturnValue(True, self._ended(event, list(self._watch.jobs.values())))
