@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.dags.conftest import ROOT, airflow_home, example, xcom
+from tests.integration.dags.conftest import ROOT, example, xcom
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "example_dags").glob("*.py"))
 
@@ -72,16 +72,3 @@ def test_mapped_exports(run, platform):
         )
     assert str(run(dag).state) == "success"
     assert sorted(job.file for job in platform.exports) == sorted(files)
-
-
-def test_the_token_is_nowhere(run, platform, capfd):
-    run(example("sevenbridges_export"))
-    run(example("sevenbridges_dry_run"), run_conf={"volume": "demo/readonly"})
-    platform.trouble("job_fails", code=9100)
-    run(example("sevenbridges_export"), run_conf={"location": "fails"})
-    run(example("sevenbridges_export"), run_conf={"file": "0" * 24, "location": "none"})
-    token = platform.token
-    out, err = capfd.readouterr()
-    assert token not in out + err
-    holders = [path for path in airflow_home().rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
-    assert holders == []
