@@ -40,10 +40,13 @@ class Watch:
     _strikes: dict[str, int] = field(default_factory=dict)
     _in_trouble: bool = False
 
+    def __post_init__(self) -> None:
+        self._open = dict.fromkeys(self.export_ids)
+
     @property
     def batches(self) -> list[list[str]]:
         """The ids to ask for next, at most 100 together."""
-        ids = [export_id for export_id in self.export_ids if not self._settled(export_id)]
+        ids = list(self._open)
         return [ids[start : start + BULK_LIMIT] for start in range(0, len(ids), BULK_LIMIT)]
 
     def take(
@@ -70,6 +73,8 @@ class Watch:
         self._strikes.pop(export_id, None)
         before = self.jobs.get(export_id)
         self.jobs[export_id] = told
+        if told.ended:
+            self._open.pop(export_id, None)
         return [] if before and before.state == told.state else [f"Export {export_id} is {told.state}."]
 
     def _strike(self, export_id: str, error: SevenBridgesError) -> list[str]:
@@ -77,12 +82,17 @@ class Watch:
         if self._strikes[export_id] < self.strikes:
             return []
         self.refused[export_id] = error
+        self._open.pop(export_id, None)
         return [f"Export {export_id} cannot be seen any more: {error}"]
 
     @property
     def over(self) -> bool:
         """Whether nothing is left to ask."""
-        return not self.batches
+        return not self._open
+
+    def settled(self, export_id: str) -> bool:
+        """Whether nothing more is to be asked about an export."""
+        return export_id not in self._open
 
     def event(self, now: float) -> dict[str, Any] | None:
         """Return the trigger's event if the wait is over, else None: plain values only, small, no secrets.
@@ -109,7 +119,3 @@ class Watch:
         """Return the seconds until the next poll: the interval, or less where the wait's end comes before."""
         left = poll_interval if self.end_time is None else self.end_time - now
         return max(0.0, min(poll_interval, left))
-
-    def _settled(self, export_id: str) -> bool:
-        job = self.jobs.get(export_id)
-        return export_id in self.refused or (job is not None and job.ended)

@@ -19,6 +19,7 @@ from airflow_sb_provider._compat import AirflowNotFoundException, BaseHook, get_
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.environments import origin
 from airflow_sb_provider.api.error_codes import NO_SUCH_OBJECT
+from airflow_sb_provider.api.models import RateLimit
 from airflow_sb_provider.api.replies import read_reply
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
         File,
         Json,
         Page,
-        RateLimit,
         User,
         Volume,
         VolumeObject,
@@ -335,6 +335,8 @@ class SevenBridgesHook(BaseHook):
 class SevenBridgesAsyncHook(BaseHook):
     """The Seven Bridges Platform, for triggers: an asynchronous context manager around one session.
 
+    ``rate_limit`` is what the last answer told of it.
+
     :param sevenbridges_conn_id: the Airflow connection, of type ``sevenbridges``.
     """
 
@@ -343,6 +345,7 @@ class SevenBridgesAsyncHook(BaseHook):
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self._settings: ConnectionSettings | None = None
         self._session: aiohttp.ClientSession | None = None
+        self.rate_limit: RateLimit | None = None
 
     async def __aenter__(self) -> SevenBridgesAsyncHook:
         """Look up the connection and open the session."""
@@ -419,6 +422,7 @@ class SevenBridgesAsyncHook(BaseHook):
                 proxy=_proxy(url),
             ) as response:
                 body = await response.read()
+                self.rate_limit = RateLimit.from_headers(response.headers)
         except (aiohttp.ClientError, TimeoutError) as error:
             lost = SevenBridgesConnectionError(
                 f"No answer from the Platform to {call.method} {call.path}: {_told(error)}",

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_sb_provider._compat import AirflowNotFoundException, BaseTrigger, TriggerEvent
-from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInputError
-from airflow_sb_provider.exports.waiting import FIRST_POLL, POLL_INTERVAL, Watch
-from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook, SevenBridgesHook
+from airflow_sb_provider._compat import BaseTrigger, TriggerEvent
+from airflow_sb_provider.exports.waiting import POLL_INTERVAL, Watch
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.triggers.poller import Waiter, poller_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-
-    from airflow_sb_provider.api.models import ExportJob
-    from airflow_sb_provider.exceptions import SevenBridgesApiError
 
 
 class SevenBridgesExportTrigger(BaseTrigger):
@@ -60,33 +58,18 @@ class SevenBridgesExportTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll until the wait is over, then yield its one event."""
+        """Wait until the poller has told enough, then yield the one event."""
         watch = Watch(self.export_ids, self.end_time)
-        hook = SevenBridgesAsyncHook(self.sevenbridges_conn_id)
-        # Airflow 3.3 can mark a task failed that is resumed while its deferral is still being recorded.
-        pause = FIRST_POLL
+        waiter = Waiter(watch, self.poll_interval)
+        poller = poller_for(self.sevenbridges_conn_id)
+        poller.add(waiter)
         try:
-            while True:
-                await asyncio.sleep(pause)
-                await self._poll(hook, watch)
-                now = time.time()
-                if event := watch.event(now):
-                    yield TriggerEvent({**event, "adopted": self.adopted})
-                    return
-                pause = watch.pause(now, self.poll_interval)
+            while (event := watch.event(time.time())) is None:
+                left = None if self.end_time is None else max(0.0, self.end_time - time.time())
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(waiter.changed.wait(), left)
+                for line in waiter.take_lines():
+                    self.log.info(line)
+            yield TriggerEvent({**event, "adopted": self.adopted})
         finally:
-            await hook.close()
-
-    async def _poll(self, hook: SevenBridgesAsyncHook, watch: Watch) -> None:
-        for batch in watch.batches:
-            answer: list[ExportJob | SevenBridgesApiError] | SevenBridgesError
-            try:
-                if watch.unauthorized:
-                    await hook.reconnect()
-                answer = await hook.get_exports(batch, again=False)
-            except AirflowNotFoundException as error:
-                answer = SevenBridgesInputError(str(error))
-            except SevenBridgesError as error:
-                answer = error
-            for line in watch.take(batch, answer):
-                self.log.info(line)
+            await poller.remove(waiter)

@@ -17,7 +17,7 @@ def platform(monkeypatch):
     """A local Platform that is quick, and the Airflow connection to it."""
     with Emulator(knobs=Knobs(pending_seconds=0.02, running_seconds=0.02)) as emulator:
         use_token(monkeypatch, emulator, emulator.token)
-        monkeypatch.setattr("airflow_sb_provider.triggers.export.FIRST_POLL", 0.05)
+        monkeypatch.setattr("airflow_sb_provider.triggers.poller.FIRST_POLL", 0.05)
         monkeypatch.setattr("airflow_sb_provider.hooks.waiting.FIRST_POLL", 0.05)
         yield emulator
 

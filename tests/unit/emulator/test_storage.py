@@ -89,3 +89,22 @@ def test_exports_into_real_buckets_of_an_s3_endpoint(s3_endpoint):
         listed = caller.get("/storage/volumes/demo/results/list").json()
         assert [item["location"] for item in listed["items"]] == ["moved.vcf"]
         assert [item["prefix"] for item in listed["prefixes"]] == ["a/"]
+
+
+def test_s3_clients_read_the_buckets_of_a_folder(emulator, caller):
+    caller.ended(caller.export(location="a b/out.vcf", copy_only="true"))
+    told = emulator.s3_environment()
+    client = boto3.client(
+        "s3",
+        endpoint_url=told["AWS_ENDPOINT_URL_S3"],
+        aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
+        region_name=told["AWS_DEFAULT_REGION"],
+    )
+    place = {"Bucket": "demo-results", "Key": "exports/a b/out.vcf"}
+    whole = client.get_object(**place)["Body"].read()
+    assert whole == emulator.object_bytes("demo/results", "a b/out.vcf")
+    assert client.head_object(**place)["ContentLength"] == len(whole)
+    assert client.get_object(**place, Range="bytes=2-12")["Body"].read() == whole[2:13]
+    with pytest.raises(client.exceptions.NoSuchKey):
+        client.get_object(Bucket="demo-results", Key="exports/nothing")
