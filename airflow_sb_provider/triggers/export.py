@@ -15,6 +15,8 @@ from airflow_sb_provider.triggers.poller import Waiter, poller_for
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+FIRST_ANSWER = 60.0
+
 
 class SevenBridgesExportTrigger(BaseTrigger):
     """Waits until exports have ended, and only asks: it may run twice, so it never starts anything.
@@ -59,13 +61,21 @@ class SevenBridgesExportTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the poller has told enough, then yield the one event."""
-        watch = Watch(self.export_ids, self.end_time)
+        watch = Watch(self.export_ids)
         waiter = Waiter(watch, self.poll_interval)
         poller = poller_for(self.sevenbridges_conn_id)
         poller.add(waiter)
+        # What ended while no triggerer lived has ended in time: it is asked for once before its time is called over.
+        patience = time.time() + FIRST_ANSWER
         try:
-            while (event := watch.event(time.time())) is None:
-                left = None if self.end_time is None else max(0.0, self.end_time - time.time())
+            while True:
+                watch.end_time = self.end_time
+                if self.end_time is not None and waiter.unasked:
+                    watch.end_time = max(self.end_time, patience)
+                now = time.time()
+                if event := watch.event(now):
+                    break
+                left = None if watch.end_time is None else watch.end_time - now
                 with suppress(TimeoutError):
                     await asyncio.wait_for(waiter.changed.wait(), left)
                 for line in waiter.take_lines():

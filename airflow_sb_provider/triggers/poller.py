@@ -40,7 +40,8 @@ RECONNECT_AFTER = 300.0
 class Waiter:
     """A trigger that waits: its watch, how often to ask, and what it should log.
 
-    ``changed`` is set when there are lines to log or the wait may be over.
+    ``changed`` is set when there are lines to log or the wait may be over; ``unasked`` are the ids that no answer, nor
+    an error in its place, has come for.
     """
 
     def __init__(self, watch: Watch, poll_interval: float) -> None:
@@ -48,11 +49,14 @@ class Waiter:
         self.poll_interval = poll_interval
         self.changed = asyncio.Event()
         self.lines: list[str] = []
+        self.unasked = set(watch.export_ids)
 
     def tell(self, export_id: str, answer: ExportJob | SevenBridgesError) -> None:
         """Take the answer for one id."""
         self.lines += self.watch.take([export_id], answer if isinstance(answer, SevenBridgesError) else [answer])
-        if self.lines or self.watch.over:
+        was_last = self.unasked == {export_id}
+        self.unasked.discard(export_id)
+        if self.lines or self.watch.over or was_last:
             self.changed.set()
 
     def take_lines(self) -> list[str]:

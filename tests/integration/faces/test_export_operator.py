@@ -17,7 +17,6 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInputError,
     SevenBridgesReplyLost,
 )
-from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesExportOperator
 from tests.integration.faces.conftest import Runner, paths, submissions, use_token
 
@@ -190,46 +189,6 @@ def test_execution_timeout_counts_while_deferred(platform, runner, export):
     failure(runner, operator, AirflowException, SevenBridgesExportTimeout)
 
 
-# A reply is lost
-
-
-LOST = [("lose_reply", {}), ("drop", {}), ("late_accept", {"seconds": 0.2}), ("cut_json", {}), ("html", {"done": True})]
-
-
-@pytest.mark.parametrize(("trouble", "options"), LOST)
-@pytest.mark.parametrize("copy_only", [False, True])
-def test_a_lost_reply_is_looked_for(platform, runner, export, deferrable, trouble, options, copy_only):
-    platform.trouble(trouble, **options)
-    result = runner.run(export(deferrable=deferrable, copy_only=copy_only))
-    assert result["state"] == "COMPLETED"
-    completed = [job for job in platform.exports if job.state == "COMPLETED"]
-    assert len(completed) == 1
-    if not copy_only:
-        assert len(platform.exports) == 1
-    assert result["adopted"] is (trouble != "drop" and not (copy_only and trouble == "late_accept")) or copy_only
-
-
-@pytest.mark.parametrize("trouble", ["lose_reply", "late_accept"])
-def test_a_move_with_overwrite_takes_over_what_was_accepted(platform, runner, export, deferrable, trouble):
-    platform.put_object("demo/results", "a/b.txt", b"old")
-    platform.trouble(trouble)
-    result = runner.run(export(deferrable=deferrable, overwrite=True))
-    assert result["adopted"]
-    assert len(submissions(platform)) == 1
-    assert platform.object_bytes("demo/results", "a/b.txt") == BYTES
-
-
-def test_a_move_with_overwrite_is_never_asked_for_twice_in_doubt(platform, runner, export, deferrable):
-    platform.put_object("demo/results", "a/b.txt", b"old")
-    platform.trouble("drop")
-    operator = export(deferrable=deferrable, overwrite=True)
-    text = failure(runner, operator, AirflowException, SevenBridgesInDoubt)
-    assert "Check the object there" in text
-    failure(runner, operator, AirflowException, SevenBridgesInDoubt)
-    assert len(submissions(platform)) == 1
-    assert platform.object_bytes("demo/results", "a/b.txt") == b"old"
-
-
 def test_two_lost_replies_leave_it_to_the_next_try(platform, runner, export):
     platform.trouble("drop", times=2)
     operator = export()
@@ -239,39 +198,6 @@ def test_two_lost_replies_leave_it_to_the_next_try(platform, runner, export):
 
 
 # Retries, clears, other runs
-
-
-class Killed(BaseException):
-    """SIGKILL, as far as a test can tell."""
-
-
-def killed_after_acceptance(runner, operator, monkeypatch):
-    """Run a try that dies between the acceptance and the reply."""
-    real = SevenBridgesHook.send
-
-    def send(self, call, **options):
-        answer = real(self, call, **options)
-        if call.path == "storage/exports" and call.method == "POST":
-            raise Killed
-        return answer
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SevenBridgesHook, "send", send)
-        with pytest.raises(Killed):
-            runner.run(operator)
-
-
-@pytest.mark.parametrize("has_store", [True, False])
-@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"copy_only": True}], ids=str)
-def test_a_retry_after_a_kill_takes_over(platform, export, deferrable, monkeypatch, has_store, options):
-    runner = Runner(store=has_store)
-    operator = export(deferrable=deferrable, **options)
-    killed_after_acceptance(runner, operator, monkeypatch)
-    assert len(platform.exports) == 1
-    assert not runner.xcom
-    result = runner.run(operator)
-    assert result["adopted"]
-    assert len(platform.exports) == 1
 
 
 @pytest.mark.parametrize(
@@ -431,42 +357,6 @@ def test_an_object_that_may_not_be_looked_at_is_a_line_in_the_log(platform, runn
 
 
 # Bad input
-
-
-@pytest.mark.parametrize("dry_run", [False, True])
-def test_all_wrong_fields_are_told_before_any_request(platform, runner, export, dry_run):
-    operator = export(
-        file="x", volume="y", location="/z/", overwrite="maybe", copy_only=3, properties={"a": 1}, dry_run=dry_run
-    )
-    text = failure(runner, operator, AirflowFailException, SevenBridgesInputError)
-    assert [line.partition(":")[0] for line in text.splitlines()] == [
-        "file",
-        "volume",
-        "location",
-        "overwrite",
-        "copy_only",
-        "properties",
-    ]
-    assert not platform.requests
-
-
-def test_wrong_dry_run_and_connection_id(platform, runner, export):
-    text = failure(
-        runner, export(dry_run="perhaps", sevenbridges_conn_id=""), AirflowFailException, SevenBridgesInputError
-    )
-    assert "dry_run" in text
-    assert "sevenbridges_conn_id" in text
-
-
-def test_a_missing_connection_is_airflows_own_error(platform, runner, export):
-    with pytest.raises(AirflowFailException, match="no_such_connection"):
-        runner.run(export(sevenbridges_conn_id="no_such_connection"))
-
-
-def test_an_empty_token(platform, runner, export, monkeypatch):
-    use_token(monkeypatch, platform, "")
-    assert "password" in failure(runner, export(), AirflowFailException, SevenBridgesInputError)
-    assert not platform.requests
 
 
 @pytest.mark.parametrize("field", ["poll_interval", "timeout"])
