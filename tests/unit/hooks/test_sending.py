@@ -210,7 +210,7 @@ def test_a_server_that_never_answers(face, platform, connect):
     began = time.monotonic()
     with pytest.raises(SevenBridgesConnectionError) as caught:
         face.send(GET, again=False)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     assert caught.value.sent
 
 
@@ -228,7 +228,7 @@ def test_a_server_that_never_accepts(face, connect):
             face.send(START, again=False)
         for client in fill:
             client.close()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     assert not caught.value.sent
 
 
