@@ -86,22 +86,36 @@ def gather_facts(hook: SevenBridgesHook, requests: Sequence[ExportRequest], atte
 def _list_jobs(
     hook: SevenBridgesHook, state: ExportState, *, enough: Sequence[ExportRequest] | None = None
 ) -> tuple[list[ExportJob], bool]:
-    """Return the jobs in a state, and whether the list was read to its end.
+    """Return the jobs in a state, and whether none can have been missed.
+
+    Lists are in no documented order and change while they are read. One page misses nothing. Several miss nothing if
+    each goes on where the one before ended, or if the number of jobs stayed the same and all were seen.
 
     :param enough: stop when each of these has a job; an empty sequence reads nothing.
     """
     seen: dict[str, ExportJob] = {}
-    offset = 0
+    offset, previous, in_order = 0, list[str](), True
+    totals: set[int | None] = set()
     for _ in range(MAX_PAGES):
         if enough is not None and all(_vouched(request, seen.values()) for request in enough):
             return list(seen.values()), True
         page = hook.send(calls.list_exports(states=[state], offset=offset))
+        ids = [job.id for job in page.items]
+        in_order = in_order and (not previous or _goes_on(previous, ids))
+        previous = ids
+        totals.add(page.total)
         seen.update((job.id, job) for job in page.items if job.state == state)
         if not page.items or not has_next(page, hook.settings.endpoint):
-            return list(seen.values()), page.total is None or len(seen) >= page.total
+            return list(seen.values()), in_order or totals == {len(seen)}
         # Pages overlap, since a list that shrinks while it is read moves items to earlier pages.
         offset += max(len(page.items) - _OVERLAP, 1)
     return list(seen.values()), False
+
+
+def _goes_on(previous: Sequence[str], ids: Sequence[str]) -> bool:
+    """Whether a page begins with the end of the one before it."""
+    common = set(previous) & set(ids)
+    return bool(common) and list(ids[: len(common)]) == [each for each in previous if each in common]
 
 
 def _volumes(hook: SevenBridgesHook, ids: Iterable[str]) -> dict[str, Volume]:
