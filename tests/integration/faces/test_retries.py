@@ -58,13 +58,13 @@ def kill(runner, operator, monkeypatch, point):
 @pytest.mark.parametrize("intent", [MOVE, COPY, COPY_OVER], ids=str)
 def test_killed_before_the_submission(platform, export, monkeypatch, has_store, intent):
     runner, operator = Runner(store=has_store), export(**intent)
+    before = time.time()
     kill(runner, operator, monkeypatch, "before the submission")
-    began = time.monotonic()
     result = runner.run(operator)
     assert not result["adopted"]
     assert len(platform.exports) == 1
     if intent is MOVE:
-        assert time.monotonic() - began >= GATEWAY_TIMEOUT * 0.9, "nobody knows whether it was sent"
+        assert submissions(platform)[0].time - before >= GATEWAY_TIMEOUT, "nobody knows whether it was sent"
 
 
 def test_killed_before_the_submission_of_a_move_with_overwrite(platform, export, monkeypatch, has_store, deferrable):
@@ -236,7 +236,7 @@ def test_the_time_out_counts_from_the_submission_also_in_a_later_try(platform, e
 def test_the_deadline_of_a_deferral_is_absolute(platform, runner, export):
     runner.run(export(deferrable=True, timeout=1234))
     [deferred] = runner.deferrals
-    assert deferred.trigger.end_time == pytest.approx(submissions(platform)[0].time + 1234, abs=1)
+    assert deferred.trigger.end_time == pytest.approx(submissions(platform)[0].time + 1234, abs=60)
 
 
 def test_a_job_that_a_later_try_starts_has_its_own_time(platform, export, has_store, deferrable):
