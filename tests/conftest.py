@@ -3,7 +3,27 @@ from __future__ import annotations
 import os
 import tempfile
 
+import pytest
+import requests
+
 # Airflow reads these when it is first imported, which the tests do while they are collected.
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-sb-tests-"))
 os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
 os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "True")
+
+
+@pytest.fixture
+def s3_endpoint(monkeypatch):
+    """An empty S3-compatible service and the credentials for it."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    url = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+    # All servers of a process share what they hold.
+    requests.post(f"{url}/moto-api/reset", timeout=10)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    yield url
+    server.stop()

@@ -5,38 +5,20 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 
-import pytest
-from moto.server import ThreadedMotoServer
-
 from airflow_sb_provider.emulator import Emulator, Knobs
 from tests.integration.dags.conftest import serialize, use, xcom
 
 DATA = bytes(range(256)) * 4096
 
 
-@pytest.fixture
-def s3(monkeypatch):
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-def test_an_object_in_s3_is_the_file(metadata_database, quick, s3, monkeypatch):
+def test_an_object_in_s3_is_the_file(metadata_database, quick, s3_endpoint, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
     from airflow.sdk import DAG, task
 
     from airflow_sb_provider.operators.export import SevenBridgesExportOperator
 
     knobs = Knobs(pending_seconds=0.05, running_seconds=0.05)
-    with Emulator(storage="s3://platform", storage_endpoint=s3, knobs=knobs) as platform:
+    with Emulator(storage="s3://platform", storage_endpoint=s3_endpoint, knobs=knobs) as platform:
         use(monkeypatch, platform)
         file = platform.add_file("big.bin", DATA)
         with DAG("into_s3", start_date=datetime(2026, 1, 1), schedule=None) as dag:

@@ -1,19 +1,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from airflow_sb_provider.emulator import Emulator, Knobs
 from airflow_sb_provider.emulator.seed import VCF
 from airflow_sb_provider.emulator.storage import Storage
 from tests.unit.emulator.conftest import Caller, code
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 KEYS = ["a", "b/c", "d//e", "../../etc/passwd", "./f", "/g", "h%2Fi", "j k+l&m=n", "%", "%2E%2E/o", "ü.txt"]
 
@@ -53,18 +48,6 @@ def test_a_temporary_folder_is_removed_and_a_given_one_kept(tmp_path):
     with Emulator(storage=str(tmp_path), knobs=Knobs(instant=True, pending_seconds=0, running_seconds=0)) as emulator:
         Caller(emulator).export()
     assert (tmp_path / "demo-results" / "exports" / "out.vcf").exists()
-
-
-@pytest.fixture
-def s3_endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
 
 
 def test_exports_into_real_buckets_of_an_s3_endpoint(s3_endpoint):
