@@ -83,8 +83,12 @@ class SevenBridgesExportSensor(BaseSensorOperator):
         value = self.poke(context)
         if value.is_done:
             return value.xcom_value
+        seconds = self.timeout
+        if self.execution_timeout:
+            # Airflow 3 does not apply it to a deferred task.
+            seconds = min(seconds, self.execution_timeout.total_seconds())
         trigger = SevenBridgesExportTrigger(
-            self._ids(), self.sevenbridges_conn_id, max(self.poke_interval, 1.0), time.time() + self.timeout
+            self._ids(), self.sevenbridges_conn_id, max(self.poke_interval, 1.0), time.time() + seconds
         )
         self.defer(trigger=trigger, method_name="execute_complete")
 
@@ -126,9 +130,8 @@ class SevenBridgesExportSensor(BaseSensorOperator):
         ids = self._ids()
         if event["status"] == "timeout":
             raise AirflowSensorTimeout(
-                f"After {self.timeout} s the exports {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''} "
-                "have not all ended. "
-                "They go on at the Platform, which has no cancel."
+                f"The exports {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''} have not all ended in the time to wait "
+                f"for them (timeout={self.timeout} s). They go on at the Platform, which has no cancel."
             )
         if event["status"] != "ended":
             raise SevenBridgesInDoubt(

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from airflow.sdk.exceptions import (
     AirflowFailException,
+    AirflowSensorTimeout,
 )
 
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
@@ -51,3 +54,11 @@ def test_a_failed_export_fails_it_for_good(platform, runner, started, deferrable
     ids = started(2)
     with pytest.raises(AirflowFailException, match=ids[0]):
         runner.run(sensor(ids, deferrable=deferrable))
+
+
+def test_execution_timeout_counts_while_deferred(platform, runner, started):
+    platform.knobs.stuck = True
+    [export_id] = started()
+    operator = sensor(export_id, deferrable=True, timeout=1000, execution_timeout=timedelta(seconds=0.3))
+    with pytest.raises(AirflowSensorTimeout, match="go on at the Platform"):
+        runner.run(operator)
