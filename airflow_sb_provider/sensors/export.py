@@ -130,8 +130,8 @@ class SevenBridgesExportSensor(BaseSensorOperator):
         ids = self._ids()
         if event["status"] == "timeout":
             raise AirflowSensorTimeout(
-                f"The exports {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''} have not all ended in the time to wait "
-                f"for them (timeout={self.timeout} s). They go on at the Platform, which has no cancel."
+                f"The exports {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''} have not all ended in the time to "
+                f"wait for them (timeout={self.timeout} s). They go on at the Platform, which has no cancel."
             )
         if event["status"] != "ended":
             raise SevenBridgesInDoubt(
