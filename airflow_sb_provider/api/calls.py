@@ -25,6 +25,7 @@ from airflow_sb_provider.api.models import (
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInputError
 
 T = TypeVar("T")
+Identified = TypeVar("Identified", ExportJob, File)
 
 BULK_LIMIT = 100
 PAGE_LIMIT = 100
@@ -117,14 +118,7 @@ def get_export(export_id: str) -> Call[ExportJob]:
 
 def get_exports(export_ids: Sequence[str]) -> Call[list[ExportJob | SevenBridgesApiError]]:
     """`POST /bulk/storage/exports/get` for at most 100 ids; the answer has one item for each, in order."""
-
-    def read(body: Any, headers: Mapping[str, str]) -> list[ExportJob | SevenBridgesApiError]:
-        results = _bulk_items(body, len(export_ids), ExportJob.from_json)
-        for result, export_id in zip(results, export_ids, strict=True):
-            if isinstance(result, ExportJob) and result.id != export_id:
-                raise ValueError(f"asked for export {export_id}, got {result.id}")
-        return results
-
+    read = _each_of(export_ids, ExportJob.from_json)
     return Call("POST", "bulk/storage/exports/get", read, body={"export_ids": list(export_ids)})
 
 
@@ -150,14 +144,7 @@ def get_file(file_id: str) -> Call[File]:
 
 def get_files(file_ids: Sequence[str]) -> Call[list[File | SevenBridgesApiError]]:
     """`POST /bulk/files/get` for at most 100 ids; the answer has one item for each, in order."""
-
-    def read(body: Any, headers: Mapping[str, str]) -> list[File | SevenBridgesApiError]:
-        results = _bulk_items(body, len(file_ids), File.from_json)
-        for result, file_id in zip(results, file_ids, strict=True):
-            if isinstance(result, File) and result.id != file_id:
-                raise ValueError(f"asked for file {file_id}, got {result.id}")
-        return results
-
+    read = _each_of(file_ids, File.from_json)
     return Call("POST", "bulk/files/get", read, body={"file_ids": list(file_ids)})
 
 
@@ -254,6 +241,19 @@ def _page(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], Page
             total=int(total) if total.isascii() and total.isdigit() else None,
             next=following[0] if following and isinstance(following[0], str) else None,
         )
+
+    return read
+
+
+def _each_of(
+    ids: Sequence[str], build: Callable[[Json], Identified]
+) -> Callable[[Any, Mapping[str, str]], list[Identified | SevenBridgesApiError]]:
+    def read(body: Any, headers: Mapping[str, str]) -> list[Identified | SevenBridgesApiError]:
+        results = _bulk_items(body, len(ids), build)
+        for result, wanted in zip(results, ids, strict=True):
+            if not isinstance(result, SevenBridgesApiError) and result.id != wanted:
+                raise ValueError(f"asked for {wanted}, got {result.id}")
+        return results
 
     return read
 
