@@ -173,8 +173,8 @@ class Poller:
         except SevenBridgesError as error:
             return [error] * len(batch)
         except Exception as error:
-            # Whatever goes wrong with one poll, the others wait on.
-            return [SevenBridgesConnectionError(f"The poll failed: {error!r}")] * len(batch)
+            # The wait goes on. Only the kind of error is told, since a library's words may show headers.
+            return [SevenBridgesConnectionError(f"The poll failed with {type(error).__name__}.")] * len(batch)
 
     def _hand_out(self, batch: list[str], answers: Sequence[ExportJob | SevenBridgesError]) -> None:
         if any(isinstance(answer, SevenBridgesAuthError) for answer in answers):
