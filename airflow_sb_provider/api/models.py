@@ -118,12 +118,13 @@ class ExportJob:
         return data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class File:
     """A file or folder of a project. ``size`` is in bytes.
 
     ``storage`` is ``PLATFORM`` for a file that the Platform stores and ``VOLUME`` for an alias; an alias
-    names the ``volume`` and ``location`` of its object.
+    names the ``volume`` and ``location`` of its object. ``parent`` is the id of its folder. ``secondary_files`` are
+    the ids of the files that the Platform lists as belonging to it, such as an index.
     """
 
     id: str
@@ -134,11 +135,21 @@ class File:
     storage: str | None = None
     volume: str | None = None
     location: str | None = None
+    parent: str | None = None
+    origin_task: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Json = field(default_factory=dict, hash=False)
+    secondary_files: tuple[str, ...] = ()
 
     @property
     def is_alias(self) -> bool:
         """Whether the file's bytes are an object on a volume."""
         return self.storage == "VOLUME"
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder, which has no bytes."""
+        return self.type == "folder"
 
     @classmethod
     def from_json(cls, data: Json) -> File:
@@ -148,6 +159,8 @@ class File:
         """
         storage = _object(data.get("storage"))
         storage_type = _text(storage.get("type"))
+        # Not in the API's reference; the official client reads it so.
+        secondary = [_object(each).get("id") for each in _list(data.get("_secondary_files"))]
         return cls(
             id=_required(data, "id"),
             name=_text(data.get("name")),
@@ -157,6 +170,11 @@ class File:
             storage=storage_type.upper() if storage_type else None,
             volume=_text(storage.get("volume")),
             location=_text(storage.get("location")),
+            parent=_text(data.get("parent")),
+            origin_task=_text(_object(data.get("origin")).get("task")),
+            tags=tuple(tag for tag in _list(data.get("tags")) if _text(tag)),
+            metadata=_object(data.get("metadata")),
+            secondary_files=tuple(each for each in secondary if _text(each)),
         )
 
 
@@ -293,6 +311,10 @@ def parse_time(value: object) -> datetime | None:
 
 def _object(value: object) -> Json:
     return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _text(value: object) -> str | None:

@@ -55,12 +55,20 @@ def same_place(
     """Whether two pairs of volume and location mean the same bucket and key; two volumes may share a bucket."""
     if one == other:
         return True
-    first, second = volumes.get(one[0] or ""), volumes.get(other[0] or "")
-    if not (first and second and first.bucket and one[1] and other[1]):
+    if not (one[0] and one[1] and other[0] and other[1]):
         return False
-    if (first.bucket, first.service) != (second.bucket, second.service):
-        return False
-    return any(_key(first.prefix, one[1], slash) == _key(second.prefix, other[1], slash) for slash in (True, False))
+    return not places(one[0], one[1], volumes).isdisjoint(places(other[0], other[1], volumes))
+
+
+def places(volume: str, location: str, volumes: Mapping[str, Volume]) -> set[tuple[object, ...]]:
+    """Return what stands for a destination in each reading; two destinations that share one may be the same object.
+
+    :param volumes: by id, those that could be read; a volume that could not is only itself.
+    """
+    known = volumes.get(volume)
+    if not (known and known.bucket):
+        return {(volume, location)}
+    return {(known.service, known.bucket, slash, _key(known.prefix, location, slash)) for slash in (True, False)}
 
 
 def _key(prefix: str, location: str, with_slash: bool) -> str:

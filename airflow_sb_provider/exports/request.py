@@ -85,7 +85,7 @@ class ExportRequest:
                 return default
 
         request = cls(
-            file=read("file", _read_file, file, ""),
+            file=read("file", read_file, file, ""),
             volume=read("volume", read_volume, volume, ""),
             location=read("location", _read_location, location, ""),
             overwrite=read("overwrite", read_boolean, overwrite, False),
@@ -127,6 +127,17 @@ def read_boolean(value: object) -> bool:
     raise ValueError(f"{value!r} is no boolean; use true or false.")
 
 
+def read_file(value: object) -> str:
+    """Return a file's or folder's id.
+
+    :raises ValueError: if it is not 24 hexadecimal digits.
+    """
+    text = _plain_text(value, "a file id such as 567890abc9b0307bc0414164")
+    if not _FILE_ID.fullmatch(text):
+        raise ValueError(f"{text!r} is no file id; use the file's 24 hexadecimal digits, not its name or path.")
+    return text.lower()
+
+
 def read_volume(value: object) -> str:
     """Return a volume's id.
 
@@ -137,13 +148,6 @@ def read_volume(value: object) -> str:
     if not all(part.strip(".") for part in (*owner.split("/"), name)):
         raise ValueError(f"{text!r} is not owner/name; use a volume id such as rfranklin/output.")
     return text
-
-
-def _read_file(value: object) -> str:
-    text = _plain_text(value, "a file id such as 567890abc9b0307bc0414164")
-    if not _FILE_ID.fullmatch(text):
-        raise ValueError(f"{text!r} is no file id; use the file's 24 hexadecimal digits, not its name or path.")
-    return text.lower()
 
 
 def _read_location(value: object) -> str:
