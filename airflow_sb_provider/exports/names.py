@@ -1,0 +1,187 @@
+"""Globs for the names of files, and patterns that make an object's key of what is known of a file."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PLACEHOLDERS = ("path", "name", "stem", "suffix", "id", "project", "project_owner")
+_MAX_ALTERNATIVES = 1000
+_SPECIAL = re.compile(r"[*?\[]")
+_GLOB_TOKEN = re.compile(r"\[!?\]?[^\]]*\]|[{},\[]|[^\[{},]+")
+_PATTERN_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}/]|[^{}/]+")
+_METADATA = re.compile(r"metadata\[([^\[\]]+)\]")
+_NO_FOLDER = ("", ".", "..")
+
+
+@dataclass(frozen=True)
+class Glob:
+    """Any of some globs, matched against a whole name, case-sensitive.
+
+    ``*`` any text, ``?`` any character, ``[ab]`` one of these, ``[!ab]`` none of these, ``{bam,cram}`` either, also
+    nested. A name may begin with a dot. A special character is meant as such in brackets: ``[*]``.
+
+    :raises ValueError: for a glob that can match no name.
+    """
+
+    globs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for glob in self.globs:
+            if "/" in glob:
+                raise ValueError(f"{glob!r} holds a slash, but only the names of files are matched; choose a folder.")
+        _ = self._alternatives
+
+    @property
+    def exact(self) -> list[str]:
+        """The names meant, if none of the globs has a special character: the Platform can look for these."""
+        plain, special = self._alternatives
+        return [] if special else plain
+
+    def matches(self, name: str) -> bool:
+        """Whether one of the globs matches a name."""
+        names, others = self._matcher
+        return name in names or bool(others and others.match(name))
+
+    @cached_property
+    def _matcher(self) -> tuple[frozenset[str], re.Pattern[str] | None]:
+        plain, special = self._alternatives
+        return frozenset(plain), re.compile("|".join(map(fnmatch.translate, special))) if special else None
+
+    @cached_property
+    def _alternatives(self) -> tuple[list[str], list[str]]:
+        found: tuple[list[str], list[str]] = ([], [])
+        for glob in self.globs:
+            for text in _without_braces(glob):
+                found[bool(_SPECIAL.search(text))].append(text)
+        return found
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The key of an object as text with placeholders; braces that are meant as such are doubled.
+
+    :param text: such as ``{project}/{path}/{metadata[sample_id]}/{name}``.
+    :raises ValueError: for unknown placeholders, or folders that lead nowhere.
+    """
+
+    DEFAULT: ClassVar[str] = "{path}/{name}"
+
+    text: str = DEFAULT
+
+    def __post_init__(self) -> None:
+        _ = self._segments
+
+    @property
+    def needs_path(self) -> bool:
+        """Whether the folders matter."""
+        return [("path",)] in self._segments
+
+    @cached_property
+    def _segments(self) -> list[list[str | tuple[str, ...]]]:
+        return _segments(self.text)
+
+    def fill(self, values: Mapping[str, str], metadata: Mapping[str, Any], path: str) -> str:
+        """Return the key that the pattern makes of these values.
+
+        :param path: ``a/b``; if it is empty, its place in the pattern is too.
+        :raises ValueError: if a value is missing, or would lead out of the pattern's folder.
+        """
+        filled: list[str] = []
+        for segment in self._segments:
+            if segment == [("path",)]:
+                filled += path.split("/") if path else []
+                continue
+            filled.append(
+                "".join(part if isinstance(part, str) else _value(part, values, metadata) for part in segment)
+            )
+        location = "/".join(filled)
+        if not filled or any(folder in _NO_FOLDER for folder in filled):
+            raise ValueError(
+                f"{location!r} escapes the pattern's folder; rename the file or its folder, or leave it out."
+            )
+        return location
+
+
+def text_of(value: object) -> str | None:
+    """Return the text of a metadata value; None if it has none."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float) and value != "" else None
+
+
+def _value(field: tuple[str, ...], values: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
+    if field[0] == "metadata":
+        told, value = f"metadata[{field[1]}]", text_of(metadata.get(field[1]))
+    else:
+        told, value = field[0], values[field[0]]
+    if not value and told != "suffix":
+        raise ValueError(f"{{{told}}} is missing or empty; set it at the Platform, or use another pattern.")
+    if "/" in (value or "") or value in (".", ".."):
+        raise ValueError(
+            f"{{{told}}} is {value!r}, which escapes the pattern's folder; mend it, or use another pattern."
+        )
+    return value or ""
+
+
+def _segments(text: str) -> list[list[str | tuple[str, ...]]]:
+    """Return for each folder of a pattern, and the last name, its literal texts and its placeholders."""
+    segments: list[list[str | tuple[str, ...]]] = [[]]
+    for token in _PATTERN_TOKEN.finditer(text):
+        if token[0] == "/":
+            segments.append([])
+        elif token[0] in ("{{", "}}"):
+            segments[-1].append(token[0][0])
+        elif token[1] is None and token[0] in ("{", "}"):
+            raise ValueError(
+                f"{text!r} holds a single {token[0]!r}; close the placeholder, or double it: {token[0] * 2}."
+            )
+        elif token[1] is None:
+            segments[-1].append(token[0])
+        elif metadata := _METADATA.fullmatch(token[1]):
+            segments[-1].append(("metadata", metadata[1]))
+        elif token[1] in PLACEHOLDERS:
+            segments[-1].append((token[1],))
+        else:
+            known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+            raise ValueError(f"{token[0]!r} is not known; use {known} or {{metadata[field]}}.")
+    for segment in segments:
+        if ("path",) in segment and len(segment) > 1:
+            raise ValueError(f"{text!r}: {{path}} stands for whole folders; put slashes around it.")
+        if all(isinstance(part, str) for part in segment) and "".join(map(str, segment)) in _NO_FOLDER:
+            raise ValueError(
+                f"{text!r} begins or ends with a slash, or holds an empty, '.' or '..' folder; leave it out."
+            )
+    return segments
+
+
+def _without_braces(glob: str) -> list[str]:
+    """Return the globs without braces that a glob with braces stands for."""
+    texts, done = [""], list[str]()
+    outer: list[tuple[list[str], list[str]]] = []
+    for part in _GLOB_TOKEN.findall(glob):
+        if part == "{":
+            outer.append((texts, done))
+            texts, done = [""], []
+        elif part == "," and outer:
+            done += texts
+            texts = [""]
+        elif part == "}" and outer:
+            inside = done + texts
+            texts, done = outer.pop()
+            if len(texts) * len(inside) > _MAX_ALTERNATIVES:
+                raise ValueError(f"{glob!r} stands for more than {_MAX_ALTERNATIVES} globs; use fewer braces.")
+            texts = [text + each for text in texts for each in inside]
+        elif part == "}":
+            raise ValueError(f"{glob!r}: a brace is closed that was not opened; write [}}] for the character itself.")
+        else:
+            texts = [text + part for text in texts]
+    if outer:
+        raise ValueError(f"{glob!r}: a brace is not closed; write [{{] for the character itself.")
+    return texts
