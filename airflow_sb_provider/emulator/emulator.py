@@ -157,13 +157,18 @@ class Emulator:
 
     # What it holds
 
-    def add_file(self, name: str, data: bytes, project: str = PROJECT, **details: Any) -> File:
-        """A file with these bytes; its project is made if it is not there.
+    def add_file(
+        self, name: str, data: bytes, project: str = PROJECT, folder: str | None = None, **details: Any
+    ) -> File:
+        """A file with these bytes; its project is made if it is not there, and `folder`, a path such as `a/b`.
 
-        `details`: parent, file_id, alias=(volume, location), public, archived, hosted_on, tags, metadata, task.
+        `details`: parent (a folder's id), file_id, alias=(volume, location), public, archived, hosted_on, tags,
+        metadata, task, secondary.
         """
         if project not in self.platform.projects:
             self.platform.add_project(project)
+        if folder:
+            details["parent"] = self.platform.folder_at(folder, project).id
         return self.platform.add_file(name, data, project, **details)
 
     def add_volume(

@@ -97,6 +97,8 @@ class File:
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     task: str | None = None
+    secondary: tuple[str, ...] = ()
+    """Ids of the files that belong to it, such as an index."""
     created_on: datetime = field(default_factory=now)
     modified_on: datetime = field(default_factory=now)
 
@@ -164,6 +166,14 @@ class Platform:
         self.files[folder.id] = folder
         return folder
 
+    def folder_at(self, path: str, project: str) -> File:
+        """The folder at a path such as `a/b` below the project's root; folders are made where none are."""
+        folder = self.files[self.projects[project].root_folder]
+        for name in filter(None, path.split("/")):
+            found = (each for each in self.children(folder) if each.type == "folder" and each.name == name)
+            folder = next(found, None) or self.add_folder(name, project, folder.id)
+        return folder
+
     def add_file(
         self,
         name: str,
@@ -176,7 +186,7 @@ class Platform:
     ) -> File:
         """A file with its bytes: the Platform's own, or an alias of (volume, location).
 
-        `details` are fields of `File`: public, archived, hosted_on, tags, metadata, task.
+        `details` are fields of `File`: public, archived, hosted_on, tags, metadata, task, secondary.
         """
         parent = parent or self.projects[project].root_folder
         file = File(file_id or self._new_file_id(), name, project, parent, size=len(data), alias=alias, **details)

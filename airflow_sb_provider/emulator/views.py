@@ -75,6 +75,10 @@ class Views:
                 "tags": list(file.tags),
                 "metadata": dict(file.metadata),
             }
+            if file.secondary:
+                view["_secondary_files"] = [
+                    {"href": f"{self._base}/files/{each}", "id": each} for each in file.secondary
+                ]
         return self._without_omitted("file", view)
 
     def _storage(self, file: File) -> Json:

@@ -148,7 +148,7 @@ class Selection:
             properties=request.properties if request else None,
         )
         if problems:
-            raise SevenBridgesInputError(_first(problems))
+            raise SevenBridgesInputError(first_problems(problems))
         return selection
 
     def matches(self, file: File) -> bool:
@@ -228,7 +228,7 @@ def plan(selection: Selection, selected: Sequence[Selected]) -> list[PlannedExpo
         else:
             planned.append(PlannedExport(request, each.file, each.path))
     if problems:
-        raise SevenBridgesInputError(_first(problems))
+        raise SevenBridgesInputError(first_problems(problems))
     return planned
 
 
@@ -257,7 +257,7 @@ def read_exports(value: object) -> list[ExportRequest]:
         except SevenBridgesInputError as error:
             problems += [f"{here}.{problem}" for problem in error.problems]
     if problems:
-        raise SevenBridgesInputError(_first(problems))
+        raise SevenBridgesInputError(first_problems(problems))
     return requests
 
 
@@ -291,7 +291,7 @@ def check_batch(requests: Sequence[ExportRequest], volumes: Mapping[str, Volume]
                 "give each a location of its own."
             )
     if problems:
-        raise SevenBridgesInputError(_first(problems))
+        raise SevenBridgesInputError(first_problems(problems))
 
 
 def index_names(name: str) -> list[str]:
@@ -319,7 +319,8 @@ def _place(request: ExportRequest, volumes: Mapping[str, Volume]) -> str:
     return (volume and object_uri(volume, request.location)) or f"{request.volume}/{request.location}"
 
 
-def _first(problems: Sequence[str]) -> list[str]:
+def first_problems(problems: Sequence[str]) -> list[str]:
+    """Return as many problems as one reads, and how many more there are."""
     more = len(problems) - PROBLEMS_TOLD
     return [*problems[:PROBLEMS_TOLD], *([f"and {more} more."] if more > 0 else [])]
 
@@ -389,7 +390,7 @@ def _read_file_ids(value: object) -> tuple[str, ...]:
         except ValueError as problem:
             wrong.append(f"[{number}] {problem}")
     if wrong:
-        raise ValueError(" ".join(_first(wrong)))
+        raise ValueError(" ".join(first_problems(wrong)))
     return tuple(known)
 
 
