@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 MAX_ITEMS = 100
 USUAL_LIMIT, MAX_LIMIT = 50, 100
+_NO_FILTERS = {"project", "parent", "fields", "offset", "limit"}
 
 
 @dataclass
@@ -434,7 +435,11 @@ class Server:
         folder = self.platform.file(_user(), folder_id)
         if folder.type != "folder":
             raise Refusal(5022)
-        found = [file for file in self.platform.children(folder) if _matches(file, request.query)]
+        found = self.platform.children(folder)
+        # Repeats of one filter are alternatives, different ones must all hold.
+        for name in set(request.query) - _NO_FILTERS:
+            wanted = set(request.query.getall(name))
+            found = [file for file in found if _fits(file, name, wanted)]
         return self._page(request, "file", found, self._views(request).file)
 
     async def _get_file(self, request: web.Request) -> web.Response:
@@ -554,22 +559,16 @@ def _items_in(body: Any) -> int:
     return next((len(each) for each in lists if isinstance(each, list)), 1)
 
 
-def _matches(file: File, query: MultiMapping[str]) -> bool:
-    """Whether a file passes the filters: repeats of one are alternatives, different ones must all hold."""
-    for name in set(query):
-        wanted = set(query.getall(name))
-        if name == "name":
-            fits = file.name in wanted
-        elif name == "tag":
-            fits = bool(wanted & set(file.tags))
-        elif name == "origin.task":
-            fits = file.task in wanted
-        elif name.startswith("metadata."):
-            fits = str(file.metadata.get(name.removeprefix("metadata."))) in wanted
-        else:
-            fits = True
-        if not fits:
-            return False
+def _fits(file: File, filter_: str, wanted: set[str]) -> bool:
+    """Whether a file has one of the values that are asked for; a query that is no filter fits every file."""
+    if filter_ == "name":
+        return file.name in wanted
+    if filter_ == "tag":
+        return not wanted.isdisjoint(file.tags)
+    if filter_ == "origin.task":
+        return file.task in wanted
+    if filter_.startswith("metadata."):
+        return str(file.metadata.get(filter_.removeprefix("metadata."))) in wanted
     return True
 
 

@@ -174,3 +174,32 @@ def test_links_follow_the_name_that_the_caller_used(emulator, caller):
 
 def test_the_public_file_looks_like_any_other(caller):
     assert caller.get(f"/files/{REFERENCE}").json()["storage"]["type"] == "PLATFORM"
+
+
+def test_a_file_goes_to_a_folder_by_its_path(emulator, caller):
+    first = emulator.add_file("a.bam", b"x", folder="runs/one")
+    second = emulator.add_file("b.bam", b"x", folder="/runs/one/")
+    assert first.parent == second.parent
+    folder = caller.get(f"/files/{first.parent}").json()
+    above = caller.get(f"/files/{folder['parent']}").json()
+    assert (folder["name"], above["name"], above["parent"]) == ("one", "runs", ROOT_FOLDER)
+    assert names(caller.get(f"/files?parent={first.parent}")) == ["a.bam", "b.bam"]
+    assert names(caller.get("/files?project=demo/genomics")).count("runs") == 1
+
+
+def test_a_file_tells_what_belongs_to_it(emulator, caller):
+    index = emulator.add_file("a.bam.bai", b"x")
+    main = emulator.add_file("a.bam", b"x", secondary=(index.id,))
+    href = f"{emulator.url}/files/{index.id}"
+    assert caller.get(f"/files/{main.id}").json()["_secondary_files"] == [{"href": href, "id": index.id}]
+    assert "_secondary_files" not in caller.get(f"/files/{index.id}").json()
+    listed = caller.get("/files?project=demo/genomics&name=a.bam&fields=_all").json()["items"]
+    assert [each["_secondary_files"][0]["id"] for each in listed] == [index.id]
+
+
+def test_all_filters_and_folders(emulator, caller):
+    """Folders have names, but neither tags nor metadata."""
+    emulator.add_file("x", b"x", folder="tagged", tags=("t",))
+    assert names(caller.get("/files?project=demo/genomics&name=tagged&name=NA12878.vcf")) == ["NA12878.vcf", "tagged"]
+    assert names(caller.get("/files?project=demo/genomics&name=tagged&tag=t")) == []
+    assert names(caller.get("/files?project=demo/genomics&tag=variants&tag=t")) == ["NA12878.vcf"]
