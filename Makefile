@@ -7,9 +7,12 @@ BIN := $(VENV)/bin
 # Pure and long: run without the burden of coverage.
 SIMULATION := tests/faults/test_simulation.py tests/faults/test_mutants.py
 STAMP := $(VENV)/.installed
+BENCH_VENV ?= .venv-bench
+BENCH_BIN := $(BENCH_VENV)/bin
+BENCH_STAMP := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test test-unit faults soak lint format size constraints clean
+.PHONY: help install demo ui test test-unit faults soak bench lint format size constraints clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,6 +47,17 @@ faults: $(STAMP)  ## kill the processes of a real Airflow at every chosen point
 soak: $(STAMP)  ## a million simulated schedules (SEEDS=from:to for others)
 	SEEDS=$${SEEDS:-0:1000000} $(BIN)/python -m pytest -s -o timeout=0 tests/faults/test_simulation.py
 
+bench: $(BENCH_STAMP)  ## how much waiting costs, side by side with other providers (BENCH="--help")
+	$(BENCH_BIN)/python -m tests.bench $(BENCH)
+
+$(BENCH_STAMP): pyproject.toml constraints/bench.txt constraints/dev.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	test -x $(BENCH_BIN)/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BENCH_BIN)/uv pip install --quiet --python $(BENCH_BIN)/python --constraints constraints/bench.txt \
+		--build-constraints constraints/dev.txt --group bench --editable .
+	@touch $@
+
 lint: $(STAMP)  ## ruff, mypy, and the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,8 +75,10 @@ constraints: $(STAMP)  ## pin the newest versions again
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --extra emulator --group dev \
 		pyproject.toml --output-file constraints/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --group bench pyproject.toml --output-file constraints/bench.txt
 
 clean:  ## remove everything that is made here
-	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* coverage.json
+	rm -rf $(VENV) $(BENCH_VENV) build dist htmlcov .coverage .coverage.* coverage.json
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,91 @@
+"""From what server and triggerers saw of a cell to its figures."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import TYPE_CHECKING, Any
+
+from tests.bench.plan import INTERVAL
+
+if TYPE_CHECKING:
+    from tests.bench.plan import Cell
+
+BULK = 100
+BEAT = 0.05
+
+
+def measure(cell: Cell, server: dict[str, Any], triggerers: list[dict[str, Any]]) -> dict[str, Any]:
+    """One cell's figures; times in seconds, what never happened is None."""
+    finishes = [finish for _, finish in cell.schedule()]
+    late = sorted(
+        max(0.0, moment - finishes[int(number)]) for told in triggerers for number, moment in told["fired"].items()
+    )
+    failed = sum(len(told["failed"]) for told in triggerers)
+    waited = sum(_waited(told) for told in triggerers)
+    cpu = sum(told["cpu"] for told in triggerers)
+    ideal = sum(_ideal(told, server["first_request"]) for told in triggerers)
+    lag = [beat for told in triggerers for beat in told["lag"]]
+    settled = max(max(told["created"].values(), default=0.0) for told in triggerers) + 1
+    return {
+        **cell.as_json(),
+        **server,
+        "server_cpu": server["cpu"],
+        "cpu": cpu,
+        "cpu_per_10k_job_minutes": cpu / waited * 600_000 if waited else None,
+        "ideal_requests": ideal,
+        "ratio": server["requests"] / ideal if ideal else None,
+        "memory_per_job": sum(
+            (told["rss_at_peak"] - told["rss_before"]) / max(1, told["peak_waiting"]) for told in triggerers
+        )
+        / len(triggerers),
+        "peak_waiting": sum(told["peak_waiting"] for told in triggerers),
+        "lag_p99": _corrected_p99([late for _, late in lag]),
+        "lag_max": max((late for _, late in lag), default=None),
+        "lag_max_start": max((late for at, late in lag if at <= settled), default=None),
+        "lag_max_steady": max((late for at, late in lag if at > settled), default=None),
+        "detection": [_percentile(late, cell.jobs, percent) for percent in range(101)],
+        "failed": failed,
+        "unfinished": cell.jobs - failed - len(late),
+        "reasons": [reason for told in triggerers for reason in told["reasons"]][:3],
+        "look_ups": sum(told["look_ups"] for told in triggerers),
+        "log_lines": sum(told["log_lines"] for told in triggerers),
+        "ended": max(told["ended"] for told in triggerers),
+    }
+
+
+def _percentile(late: list[float], jobs: int, percent: int) -> float | None:
+    # Jobs that failed or never ended are later than any other: the percentile is of all jobs.
+    rank = max(1, math.ceil(percent / 100 * jobs))
+    return round(late[rank - 1], 3) if rank <= len(late) else None
+
+
+def _gone(told: dict[str, Any]) -> dict[str, float]:
+    gone: dict[str, float] = {**told["failed"], **told["fired"]}
+    return gone
+
+
+def _waited(told: dict[str, Any]) -> float:
+    gone = _gone(told)
+    return sum(gone.get(number, told["ended"]) - created for number, created in told["created"].items())
+
+
+def _ideal(told: dict[str, Any], first_request: float | None) -> int:
+    """Bulk requests that one for each hundred waiting triggers, every interval from the first request on, makes."""
+    if first_request is None:
+        return 0
+    created = sorted(told["created"].values())
+    gone = sorted(_gone(told).values())
+    total, moment = 0, first_request
+    while moment < told["ended"]:
+        waiting = bisect.bisect(created, moment) - bisect.bisect(gone, moment)
+        total += math.ceil(waiting / BULK)
+        moment += INTERVAL
+    return total
+
+
+def _corrected_p99(late: list[float]) -> float | None:
+    # Coordinated omission: while one beat was late, those due meanwhile were not taken; they would have been late too.
+    beats = [late - BEAT * missed for late in late for missed in range(1 + int(late / BEAT))]
+    beats.sort()
+    return beats[math.ceil(0.99 * len(beats)) - 1] if beats else None

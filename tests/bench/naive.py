@@ -1,0 +1,49 @@
+"""Triggers to compare with: what one would write first, and one that only sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_sessions: list[aiohttp.ClientSession] = []
+
+
+class _BenchTrigger(BaseTrigger):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__()
+        self.kwargs = kwargs
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{type(self).__module__}.{type(self).__qualname__}", self.kwargs
+
+
+class NaiveTrigger(_BenchTrigger):
+    """Asks for its one export at every interval, over a session that all triggers share."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        if not _sessions:
+            _sessions.append(aiohttp.ClientSession(headers={"X-SBG-Auth-Token": self.kwargs["token"]}))
+        while True:
+            async with _sessions[0].get(self.kwargs["url"]) as response:
+                response.raise_for_status()
+                job = await response.json()
+            if job["state"] in ("COMPLETED", "FAILED"):
+                yield TriggerEvent({"state": job["state"]})
+                return
+            await asyncio.sleep(self.kwargs["poll_interval"])
+
+
+class SleepTrigger(_BenchTrigger):
+    """Wakes up as often as a poll would and asks nobody: the floor of Airflow and of this bench."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        while time.time() < self.kwargs["finish"]:
+            await asyncio.sleep(self.kwargs["poll_interval"])
+        yield TriggerEvent({"state": "COMPLETED"})

@@ -1,0 +1,122 @@
+"""What is measured: designs, scenarios, their cells, and in which order they run."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SEED = 20261124
+RAMP = 10.0
+INTERVAL = 10.0
+ALL_END_AT = 30.0
+LIMIT = 1_000
+WINDOW = 300
+SPREADS = {"short": 60.0, "long": 600.0, "at-once": 0.0}
+CAPS = {"short": 200.0, "long": 760.0, "at-once": 120.0}
+SIZES = (100, 1_000, 10_000)
+
+PEERS = ("databricks", "dbt-cloud", "airbyte", "http")
+DESIGNS = ("ours", *PEERS, "naive", "null")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement: a design with so many jobs, in ``triggerers`` processes that share a server and a token.
+
+    ``limit`` is ``none``, ``requests`` (1000 for 300 s), or ``items`` (the same, a bulk call costing its items).
+    """
+
+    design: str
+    jobs: int
+    kind: str = "short"
+    limit: str = "none"
+    triggerers: int = 1
+    spread: float = 60.0
+
+    @property
+    def name(self) -> str:
+        shared = f", {self.triggerers} triggerers" if self.triggerers > 1 else ""
+        limit = {"none": "", "requests": ", rate limit", "items": ", rate limit by item"}[self.limit]
+        return f"{self.design} {self.jobs:,} {self.kind}{limit}{shared}"
+
+    @property
+    def cap(self) -> float:
+        """Seconds after which whatever still waits counts as unfinished."""
+        slack = 300.0 if self.limit == "items" else 0.0
+        return CAPS[self.kind] + self.spread - SPREADS[self.kind] + slack
+
+    @property
+    def expected(self) -> float:
+        """Seconds that it will about take, for the progress bar."""
+        if self.design == "airbyte" and self.jobs >= 1_000:
+            return 160.0 if self.jobs < 10_000 else self.cap
+        if self.limit == "requests" and self.jobs >= 1_000 and self.design != "ours":
+            return {"naive": 25.0, "dbt-cloud": 30.0, "databricks": 55.0, "http": 115.0}.get(self.design, 100.0)
+        if self.kind == "at-once":
+            return ALL_END_AT + 15
+        return RAMP + self.spread + (100.0 if self.limit == "items" else 12.0)
+
+    def schedule(self) -> list[tuple[float, float]]:
+        """When each job starts and finishes, in seconds; the same for every design."""
+        if self.kind == "at-once":
+            return [(0.0, ALL_END_AT)] * self.jobs
+        dice = random.Random(SEED)
+        starts = [number * RAMP / self.jobs for number in range(self.jobs)]
+        return [(start, start + dice.uniform(0, self.spread)) for start in starts]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Cells that run together; each has the second at which its clock starts."""
+
+    cells: tuple[tuple[float, Cell], ...]
+
+    @property
+    def expected(self) -> float:
+        return 10.0 + 2.0 * len(self.cells) + max(offset + cell.expected for offset, cell in self.cells)
+
+
+def cells(only: Iterable[str] = DESIGNS) -> list[Cell]:
+    """Every cell of a complete run."""
+    found: list[Cell] = []
+    for jobs in SIZES:
+        found += [Cell(design, jobs) for design in DESIGNS]
+        found += [Cell(design, jobs, limit="requests") for design in DESIGNS if design != "null"]
+        for design, limits in (("ours", ("none", "requests")), ("naive", ("none", "requests")), ("null", ("none",))):
+            found += [Cell(design, jobs, "long", limit, spread=SPREADS["long"]) for limit in limits]
+    found += [
+        Cell("ours", 10_000, "long", "requests", triggerers=2, spread=SPREADS["long"]),
+        Cell("ours", 1_000, "long", "items", spread=SPREADS["long"]),
+        *(Cell(design, 10_000, "at-once", spread=SPREADS["at-once"]) for design in ("ours", "null")),
+    ]
+    return [cell for cell in found if cell.design in set(only)]
+
+
+def with_spread(found: Iterable[Cell], seconds: float) -> list[Cell]:
+    """The same cells with shorter jobs, for development."""
+    return [cell if cell.kind == "at-once" else replace(cell, spread=seconds) for cell in found]
+
+
+def stages(found: list[Cell]) -> list[Stage]:
+    """Light cells together, their clocks apart so that no two create their triggers at once; the others alone."""
+    light = [cell for cell in found if _light(cell)]
+    long = sorted((cell for cell in light if cell.kind == "long"), key=lambda cell: -cell.jobs)
+    offsets = [(15.0 * number, cell) for number, cell in enumerate(long)]
+    begin = 15.0 * len(long)
+    for limit in ("none", "requests"):
+        group = [cell for cell in light if cell.kind == "short" and cell.limit == limit]
+        offsets += [(begin, cell) for cell in group]
+        begin += 110.0 if group else 0.0
+    alone = [Stage(((0.0, cell),)) for cell in found if not _light(cell)]
+    return [*alone, *([Stage(tuple(offsets))] if offsets else [])]
+
+
+def _light(cell: Cell) -> bool:
+    return cell.jobs <= 100 or (cell.kind == "long" and (cell.design != "naive" or cell.jobs <= 1_000))

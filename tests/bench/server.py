@@ -1,0 +1,259 @@
+"""The server that every design polls: scripted jobs behind each peer's API, in a process of its own.
+
+Written by hand on asyncio.Protocol so that it is never the bottleneck and sees TCP connections themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+import resource
+import socket
+import sys
+import time
+from collections import Counter
+from email.utils import formatdate
+from typing import cast
+
+import uvloop
+
+from tests.bench.plan import LIMIT, WINDOW, Cell
+
+LATENCY = 0.05
+BIN = 5
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_TOKEN = re.compile(rb"\r\n(?:x-sbg-auth-token|authorization): *([^\r]*)", re.IGNORECASE)
+_NUMBER = re.compile(rb"(\d+)/?$")
+
+_JOB = (
+    b'{"href":"https://api.sbgenomics.com/v2/storage/exports/%(id)b","id":"%(id)b","state":"%(state)b","source":{"file":'
+    b'"567890abc9b0307bc0414164"},"destination":{"volume":"rfranklin/output","location":"results/2026/%(id)b.vcf.gz"},'
+    b'"started_on":"2026-11-24T10:00:00Z","overwrite":false,"properties":{"sse_algorithm":"AES256"}%(rest)b}'
+)
+_RESULT = (
+    b',"finished_on":"2026-11-24T10:10:00Z","result":{"href":"https://api.sbgenomics.com/v2/files/567890abc9b0307bc0414164'
+    b'","id":"567890abc9b0307bc0414164","name":"%(id)b.vcf.gz","size":104857600,"project":"rfranklin/my-project",'
+    b'"parent":"567890abc9b0307bc0414000","type":"file","created_on":"2026-11-24T09:00:00Z","modified_on":'
+    b'"2026-11-24T10:10:00Z","storage":{"type":"VOLUME","volume":"rfranklin/output","location":"results/2026/%(id)b.vcf.gz"'
+    b'},"origin":{"task":"1e0d0fb1-5a3c-4b0c-8a3d-1f2e3d4c5b6a"},"tags":[],"metadata":{"sample_id":"S1"}}'
+)
+_REFUSAL = b'{"status":429,"code":1000,"message":"Rate limit exceeded! Check response headers.","more_info":""}'
+_DATABRICKS = json.dumps(
+    {
+        "job_id": 11223344,
+        "run_id": 0,
+        "creator_user_name": "user.name@example.com",
+        "number_in_job": 455644833,
+        "original_attempt_run_id": 455644833,
+        "cluster_spec": {"existing_cluster_id": "0923-164208-meows279", "libraries": []},
+        "cluster_instance": {"cluster_id": "0923-164208-meows279", "spark_context_id": "4348585301701786933"},
+        "overriding_parameters": {"notebook_params": {"age": "35", "name": "John Doe"}},
+        "start_time": 1625060460483,
+        "setup_duration": 0,
+        "execution_duration": 0,
+        "trigger": "PERIODIC",
+        "run_name": "A multitask job run",
+        "run_page_url": "https://my-workspace.cloud.databricks.com/#job/11223344/run/123",
+        "run_type": "JOB_RUN",
+        "format": "MULTI_TASK",
+        "tasks": [{"run_id": 2112892, "task_key": "Orders_Ingest", "description": "x" * 300, "attempt_number": 0}],
+    }
+)[:-1].encode()
+_DBT = json.dumps(
+    {
+        "id": 1,
+        "trigger_id": 1,
+        "account_id": 1,
+        "environment_id": 1,
+        "project_id": 1,
+        "job_definition_id": 1,
+        "dbt_version": "1.9.0-latest",
+        "git_branch": "main",
+        "git_sha": "0123456789abcdef0123456789abcdef01234567",
+        "status_message": None,
+        "owner_thread_id": None,
+        "artifact_s3_path": "prod/runs/1/artifacts/target",
+        "has_docs_generated": False,
+        "created_at": "2026-11-24 10:00:00.000000+00:00",
+        "updated_at": "2026-11-24 10:00:00.000000+00:00",
+        "run_steps": ["x" * 500],
+        "href": "https://cloud.getdbt.com/deploy/1/projects/1/runs/1/",
+    }
+)[:-1].encode()
+_AIRBYTE = b'{"jobId":%d,"status":"%b","jobType":"sync","startTime":"2026-11-24T10:00:00Z","connectionId":"18dccc91-0ab1-4f72-9ed7-0b8fc27c5826","lastUpdatedAt":"2026-11-24T10:00:00Z","bytesSynced":0,"rowsSynced":0}'  # noqa: E501
+
+
+class Server:
+    """The jobs' state, the rate limit, and everything that is counted."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.limit = cell.limit
+        self.finishes = [finish for _, finish in cell.schedule()]
+        self.began = math.inf
+        self.counts: Counter[str] = Counter(dict.fromkeys(("requests", "id_asks", "refused", "connections"), 0))
+        self.open = self.peak_open = self.in_flight = self.peak_in_flight = 0
+        self.first_request: float | None = None
+        self.timeline: dict[int, list[int]] = {}
+        self.windows: dict[bytes, tuple[int, int]] = {}
+
+    def start(self, began: float) -> None:
+        self.began = began
+
+    def report(self) -> dict[str, object]:
+        return {
+            **self.counts,
+            "peak_open": self.peak_open,
+            "peak_in_flight": self.peak_in_flight,
+            "first_request": self.first_request,
+            "timeline": [[second, *counted] for second, counted in sorted(self.timeline.items())],
+            "cpu": time.process_time(),
+        }
+
+    def answer(self, target: bytes, head: bytes, body: bytes) -> bytes:
+        now = time.time()
+        path = target.partition(b"?")[0]
+        ids = self._ids(path, body)
+        free = path == b"/v2/rate_limit"
+        cost = 0 if free else len(ids) if self.limit == "items" else 1
+        refused, headers = self._charge(head, now, cost) if self.limit != "none" else (False, b"")
+        self._count(now, len(ids), refused)
+        if refused:
+            return _response(b"429 Too Many Requests", headers, _REFUSAL)
+        if free:
+            limit, left, reset = (int(value) for value in re.findall(rb": (\d+)", headers)) if headers else (0, 0, 0)
+            rate = {"rate": {"limit": limit, "remaining": left, "reset": reset}}
+            return _response(b"200 OK", headers, json.dumps(rate).encode())
+        done = [now - self.began >= self.finishes[number] for number in ids]
+        return _response(b"200 OK", headers, _body(path, ids, done))
+
+    def _ids(self, path: bytes, body: bytes) -> list[int]:
+        if path == b"/v2/bulk/storage/exports/get":
+            return [int(export_id) for export_id in json.loads(body)["export_ids"]]
+        if path.startswith(b"/api/2."):
+            return [int(json.loads(body)["run_id"]) - 1]
+        found = _NUMBER.search(path)
+        return [int(found[1]) - (0 if path.startswith(b"/v2/") else 1)] if found else []
+
+    def _charge(self, head: bytes, now: float, cost: int) -> tuple[bool, bytes]:
+        found = _TOKEN.search(head)
+        token = found[1] if found else b""
+        reset, left = self.windows.get(token, (0, LIMIT))
+        if now >= reset:
+            reset, left = math.ceil(now) + WINDOW, LIMIT
+        refused = cost > left
+        left -= 0 if refused else cost
+        self.windows[token] = (reset, left)
+        headers = (LIMIT, left, reset)
+        return refused, b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n" % headers
+
+    def _count(self, now: float, asked: int, refused: bool) -> None:
+        if self.first_request is None:
+            self.first_request = now - self.began
+        self.counts["requests"] += 1
+        self.counts["id_asks"] += asked
+        self.counts["refused"] += refused
+        counted = self.timeline.setdefault(int((now - self.began) // BIN) * BIN, [0, 0, 0])
+        counted[0] += 1
+        counted[1] += refused
+        counted[2] += asked
+
+
+def _body(path: bytes, ids: list[int], done: list[bool]) -> bytes:
+    if path.startswith(b"/v2/"):
+        jobs = [_job(*job) for job in zip(ids, done, strict=True)]
+        return b'{"items":[{"resource":%b}]}' % b'},{"resource":'.join(jobs) if b"/bulk/" in path else jobs[0]
+    number, ended = ids[0] + 1, done[0]
+    if path.startswith(b"/api/2."):
+        state = b'"TERMINATED","result_state":"SUCCESS"' if ended else b'"RUNNING"'
+        return _DATABRICKS + b',"state":{"life_cycle_state":%b,"state_message":""}}' % state
+    if path.startswith(b"/api/v2/"):
+        status = _DBT + b',"status":%d,"is_success":%b}' % (10 if ended else 3, b"true" if ended else b"false")
+        return b'{"status":{"code":200,"is_success":true,"user_message":"Success!"},"data":%b}' % status
+    return _AIRBYTE % (number, b"succeeded" if ended else b"running")
+
+
+def _job(number: int, ended: bool) -> bytes:
+    name = b"%032d" % number
+    rest = _RESULT % {b"id": name} if ended else b""
+    return _JOB % {b"id": name, b"state": b"COMPLETED" if ended else b"RUNNING", b"rest": rest}
+
+
+def _response(status: bytes, headers: bytes, body: bytes) -> bytes:
+    return b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b" % (
+        status,
+        formatdate(usegmt=True).encode(),
+        headers,
+        len(body),
+        body,
+    )
+
+
+class Connection(asyncio.Protocol):
+    """HTTP/1.1 as far as the clients here speak it: one request at a time, bodies with a length."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._buffer = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        server = self._server
+        server.counts["connections"] += 1
+        server.open += 1
+        server.peak_open = max(server.peak_open, server.open)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.open -= 1
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self._buffer[:end]
+        found = _LENGTH.search(head)
+        whole = end + 4 + (int(found[1]) if found else 0)
+        if len(self._buffer) < whole:
+            return
+        body, self._buffer = self._buffer[end + 4 : whole], self._buffer[whole:]
+        server = self._server
+        answer = server.answer(head.split(b" ", 2)[1], head, body)
+        server.in_flight += 1
+        server.peak_in_flight = max(server.peak_in_flight, server.in_flight)
+        asyncio.get_running_loop().call_later(LATENCY, self._send, answer)
+
+    def _send(self, answer: bytes) -> None:
+        self._server.in_flight -= 1
+        if self._transport and not self._transport.is_closing():
+            self._transport.write(answer)
+
+
+async def main(cell: Cell) -> None:
+    """Print the port; read ``start TIME`` and ``stop``; print what was counted."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    loop = asyncio.get_running_loop()
+    server = Server(cell)
+    listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    await loop.create_server(lambda: Connection(server), sock=listening, backlog=4096)
+    print(listening.getsockname()[1], flush=True)
+    stopped = asyncio.Event()
+
+    def told() -> None:
+        word, _, moment = sys.stdin.readline().strip().partition(" ")
+        if word == "start":
+            server.start(float(moment))
+        else:
+            stopped.set()
+
+    loop.add_reader(0, told)
+    await stopped.wait()
+    print(json.dumps(server.report()), flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(Cell(**json.loads(sys.argv[1]))))

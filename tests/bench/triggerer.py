@@ -1,0 +1,232 @@
+"""Airflow's own TriggerRunner with a script in the place of its supervisor; one process for one cell.
+
+Prints ``ready``, reads the moment at which the clock starts, prints what was measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import json
+import os
+import resource
+import sys
+import time
+from collections import Counter, deque
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from airflow.executors.workloads import RunTrigger
+from airflow.jobs.triggerer_job_runner import TriggerRunner, messages
+from airflow.providers_manager import ProvidersManager
+from airflow.sdk.bases.hook import BaseHook
+from airflow.sdk.log import configure_logging
+from airflow.secrets.environment_variables import EnvironmentVariablesBackend
+
+from tests.bench.designs import DESIGNS
+from tests.bench.plan import Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.jobs.triggerer_job_runner import TriggerEventEntry
+
+BEAT = 0.05
+BEATS_PER_SAMPLE = 5
+
+
+class CountedNull(io.FileIO):
+    """Swallows the log as the pipe to the supervisor would, and counts it."""
+
+    def __init__(self) -> None:
+        super().__init__(os.devnull, "wb")
+        self.lines = 0
+
+    def write(self, text: Any) -> int:
+        self.lines += 1
+        return super().write(text) or 0
+
+
+class Events(deque["TriggerEventEntry"]):
+    """The runner's queue of events, that also tells when one came."""
+
+    def __init__(self, runner: ScriptedRunner) -> None:
+        super().__init__()
+        self._runner = runner
+
+    def append(self, entry: TriggerEventEntry) -> None:
+        super().append(entry)
+        self._runner.record(entry.trigger_id, entry.event.payload)
+
+
+class ScriptedRunner(TriggerRunner):
+    """Creates, runs and cleans up triggers as Airflow does; only what the supervisor would send comes from the cell."""
+
+    def __init__(self, cell: Cell, share: int, port: int, began: float, tell: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__()
+        self.events = Events(self)
+        self._cell, self._share, self._began = cell, share, began
+        self._tell = tell
+        self._base = f"http://127.0.0.1:{port}"
+        self._design = DESIGNS[cell.design]
+        self._jobs = [job for job in enumerate(cell.schedule()) if job[0] % cell.triggerers == share]
+        self._creating = asyncio.Lock()
+        self._helpers: list[asyncio.Task[None]] = []
+        self.created: dict[int, float] = {}
+        self.fired: dict[int, float] = {}
+        self.failed: dict[int, float] = {}
+        self.reasons: Counter[str] = Counter()
+        self.lag: list[tuple[float, float]] = []
+        self.rss_before = self.rss_at_peak = self.peak_waiting = 0
+        self.cpu = 0.0
+
+    async def arun(self) -> None:
+        await super().arun()
+        self._tell(self._report())
+        # Thousands of triggers may still wait; they need no farewell.
+        os._exit(0)
+
+    @property
+    def _now(self) -> float:
+        return time.time() - self._began
+
+    def record(self, trigger_id: int, payload: Any) -> None:
+        try:
+            good = self._design.succeeded(payload)
+        except (KeyError, TypeError):
+            good = False
+        (self.fired if good else self.failed).setdefault(trigger_id, self._now)
+        if not good:
+            self.reasons[str(payload)[:200]] += 1
+
+    @property
+    def _waiting(self) -> int:
+        return len(self.created) - len(self.fired) - len(self.failed)
+
+    async def init_comms(self) -> None:
+        self.comms_decoder: Any = SimpleNamespace(_reader_task=asyncio.create_task(asyncio.Event().wait()))
+        await asyncio.sleep(self._began - time.time())
+        gc.collect()
+        self.rss_before, self.cpu = _rss(), -time.process_time()
+        self._helpers = [asyncio.create_task(self._feed()), asyncio.create_task(self._beat())]
+
+    async def asend(self, msg: messages.TriggerStateChanges) -> messages.TriggerStateSync:
+        for trigger_id, trace in msg.failures or ():
+            self.failed.setdefault(trigger_id, self._now)
+            self.reasons[(trace or ["no event"])[-1].strip()[:200]] += 1
+        for helper in self._helpers:
+            if helper.done():
+                helper.result()
+        return messages.TriggerStateSync(to_create=[], to_cancel=set())
+
+    async def create_triggers(self) -> None:
+        # The script and the runner's own loop both come here; two at once would pop from an empty queue.
+        async with self._creating:
+            await super().create_triggers()
+
+    async def _feed(self) -> None:
+        for number, (start, finish) in self._jobs:
+            if (pause := start - self._now) > 0:
+                await self.create_triggers()
+                await asyncio.sleep(pause)
+            kwargs = self._design.kwargs(self._base, number, self._began + finish)
+            self.to_create.append(
+                RunTrigger(id=number, classpath=self._design.classpath, encrypted_kwargs=json.dumps(kwargs))
+            )
+        await self.create_triggers()
+
+    def run_trigger(self, trigger_id: int, *args: Any, **kwargs: Any) -> Any:
+        # Not async: a coroutine around the runner's own would cost memory that is not Airflow's.
+        self.created[trigger_id] = self._now
+        return super().run_trigger(trigger_id, *args, **kwargs)
+
+    async def _beat(self) -> None:
+        clock = time.monotonic
+        due = clock()
+        while not self.stop:
+            due += BEAT
+            await asyncio.sleep(due - clock())
+            late, due = clock() - due, clock()
+            self.lag.append((round(self._now, 2), round(late, 5)))
+            if len(self.lag) % BEATS_PER_SAMPLE == 0 and self._waiting >= self.peak_waiting:
+                self.peak_waiting, self.rss_at_peak = self._waiting, _rss()
+            if len(self.fired) + len(self.failed) == len(self._jobs) or self._now > self._cell.cap:
+                self.cpu += time.process_time()
+                self._handle_signal(None, None)
+
+    def _report(self) -> dict[str, Any]:
+        return {
+            "created": self.created,
+            "fired": self.fired,
+            "failed": self.failed,
+            "reasons": self.reasons.most_common(3),
+            "lag": self.lag,
+            "rss_before": self.rss_before,
+            "rss_at_peak": self.rss_at_peak,
+            "peak_waiting": self.peak_waiting,
+            "cpu": self.cpu,
+            "ended": self._now,
+        }
+
+
+def _rss() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def _count_look_ups() -> Counter[str]:
+    counts: Counter[str] = Counter()
+    original = EnvironmentVariablesBackend.get_conn_value
+
+    def counted(self: EnvironmentVariablesBackend, conn_id: str, team_name: str | None = None) -> str | None:
+        counts[conn_id] += 1
+        return original(self, conn_id, team_name)
+
+    EnvironmentVariablesBackend.get_conn_value = counted
+    return counts
+
+
+def main(cell: Cell, share: int, port: int) -> None:
+    # What Airflow prints must not end up among the results.
+    results = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    log = CountedNull()
+    configure_logging(json_output=True, output=log, sending_to_supervisor=True)
+    design = DESIGNS[cell.design]
+    manager = ProvidersManager()
+    manager.initialize_providers_hooks()
+    look_ups = _count_look_ups()
+    if cell.design == "dbt-cloud":
+        _let_dbt_speak_http()
+    if design.conn_id:
+        BaseHook.get_connection(design.conn_id)
+    look_ups.clear()
+    print("ready", file=results, flush=True)
+    began = float(sys.stdin.readline())
+
+    def tell(report: dict[str, Any]) -> None:
+        print(json.dumps({**report, "log_lines": log.lines, "look_ups": look_ups.total()}), file=results, flush=True)
+
+    runner = ScriptedRunner(cell, share, port, began, tell)
+    runner.get_trigger_by_classpath(design.classpath)
+    runner.run()
+
+
+def _let_dbt_speak_http() -> None:
+    from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudHook
+
+    original = DbtCloudHook.get_request_url_params
+
+    def plain(*args: Any, **kwargs: Any) -> tuple[str, dict[str, Any]]:
+        url, params = original(*args, **kwargs)
+        return url.replace("https://", "http://", 1), params
+
+    DbtCloudHook.get_request_url_params = staticmethod(plain)
+
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[1])
+    main(Cell(**arguments["cell"]), arguments["share"], arguments["port"])
