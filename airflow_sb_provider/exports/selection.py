@@ -310,7 +310,7 @@ def is_index(name: str | None) -> bool:
 
 def _split(name: str) -> tuple[str, str]:
     """Return stem and suffix, a compressed file's suffix with what is before it: ``a``, ``.vcf.gz``."""
-    found = re.fullmatch(r"(.+?)((?:\.[^.]+)?\.(?:gz|bgz|bz2|xz|zst)|\.[^.]*)", name, re.DOTALL)
+    found = re.fullmatch(r"(.+?)((?:\.[^.]+)?\.(?:gz|bgz|bz2|xz|zst)|\.[^.]+)", name, re.DOTALL)
     return (found[1], found[2]) if found else (name, "")
 
 

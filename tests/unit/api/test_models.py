@@ -166,6 +166,31 @@ def test_a_file_of_the_platform_is_no_alias():
     assert not File.from_json({"id": "f", "storage": None}).is_alias
 
 
+def test_what_a_file_can_be_selected_by():
+    file = File.from_json(
+        {
+            "id": "f",
+            "parent": "folder",
+            "origin": {"task": "t"},
+            "tags": ["final", 7, None],
+            "metadata": {"sample_id": "s", "n": 3},
+            "_secondary_files": [{"id": "i", "name": "a.bai"}, {"id": None}, "x", None],
+        }
+    )
+    assert (file.parent, file.origin_task, file.tags, file.secondary_files) == ("folder", "t", ("final",), ("i",))
+    assert file.metadata == {"sample_id": "s", "n": 3}
+    assert not file.is_folder
+    assert File.from_json({"id": "f", "type": "FOLDER"}).is_folder
+    assert {file: 1}[file] == 1
+
+
+@pytest.mark.parametrize("odd", [None, "", 5, [], {}, True, "text", float("nan")])
+@pytest.mark.parametrize("field", ["parent", "origin", "tags", "metadata", "_secondary_files"])
+def test_odd_values_of_what_files_are_selected_by(field, odd):
+    file = File.from_json({"id": "f", field: odd})
+    assert (file.origin_task, file.tags, file.metadata, file.secondary_files) == (None, (), {}, ())
+
+
 def test_an_etag_is_without_its_quotes():
     found = VolumeObject.from_json({"location": "x", "metadata": {"etag": '"abc-2"', "size": "7"}})
     assert (found.etag, str(found)) == ("abc-2", "7 bytes, etag abc-2")
