@@ -8,6 +8,7 @@ from airflow import __version__ as airflow_version
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
+    from airflow.observability.stats import Stats
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
     from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, Connection, Context, PokeReturnValue
     from airflow.sdk.configuration import conf
@@ -47,6 +48,11 @@ else:
             AirflowSkipException,
         )
     try:
+        # Not the SDK's, which a triggerer does not set up.
+        from airflow.observability.stats import Stats
+    except ImportError:
+        from airflow.stats import Stats
+    try:
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
     except ImportError:
         from airflow.triggers.temporal import DateTimeTrigger
@@ -66,6 +72,7 @@ __all__ = [
     "Context",
     "DateTimeTrigger",
     "PokeReturnValue",
+    "Stats",
     "TriggerEvent",
     "airflow_version",
     "conf",

@@ -1,32 +1,115 @@
-"""How fast to ask, from what the Platform tells of its rate limit."""
+"""How fast to ask, from what the Platform tells of its rate limit: 1000 requests in 5 minutes, told in headers.
+
+Times are in seconds; which clock they are of does not matter, except that ``reset`` is in epoch seconds.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
+
+from airflow_sb_provider.api.calls import BULK_LIMIT
 
 if TYPE_CHECKING:
     from airflow_sb_provider.api.models import RateLimit
 
+WINDOW = 300.0
 RESERVE = 0.1
+FLOOR = 0.01
+# What is left at a window's end is lost and waits mostly become fewer, so that a window's first half spends more.
+EARLY = 1.35
+BLIND_PAUSE = 5.0
+_SAMPLE = 10.0
+_TREND = 60.0
 
 
-def seconds_before_next(rate: RateLimit | None, now: float, wanted: float) -> float:
-    """Return how long to wait before the next poll.
+class Pacing:
+    """What one asker may spend of a token's rate limit.
 
-    A tenth of the limit is left for submissions. As long as what is wanted fits into what is left of the window,
-    nothing waits; else polls are spread over the rest of it. Others may spend the same limit: what they leave is seen
-    at the next answer.
-
-    :param rate: the latest ``X-RateLimit-*`` headers.
-    :param now: epoch seconds.
-    :param wanted: polls a second.
+    All that is known comes with the answers. Others may spend the same limit: what is gone beyond one's own requests is
+    theirs, and each takes what they leave, but at least half, so that two share it evenly. A tenth of the limit, for as
+    much of the window as is left, is kept for submissions. Whether a bulk call costs one request or one for each of its
+    items is learnt from the first answers.
     """
-    if rate is None or rate.remaining is None or rate.reset is None:
-        return 0.0
-    left = rate.reset - now
-    if left <= 0:
-        return 0.0
-    spendable = rate.remaining - RESERVE * (rate.limit or rate.remaining)
-    if spendable < 1:
-        return left
-    return left / spendable if wanted * left > spendable else 0.0
+
+    def __init__(self) -> None:
+        self._rate: RateLimit | None = None
+        self._not_before = 0.0
+        self._refusals = 0
+        self._own = 0.0
+        self._sample: tuple[float, int, float] | None = None
+        self._foreign = 0.0
+        self._by_items: bool | None = None
+        self._trend: deque[tuple[float, float]] = deque()
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether the next request should be sent only after the answer to the last, since its cost is not known."""
+        return self._by_items is not False
+
+    def told(self, rate: RateLimit | None, items: int, now: float, *, refused: bool = False) -> None:
+        """Take what an answer tells.
+
+        :param rate: its ``X-RateLimit-*`` headers.
+        :param items: how many ids were asked for.
+        :param now: epoch seconds.
+        :param refused: whether it was a 429.
+        """
+        before, self._rate = self._rate, rate
+        self._refusals = self._refusals + 1 if refused else 0
+        if refused:
+            # Also where the headers tell nothing, or the clocks differ so that the window seems to be over.
+            self._not_before = now + min(BLIND_PAUSE * 2 ** (self._refusals - 1), WINDOW)
+        if rate is None or rate.remaining is None or rate.reset is None:
+            self._by_items = False
+            return
+        same_window = before is not None and before.reset == rate.reset
+        undecided = self._by_items is not False and items > 1 and not refused
+        if undecided and before and before.remaining is not None and same_window:
+            self._by_items = before.remaining - rate.remaining >= items
+        self._own += self._cost(items)
+        if self._sample is None or not same_window:
+            self._sample = (now, rate.remaining, self._own)
+        elif now - self._sample[0] >= _SAMPLE:
+            since, remaining, own = self._sample
+            self._foreign = max(0.0, remaining - rate.remaining - (self._own - own)) / (now - since)
+            self._sample = (now, rate.remaining, self._own)
+
+    def pause(self, wanted: float, now: float, items: int = BULK_LIMIT) -> float:
+        """Return how long to wait before the next request.
+
+        Nothing waits as long as what will be wanted fits into what is left of the window.
+
+        :param wanted: how many ids are to be asked for in a second.
+        :param now: epoch seconds.
+        :param items: how many of them a request takes.
+        """
+        blocked = max(0.0, self._not_before - now)
+        rate = self._rate
+        if rate is None or rate.remaining is None or rate.reset is None:
+            return blocked
+        left = min(rate.reset - now, WINDOW)
+        if left <= 0:
+            return blocked
+        spendable = rate.remaining - (rate.limit or rate.remaining) * max(RESERVE * left / WINDOW, FLOOR)
+        cost = self._cost(items)
+        if spendable < cost:
+            return max(blocked, left)
+        if self._to_come(wanted, left, now) / items * cost <= spendable - self._foreign * left:
+            return blocked
+        fair = EARLY * spendable / left
+        return max(blocked, cost / max(fair - self._foreign, fair / 2))
+
+    def _cost(self, items: int) -> float:
+        return items if self._by_items else 1
+
+    def _to_come(self, wanted: float, left: float, now: float) -> float:
+        """Return how many ids will be asked for until the window's end, if waits go on becoming fewer as of late."""
+        if not self._trend or now - self._trend[-1][0] >= _SAMPLE:
+            self._trend.append((now, wanted))
+        while len(self._trend) > 1 and now - self._trend[0][0] > _TREND:
+            self._trend.popleft()
+        since, before = self._trend[0]
+        fewer = max(0.0, (before - wanted) / (now - since)) if now - since >= _TREND / 2 else 0.0
+        lasting = min(left, wanted / fewer) if fewer else left
+        return (wanted - fewer * lasting / 2) * lasting

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from airflow_sb_provider.api.models import ExportJob
 
-FIRST_POLL = 5.0
 POLL_INTERVAL = 30.0
+# How long a last look at the end of the time to wait may take.
+LAST_LOOK = 60.0
 STRIKES = 3
 
 
@@ -44,9 +45,14 @@ class Watch:
         self._open = dict.fromkeys(self.export_ids)
 
     @property
+    def open(self) -> list[str]:
+        """The ids that are still to be asked for."""
+        return list(self._open)
+
+    @property
     def batches(self) -> list[list[str]]:
         """The ids to ask for next, at most 100 together."""
-        ids = list(self._open)
+        ids = self.open
         return [ids[start : start + BULK_LIMIT] for start in range(0, len(ids), BULK_LIMIT)]
 
     def take(
@@ -114,8 +120,3 @@ class Watch:
             if job := self.jobs.get(self.export_ids[0]):
                 event["job"] = job.to_json()
         return event
-
-    def pause(self, now: float, poll_interval: float) -> float:
-        """Return the seconds until the next poll: the interval, or less where the wait's end comes before."""
-        left = poll_interval if self.end_time is None else self.end_time - now
-        return max(0.0, min(poll_interval, left))

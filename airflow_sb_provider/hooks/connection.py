@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider import __version__
-from airflow_sb_provider._compat import airflow_version
+from airflow_sb_provider._compat import AirflowNotFoundException, airflow_version, get_connection_async
 from airflow_sb_provider.api.environments import resolve_endpoint
-from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesInputError
 from airflow_sb_provider.exports.attempt import GATEWAY_TIMEOUT
 from airflow_sb_provider.exports.request import read_boolean
 
@@ -130,6 +130,24 @@ class ConnectionSettings:
         if problems:
             raise SevenBridgesInputError(f"connection {connection.conn_id!r}, {problem}" for problem in problems)
         return settings
+
+
+async def look_up_settings(conn_id: str) -> ConnectionSettings:
+    """Ask Airflow for a connection, without blocking a triggerer's event loop.
+
+    :raises AirflowNotFoundException: if there is no such connection.
+    :raises SevenBridgesInputError: if it cannot be used.
+    :raises SevenBridgesConnectionError: if Airflow cannot tell.
+    """
+    try:
+        connection = await get_connection_async(conn_id)
+    except AirflowNotFoundException:
+        raise
+    except Exception as error:
+        raise SevenBridgesConnectionError(
+            f"Airflow cannot look up the connection {conn_id!r}: {error}", sent=False
+        ) from error
+    return ConnectionSettings.from_connection(connection)
 
 
 def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:

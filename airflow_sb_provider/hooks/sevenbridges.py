@@ -15,7 +15,7 @@ import urllib3.exceptions
 from tenacity import AsyncRetrying, Retrying
 from yarl import URL
 
-from airflow_sb_provider._compat import AirflowNotFoundException, BaseHook, get_connection_async
+from airflow_sb_provider._compat import BaseHook
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.environments import origin
 from airflow_sb_provider.api.error_codes import NO_SUCH_OBJECT
@@ -30,7 +30,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.exports.request import ExportRequest
-from airflow_sb_provider.hooks.connection import ConnectionSettings, ssl_context
+from airflow_sb_provider.hooks.connection import ConnectionSettings, look_up_settings, ssl_context
 from airflow_sb_provider.hooks.retrying import retry_rules, settle
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class SevenBridgesHook(BaseHook):
     Every method raises `SevenBridgesApiError` for an error that the Platform tells, `SevenBridgesConnectionError` if it
     cannot be reached, `SevenBridgesInputError` if the connection or an argument cannot be used. Requests are
     repeated as `hooks.retrying` says; a POST that starts exports never is, once it may have been accepted.
+    ``rate_limit`` is what the last answer told of it.
 
     :param sevenbridges_conn_id: the Airflow connection, of type ``sevenbridges``.
     """
@@ -81,6 +82,7 @@ class SevenBridgesHook(BaseHook):
         super().__init__()
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self._volumes: dict[str, Volume] = {}
+        self.rate_limit: RateLimit | None = None
 
     @cached_property
     def settings(self) -> ConnectionSettings:
@@ -130,6 +132,7 @@ class SevenBridgesHook(BaseHook):
                 f"No answer from the Platform to {call.method} {call.path}: {error}", sent=_was_sent(error)
             )
             raise settle(call, lost) from error
+        self.rate_limit = RateLimit.from_headers(response.headers)
         try:
             return read_reply(call, response.status_code, response.headers, settings.without_token(response.content))
         except SevenBridgesError as error:
@@ -370,15 +373,10 @@ class SevenBridgesAsyncHook(BaseHook):
         :raises AirflowNotFoundException: if there is no such connection.
         :raises SevenBridgesConnectionError: if Airflow cannot tell.
         """
-        try:
-            connection = await get_connection_async(self.sevenbridges_conn_id)
-        except AirflowNotFoundException:
-            raise
-        except Exception as error:
-            raise SevenBridgesConnectionError(
-                f"Airflow cannot look up the connection {self.sevenbridges_conn_id!r}: {error}", sent=False
-            ) from error
-        settings = ConnectionSettings.from_connection(connection)
+        await self.connect(await look_up_settings(self.sevenbridges_conn_id))
+
+    async def connect(self, settings: ConnectionSettings) -> None:
+        """Ask where and as these settings say; opens a session if they are new."""
         if settings == self._settings and self._session:
             return
         await self.close()

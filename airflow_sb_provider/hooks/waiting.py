@@ -6,14 +6,19 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_sb_provider.api import calls
+from airflow_sb_provider.api.calls import BULK_LIMIT
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
+    SevenBridgesConnectionError,
     SevenBridgesError,
     SevenBridgesForbiddenError,
     SevenBridgesInDoubt,
     SevenBridgesNotFoundError,
+    SevenBridgesRateLimitError,
 )
-from airflow_sb_provider.exports.waiting import FIRST_POLL
+from airflow_sb_provider.exports.pacing import Pacing
+from airflow_sb_provider.exports.schedule import Schedule
+from airflow_sb_provider.exports.waiting import LAST_LOOK
 
 if TYPE_CHECKING:
     from typing import Any
@@ -26,26 +31,57 @@ if TYPE_CHECKING:
 def poll(hook: SevenBridgesHook, watch: Watch) -> dict[str, Any] | None:
     """Ask once about all that a watch waits for; return its event if the wait is over."""
     for batch in watch.batches:
-        answer: list[ExportJob | SevenBridgesApiError] | SevenBridgesError
-        try:
-            answer = hook.send(calls.get_exports(batch), again=False)
-        except SevenBridgesError as error:
-            answer = error
-        for line in watch.take(batch, answer):
-            hook.log.info(line)
-        if watch.unauthorized:
-            hook.reconnect()
+        _ask(hook, watch, batch)
     return watch.event(time.time())
 
 
+def _ask(hook: SevenBridgesHook, watch: Watch, batch: list[str]) -> SevenBridgesError | None:
+    answer: list[ExportJob | SevenBridgesApiError] | SevenBridgesError
+    try:
+        answer = hook.send(calls.get_exports(batch), again=False)
+    except SevenBridgesError as error:
+        answer = error
+    for line in watch.take(batch, answer):
+        hook.log.info(line)
+    if watch.unauthorized:
+        hook.reconnect()
+    return answer if isinstance(answer, SevenBridgesError) else None
+
+
 def wait(hook: SevenBridgesHook, watch: Watch, poll_interval: float) -> dict[str, Any]:
-    """Poll every ``poll_interval`` seconds until a watch is over; return its event."""
-    pause = min(FIRST_POLL, poll_interval)
+    """Poll every ``poll_interval`` seconds, and once more at the end of the time, until a watch is over.
+
+    :returns: the watch's event.
+    """
+    schedule, pacing = Schedule(), Pacing()
+    for export_id in watch.export_ids:
+        schedule.add(export_id, poll_interval, time.time())
+    last_look: float | None = None
     while True:
-        time.sleep(pause)
-        if event := poll(hook, watch):
+        due = schedule.next_at or time.time()
+        if watch.end_time is not None and last_look is None:
+            due = min(due, watch.end_time)
+        time.sleep(max(0.0, due - time.time()))
+        if watch.end_time is not None and last_look is None and time.time() >= watch.end_time:
+            last_look = time.time()
+            for export_id in watch.open:
+                schedule.hurry(export_id, last_look)
+        pause = pacing.pause(schedule.wanted, time.time(), min(len(watch.open), BULK_LIMIT))
+        time.sleep(pause if last_look is None else min(pause, LAST_LOOK))
+        asked_at = time.time()
+        batch = schedule.take(asked_at)
+        error = _ask(hook, watch, batch)
+        if not isinstance(error, SevenBridgesConnectionError):
+            refused = isinstance(error, SevenBridgesRateLimitError)
+            pacing.told(hook.rate_limit, len(batch), asked_at, refused=refused)
+        for export_id in batch:
+            if watch.settled(export_id):
+                schedule.drop(export_id)
+            else:
+                schedule.asked(export_id, asked_at)
+        all_asked = last_look is None or (schedule.next_at or asked_at) > last_look
+        if (watch.over or all_asked) and (event := watch.event(time.time())):
             return event
-        pause = watch.pause(time.time(), poll_interval)
 
 
 def volume_or_none(hook: SevenBridgesHook, volume: str) -> Volume | None:

@@ -8,14 +8,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import BaseTrigger, TriggerEvent
-from airflow_sb_provider.exports.waiting import POLL_INTERVAL, Watch
+from airflow_sb_provider.exports.waiting import LAST_LOOK, POLL_INTERVAL, Watch
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.triggers.poller import Waiter, poller_for
+from airflow_sb_provider.triggers.poller import Waiter, pollers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-
-FIRST_ANSWER = 60.0
 
 
 class SevenBridgesExportTrigger(BaseTrigger):
@@ -62,17 +60,19 @@ class SevenBridgesExportTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the poller has told enough, then yield the one event."""
         watch = Watch(self.export_ids)
-        waiter = Waiter(watch, self.poll_interval)
-        poller = poller_for(self.sevenbridges_conn_id)
-        poller.add(waiter)
-        # What ended while no triggerer lived has ended in time: it is asked for once before its time is called over.
-        patience = time.time() + FIRST_ANSWER
+        waiter = Waiter(watch, self.sevenbridges_conn_id, self.poll_interval)
+        waiting = pollers()
+        waiting.add(waiter)
+        last_look: float | None = None
         try:
             while True:
-                watch.end_time = self.end_time
-                if self.end_time is not None and waiter.unasked:
-                    watch.end_time = max(self.end_time, patience)
                 now = time.time()
+                if last_look is None and self.end_time is not None and now >= self.end_time:
+                    # What ended since the last poll, or while no triggerer lived, has ended in time.
+                    last_look = now + LAST_LOOK
+                    waiter.hurry()
+                looking = last_look is None or waiter.unasked
+                watch.end_time = (last_look or self.end_time) if looking else self.end_time
                 if event := watch.event(now):
                     break
                 left = None if watch.end_time is None else watch.end_time - now
@@ -82,4 +82,4 @@ class SevenBridgesExportTrigger(BaseTrigger):
                     self.log.info(line)
             yield TriggerEvent({**event, "adopted": self.adopted})
         finally:
-            await poller.remove(waiter)
+            await waiting.remove(waiter)

@@ -7,49 +7,54 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import heapq
-import math
 import random
 import time
 from collections import defaultdict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from airflow_sb_provider._compat import AirflowNotFoundException
+from airflow_sb_provider._compat import AirflowNotFoundException, Stats
 from airflow_sb_provider.api.calls import BULK_LIMIT
 from airflow_sb_provider.exceptions import (
     SevenBridgesAuthError,
     SevenBridgesConnectionError,
     SevenBridgesError,
     SevenBridgesInputError,
+    SevenBridgesRateLimitError,
 )
-from airflow_sb_provider.exports.pacing import seconds_before_next
-from airflow_sb_provider.exports.waiting import FIRST_POLL
+from airflow_sb_provider.exports.pacing import Pacing
+from airflow_sb_provider.exports.schedule import Schedule
+from airflow_sb_provider.hooks.connection import look_up_settings
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Iterable, Sequence
 
     from airflow_sb_provider.api.models import ExportJob
     from airflow_sb_provider.exports.waiting import Watch
+    from airflow_sb_provider.hooks.connection import ConnectionSettings
 
-WORKERS = 4
-RECONNECT_AFTER = 300.0
+CONNECTIONS = 4
+LOOK_UP_AGAIN = 300.0
+LOOK_UP_PAUSE = 10.0
 
 
 class Waiter:
-    """A trigger that waits: its watch, how often to ask, and what it should log.
+    """A trigger that waits: its watch, through which connection, and how often to ask.
 
     ``changed`` is set when there are lines to log or the wait may be over; ``unasked`` are the ids that no answer, nor
     an error in its place, has come for.
     """
 
-    def __init__(self, watch: Watch, poll_interval: float) -> None:
+    def __init__(self, watch: Watch, conn_id: str, poll_interval: float) -> None:
         self.watch = watch
+        self.conn_id = conn_id
         self.poll_interval = poll_interval
         self.changed = asyncio.Event()
         self.lines: list[str] = []
         self.unasked = set(watch.export_ids)
+        self.poller: Poller | None = None
 
     def tell(self, export_id: str, answer: ExportJob | SevenBridgesError) -> None:
         """Take the answer for one id."""
@@ -65,137 +70,234 @@ class Waiter:
         lines, self.lines = self.lines, []
         return lines
 
+    def hurry(self) -> None:
+        """Have every id that is still open asked for at once."""
+        self.unasked = set(self.watch.open)
+        if self.poller:
+            self.poller.hurry(self.unasked)
+
+
+class Pollers:
+    """The pollers of one event loop: one for each endpoint and credential, however many connections name them."""
+
+    def __init__(self) -> None:
+        self._by_connection: dict[str, Poller] = {}
+        self._by_credential: dict[str, Poller] = {}
+
+    def add(self, waiter: Waiter) -> None:
+        """Ask for a waiter's ids from now on, first in a few seconds."""
+        if waiter.conn_id not in self._by_connection:
+            self._by_connection[waiter.conn_id] = Poller(self)
+        self._by_connection[waiter.conn_id].add(waiter)
+
+    async def remove(self, waiter: Waiter) -> None:
+        """Forget a waiter; its poller stops with the last."""
+        if waiter.poller:
+            await waiter.poller.remove(waiter)
+
+    def home(self, conn_id: str, settings: ConnectionSettings, asker: Poller) -> Poller:
+        """Return the poller of what a connection says: that of others, the asker if it has none yet, or a new one."""
+        poller = self._by_credential.get(settings.credential)
+        if poller is None:
+            poller = asker if asker.settings is None else Poller(self)
+        if poller is asker or poller.settings is None:
+            poller.use(settings)
+        self._by_credential[settings.credential] = self._by_connection[conn_id] = poller
+        return poller
+
+    def forget(self, poller: Poller) -> None:
+        """Forget a poller that has stopped."""
+        self._by_connection = {key: each for key, each in self._by_connection.items() if each is not poller}
+        self._by_credential = {key: each for key, each in self._by_credential.items() if each is not poller}
+
 
 class Poller:
     """Asks for all ids of its waiters, a hundred at a time, each as often as its waiter wants.
 
-    :param sevenbridges_conn_id: the Airflow connection, looked up once and again after 5 minutes or a 401.
+    ``settings`` say where and as whom; None until a connection has been looked up, which is done once, and again
+    after 5 minutes or a 401.
     """
 
-    def __init__(self, sevenbridges_conn_id: str) -> None:
-        self._hook = SevenBridgesAsyncHook(sevenbridges_conn_id)
-        self._waiters: dict[str, set[Waiter]] = defaultdict(set)
-        self._due: list[tuple[float, str]] = []
-        # Ids that are in the queue or being asked for.
-        self._scheduled: set[str] = set()
+    def __init__(self, pollers: Pollers) -> None:
+        self.settings: ConnectionSettings | None = None
+        self._pollers = pollers
+        self._hook = SevenBridgesAsyncHook()
+        self._waiters: dict[str, set[Waiter]] = {}
+        self._schedule = Schedule()
+        self._pacing = Pacing()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connections = asyncio.Semaphore(CONNECTIONS)
         self._more = asyncio.Event()
-        self._turn = asyncio.Lock()
-        self._reconnect_at = 0.0
+        self._look_up_at = 0.0
+        self._unauthorized = False
+
+    def use(self, settings: ConnectionSettings) -> None:
+        """Ask where and as these settings say."""
+        self.settings = settings
+        self._look_up_at = time.monotonic() + LOOK_UP_AGAIN
 
     def add(self, waiter: Waiter) -> None:
-        """Ask for a waiter's ids from now on, first in a few seconds."""
-        first = time.monotonic() + FIRST_POLL
-        for export_id in waiter.watch.export_ids:
-            if export_id not in self._scheduled:
-                self._scheduled.add(export_id)
-                heapq.heappush(self._due, (first, export_id))
-            self._waiters[export_id].add(waiter)
-        while len(self._tasks) < WORKERS:
-            # A context of its own: else the poller's log would land in the log of the trigger that came first.
-            task = asyncio.create_task(self._work(), context=contextvars.Context())
-            self._tasks.add(task)
+        """Ask for a waiter's ids from now on."""
+        waiter.poller = self
+        now = time.monotonic()
+        for export_id in waiter.watch.open:
+            self._waiters.setdefault(export_id, set()).add(waiter)
+            self._schedule.add(export_id, waiter.poll_interval, now)
+        if not self._tasks:
+            self._start(self._run())
+        self._more.set()
+
+    def hurry(self, export_ids: Iterable[str]) -> None:
+        """Ask for some ids at once."""
+        now = time.monotonic()
+        for export_id in export_ids:
+            self._schedule.hurry(export_id, now)
         self._more.set()
 
     async def remove(self, waiter: Waiter) -> None:
         """Forget a waiter; stop if it was the last."""
-        for export_id in waiter.watch.export_ids:
-            self._leave(export_id, waiter)
+        self._drop(waiter)
         if not self._waiters:
+            self._pollers.forget(self)
             for task in self._tasks:
                 task.cancel()
             self._tasks.clear()
-            self._due.clear()
-            self._scheduled.clear()
             await self._hook.close()
+
+    def _drop(self, waiter: Waiter) -> None:
+        for export_id in waiter.watch.export_ids:
+            self._leave(export_id, waiter)
 
     def _leave(self, export_id: str, waiter: Waiter) -> None:
         waiters = self._waiters.get(export_id, set())
         waiters.discard(waiter)
         if not waiters:
             self._waiters.pop(export_id, None)
+            self._schedule.drop(export_id)
 
-    async def _work(self) -> None:
-        while True:
-            async with self._turn:
-                batch = await self._next_batch()
-                trouble = await self._look_up_connection()
-            self._hand_out(batch, [trouble] * len(batch) if trouble else await self._ask(batch))
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        # A context of its own: else the poller's log would land in the log of the trigger that came first.
+        task = asyncio.create_task(work, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _next_batch(self) -> list[str]:
+    async def _run(self) -> None:
+        # In a thread, since Airflow's metrics read files when they are first used.
+        await asyncio.to_thread(Stats.incr, "sevenbridges.poller.starts")
         while True:
-            while self._due and self._due[0][1] not in self._waiters:
-                self._scheduled.discard(heapq.heappop(self._due)[1])
-            pause = self._due[0][0] - time.monotonic() if self._due else None
-            if pause is not None and pause <= 0:
-                break
-            self._more.clear()
-            try:
-                await asyncio.wait_for(self._more.wait(), pause)
-            except TimeoutError:
+            await self._until_due()
+            await self._look_up_connections()
+            if not self._waiters:
+                # All have moved to another poller.
+                self._pollers.forget(self)
+                await self._hook.close()
+                return
+            if self.settings is None or self._unauthorized:
+                await asyncio.sleep(LOOK_UP_PAUSE)
                 continue
-        # Filled up with ids that are due later, so that all of them share as few requests as can be.
-        batch: list[str] = []
-        while self._due and len(batch) < BULK_LIMIT:
-            export_id = heapq.heappop(self._due)[1]
-            if export_id in self._waiters:
-                batch.append(export_id)
-            else:
-                self._scheduled.discard(export_id)
-        await self._pace(batch)
-        return batch
+            await self._connections.acquire()
+            await asyncio.sleep(self._pause())
+            asking = self._start(self._ask(self._schedule.take(time.monotonic())))
+            if self._pacing.one_at_a_time:
+                await asyncio.wait([asking])
 
-    async def _pace(self, batch: list[str]) -> None:
-        interval = min(self._interval(export_id) for export_id in batch)
-        wanted = math.ceil(len(self._waiters) / BULK_LIMIT) / interval
-        gap = seconds_before_next(self._hook.rate_limit, time.time(), wanted)
-        if gap > 0:
-            await asyncio.sleep(gap * random.uniform(1, 1.05))
+    def _pause(self) -> float:
+        items = min(len(self._waiters), BULK_LIMIT)
+        # Several triggerers that wait for the same window should not all begin with it.
+        return self._pacing.pause(self._schedule.wanted, time.time(), items) * random.uniform(1, 1.05)
 
-    def _interval(self, export_id: str) -> float:
-        return min(waiter.poll_interval for waiter in self._waiters[export_id])
+    async def _until_due(self) -> None:
+        while True:
+            due = self._schedule.next_at
+            if due is not None and due <= time.monotonic():
+                return
+            self._more.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._more.wait(), None if due is None else due - time.monotonic())
 
-    async def _look_up_connection(self) -> SevenBridgesError | None:
-        if time.monotonic() < self._reconnect_at:
-            return None
+    async def _look_up_connections(self) -> None:
+        if time.monotonic() < self._look_up_at:
+            return
+        self._look_up_at = time.monotonic() + LOOK_UP_AGAIN
+        self._unauthorized = False
+        waiters_through: dict[str, set[Waiter]] = defaultdict(set)
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiters_through[waiter.conn_id].add(waiter)
+        for conn_id, waiters in waiters_through.items():
+            try:
+                settings = await look_up_settings(conn_id)
+            except (SevenBridgesError, AirflowNotFoundException) as error:
+                self._look_up_at = time.monotonic() + LOOK_UP_PAUSE
+                known = error if isinstance(error, SevenBridgesError) else SevenBridgesInputError(str(error))
+                await self._tell_all(waiters, known)
+                continue
+            home = self._pollers.home(conn_id, settings, self)
+            if home is not self:
+                for waiter in waiters:
+                    self._drop(waiter)
+                    home.add(waiter)
+
+    async def _tell_all(self, waiters: Iterable[Waiter], error: SevenBridgesError) -> None:
+        for waiter in waiters:
+            for export_id in list(waiter.watch.open):
+                waiter.tell(export_id, error)
+            await asyncio.sleep(0)
+
+    async def _ask(self, batch: list[str]) -> None:
+        asked_at = time.monotonic()
+        answers: Sequence[ExportJob | SevenBridgesError]
         try:
-            await self._hook.reconnect()
-        except AirflowNotFoundException as error:
-            return SevenBridgesInputError(str(error))
+            assert self.settings is not None
+            await self._hook.connect(self.settings)
+            answers = await self._hook.get_exports(batch, again=False)
         except SevenBridgesError as error:
-            return error
-        self._reconnect_at = time.monotonic() + RECONNECT_AFTER
-        return None
-
-    async def _ask(self, batch: list[str]) -> Sequence[ExportJob | SevenBridgesError]:
-        try:
-            return await self._hook.get_exports(batch, again=False)
-        except SevenBridgesError as error:
-            return [error] * len(batch)
+            answers = [error] * len(batch)
         except Exception as error:
             # The wait goes on. Only the kind of error is told, since a library's words may show headers.
-            return [SevenBridgesConnectionError(f"The poll failed with {type(error).__name__}.")] * len(batch)
+            answers = [SevenBridgesConnectionError(f"The poll failed with {type(error).__name__}.")] * len(batch)
+        finally:
+            self._connections.release()
+        if not isinstance(answers[0], SevenBridgesConnectionError):
+            refused = isinstance(answers[0], SevenBridgesRateLimitError)
+            self._pacing.told(self._hook.rate_limit, len(batch), time.time(), refused=refused)
+        self._measure(answers[0])
+        # Planned before anything is told, so that nothing that goes wrong then can end the wait of others.
+        for export_id in batch:
+            if export_id in self._waiters:
+                self._schedule.asked(export_id, asked_at)
+        self._hand_out(batch, answers)
+        self._more.set()
 
     def _hand_out(self, batch: list[str], answers: Sequence[ExportJob | SevenBridgesError]) -> None:
         if any(isinstance(answer, SevenBridgesAuthError) for answer in answers):
-            self._reconnect_at = 0.0
-        now = time.monotonic()
+            self._unauthorized = True
+            self._look_up_at = 0.0
         for export_id, answer in zip(batch, answers, strict=True):
             for waiter in list(self._waiters.get(export_id, ())):
                 waiter.tell(export_id, answer)
                 if waiter.watch.settled(export_id):
                     self._leave(export_id, waiter)
-            if export_id in self._waiters:
-                heapq.heappush(self._due, (now + self._interval(export_id), export_id))
-            else:
-                self._scheduled.discard(export_id)
-        self._more.set()
+
+    def _measure(self, answer: ExportJob | SevenBridgesError) -> None:
+        tags = {"endpoint": self.settings.endpoint if self.settings else ""}
+        Stats.incr("sevenbridges.poller.requests", tags=tags)
+        if isinstance(answer, SevenBridgesError) and not answer.permanent:
+            Stats.incr("sevenbridges.poller.failures", tags=tags)
+        Stats.gauge("sevenbridges.poller.waiters", len(self._waiters), tags=tags)
+        Stats.gauge("sevenbridges.poller.cycle_seconds", self._schedule.cycle, tags=tags)
+        rate = self._hook.rate_limit
+        if rate and rate.remaining is not None:
+            Stats.gauge("sevenbridges.poller.rate_limit_remaining", rate.remaining, tags=tags)
 
 
-_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
+_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, Pollers] = WeakKeyDictionary()
 
 
-def poller_for(sevenbridges_conn_id: str) -> Poller:
-    """Return this event loop's poller of a connection."""
-    pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
-    return pollers.setdefault(sevenbridges_conn_id, Poller(sevenbridges_conn_id))
+def pollers() -> Pollers:
+    """Return this event loop's pollers."""
+    loop = asyncio.get_running_loop()
+    if loop not in _pollers:
+        _pollers[loop] = Pollers()
+    return _pollers[loop]

@@ -43,7 +43,7 @@ def test_a_connection_that_is_gone_ends_the_wait_with_its_name(platform, monkeyp
 
 def test_more_than_a_hundred_are_asked_for_by_the_hundred(platform):
     ids = [f"{number:032}" for number in range(150)]
-    event = asyncio.run(first_event(SevenBridgesExportTrigger(ids, "sevenbridges_default", 0.05)))
+    event = asyncio.run(first_event(SevenBridgesExportTrigger(ids, "sevenbridges_default", 0.4)))
     assert event["status"] == "refused"
     sizes = [len(record.json["export_ids"]) for record in platform.requests]
     assert sizes == [100, 50] * 3

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import time
 
 import pytest
@@ -31,8 +33,20 @@ def polls(platform):
     return [record for record in platform.requests if record.path == "/v2/bulk/storage/exports/get"]
 
 
+def count_look_ups(monkeypatch):
+    look_ups = []
+    real = polling.look_up_settings
+
+    async def look_up(conn_id):
+        look_ups.append(conn_id)
+        return await real(conn_id)
+
+    monkeypatch.setattr(polling, "look_up_settings", look_up)
+    return look_ups
+
+
 def trigger(*ids, interval=0.3, **options):
-    return SevenBridgesExportTrigger(list(ids), CONN, interval, **options)
+    return SevenBridgesExportTrigger(list(ids), options.pop("conn_id", CONN), interval, **options)
 
 
 def gather(triggers):
@@ -43,14 +57,7 @@ def gather(triggers):
 
 
 def test_many_tasks_share_a_request_for_each_hundred_and_one_look_up(platform, started, monkeypatch):
-    look_ups = []
-    real = polling.SevenBridgesAsyncHook.reconnect
-
-    async def reconnect(self):
-        look_ups.append(self)
-        await real(self)
-
-    monkeypatch.setattr(polling.SevenBridgesAsyncHook, "reconnect", reconnect)
+    look_ups = count_look_ups(monkeypatch)
     platform.knobs.stuck = True
     ids = started(250)
     began = time.time()
@@ -130,8 +137,70 @@ def test_its_own_mistake_does_not_end_a_wait(platform, started, monkeypatch):
 
 
 def test_it_keeps_inside_the_rate_limit(platform, started):
-    platform.knobs.update(stuck=True)
+    platform.knobs.update(stuck=True, rate_limit=20, rate_window=3)
     ids = started(300)
-    platform.knobs.update(rate_limit=20, rate_window=3)
     gather([trigger(each, interval=0.1, end_time=time.time() + 4) for each in ids])
+    assert len(polls(platform)) > 20
     assert {record.status for record in polls(platform)} == {200}
+
+
+def test_two_connections_to_the_same_account_share_a_poller(platform, started, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_TWIN", os.environ["AIRFLOW_CONN_SEVENBRIDGES_DEFAULT"])
+    look_ups = count_look_ups(monkeypatch)
+    platform.knobs.stuck = True
+    ids = started(40)
+    began = time.time()
+    gather([trigger(each, conn_id=CONN if n % 2 else "twin", end_time=began + 2) for n, each in enumerate(ids)])
+    assert sorted(look_ups) == [CONN, "twin"]
+    assert len(polls(platform)[-1].json["export_ids"]) == 40
+    assert len({record.peer[1] for record in polls(platform)}) <= 4
+
+
+def test_a_connection_that_means_another_account_asks_as_that(platform, started, monkeypatch):
+    """Both begin with one token; then one connection gets another user's, whose exports are not the first's."""
+    other = platform.platform.add_user("other").token
+    monkeypatch.setenv("AIRFLOW_CONN_TWIN", os.environ["AIRFLOW_CONN_SEVENBRIDGES_DEFAULT"])
+    monkeypatch.setattr(polling, "LOOK_UP_AGAIN", 0.4)
+    platform.knobs.stuck = True
+    [mine, twins] = started(2)
+
+    async def run():
+        waits = [first_event(trigger(mine, end_time=time.time() + 2)), first_event(trigger(twins, conn_id="twin"))]
+        tasks = [asyncio.create_task(each) for each in waits]
+        await asyncio.sleep(0.3)
+        connection = json.loads(os.environ["AIRFLOW_CONN_TWIN"])
+        monkeypatch.setenv("AIRFLOW_CONN_TWIN", json.dumps({**connection, "password": other}))
+        return await asyncio.gather(*tasks)
+
+    events = asyncio.run(run())
+    assert [event["status"] for event in events] == ["timeout", "refused"]
+    assert {record.username for record in polls(platform)} == {platform.platform.users[platform.token].username, "other"}
+
+
+def test_a_last_look_is_taken_at_the_end(platform, started):
+    """What ended since the last poll has ended in time."""
+    platform.knobs.running_seconds = 0.5
+    [export_id] = started(1)
+    event = gather([trigger(export_id, interval=30.0, end_time=time.time() + 1)])[0]
+    assert event["status"] == "ended"
+    assert len(polls(platform)) == 2
+
+
+def test_its_figures_are_told(platform, started, monkeypatch):
+    told = {}
+
+    class Figures:
+        incr = gauge = staticmethod(lambda name, value=1, tags=None: told.setdefault(name, []).append(value))
+
+    monkeypatch.setattr(polling, "Stats", Figures)
+    gather([trigger(each) for each in started(3)])
+    assert set(told) == {
+        "sevenbridges.poller.starts",
+        "sevenbridges.poller.requests",
+        "sevenbridges.poller.waiters",
+        "sevenbridges.poller.cycle_seconds",
+        "sevenbridges.poller.rate_limit_remaining",
+    }
+    assert len(told["sevenbridges.poller.requests"]) == len(polls(platform))
+    assert told["sevenbridges.poller.waiters"][0] == 3
+    assert told["sevenbridges.poller.rate_limit_remaining"][-1] <= 10**6 - len(polls(platform))

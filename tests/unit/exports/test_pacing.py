@@ -1,29 +1,208 @@
+"""Pacing alone, and with the schedule against a simulated rate limit: seconds of it pass in no time."""
+
 from __future__ import annotations
+
+import math
+import random
 
 import pytest
 
 from airflow_sb_provider.api.models import RateLimit
-from airflow_sb_provider.exports.pacing import seconds_before_next
+from airflow_sb_provider.exports.pacing import BLIND_PAUSE, Pacing
+from airflow_sb_provider.exports.schedule import Schedule
+
+
+def told(*rates, items=100, every=1.0):
+    pacing = Pacing()
+    for number, rate in enumerate(rates):
+        pacing.told(rate, items, number * every)
+    return pacing
 
 
 @pytest.mark.parametrize("rate", [None, RateLimit(), RateLimit(1000, None, 300), RateLimit(1000, 500, None)])
 def test_without_headers_nothing_waits(rate):
-    assert seconds_before_next(rate, 0.0, 100.0) == 0
+    assert told(rate).pause(1000.0, 0.0) == 0
+    assert not told(rate).one_at_a_time
+
+
+def test_before_any_answer_nothing_waits_but_one_request_goes_at_a_time():
+    assert Pacing().pause(1000.0, 0.0) == 0
+    assert Pacing().one_at_a_time
 
 
 def test_as_long_as_what_is_wanted_fits_nothing_waits():
-    assert seconds_before_next(RateLimit(1000, 1000, 300), 0.0, 3.0) == 0
+    assert told(RateLimit(1000, 999, 300)).pause(280.0, 0.0) == 0
 
 
-def test_what_does_not_fit_is_spread_and_leaves_a_tenth_for_submissions():
-    assert seconds_before_next(RateLimit(1000, 1000, 300), 0.0, 10.0) == pytest.approx(300 / 900)
-    assert seconds_before_next(RateLimit(1000, 200, 300), 200.0, 10.0) == pytest.approx(1.0)
+def test_what_does_not_fit_is_spread_a_little_more_to_the_front_and_leaves_a_tenth():
+    pause = told(RateLimit(1000, 1000, 300)).pause(1000.0, 0.0)
+    assert 300 / 900 / 1.5 < pause < 300 / 900
 
 
-@pytest.mark.parametrize("remaining", [0, 50, 100])
-def test_the_tenth_itself_is_not_touched(remaining):
-    assert seconds_before_next(RateLimit(1000, remaining, 300), 250.0, 0.01) == 50
+def test_the_tenth_shrinks_with_the_window():
+    assert told(RateLimit(1000, 100, 300)).pause(0.1, 0.0) == 300
+    assert told(RateLimit(1000, 60, 300)).pause(0.1, 250.0) == 0
+    assert told(RateLimit(1000, 10, 300)).pause(0.1, 299.0) == 1
 
 
 def test_a_window_that_is_over_says_nothing():
-    assert seconds_before_next(RateLimit(1000, 0, 300), 301.0, 10.0) == 0
+    assert told(RateLimit(1000, 0, 300)).pause(1000.0, 301.0) == 0
+
+
+def test_a_refusal_pauses_also_where_the_clocks_differ():
+    pacing = Pacing()
+    pauses = []
+    for _ in range(8):
+        pacing.told(RateLimit(1000, 0, 5), 100, now=10.0, refused=True)
+        pauses.append(pacing.pause(1.0, 10.0))
+    assert pauses[:2] == [BLIND_PAUSE, 2 * BLIND_PAUSE]
+    assert pauses[-1] == 300
+    pacing.told(RateLimit(1000, 900, 600), 100, now=310.0)
+    assert pacing.pause(1.0, 310.0) == 0
+
+
+def test_what_others_spend_is_left_to_them():
+    alone = told(RateLimit(1000, 900, 300), RateLimit(1000, 899, 300), RateLimit(1000, 898, 300), every=12.0)
+    shared = told(RateLimit(1000, 900, 300), RateLimit(1000, 899, 300), RateLimit(1000, 880, 300), every=12.0)
+    assert shared.pause(1000.0, 24.0) > 1.3 * alone.pause(1000.0, 24.0)
+
+
+def test_never_less_than_half_is_taken():
+    greedy = told(RateLimit(1000, 900, 300), RateLimit(1000, 899, 300), RateLimit(1000, 700, 300), every=10.0)
+    fair = 1.35 * (700 - 1000 * 0.1 * 280 / 300) / 280
+    assert greedy.pause(1000.0, 20.0) == pytest.approx(2 / fair)
+
+
+def test_the_cost_of_a_bulk_call_is_learnt():
+    by_call = told(RateLimit(1000, 999, 300), RateLimit(1000, 998, 300))
+    by_items = told(RateLimit(1000, 900, 300), RateLimit(1000, 800, 300))
+    assert not by_call.one_at_a_time
+    assert by_items.one_at_a_time
+    assert by_items.pause(1000.0, 1.0) > 50 * by_call.pause(1000.0, 1.0)
+
+
+def test_single_ids_and_other_windows_tell_nothing_of_the_cost():
+    assert told(RateLimit(1000, 999, 300), RateLimit(1000, 998, 300), items=1).one_at_a_time
+    assert told(RateLimit(1000, 10, 300), RateLimit(1000, 999, 600)).one_at_a_time
+
+
+class Token:
+    """A fixed window of the rate limit, as the Platform keeps it."""
+
+    def __init__(self, limit=1000, window=300.0, by_items=False):
+        self.limit, self.window, self.by_items = limit, window, by_items
+        self.reset, self.used, self.refused = None, 0, 0
+
+    def spend(self, now, items=1):
+        if self.reset is None or now >= self.reset:
+            self.reset, self.used = math.ceil(now + self.window), 0
+        cost = items if self.by_items else 1
+        if self.used + cost > self.limit:
+            self.refused += 1
+            return None
+        self.used += cost
+        return RateLimit(self.limit, self.limit - self.used, self.reset)
+
+
+class Triggerer:
+    """A poller's schedule and pacing, its jobs all begun within ten seconds and lasting at most ``longest``."""
+
+    def __init__(self, rng, jobs, longest, interval=10.0):
+        self.schedule, self.pacing, self.late = Schedule(), Pacing(), []
+        self.ends = {}
+        for number in range(jobs):
+            begin = 10.0 * number / jobs
+            self.ends[str(number)] = begin + rng.uniform(0, longest)
+            self.schedule.add(str(number), interval, begin)
+        self.ready_at = 0.0
+
+    @property
+    def next_at(self):
+        return max(self.ready_at, self.schedule.next_at)
+
+    def ask(self, token, now):
+        batch = self.schedule.take(now)
+        rate = token.spend(now, len(batch))
+        self.pacing.told(rate or RateLimit(token.limit, 0, token.reset), len(batch), now, refused=rate is None)
+        for export_id in batch:
+            if rate and self.ends[export_id] <= now:
+                self.late.append(now - self.ends.pop(export_id))
+                self.schedule.drop(export_id)
+            else:
+                self.schedule.asked(export_id, now)
+        self.ready_at = now + self.pacing.pause(self.schedule.wanted, now, min(len(self.ends), 100) or 1)
+
+
+def run(token, triggerers, others=0.0):
+    """Run until all jobs are known to have ended; ``others`` spend so many requests a second."""
+    asked, next_other = 0, 0.0
+    while waiting := [each for each in triggerers if each.ends]:
+        first = min(waiting, key=lambda each: each.next_at)
+        while others and next_other <= first.next_at:
+            token.spend(next_other)
+            next_other += 1 / others
+        first.ask(token, first.next_at)
+        asked += 1
+    late = sorted(seconds for each in triggerers for seconds in each.late)
+    return asked, late[len(late) // 2], late[int(len(late) * 0.99)]
+
+
+def test_ten_thousand_long_jobs_inside_the_limit():
+    token = Token()
+    asked, p50, p99 = run(token, [Triggerer(random.Random(1), 10_000, 600.0)])
+    assert token.refused == 0
+    assert asked < 2000
+    assert p50 <= 7
+    assert p99 <= 25
+
+
+def test_two_triggerers_share_it_evenly():
+    token, rng = Token(), random.Random(2)
+    pair = [Triggerer(rng, 5000, 600.0), Triggerer(rng, 5000, 600.0)]
+    _, p50, p99 = run(token, pair)
+    assert token.refused == 0
+    assert p50 <= 7.1
+    assert p99 <= 25
+    first, second = (sum(each.late) for each in pair)
+    assert 0.9 < first / second < 1.1
+
+
+def test_three_triggerers_and_a_worker_that_submits():
+    token, rng = Token(), random.Random(3)
+    run(token, [Triggerer(rng, 3000, 600.0) for _ in range(3)], others=0.3)
+    assert token.refused == 0
+
+
+def test_where_a_bulk_call_costs_its_items():
+    token = Token(by_items=True)
+    _, p50, p99 = run(token, [Triggerer(random.Random(4), 1000, 600.0)])
+    assert token.refused == 0
+    assert p50 < 330
+    assert p99 < 700
+
+
+def test_a_steady_ten_thousand_without_end_is_asked_in_turn():
+    token = Token()
+    triggerer = Triggerer(random.Random(5), 10_000, 1.0)
+    triggerer.ends = dict.fromkeys(triggerer.ends, math.inf)
+    cycles = []
+    while triggerer.next_at < 900:
+        triggerer.ask(token, triggerer.next_at)
+        cycles.append(triggerer.schedule.cycle)
+    assert token.refused == 0
+    assert max(cycles) < 60
+
+
+def test_short_jobs_need_no_more_than_their_share_of_requests():
+    token = Token(limit=10**6)
+    rng = random.Random(6)
+    triggerer = Triggerer(rng, 10_000, 60.0)
+    ends = dict(triggerer.ends)
+    begins = {str(number): 10.0 * number / 10_000 for number in range(10_000)}
+    asked, p50, p99 = run(token, [triggerer])
+    cycles = sum(
+        math.ceil(sum(begins[each] <= now < ends[each] + 10 for each in ends) / 100) for now in range(6, 90, 10)
+    )
+    assert asked <= cycles
+    assert p50 <= 5.2
+    assert p99 <= 10.2

@@ -58,7 +58,8 @@ def hook(platform, connect):
     return SevenBridgesHook()
 
 
-def test_a_wait_ends_with_its_exports(hook, platform):
+def test_a_wait_ends_with_its_exports(hook, platform, monkeypatch):
+    monkeypatch.setattr("airflow_sb_provider.exports.pacing.BLIND_PAUSE", 0.01)
     platform.answers = [jobs("PENDING", "RUNNING"), jobs("COMPLETED", "RUNNING"), drop, reply({}, 429)]
     platform.answers.append(reply({"items": [{"resource": {"id": "j1", "state": "FAILED"}}]}))
     watch = Watch(["j0", "j1"])
