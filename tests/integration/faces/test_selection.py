@@ -337,6 +337,18 @@ def test_what_the_platform_lists_comes_along(platform, select, logged):
     assert select.requests == ["GET files", "POST bulk/files/get"]
     assert f"secondary file {hidden} cannot be seen" in logged()
     assert select(project=MINE, name="*.fasta") == ["/a.fasta"]
+    platform.add_file("b.fasta", b"x", MINE, secondary=(near,))
+    assert select(project=MINE, name="b.fasta", secondary_files=True) == ["/b.fasta", "/near.fai"]
+    assert select.requests == ["GET files"]
+
+
+def test_trouble_is_no_hidden_secondary_file(platform, select, monkeypatch):
+    platform.add_file("a.fasta", b"x", MINE, secondary=("f" * 24,))
+    monkeypatch.setattr(
+        SevenBridgesHook, "get_files", lambda hook, ids: [SevenBridgesServerError(503, 5000)] * len(ids)
+    )
+    with pytest.raises(SevenBridgesServerError):
+        select(project=MINE, secondary_files=True)
 
 
 def test_files_that_list_each_other_are_taken_once(platform, select):
