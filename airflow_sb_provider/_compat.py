@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
 if TYPE_CHECKING:
     from airflow.observability.stats import Stats
@@ -58,7 +58,11 @@ else:
         from airflow.triggers.temporal import DateTimeTrigger
     Context = dict[str, Any]
 
+_VERSION = tuple(int(part) for part in airflow_version.split(".")[:3] if part.isdigit())
+AIRFLOW_RENDERS_TRIGGERS = _VERSION >= (3, 3)
+
 __all__ = [
+    "AIRFLOW_RENDERS_TRIGGERS",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
@@ -72,6 +76,7 @@ __all__ = [
     "Context",
     "DateTimeTrigger",
     "PokeReturnValue",
+    "StartTriggerArgs",
     "Stats",
     "TriggerEvent",
     "airflow_version",
@@ -85,7 +90,7 @@ async def get_connection_async(conn_id: str) -> Connection:
 
     Airflow before 3.3.2 has no asynchronous look-up that works there, so that a thread asks.
     """
-    if tuple(int(part) for part in airflow_version.split(".")[:3] if part.isdigit()) >= (3, 3, 2):
+    if _VERSION >= (3, 3, 2):
         return await BaseHook.aget_connection(conn_id)
     from asgiref.sync import sync_to_async
 

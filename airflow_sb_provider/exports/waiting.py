@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesAuthError,
     SevenBridgesError,
+    SevenBridgesInputError,
 )
 
 if TYPE_CHECKING:
@@ -21,6 +25,8 @@ POLL_INTERVAL = 30.0
 # How long a last look at the end of the time to wait may take.
 LAST_LOOK = 60.0
 STRIKES = 3
+MAX_IDS = 1000
+_EXPORT_ID = re.compile(r"[\w-]+", re.ASCII)
 
 
 @dataclass
@@ -120,3 +126,43 @@ class Watch:
             if job := self.jobs.get(self.export_ids[0]):
                 event["job"] = job.to_json()
         return event
+
+
+def is_one_id(value: object) -> bool:
+    """Whether a value means one export id, not a list of them."""
+    return isinstance(_parse_ids(value), str)
+
+
+def read_export_ids(value: object) -> list[str]:
+    """Return the ids that a value means: one or a list, also as text, None (or its text) for none; each once.
+
+    :raises SevenBridgesInputError: for anything else, and for more than 1000.
+    """
+    parsed = _parse_ids(value)
+    given = [parsed] if isinstance(parsed, str) else parsed
+    wrong = [item for item in given if not isinstance(item, str) or not _EXPORT_ID.fullmatch(item)]
+    if wrong:
+        raise SevenBridgesInputError(
+            f"export_id: {wrong[0]!r} is no export id; give the XCom 'export_id' of the task that started the export."
+        )
+    ids = list(dict.fromkeys(given))
+    if len(ids) > MAX_IDS:
+        raise SevenBridgesInputError(f"export_id: {len(ids)} ids are too many; give at most {MAX_IDS} to one sensor.")
+    return ids
+
+
+def _parse_ids(value: object) -> str | list[Any]:
+    """Return one id or a list of ids; text may be an id, a list as JSON or Python writes it, or ``None``."""
+    if value is None or value in ("None", "null"):
+        return []
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        for read in (json.loads, ast.literal_eval):
+            try:
+                return [item for item in read(value) if item is not None]
+            except (ValueError, SyntaxError):
+                continue
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, dict | bytes) or not hasattr(value, "__iter__"):
+        return [value]
+    return [item for item in value if item is not None]

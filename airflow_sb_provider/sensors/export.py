@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import re
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import (
+    AIRFLOW_RENDERS_TRIGGERS,
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
+    StartTriggerArgs,
     conf,
 )
 from airflow_sb_provider.api.models import ExportJob, ExportState, File
@@ -24,7 +24,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInputError,
 )
 from airflow_sb_provider.exports.result import describe_export
-from airflow_sb_provider.exports.waiting import STRIKES, Watch
+from airflow_sb_provider.exports.waiting import STRIKES, Watch, is_one_id, read_export_ids
 from airflow_sb_provider.hooks.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.hooks.waiting import look_at_object, poll, volume_or_none
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_sb_provider._compat import Context
-
-MAX_IDS = 1000
-_EXPORT_ID = re.compile(r"[\w-]+", re.ASCII)
 
 
 class SevenBridgesExportSensor(BaseSensorOperator):
@@ -49,6 +46,8 @@ class SevenBridgesExportSensor(BaseSensorOperator):
         when the operator took over a finished move. (templated)
     :param sevenbridges_conn_id: the Airflow connection; its user must be the one who started the exports. (templated)
     :param deferrable: waits in the triggerer; ``poke_interval``, ``timeout`` and ``soft_fail`` mean the same there.
+    :param start_from_trigger: begins in the triggerer, so that a worker is needed only at the end. Needs Airflow 3.3
+        (before, it only defers) and an id that is text or a template; a mapped sensor (``expand``) begins in a worker.
     """
 
     template_fields: Sequence[str] = ("export_id", "sevenbridges_conn_id")
@@ -60,12 +59,15 @@ class SevenBridgesExportSensor(BaseSensorOperator):
         export_id: str | Sequence[str] | None,
         sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        start_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.export_id = export_id
         self.sevenbridges_conn_id = sevenbridges_conn_id
-        self.deferrable = deferrable
+        self.deferrable = deferrable or start_from_trigger
+        if start_from_trigger and AIRFLOW_RENDERS_TRIGGERS:
+            self._start_from_trigger()
         self._hook: SevenBridgesHook | None = None
         self._watch: Watch | None = None
 
@@ -75,6 +77,25 @@ class SevenBridgesExportSensor(BaseSensorOperator):
         if self._hook is None:
             self._hook = SevenBridgesHook(self.sevenbridges_conn_id)
         return self._hook
+
+    def _start_from_trigger(self) -> None:
+        if not isinstance(self.export_id, str | list | tuple | None):
+            raise SevenBridgesInputError(
+                f"start_from_trigger: export_id is {self.export_id!r}, which only a worker can resolve; "
+                "give it as a template, such as {{ ti.xcom_pull('export', key='export_id') }}."
+            )
+        self.start_from_trigger = True
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls=f"{SevenBridgesExportTrigger.__module__}.{SevenBridgesExportTrigger.__qualname__}",
+            # Airflow renders those that are called as the sensor's own templated fields.
+            trigger_kwargs={
+                "export_id": self.export_id,
+                "sevenbridges_conn_id": self.sevenbridges_conn_id,
+                "poll_interval": max(self.poke_interval, 1.0),
+            },
+            next_method="execute_complete",
+            timeout=timedelta(seconds=self.timeout),
+        )
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker or, deferrable, in the triggerer."""
@@ -88,7 +109,10 @@ class SevenBridgesExportSensor(BaseSensorOperator):
             # Airflow 3 does not apply it to a deferred task.
             seconds = min(seconds, self.execution_timeout.total_seconds())
         trigger = SevenBridgesExportTrigger(
-            self._ids(), self.sevenbridges_conn_id, max(self.poke_interval, 1.0), time.time() + seconds
+            read_export_ids(self.export_id),
+            self.sevenbridges_conn_id,
+            max(self.poke_interval, 1.0),
+            time.time() + seconds,
         )
         self.defer(trigger=trigger, method_name="execute_complete")
 
@@ -104,7 +128,7 @@ class SevenBridgesExportSensor(BaseSensorOperator):
 
     def _poke(self) -> PokeReturnValue:
         with airflow_failures():
-            ids = self._ids()
+            ids = read_export_ids(self.export_id)
             if not ids:
                 self.log.info("No export id was given, so there is nothing to wait for.")
                 return PokeReturnValue(True, None)
@@ -127,7 +151,9 @@ class SevenBridgesExportSensor(BaseSensorOperator):
             return self._ended(event, None)
 
     def _ended(self, event: dict[str, Any], jobs: list[ExportJob] | None) -> Any:
-        ids = self._ids()
+        ids = read_export_ids(self.export_id)
+        if not ids:
+            return None
         if event["status"] == "timeout":
             raise AirflowSensorTimeout(
                 f"The exports {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''} have not all ended in the time to "
@@ -149,8 +175,8 @@ class SevenBridgesExportSensor(BaseSensorOperator):
             error = SevenBridgesExportFailed(failed[0], more.strip())
             # A job that failed stays failed, however often a sensor asks.
             raise AirflowFailException(str(error)) from error
-        results = [self._describe(by_id[export_id], single=self._is_single()) for export_id in ids]
-        return results[0] if self._is_single() else results
+        results = [self._describe(by_id[export_id], single=is_one_id(self.export_id)) for export_id in ids]
+        return results[0] if is_one_id(self.export_id) else results
 
     def _all_jobs(self, ids: Sequence[str]) -> list[ExportJob]:
         jobs = []
@@ -173,39 +199,3 @@ class SevenBridgesExportSensor(BaseSensorOperator):
             volume_details=volume_or_none(self.hook, job.volume) if job.volume else None,
             volume_object=look_at_object(self.hook, job, size) if single else None,
         )
-
-    def _is_single(self) -> bool:
-        return isinstance(_parse_ids(self.export_id), str)
-
-    def _ids(self) -> list[str]:
-        parsed = _parse_ids(self.export_id)
-        given = [parsed] if isinstance(parsed, str) else parsed
-        wrong = [item for item in given if not isinstance(item, str) or not _EXPORT_ID.fullmatch(item)]
-        if wrong:
-            raise SevenBridgesInputError(
-                f"export_id: {wrong[0]!r} is no export id; "
-                "give the XCom 'export_id' of the task that started the export."
-            )
-        ids = list(dict.fromkeys(given))
-        if len(ids) > MAX_IDS:
-            raise SevenBridgesInputError(
-                f"export_id: {len(ids)} ids are too many; give at most {MAX_IDS} to one sensor."
-            )
-        return ids
-
-
-def _parse_ids(value: object) -> str | list[Any]:
-    """Return one id or a list of ids; text may be an id, a list as JSON or Python writes it, or ``None``."""
-    if value is None or value in ("None", "null"):
-        return []
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        for read in (json.loads, ast.literal_eval):
-            try:
-                return [item for item in read(value) if item is not None]
-            except (ValueError, SyntaxError):
-                continue
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, dict | bytes) or not hasattr(value, "__iter__"):
-        return [value]
-    return [item for item in value if item is not None]

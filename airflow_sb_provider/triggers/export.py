@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import BaseTrigger, TriggerEvent
-from airflow_sb_provider.exports.waiting import LAST_LOOK, POLL_INTERVAL, Watch
+from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.exports.waiting import LAST_LOOK, MAX_IDS, POLL_INTERVAL, Watch, read_export_ids
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.triggers.poller import Waiter, pollers
 
@@ -27,15 +28,18 @@ class SevenBridgesExportTrigger(BaseTrigger):
     :param poll_interval: seconds between two polls.
     :param end_time: when to give up, in epoch seconds, so that it survives a restart; None for never.
     :param adopted: whether the export was taken over; handed on in the event.
+    :param export_id: instead of ``export_ids``, for a sensor that starts from its trigger: an id or a list, also as
+        text, which Airflow renders before the trigger runs.
     """
 
     def __init__(
         self,
-        export_ids: Sequence[str],
+        export_ids: Sequence[str] = (),
         sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name,
         poll_interval: float = POLL_INTERVAL,
         end_time: float | None = None,
         adopted: bool = False,
+        export_id: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.export_ids = list(export_ids)
@@ -43,6 +47,11 @@ class SevenBridgesExportTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.end_time = end_time
         self.adopted = adopted
+        self.export_id = export_id
+        if len(self.export_ids) > MAX_IDS:
+            raise SevenBridgesInputError(
+                f"export_ids: {len(self.export_ids)} are too many; wait for at most {MAX_IDS}."
+            )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments: ids and numbers only, for they are stored in clear text."""
@@ -54,12 +63,17 @@ class SevenBridgesExportTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
                 "adopted": self.adopted,
+                **({"export_id": self.export_id} if self.export_id is not None else {}),
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the poller has told enough, then yield the one event."""
-        watch = Watch(self.export_ids)
+        try:
+            watch = Watch(self.export_ids or read_export_ids(self.export_id))
+        except SevenBridgesInputError as error:
+            yield TriggerEvent({"status": "refused", "message": str(error), "adopted": self.adopted})
+            return
         waiter = Waiter(watch, self.sevenbridges_conn_id, self.poll_interval)
         waiting = pollers()
         waiting.add(waiter)

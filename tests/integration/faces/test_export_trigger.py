@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from airflow_sb_provider.exceptions import SevenBridgesInputError
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 from tests.integration.faces.conftest import first_event, use_token
 
@@ -48,3 +49,9 @@ def test_more_than_a_hundred_are_asked_for_by_the_hundred(platform):
     sizes = [len(record.json["export_ids"]) for record in platform.requests]
     assert sizes == [100, 50] * 3
     assert len(json.dumps(event)) < 2000
+
+
+def test_at_most_a_thousand_ids(platform):
+    assert len(SevenBridgesExportTrigger([str(number) for number in range(1000)]).export_ids) == 1000
+    with pytest.raises(SevenBridgesInputError, match="1001"):
+        SevenBridgesExportTrigger([str(number) for number in range(1001)])

@@ -174,7 +174,10 @@ def test_a_connection_that_means_another_account_asks_as_that(platform, started,
 
     events = asyncio.run(run())
     assert [event["status"] for event in events] == ["timeout", "refused"]
-    assert {record.username for record in polls(platform)} == {platform.platform.users[platform.token].username, "other"}
+    assert {record.username for record in polls(platform)} == {
+        platform.platform.users[platform.token].username,
+        "other",
+    }
 
 
 def test_a_last_look_is_taken_at_the_end(platform, started):
