@@ -160,7 +160,7 @@ class File:
         storage = _object(data.get("storage"))
         storage_type = _text(storage.get("type"))
         # Not in the API's reference; the official client reads it so.
-        secondary = [_object(each).get("id") for each in _list(data.get("_secondary_files"))]
+        secondary = [_text(_object(each).get("id")) for each in _list(data.get("_secondary_files"))]
         return cls(
             id=_required(data, "id"),
             name=_text(data.get("name")),
@@ -174,7 +174,7 @@ class File:
             origin_task=_text(_object(data.get("origin")).get("task")),
             tags=tuple(tag for tag in _list(data.get("tags")) if _text(tag)),
             metadata=_object(data.get("metadata")),
-            secondary_files=tuple(each for each in secondary if _text(each)),
+            secondary_files=tuple(each for each in secondary if each),
         )
 
 

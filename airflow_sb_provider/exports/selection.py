@@ -357,6 +357,9 @@ def _read_texts(value: object) -> tuple[str, ...]:
     if isinstance(value, str) and not (_is_list(parsed) and all(isinstance(each, str) for each in parsed)):
         # Such as the glob [ab]*, which is no list.
         parsed = [value]
+    if _is_list(parsed) and not parsed:
+        # No filter at all would take everything.
+        raise ValueError("the list is empty; leave it out to take all, or give at least one.")
     if not _is_list(parsed) or not all(isinstance(each, str) and each for each in parsed):
         raise ValueError(f"{_short(value)} is no text and no list of texts; use one of them.")
     return tuple(dict.fromkeys(parsed))
@@ -398,8 +401,8 @@ def _read_metadata(value: object) -> dict[str, tuple[str, ...]]:
     if _is_absent(value):
         return {}
     fields = _from_text(value)
-    if not isinstance(fields, Mapping):
-        raise ValueError(f"{_short(value)} is no mapping; use one of fields to values.")
+    if not isinstance(fields, Mapping) or not fields:
+        raise ValueError(f"{_short(value)} is empty or no mapping; use one of fields to values, or leave it out.")
     wanted = {}
     for key, values in fields.items():
         texts = [text_of(each) for each in (values if _is_list(values) else [values])]
