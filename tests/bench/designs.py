@@ -14,110 +14,101 @@ if TYPE_CHECKING:
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 FOREVER = time.time() + 86_400
+HEADER = {"X-SBG-Auth-Token": TOKEN}
+PROVIDERS = "airflow.providers"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A scripted job: its number for the peers, its export id and path for us, when it finishes (epoch)."""
+
+    number: int
+    finish: float
+
+    @property
+    def export(self) -> str:
+        return f"{self.number:032d}"
+
+    @property
+    def path(self) -> str:
+        return f"v2/storage/exports/{self.export}"
 
 
 @dataclass(frozen=True)
 class Design:
-    """A trigger class, its arguments for job ``number`` that will finish at ``finish``, and the test of its event."""
+    """A trigger class, its arguments for a job, and the test of its event."""
 
     title: str
     classpath: str
-    kwargs: Callable[[str, int, float], dict[str, Any]]
+    kwargs: Callable[[Job], dict[str, Any]]
     succeeded: Callable[[Any], bool]
-    conn_id: str | None = None
-
-
-def _export(number: int) -> str:
-    return f"{number:032d}"
 
 
 DESIGNS = {
     "ours": Design(
         "SevenBridgesExportTrigger",
         "airflow_sb_provider.triggers.export.SevenBridgesExportTrigger",
-        lambda base, number, finish: {"export_ids": [_export(number)], "poll_interval": INTERVAL},
+        lambda job: {"export_ids": [job.export], "poll_interval": INTERVAL},
         lambda event: event["status"] == "ended" and event["job"]["state"] == "COMPLETED",
-        "sevenbridges_default",
     ),
     "databricks": Design(
         "DatabricksExecutionTrigger",
-        "airflow.providers.databricks.triggers.databricks.DatabricksExecutionTrigger",
-        lambda base, number, finish: {
-            "run_id": number + 1,
-            "databricks_conn_id": "databricks_default",
-            "polling_period_seconds": int(INTERVAL),
-        },
+        f"{PROVIDERS}.databricks.triggers.databricks.DatabricksExecutionTrigger",
+        lambda job: {"run_id": job.number, "databricks_conn_id": "bench", "polling_period_seconds": int(INTERVAL)},
         lambda event: "SUCCESS" in event["run_state"],
-        "databricks_default",
     ),
     "dbt-cloud": Design(
         "DbtCloudRunJobTrigger",
-        "airflow.providers.dbt.cloud.triggers.dbt.DbtCloudRunJobTrigger",
-        lambda base, number, finish: {
-            "conn_id": "dbt_cloud_default",
-            "run_id": number + 1,
-            "end_time": FOREVER,
-            "poll_interval": INTERVAL,
-            "account_id": 1,
-        },
+        f"{PROVIDERS}.dbt.cloud.triggers.dbt.DbtCloudRunJobTrigger",
+        lambda job: {"run_id": job.number, "conn_id": "bench", "account_id": 1, **_peer()},
         lambda event: event["status"] == "success",
-        "dbt_cloud_default",
     ),
     "airbyte": Design(
         "AirbyteSyncTrigger",
-        "airflow.providers.airbyte.triggers.airbyte.AirbyteSyncTrigger",
-        lambda base, number, finish: {
-            "job_id": number + 1,
-            "conn_id": "airbyte_default",
-            "end_time": FOREVER,
-            "poll_interval": INTERVAL,
-        },
+        f"{PROVIDERS}.airbyte.triggers.airbyte.AirbyteSyncTrigger",
+        lambda job: {"job_id": job.number, "conn_id": "bench", **_peer()},
         lambda event: event["status"] == "success",
-        "airbyte_default",
     ),
     "http": Design(
         "HttpEventTrigger",
-        "airflow.providers.http.triggers.http.HttpEventTrigger",
-        lambda base, number, finish: {
+        f"{PROVIDERS}.http.triggers.http.HttpEventTrigger",
+        lambda job: {
             "response_check_path": "tests.bench.finished.finished",
-            "http_conn_id": "http_default",
-            "endpoint": f"v2/storage/exports/{_export(number)}",
-            "headers": {"X-SBG-Auth-Token": TOKEN},
+            "http_conn_id": "bench",
+            "endpoint": job.path,
+            "headers": HEADER,
             "poll_interval": INTERVAL,
         },
         lambda event: event["status"] == "success",
-        "http_default",
     ),
     "naive": Design(
         "a GET for each job, one aiohttp session",
         "tests.bench.naive.NaiveTrigger",
-        lambda base, number, finish: {
-            "url": f"{base}/v2/storage/exports/{_export(number)}",
-            "token": TOKEN,
-            "poll_interval": INTERVAL,
-        },
+        lambda job: {"path": job.path, "headers": HEADER, "poll_interval": INTERVAL},
         lambda event: event["state"] == "COMPLETED",
     ),
     "null": Design(
         "sleeps, asks nobody",
         "tests.bench.naive.SleepTrigger",
-        lambda base, number, finish: {"finish": finish, "poll_interval": INTERVAL},
+        lambda job: {"finish": job.finish, "poll_interval": INTERVAL},
         lambda event: event["state"] == "COMPLETED",
     ),
 }
 
 
-def connections(port: int) -> dict[str, str]:
-    """The designs' connections, as environment variables."""
-    url = f"http://127.0.0.1:{port}"
-    found: dict[str, dict[str, Any]] = {
-        "sevenbridges": {"host": url, "password": TOKEN},
-        "databricks": {"host": "127.0.0.1", "port": port, "schema": "http", "password": TOKEN},
-        "dbt_cloud": {"host": f"127.0.0.1:{port}", "login": "1", "password": TOKEN},
-        "airbyte": {"host": url},
-        "http": {"host": url},
+def _peer() -> dict[str, float]:
+    return {"poll_interval": INTERVAL, "end_time": FOREVER}
+
+
+def environment(design: str, port: int) -> dict[str, str]:
+    """The design's connection and where the server is, as environment variables."""
+    base = f"http://127.0.0.1:{port}"
+    own: dict[str, dict[str, Any]] = {
+        "ours": {"conn_type": "sevenbridges", "host": base},
+        "databricks": {"conn_type": "databricks", "host": "127.0.0.1", "port": port, "schema": "http"},
+        "dbt-cloud": {"conn_type": "dbt_cloud", "host": f"127.0.0.1:{port}"},
     }
-    return {
-        f"AIRFLOW_CONN_{name.upper()}_DEFAULT": json.dumps({"conn_type": name, **fields})
-        for name, fields in found.items()
-    }
+    fields = own.get(design, {"conn_type": "http", "host": base})
+    name = "AIRFLOW_CONN_SEVENBRIDGES_DEFAULT" if design == "ours" else "AIRFLOW_CONN_BENCH"
+    secret = {"password": TOKEN} if design in own else {}
+    return {name: json.dumps({**fields, **secret}), "BENCH_SERVER": base}

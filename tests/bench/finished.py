@@ -1,5 +1,7 @@
 """What HttpEventTrigger asks of an answer; small, because the trigger imports it again at every poll."""
 
+import requests
 
-async def finished(response):
-    return response.json()["state"] == "COMPLETED"
+
+async def finished(response: requests.Response) -> bool:
+    return bool(response.json()["state"] == "COMPLETED")

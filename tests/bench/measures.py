@@ -84,8 +84,7 @@ def _ideal(told: dict[str, Any], first_request: float | None) -> int:
     return total
 
 
-def _corrected_p99(late: list[float]) -> float | None:
+def _corrected_p99(lates: list[float]) -> float | None:
     # Coordinated omission: while one beat was late, those due meanwhile were not taken; they would have been late too.
-    beats = [late - BEAT * missed for late in late for missed in range(1 + int(late / BEAT))]
-    beats.sort()
+    beats = sorted(late - BEAT * missed for late in lates for missed in range(1 + int(late / BEAT)))
     return beats[math.ceil(0.99 * len(beats)) - 1] if beats else None

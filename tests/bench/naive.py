@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ _sessions: list[aiohttp.ClientSession] = []
 
 class _BenchTrigger(BaseTrigger):
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.kwargs = kwargs
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -29,9 +30,9 @@ class NaiveTrigger(_BenchTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         if not _sessions:
-            _sessions.append(aiohttp.ClientSession(headers={"X-SBG-Auth-Token": self.kwargs["token"]}))
+            _sessions.append(aiohttp.ClientSession(os.environ["BENCH_SERVER"]))
         while True:
-            async with _sessions[0].get(self.kwargs["url"]) as response:
+            async with _sessions[0].get("/" + self.kwargs["path"], headers=self.kwargs["headers"]) as response:
                 response.raise_for_status()
                 job = await response.json()
             if job["state"] in ("COMPLETED", "FAILED"):

@@ -83,7 +83,7 @@ class Stage:
         return 10.0 + 2.0 * len(self.cells) + max(offset + cell.expected for offset, cell in self.cells)
 
 
-def cells(only: Iterable[str] = DESIGNS) -> list[Cell]:
+def cells() -> list[Cell]:
     """Every cell of a complete run."""
     found: list[Cell] = []
     for jobs in SIZES:
@@ -91,12 +91,12 @@ def cells(only: Iterable[str] = DESIGNS) -> list[Cell]:
         found += [Cell(design, jobs, limit="requests") for design in DESIGNS if design != "null"]
         for design, limits in (("ours", ("none", "requests")), ("naive", ("none", "requests")), ("null", ("none",))):
             found += [Cell(design, jobs, "long", limit, spread=SPREADS["long"]) for limit in limits]
-    found += [
+    return [
+        *found,
         Cell("ours", 10_000, "long", "requests", triggerers=2, spread=SPREADS["long"]),
         Cell("ours", 1_000, "long", "items", spread=SPREADS["long"]),
         *(Cell(design, 10_000, "at-once", spread=SPREADS["at-once"]) for design in ("ours", "null")),
     ]
-    return [cell for cell in found if cell.design in set(only)]
 
 
 def with_spread(found: Iterable[Cell], seconds: float) -> list[Cell]:

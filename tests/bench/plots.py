@@ -75,7 +75,8 @@ def _by_number(cells: list[Figures], path: Path, key: str, title: str, unit: str
     axes.set(xscale="log", yscale="log", xlabel="jobs that wait  (x: not all of them were seen to end)", ylabel=unit)
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    if axes.lines:
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, path)
 
 
@@ -96,7 +97,8 @@ def _detection(cells: list[Figures], path: Path) -> None:
         axes.set(xlabel="seconds after the job's end", xlim=(0, 40), ylim=(-2, 102))
         axes.set_title(title, loc="left", fontsize=9)
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, loc="center right", fontsize=8)
+        if axes.lines:
+            axes.legend(frameon=False, loc="center right", fontsize=8)
     both[0].set_ylabel("% of all jobs seen to have ended")
     figure.suptitle(
         "Who still sees jobs end under 1000 requests for 5 minutes", x=0.01, ha="left", fontsize=10, fontweight="bold"
@@ -138,6 +140,6 @@ def _budget(cells: list[Figures], path: Path) -> None:
     axes.set(xlabel="seconds", ylabel="requests in the window", ylim=(0, highest * 1.1))
     axes.set_title("Requests in each 5 minutes, 10,000 jobs of up to 600 s", loc="left", fontsize=10, fontweight="bold")
     axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
+    if len(axes.lines) > 1:
         axes.legend(frameon=False)
     _save(figure, path)

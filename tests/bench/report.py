@@ -7,55 +7,31 @@ import os
 import platform
 import re
 import time
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tests.bench.designs import DESIGNS
 from tests.bench.plan import Cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
 Figures = dict[str, Any]
+Rows = list[tuple[str, ...]]
 
-PACKAGES = (
-    "airflow-sb-provider",
-    "apache-airflow",
-    *(f"apache-airflow-providers-{name}" for name in ("databricks", "dbt-cloud", "airbyte", "http")),
-    "aiohttp",
-    "httpx",
-    "greenback",
-    "uvloop",
-)
-HEADINGS = (
-    "design",
-    "requests",
-    "of ideal",
-    "429s",
-    "TCP total/open",
-    "CPU s",
-    "CPU s per 10,000 job-min",
-    "KB/job",
-    "lag ms p99",
-    "max start/steady",
-    "detected s p50/p99/max",
-    "failed",
-    "unfinished",
-    "look-ups",
-)
+PEERS = [f"apache-airflow-providers-{name}" for name in ("databricks", "dbt-cloud", "airbyte", "http")]
+PACKAGES = ["airflow-sb-provider", "apache-airflow", *PEERS, "aiohttp", "httpx", "greenback", "uvloop"]
+LIMITS = {"none": "no rate limit", "requests": "rate limit", "items": "rate limit, a bulk call costs its items"}
 
 
 def machine_facts() -> Figures:
     """Where and when it is measured."""
-    model = (
-        re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-        if os.path.exists("/proc/cpuinfo")
-        else None
-    )
+    info = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": model[1] if model else platform.processor(),
@@ -85,191 +61,155 @@ def cell_of(figures: Figures) -> Cell:
     return Cell(**{name: figures[name] for name in Cell.__dataclass_fields__})
 
 
-def line(figures: Figures) -> str:
-    """One line for a cell that has ended."""
-    if "error" in figures:
-        return f"{cell_of(figures).name}: {figures['error']}"
-    detected = figures["detection"]
-    lost = figures["failed"] + figures["unfinished"]
-    return (
-        f"{cell_of(figures).name}: {figures['requests']:,} requests, {figures['cpu']:.1f} CPU s, "
-        f"detected p50 {_number(detected[50], 1)} p99 {_number(detected[99], 1)} s"
-        + (f", {lost:,} lost" if lost else "")
-    )
-
-
-def rows(cells: list[Figures]) -> Iterator[tuple[str, list[list[str]]]]:
-    """The tables: a title, and the rows below `HEADINGS`."""
-    groups: dict[str, list[list[str]]] = {}
-    for figures in cells:
-        if "error" not in figures:
-            cell = cell_of(figures)
-            shorter = f", up to {cell.spread:g} s" if cell.spread not in (0, 60, 600) else ""
-            limit = {
-                "none": "no rate limit",
-                "requests": "rate limit",
-                "items": "rate limit, a bulk call costs its items",
-            }
-            title = f"{cell.jobs:,} {cell.kind} jobs{shorter}, {limit[cell.limit]}"
-            groups.setdefault(title, []).append(_row(cell, figures))
-    yield from groups.items()
-
-
-def _row(cell: Cell, figures: Figures) -> list[str]:
-    detected = figures["detection"]
-    return [
-        cell.design + (f", {cell.triggerers} triggerers" if cell.triggerers > 1 else ""),
-        f"{figures['requests']:,}",
-        _number(figures["ratio"], 2),
-        f"{figures['refused']:,}",
-        f"{figures['connections']:,} / {figures['peak_open']:,}",
-        _number(figures["cpu"], 2),
-        _number(figures["cpu_per_10k_job_minutes"], 1),
-        _number(figures["memory_per_job"] / 1024, 1),
-        _number(figures["lag_p99"], 0, 1000),
-        f"{_number(figures['lag_max_start'], 0, 1000)} / {_number(figures['lag_max_steady'], 0, 1000)}",
-        " / ".join(_number(detected[percent], 1 if percent == 100 else 2) for percent in (50, 99, 100)),
-        f"{figures['failed']:,}",
-        f"{figures['unfinished']:,}",
-        f"{figures['look_ups']:,}",
-    ]
-
-
-def _number(value: float | None, digits: int, factor: float = 1) -> str:
+def _number(value: float | None, digits: int = 0, factor: float = 1) -> str:
     return "–" if value is None else f"{value * factor:,.{digits}f}"
 
 
-def tables(cells: list[Figures]) -> Iterator[Table]:
-    """The tables for the terminal."""
-    for title, body in rows(cells):
-        table = Table(title=title, title_justify="left", title_style="bold")
-        for heading in HEADINGS:
-            table.add_column(heading, justify="left" if heading == "design" else "right")
-        for row in body:
-            table.add_row(*row)
-        yield table
+COLUMNS: dict[str, Callable[[Figures], str]] = {
+    "design": lambda of: of["design"] + (f" x {of['triggerers']}" if of["triggerers"] > 1 else ""),
+    "requests": lambda of: _number(of["requests"]),
+    "of ideal": lambda of: _number(of["ratio"], 2),
+    "429s": lambda of: _number(of["refused"]),
+    "TCP": lambda of: _number(of["connections"]),
+    "open": lambda of: _number(of["peak_open"]),
+    "CPU s": lambda of: _number(of["cpu"], 2),
+    "CPU*": lambda of: _number(of["cpu_per_10k_job_minutes"], 1),
+    "KB/job": lambda of: _number(of["memory_per_job"], 1, 1 / 1024),
+    "lag p99": lambda of: _number(of["lag_p99"], 0, 1000),
+    "max start": lambda of: _number(of["lag_max_start"], 0, 1000),
+    "steady": lambda of: _number(of["lag_max_steady"], 0, 1000),
+    "seen p50": lambda of: _number(of["detection"][50], 2),
+    "p99": lambda of: _number(of["detection"][99], 2),
+    "max": lambda of: _number(of["detection"][100], 1),
+    "failed": lambda of: _number(of["failed"]),
+    "unfinished": lambda of: _number(of["unfinished"]),
+    "look-ups": lambda of: _number(of["look_ups"]),
+}
+LEGEND = (
+    "of ideal: requests to one for each hundred waiting triggers an interval. TCP: connections, open: at most at once. "
+    "CPU*: CPU s per 10,000 job-minutes. lag: of the event loop, ms; max while triggers are created and afterwards. "
+    "seen: s from a job's end to its trigger's event; of all jobs, – for never. look-ups: of the Airflow connection."
+)
 
 
-@dataclass(frozen=True)
-class Target:
-    """What should hold: the bound, how to measure it, and how to write it."""
+def line(figures: Figures) -> str:
+    """One line for a cell that has ended."""
+    name = cell_of(figures).name
+    if "error" in figures:
+        return f"{name}: {figures['error']}"
+    shown = {
+        heading: COLUMNS[heading](figures) for heading in ("requests", "CPU s", "seen p50", "failed", "unfinished")
+    }
+    return f"{name}: " + ", ".join(f"{heading} {value}" for heading, value in shown.items())
 
-    name: str
-    bound: float
-    measured: Callable[[Callable[..., Figures]], float]
-    digits: int = 2
+
+def rows(cells: list[Figures]) -> dict[str, Rows]:
+    """The tables: by title, the rows below `COLUMNS`."""
+    groups: dict[str, Rows] = {}
+    for figures in cells:
+        if "error" not in figures:
+            cell = cell_of(figures)
+            length = f", up to {cell.spread:g} s" if cell.spread else ""
+            title = f"{cell.jobs:,} {cell.kind} jobs{length}, {LIMITS[cell.limit]}"
+            groups.setdefault(title, []).append(tuple(show(figures) for show in COLUMNS.values()))
+    return groups
+
+
+def table(title: str, headings: Sequence[str], body: Rows) -> Table:
+    """A table for the terminal."""
+    found = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        found.add_column(
+            heading, justify="right" if title != "Targets" and heading != "design" else "left", no_wrap=True
+        )
+    colours = {"met": "green", "NOT met": "bold red"}
+    for row in body:
+        found.add_row(*row[:-1], f"[{colours[row[-1]]}]{row[-1]}" if row[-1] in colours else row[-1])
+    return found
 
 
 def _lost(figures: Figures) -> float:
     return float(figures["refused"] + figures["failed"] + figures["unfinished"])
 
 
-def _detected(figures: Figures, percent: int) -> float:
-    value = figures["detection"][percent]
-    return float("inf") if value is None else float(value)
+def _seen(percent: int) -> Callable[[Figures], float]:
+    return lambda of: float("inf") if of["detection"][percent] is None else float(of["detection"][percent])
 
 
-BIG: Figures = {"jobs": 10_000, "kind": "short"}
-BIG_LONG: Figures = {"jobs": 10_000, "kind": "long", "limit": "requests"}
-AT_ONCE: Figures = {"jobs": 10_000, "kind": "at-once"}
-ITEMS: Figures = {"jobs": 1_000, "kind": "long", "limit": "items"}
-TWO: Figures = {**BIG_LONG, "triggerers": 2}
+def _lag_p99(figures: Figures) -> float:
+    return float(figures["lag_p99"]) * 1000
 
-TARGETS = (
-    Target("10,000 short jobs: requests, of ideal", 1.02, lambda of: of("ours", **BIG)["ratio"], 3),
-    Target("10,000 long jobs, rate limit: 429s and lost jobs", 0, lambda of: _lost(of("ours", **BIG_LONG)), 0),
-    Target("10,000 long jobs, rate limit: detected p50, s", 7, lambda of: _detected(of("ours", **BIG_LONG), 50)),
-    Target("10,000 long jobs, rate limit: detected p99, s", 25, lambda of: _detected(of("ours", **BIG_LONG), 99)),
-    Target(
-        "10,000 short jobs: CPU per job-minute, of naive's",
-        1 / 8,
-        lambda of: of("ours", **BIG)["cpu_per_10k_job_minutes"] / of("naive", **BIG)["cpu_per_10k_job_minutes"],
-        3,
-    ),
-    Target("10,000 short jobs: loop lag p99, ms", 20, lambda of: of("ours", **BIG)["lag_p99"] * 1000, 0),
-    Target(
-        "10,000 short jobs: loop lag max above null's, ms",
+
+def _to_naive(ours: Figures, naive: Figures) -> float:
+    return float(ours["cpu_per_10k_job_minutes"] / naive["cpu_per_10k_job_minutes"])
+
+
+def _above_null(ours: Figures, null: Figures) -> float:
+    return float(ours["lag_max"] - null["lag_max"]) * 1000
+
+
+BIG = Cell("ours", 10_000)
+LIMITED = Cell("ours", 10_000, "long", "requests", spread=600)
+TWO = Cell("ours", 10_000, "long", "requests", 2, spread=600)
+ITEMS = Cell("ours", 1_000, "long", "items", spread=600)
+AT_ONCE = Cell("ours", 10_000, "at-once", spread=0)
+TARGETS: list[tuple[str, str, float, int, Callable[..., float], tuple[Cell, ...]]] = [
+    ("requests, of ideal", "10,000 short", 1.02, 3, lambda of: float(of["ratio"]), (BIG,)),
+    ("CPU per job-minute, of naive's", "10,000 short", 1 / 8, 3, _to_naive, (BIG, Cell("naive", 10_000))),
+    ("loop lag p99, ms", "10,000 short", 20, 0, _lag_p99, (BIG,)),
+    ("loop lag max above null's, ms", "10,000 short", 60, 0, _above_null, (BIG, Cell("null", 10_000))),
+    ("loop lag p99, ms", "10,000 at once", 20, 0, _lag_p99, (AT_ONCE,)),
+    (
+        "loop lag max above null's, ms",
+        "10,000 at once",
         60,
-        lambda of: (of("ours", **BIG)["lag_max"] - of("null", **BIG)["lag_max"]) * 1000,
         0,
+        _above_null,
+        (AT_ONCE, Cell("null", 10_000, "at-once", spread=0)),
     ),
-    Target("10,000 at once: loop lag p99, ms", 20, lambda of: of("ours", **AT_ONCE)["lag_p99"] * 1000, 0),
-    Target(
-        "10,000 at once: loop lag max above null's, ms",
-        60,
-        lambda of: (of("ours", **AT_ONCE)["lag_max"] - of("null", **AT_ONCE)["lag_max"]) * 1000,
-        0,
-    ),
-    Target(
-        "10,000 short jobs: memory per waiting job, KB", 12, lambda of: of("ours", **BIG)["memory_per_job"] / 1024, 1
-    ),
-    Target("10,000 short jobs: detected p50, s", 5.2, lambda of: _detected(of("ours", **BIG), 50)),
-    Target("10,000 short jobs: detected p99, s", 10.2, lambda of: _detected(of("ours", **BIG), 99)),
-    Target("two triggerers, one token: 429s and lost jobs", 0, lambda of: _lost(of("ours", **TWO)), 0),
-    Target("two triggerers, one token: detected p50, s", 7, lambda of: _detected(of("ours", **TWO), 50)),
-    Target("two triggerers, one token: detected p99, s", 25, lambda of: _detected(of("ours", **TWO), 99)),
-    Target("1,000 long jobs, limit by item: 429s and lost jobs", 0, lambda of: _lost(of("ours", **ITEMS)), 0),
-)
+    ("memory per waiting job, KB", "10,000 short", 12, 1, lambda of: of["memory_per_job"] / 1024, (BIG,)),
+    ("seen p50, s", "10,000 short", 5.2, 2, _seen(50), (BIG,)),
+    ("seen p99, s", "10,000 short", 10.2, 2, _seen(99), (BIG,)),
+    ("429s and lost jobs", "10,000 long, rate limit", 0, 0, _lost, (LIMITED,)),
+    ("seen p50, s", "10,000 long, rate limit", 7, 2, _seen(50), (LIMITED,)),
+    ("seen p99, s", "10,000 long, rate limit", 25, 2, _seen(99), (LIMITED,)),
+    ("429s and lost jobs", "the same, two triggerers, one token", 0, 0, _lost, (TWO,)),
+    ("seen p50, s", "the same, two triggerers, one token", 7, 2, _seen(50), (TWO,)),
+    ("seen p99, s", "the same, two triggerers, one token", 25, 2, _seen(99), (TWO,)),
+    ("429s and lost jobs", "1,000 long, a bulk call costs its items", 0, 0, _lost, (ITEMS,)),
+]
+TARGET_HEADINGS = ("what", "jobs", "at most", "measured", "")
 
 
-def targets(cells: list[Figures]) -> list[tuple[str, str, str, str]]:
+def targets(cells: list[Figures]) -> Rows:
     """Each target with its bound, what was measured, and whether it is met."""
-
-    def of(design: str, **wanted: Any) -> Figures:
-        cell = {"limit": "none", "triggerers": 1, **wanted, "design": design}
-        return next(
-            figures
-            for figures in cells
-            if "error" not in figures and all(figures[name] == value for name, value in cell.items())
-        )
-
-    found = []
-    for target in TARGETS:
-        bound = f"at most {target.bound:g}"
-        try:
-            value = target.measured(of)
-        except StopIteration:
-            found.append((target.name, bound, "–", "not run"))
-            continue
-        found.append((target.name, bound, _number(value, target.digits), "met" if value <= target.bound else "NOT met"))
+    measured = {cell_of(figures): figures for figures in cells if "error" not in figures}
+    found: Rows = []
+    for name, jobs, bound, digits, figure, wanted in TARGETS:
+        if all(cell in measured for cell in wanted):
+            value = figure(*(measured[cell] for cell in wanted))
+            found.append((name, jobs, f"{bound:g}", _number(value, digits), "met" if value <= bound else "NOT met"))
+        else:
+            found.append((name, jobs, f"{bound:g}", "–", "not run"))
     return found
 
 
-def targets_table(cells: list[Figures]) -> Table:
-    """The targets for the terminal."""
-    table = Table(title="Targets", title_justify="left", title_style="bold")
-    for heading in ("target", "bound", "measured", ""):
-        table.add_column(heading)
-    colours = {"met": "green", "NOT met": "bold red", "not run": "dim"}
-    for *texts, verdict in targets(cells):
-        table.add_row(*texts, f"[{colours[verdict]}]{verdict}[/]")
-    return table
-
-
-def _markdown(headings: tuple[str, ...], body: list[Any]) -> str:
-    lines = [headings, ["---"] * len(headings), *body]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def _markdown(headings: Sequence[str], body: Rows) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *body))
 
 
 def write_docs(results: Figures, path: Path) -> None:
     """Put the figures between the marks of the page."""
     where = results["machine"]
     versions = ", ".join(
-        f"{name.removeprefix('apache-airflow-providers-')} {number}" for name, number in where["versions"].items()
+        f"{name.removeprefix('apache-airflow-providers-')} {of}" for name, of in where["versions"].items()
     )
     machine = f"{where['cpu']}, {where['cores']} cores, {where['system']}, Python {where['python']}"
-    took = f"{len(results['cells'])} cells in {where.get('seconds', 0) / 60:.0f} minutes"
-    parts = [
-        f"Measured on {where['date']}: {machine}; {versions}. {took}.",
-        "### Targets",
-        _markdown(("target", "bound", "measured", "verdict"), targets(results["cells"])),
-    ]
-    for title, body in rows(results["cells"]):
-        parts += [f"### {title}", _markdown(HEADINGS, body)]
-    designs = [(name, design.title) for name, design in DESIGNS.items()]
-    parts += ["### Names", _markdown(("design", "is"), designs)]
-    text = "\n\n".join(parts)
-    page = path.read_text()
-    path.write_text(
-        re.sub(r"(?s)(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", lambda _: f"\n{text}\n\n", page)
-    )
+    took = f"{len(results['cells'])} cells in {where['seconds'] / 60:.0f} minutes"
+    parts = [f"{where['date']}; {machine}; {versions}; {took}.", "### Targets"]
+    parts += [_markdown(TARGET_HEADINGS, targets(results["cells"])), "### Cells", LEGEND.replace("*", "\\*")]
+    for title, body in rows(results["cells"]).items():
+        parts += [f"**{title}**", _markdown([heading.replace("*", "\\*") for heading in COLUMNS], body)]
+    parts += ["### Designs", _markdown(("name", "is"), [(name, design.title) for name, design in DESIGNS.items()])]
+    marked = r"(?s)(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)"
+    path.write_text(re.sub(marked, lambda _: "\n" + "\n\n".join(parts) + "\n\n", path.read_text()))

@@ -41,49 +41,21 @@ _RESULT = (
     b'},"origin":{"task":"1e0d0fb1-5a3c-4b0c-8a3d-1f2e3d4c5b6a"},"tags":[],"metadata":{"sample_id":"S1"}}'
 )
 _REFUSAL = b'{"status":429,"code":1000,"message":"Rate limit exceeded! Check response headers.","more_info":""}'
-_DATABRICKS = json.dumps(
-    {
-        "job_id": 11223344,
-        "run_id": 0,
-        "creator_user_name": "user.name@example.com",
-        "number_in_job": 455644833,
-        "original_attempt_run_id": 455644833,
-        "cluster_spec": {"existing_cluster_id": "0923-164208-meows279", "libraries": []},
-        "cluster_instance": {"cluster_id": "0923-164208-meows279", "spark_context_id": "4348585301701786933"},
-        "overriding_parameters": {"notebook_params": {"age": "35", "name": "John Doe"}},
-        "start_time": 1625060460483,
-        "setup_duration": 0,
-        "execution_duration": 0,
-        "trigger": "PERIODIC",
-        "run_name": "A multitask job run",
-        "run_page_url": "https://my-workspace.cloud.databricks.com/#job/11223344/run/123",
-        "run_type": "JOB_RUN",
-        "format": "MULTI_TASK",
-        "tasks": [{"run_id": 2112892, "task_key": "Orders_Ingest", "description": "x" * 300, "attempt_number": 0}],
-    }
-)[:-1].encode()
-_DBT = json.dumps(
-    {
-        "id": 1,
-        "trigger_id": 1,
-        "account_id": 1,
-        "environment_id": 1,
-        "project_id": 1,
-        "job_definition_id": 1,
-        "dbt_version": "1.9.0-latest",
-        "git_branch": "main",
-        "git_sha": "0123456789abcdef0123456789abcdef01234567",
-        "status_message": None,
-        "owner_thread_id": None,
-        "artifact_s3_path": "prod/runs/1/artifacts/target",
-        "has_docs_generated": False,
-        "created_at": "2026-11-24 10:00:00.000000+00:00",
-        "updated_at": "2026-11-24 10:00:00.000000+00:00",
-        "run_steps": ["x" * 500],
-        "href": "https://cloud.getdbt.com/deploy/1/projects/1/runs/1/",
-    }
-)[:-1].encode()
-_AIRBYTE = b'{"jobId":%d,"status":"%b","jobType":"sync","startTime":"2026-11-24T10:00:00Z","connectionId":"18dccc91-0ab1-4f72-9ed7-0b8fc27c5826","lastUpdatedAt":"2026-11-24T10:00:00Z","bytesSynced":0,"rowsSynced":0}'  # noqa: E501
+# The peers' answers: the fields that their triggers read, and as many bytes as the real ones.
+_DATABRICKS = (
+    b'{"job_id":1,"run_id":%%d,"run_name":"run","run_page_url":"https://example.com/#job/1/run/1","tasks":[],'
+    b'"cluster_spec":"%b","state":{"life_cycle_state":%%b,"state_message":""}}' % (b"x" * 950)
+)
+_DBT = b'{"status":{"code":200,"is_success":true},"data":{"id":%%d,"status":%%b,"run_steps":["%b"]}}' % (b"x" * 1_100)
+_AIRBYTE = (
+    b'{"jobId":%d,"status":"%b","jobType":"sync","startTime":"2026-11-24T10:00:00Z","connectionId":'
+    b'"18dccc91-0ab1-4f72-9ed7-0b8fc27c5826","lastUpdatedAt":"2026-11-24T10:00:00Z","bytesSynced":0,"rowsSynced":0}'
+)
+_PEERS = (
+    (b"/api/2.", _DATABRICKS, b'"RUNNING"', b'"TERMINATED","result_state":"SUCCESS"'),
+    (b"/api/v2/", _DBT, b"3", b"10"),
+    (b"/", _AIRBYTE, b"running", b"succeeded"),
+)
 
 
 class Server:
@@ -98,9 +70,6 @@ class Server:
         self.first_request: float | None = None
         self.timeline: dict[int, list[int]] = {}
         self.windows: dict[bytes, tuple[int, int]] = {}
-
-    def start(self, began: float) -> None:
-        self.began = began
 
     def report(self) -> dict[str, object]:
         return {
@@ -119,13 +88,13 @@ class Server:
         free = path == b"/v2/rate_limit"
         cost = 0 if free else len(ids) if self.limit == "items" else 1
         refused, headers = self._charge(head, now, cost) if self.limit != "none" else (False, b"")
-        self._count(now, len(ids), refused)
+        self._count(now, len(ids), refused, cost)
         if refused:
             return _response(b"429 Too Many Requests", headers, _REFUSAL)
         if free:
-            limit, left, reset = (int(value) for value in re.findall(rb": (\d+)", headers)) if headers else (0, 0, 0)
-            rate = {"rate": {"limit": limit, "remaining": left, "reset": reset}}
-            return _response(b"200 OK", headers, json.dumps(rate).encode())
+            limit, left, reset = [*map(int, re.findall(rb": (\d+)", headers)), LIMIT, LIMIT, 0][:3]
+            body = b'{"rate":{"limit":%d,"remaining":%d,"reset":%d}}' % (limit, left, reset)
+            return _response(b"200 OK", headers, body)
         done = [now - self.began >= self.finishes[number] for number in ids]
         return _response(b"200 OK", headers, _body(path, ids, done))
 
@@ -133,9 +102,9 @@ class Server:
         if path == b"/v2/bulk/storage/exports/get":
             return [int(export_id) for export_id in json.loads(body)["export_ids"]]
         if path.startswith(b"/api/2."):
-            return [int(json.loads(body)["run_id"]) - 1]
+            return [int(json.loads(body)["run_id"])]
         found = _NUMBER.search(path)
-        return [int(found[1]) - (0 if path.startswith(b"/v2/") else 1)] if found else []
+        return [int(found[1])] if found else []
 
     def _charge(self, head: bytes, now: float, cost: int) -> tuple[bool, bytes]:
         found = _TOKEN.search(head)
@@ -149,7 +118,7 @@ class Server:
         headers = (LIMIT, left, reset)
         return refused, b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n" % headers
 
-    def _count(self, now: float, asked: int, refused: bool) -> None:
+    def _count(self, now: float, asked: int, refused: bool, cost: int) -> None:
         if self.first_request is None:
             self.first_request = now - self.began
         self.counts["requests"] += 1
@@ -158,21 +127,15 @@ class Server:
         counted = self.timeline.setdefault(int((now - self.began) // BIN) * BIN, [0, 0, 0])
         counted[0] += 1
         counted[1] += refused
-        counted[2] += asked
+        counted[2] += 0 if refused else cost
 
 
 def _body(path: bytes, ids: list[int], done: list[bool]) -> bytes:
     if path.startswith(b"/v2/"):
         jobs = [_job(*job) for job in zip(ids, done, strict=True)]
         return b'{"items":[{"resource":%b}]}' % b'},{"resource":'.join(jobs) if b"/bulk/" in path else jobs[0]
-    number, ended = ids[0] + 1, done[0]
-    if path.startswith(b"/api/2."):
-        state = b'"TERMINATED","result_state":"SUCCESS"' if ended else b'"RUNNING"'
-        return _DATABRICKS + b',"state":{"life_cycle_state":%b,"state_message":""}}' % state
-    if path.startswith(b"/api/v2/"):
-        status = _DBT + b',"status":%d,"is_success":%b}' % (10 if ended else 3, b"true" if ended else b"false")
-        return b'{"status":{"code":200,"is_success":true,"user_message":"Success!"},"data":%b}' % status
-    return _AIRBYTE % (number, b"succeeded" if ended else b"running")
+    answer, running, succeeded = next(texts for prefix, *texts in _PEERS if path.startswith(prefix))
+    return answer % (ids[0], succeeded if done[0] else running)
 
 
 def _job(number: int, ended: bool) -> bytes:
@@ -182,13 +145,9 @@ def _job(number: int, ended: bool) -> bytes:
 
 
 def _response(status: bytes, headers: bytes, body: bytes) -> bytes:
-    return b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b" % (
-        status,
-        formatdate(usegmt=True).encode(),
-        headers,
-        len(body),
-        body,
-    )
+    date = formatdate(usegmt=True).encode()
+    head = b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: application/json\r\n" % (status, date)
+    return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, headers, len(body), body)
 
 
 class Connection(asyncio.Protocol):
@@ -246,7 +205,7 @@ async def main(cell: Cell) -> None:
     def told() -> None:
         word, _, moment = sys.stdin.readline().strip().partition(" ")
         if word == "start":
-            server.start(float(moment))
+            server.began = float(moment)
         else:
             stopped.set()
 

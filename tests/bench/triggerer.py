@@ -17,14 +17,14 @@ from collections import Counter, deque
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow.executors.workloads import RunTrigger
+from airflow.executors.workloads.trigger import RunTrigger
 from airflow.jobs.triggerer_job_runner import TriggerRunner, messages
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.log import configure_logging
 from airflow.secrets.environment_variables import EnvironmentVariablesBackend
 
-from tests.bench.designs import DESIGNS
+from tests.bench.designs import DESIGNS, Job
 from tests.bench.plan import Cell
 
 if TYPE_CHECKING:
@@ -63,12 +63,11 @@ class Events(deque["TriggerEventEntry"]):
 class ScriptedRunner(TriggerRunner):
     """Creates, runs and cleans up triggers as Airflow does; only what the supervisor would send comes from the cell."""
 
-    def __init__(self, cell: Cell, share: int, port: int, began: float, tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, cell: Cell, share: int, began: float, tell: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
         self.events = Events(self)
-        self._cell, self._share, self._began = cell, share, began
+        self._cell, self._began = cell, began
         self._tell = tell
-        self._base = f"http://127.0.0.1:{port}"
         self._design = DESIGNS[cell.design]
         self._jobs = [job for job in enumerate(cell.schedule()) if job[0] % cell.triggerers == share]
         self._creating = asyncio.Lock()
@@ -130,7 +129,7 @@ class ScriptedRunner(TriggerRunner):
             if (pause := start - self._now) > 0:
                 await self.create_triggers()
                 await asyncio.sleep(pause)
-            kwargs = self._design.kwargs(self._base, number, self._began + finish)
+            kwargs = self._design.kwargs(Job(number, self._began + finish))
             self.to_create.append(
                 RunTrigger(id=number, classpath=self._design.classpath, encrypted_kwargs=json.dumps(kwargs))
             )
@@ -187,7 +186,7 @@ def _count_look_ups() -> Counter[str]:
     return counts
 
 
-def main(cell: Cell, share: int, port: int) -> None:
+def main(cell: Cell, share: int) -> None:
     # What Airflow prints must not end up among the results.
     results = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -195,14 +194,16 @@ def main(cell: Cell, share: int, port: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     log = CountedNull()
     configure_logging(json_output=True, output=log, sending_to_supervisor=True)
+    # Else the bench's own mistakes would vanish with the log.
+    sys.excepthook = sys.__excepthook__
     design = DESIGNS[cell.design]
     manager = ProvidersManager()
     manager.initialize_providers_hooks()
     look_ups = _count_look_ups()
     if cell.design == "dbt-cloud":
         _let_dbt_speak_http()
-    if design.conn_id:
-        BaseHook.get_connection(design.conn_id)
+    if cell.design not in ("naive", "null"):
+        BaseHook.get_connection("sevenbridges_default" if cell.design == "ours" else "bench")
     look_ups.clear()
     print("ready", file=results, flush=True)
     began = float(sys.stdin.readline())
@@ -210,7 +211,7 @@ def main(cell: Cell, share: int, port: int) -> None:
     def tell(report: dict[str, Any]) -> None:
         print(json.dumps({**report, "log_lines": log.lines, "look_ups": look_ups.total()}), file=results, flush=True)
 
-    runner = ScriptedRunner(cell, share, port, began, tell)
+    runner = ScriptedRunner(cell, share, began, tell)
     runner.get_trigger_by_classpath(design.classpath)
     runner.run()
 
@@ -229,4 +230,4 @@ def _let_dbt_speak_http() -> None:
 
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
-    main(Cell(**arguments["cell"]), arguments["share"], arguments["port"])
+    main(Cell(**arguments["cell"]), arguments["share"])
