@@ -148,9 +148,22 @@ class SevenBridgesExportSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on when the trigger has ended."""
         with airflow_failures():
-            return self._ended(event, None)
+            jobs = self._jobs_of(event)
+            if jobs is None or all(job.ended for job in jobs):
+                return self._ended(event, jobs or [])
+        # Of a template, the triggerer sees less than a worker: what a mapped task pushed is not there.
+        return self.execute(context)
 
-    def _ended(self, event: dict[str, Any], jobs: list[ExportJob] | None) -> Any:
+    def _jobs_of(self, event: dict[str, Any]) -> list[ExportJob] | None:
+        """Return the jobs whose wait a trigger has ended, None if it ended otherwise."""
+        ids = read_export_ids(self.export_id)
+        if event["status"] != "ended":
+            return None
+        if event.get("job") and ids == [event["job"]["id"]]:
+            return [ExportJob.from_json(event["job"])]
+        return self._all_jobs(ids) if ids else []
+
+    def _ended(self, event: dict[str, Any], jobs: Sequence[ExportJob]) -> Any:
         ids = read_export_ids(self.export_id)
         if not ids:
             return None
@@ -164,8 +177,6 @@ class SevenBridgesExportSensor(BaseSensorOperator):
                 f"{event.get('message', 'The wait ended without an answer.')} The export may go on; "
                 "check the connection's token, which must belong to the user who started it."
             )
-        if jobs is None:
-            jobs = [ExportJob.from_json(event["job"])] if event.get("job") else self._all_jobs(ids)
         by_id = {job.id: job for job in jobs}
         failed = [by_id[export_id] for export_id in ids if by_id[export_id].state == ExportState.FAILED]
         for job in failed:

@@ -14,7 +14,9 @@ from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.triggers.poller import Waiter, pollers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    import jinja2
 
 
 class SevenBridgesExportTrigger(BaseTrigger):
@@ -67,6 +69,12 @@ class SevenBridgesExportTrigger(BaseTrigger):
             },
         )
 
+    def render_template_fields(self, context: Mapping[str, Any], jinja_env: jinja2.Environment | None = None) -> None:
+        """Render what a sensor that starts from its trigger gave as a template."""
+        ti = _AnsweredTaskInstance(context["ti"])
+        answered: dict[str, Any] = {**context, "ti": ti, "task_instance": ti}
+        super().render_template_fields(answered, jinja_env)  # type: ignore[arg-type]
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the poller has told enough, then yield the one event."""
         try:
@@ -97,3 +105,19 @@ class SevenBridgesExportTrigger(BaseTrigger):
             yield TriggerEvent({**event, "adopted": self.adopted})
         finally:
             await waiting.remove(waiter)
+
+
+class _AnsweredTaskInstance:
+    """A task instance that pulls from an unmapped task unless told otherwise.
+
+    Without ``map_indexes`` Airflow asks for all indexes, which the triggerer of 3.3 does not know and never answers.
+    """
+
+    def __init__(self, ti: Any) -> None:
+        self._ti = ti
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ti, name)
+
+    def xcom_pull(self, *args: Any, map_indexes: Any = -1, **kwargs: Any) -> Any:
+        return self._ti.xcom_pull(*args, map_indexes=map_indexes, **kwargs)

@@ -1,0 +1,44 @@
+"""One export, and the sensors that wait for it, for nothing, and for nonsense, without a worker to begin with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.sdk import DAG, Param
+
+from airflow_sb_provider.operators.export import SevenBridgesExportOperator
+from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
+
+EXPORT_ID = "{{ ti.xcom_pull('start', key='export_id') }}"
+WAIT = {"start_from_trigger": True, "poke_interval": 1}
+
+with DAG(
+    "start_from_trigger", schedule=None, start_date=datetime(2026, 1, 1), params={"file": Param("", type="string")}
+):
+    start = SevenBridgesExportOperator(
+        task_id="start",
+        file="{{ params.file }}",
+        volume="demo/results",
+        location="waited/for.vcf",
+        copy_only=True,
+        wait_for_completion=False,
+    )
+    starts = SevenBridgesExportOperator.partial(
+        task_id="starts",
+        file="{{ params.file }}",
+        volume="demo/results",
+        copy_only=True,
+        wait_for_completion=False,
+    ).expand(location=["mapped/1.vcf", "mapped/2.vcf"])
+    starts >> SevenBridgesExportSensor(
+        task_id="wait_for_mapped", export_id="{{ ti.xcom_pull('starts', key='export_id') }}", **WAIT
+    )
+    start >> [
+        SevenBridgesExportSensor(task_id="wait", export_id=EXPORT_ID, **WAIT),
+        SevenBridgesExportSensor(task_id="wait_for_list", export_id=[EXPORT_ID], **WAIT),
+        SevenBridgesExportSensor(
+            task_id="wait_for_nothing", export_id="{{ ti.xcom_pull('start', key='no such key') }}", **WAIT
+        ),
+        SevenBridgesExportSensor(task_id="wait_for_nonsense", export_id="{{ params.file }} and more", **WAIT),
+        SevenBridgesExportSensor.partial(task_id="mapped", **WAIT).expand(export_id=[EXPORT_ID]),
+    ]
