@@ -10,7 +10,15 @@ from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 if TYPE_CHECKING:
     from airflow.observability.stats import Stats
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
-    from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, Connection, Context, PokeReturnValue
+    from airflow.sdk import (
+        BaseHook,
+        BaseOperator,
+        BaseSensorOperator,
+        Connection,
+        Context,
+        ObjectStoragePath,
+        PokeReturnValue,
+    )
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
         AirflowException,
@@ -21,9 +29,17 @@ if TYPE_CHECKING:
     )
 else:
     try:
-        from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, Connection, PokeReturnValue
+        from airflow.sdk import (
+            BaseHook,
+            BaseOperator,
+            BaseSensorOperator,
+            Connection,
+            ObjectStoragePath,
+            PokeReturnValue,
+        )
     except ImportError:
         from airflow.hooks.base import BaseHook
+        from airflow.io.path import ObjectStoragePath
         from airflow.models import Connection
         from airflow.models.baseoperator import BaseOperator
         from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
@@ -75,6 +91,7 @@ __all__ = [
     "Connection",
     "Context",
     "DateTimeTrigger",
+    "ObjectStoragePath",
     "PokeReturnValue",
     "StartTriggerArgs",
     "Stats",

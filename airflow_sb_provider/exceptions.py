@@ -199,3 +199,19 @@ class SevenBridgesInDoubt(SevenBridgesError):
 
 class SevenBridgesExportTimeout(SevenBridgesError):
     """Waiting ended at its time limit; the export itself goes on, since the API has no cancel."""
+
+
+class SevenBridgesBatchFailed(SevenBridgesError):
+    """Some exports of a batch were not made.
+
+    :param message: which and why.
+    :param permanent: whether a later try would fare no better with any of them.
+    """
+
+    def __init__(self, message: str, permanent: bool) -> None:
+        super().__init__(message, permanent)
+        self.message = message
+        self.permanent = permanent
+
+    def __str__(self) -> str:
+        return self.message

@@ -39,6 +39,8 @@ class Facts:
     :param recorded: the job of the stored id, or why it cannot be seen.
     :param file: the file, or why it cannot be seen.
     :param volumes: by id, those that the token may see.
+    :param alias_is_proven: a file that is an alias at the destination needs no look at its object, since that of
+        another one on the same volume was looked at.
     :param object: what is at the destination; an error if that cannot be seen, None if nothing is there.
     :param voucher: a completed job of this file and destination.
     :param history_complete: whether the search for one reached the end.
@@ -51,6 +53,7 @@ class Facts:
     recorded: ExportJob | SevenBridgesApiError | None = None
     file: File | SevenBridgesApiError | None = None
     volumes: Mapping[str, Volume] = field(default_factory=dict)
+    alias_is_proven: bool = False
     object: VolumeObject | SevenBridgesApiError | None = None
     voucher: ExportJob | None = None
     history_complete: bool = True
@@ -167,6 +170,8 @@ def _already_moved(request: ExportRequest, facts: Facts) -> Decision | None:
     fits, fits_in_any_reading = alias_fits(file, request, facts.volumes)
     if not fits:
         return None
+    if facts.alias_is_proven:
+        return Done("The file is already an alias of the object there: the move is made.")
     if isinstance(found, VolumeObject):
         if _sizes_agree(facts):
             return Done(f"The file is already an alias of the object there ({found}): the move is made.", None, found)
@@ -206,11 +211,11 @@ def _refused(request: ExportRequest, facts: Facts) -> Decision | None:
 
 
 def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
+    file, attempt = facts.file, facts.attempt
+    if isinstance(file, File) and (file.is_alias or file.is_folder):
+        return Fail(SevenBridgesExportRefused(f"Nothing was asked for: {explain(request, facts)}"))
     if request.copy_only:
         return None
-    file, attempt = facts.file, facts.attempt
-    if isinstance(file, File) and file.is_alias:
-        return Fail(SevenBridgesExportRefused(f"Nothing was asked for: {explain(request, facts)}"))
     in_doubt = attempt.doubt_until is not None
     careful = in_doubt or request.overwrite
     if isinstance(file, SevenBridgesApiError) and careful:
@@ -274,7 +279,7 @@ def explain(request: ExportRequest, facts: Facts) -> str:
     """Return which of the causes of a refusal holds, as far as the facts tell, and what to do."""
     file, found, refusal = facts.file, facts.object, facts.attempt.refusal
     if isinstance(file, File):
-        if file.type == "folder":
+        if file.is_folder:
             return f"{file.id} is a folder; export its files."
         if file.is_alias:
             return (

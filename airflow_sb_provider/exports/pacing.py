@@ -23,6 +23,19 @@ _SAMPLE = 10.0
 _TREND = 60.0
 
 
+def seconds_until_allowed(rate: RateLimit | None, now: float) -> float:
+    """Return how long a worker should wait before its next request, so that it is not refused: until the window's end.
+
+    :param rate: what the last answer told.
+    :param now: epoch seconds.
+    """
+    if rate is None or rate.remaining is None or rate.reset is None:
+        return 0.0
+    if rate.remaining > FLOOR * (rate.limit or 0):
+        return 0.0
+    return min(max(rate.reset - now, 0.0), WINDOW)
+
+
 class Pacing:
     """What one asker may spend of a token's rate limit.
 

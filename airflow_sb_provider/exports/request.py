@@ -138,6 +138,20 @@ def read_file(value: object) -> str:
     return text.lower()
 
 
+def check_seconds(**values: object) -> None:
+    """Check numbers of seconds that are not templated.
+
+    :raises SevenBridgesInputError: naming every one that is not above 0.
+    """
+    problems = [
+        f"{name}: {value!r} is no number of seconds above 0."
+        for name, value in values.items()
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0)
+    ]
+    if problems:
+        raise SevenBridgesInputError(problems)
+
+
 def read_volume(value: object) -> str:
     """Return a volume's id.
 

@@ -13,8 +13,8 @@ FIRST_POLL = 5.0
 class Schedule:
     """The ids that are waited for, and when each is to be asked for next. Times are of one clock, in seconds.
 
-    A request that has room takes ids along that would be due in the next half of their interval. New ones must wait for `FIRST_POLL` seconds,
-    since Airflow 3.3 may lose an event that comes right after a deferral (apache/airflow#72716).
+    A request that has room takes ids along that would be due in the next half of their interval. New ones must wait for
+    `FIRST_POLL` seconds, since Airflow 3.3 may lose an event that comes right after a deferral (apache/airflow#72716).
     """
 
     def __init__(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.api.calls import BULK_LIMIT
+from airflow_sb_provider.api.models import ExportState
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesAuthError,
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.models import ExportJob
 
 POLL_INTERVAL = 30.0
+WEEK = 7 * 24 * 3600.0
 # How long a last look at the end of the time to wait may take.
 LAST_LOOK = 60.0
 STRIKES = 3
 MAX_IDS = 1000
+# Of so many that wait together no single change of state is logged.
+MANY = 10
 _EXPORT_ID = re.compile(r"[\w-]+", re.ASCII)
 
 
@@ -35,6 +39,7 @@ class Watch:
 
     Trouble (rate limit, maintenance, no answer, unreadable answers) never ends a wait. A refusal (401, 403, 404) of
     the same thing in ``strikes`` polls in a row does, and so does ``end_time``, in epoch seconds.
+    ``enough`` ends that have been seen end it too, and with ``fail_fast`` the first export that failed.
     ``unauthorized`` tells that the last poll's token was refused, so that the connection should be looked up again.
     """
 
@@ -44,8 +49,12 @@ class Watch:
     refused: dict[str, SevenBridgesError] = field(default_factory=dict)
     strikes: int = STRIKES
     unauthorized: bool = False
+    enough: int | None = None
+    fail_fast: bool = False
     _strikes: dict[str, int] = field(default_factory=dict)
     _in_trouble: bool = False
+    _told: int = 0
+    _failed: int = 0
 
     def __post_init__(self) -> None:
         self._open = dict.fromkeys(self.export_ids)
@@ -76,7 +85,7 @@ class Watch:
         self._in_trouble = False
         for export_id, told in zip(asked, answer, strict=True):
             lines += self._take_one(export_id, told)
-        return lines
+        return lines + self._progress()
 
     def _take_one(self, export_id: str, told: ExportJob | SevenBridgesApiError) -> list[str]:
         if isinstance(told, SevenBridgesApiError):
@@ -87,13 +96,30 @@ class Watch:
         self.jobs[export_id] = told
         if told.ended:
             self._open.pop(export_id, None)
-        return [] if before and before.state == told.state else [f"Export {export_id} is {told.state}."]
+            self._failed += told.state == ExportState.FAILED
+        if self._are_many or (before and before.state == told.state):
+            return []
+        return [f"Export {export_id} is {told.state}."]
+
+    @property
+    def _are_many(self) -> bool:
+        return len(self.export_ids) > MANY
+
+    def _progress(self) -> list[str]:
+        """Return a line each time that another tenth of many has ended."""
+        total, ended = len(self.export_ids), len(self.export_ids) - len(self._open)
+        if not self._are_many or ended * 10 // total == self._told * 10 // total:
+            return []
+        self._told = ended
+        failed = f", {self._failed:,} of them failed" if self._failed else ""
+        return [f"{ended:,} of {total:,} exports have ended{failed}."]
 
     def _strike(self, export_id: str, error: SevenBridgesError) -> list[str]:
         self._strikes[export_id] = self._strikes.get(export_id, 0) + 1
         if self._strikes[export_id] < self.strikes:
             return []
         self.refused[export_id] = error
+        self._failed += 1
         self._open.pop(export_id, None)
         return [f"Export {export_id} cannot be seen any more: {error}"]
 
@@ -102,6 +128,13 @@ class Watch:
         """Whether nothing is left to ask."""
         return not self._open
 
+    @property
+    def has_enough(self) -> bool:
+        """Whether so many have ended that whoever waits should go on."""
+        if self.fail_fast and self._failed:
+            return True
+        return self.enough is not None and len(self.export_ids) - len(self._open) >= self.enough
+
     def settled(self, export_id: str) -> bool:
         """Whether nothing more is to be asked about an export."""
         return export_id not in self._open
@@ -109,10 +142,13 @@ class Watch:
     def event(self, now: float) -> dict[str, Any] | None:
         """Return the trigger's event if the wait is over, else None: plain values only, small, no secrets.
 
-        ``status`` is ``ended``, ``refused`` or ``timeout``. If there is only one, ``export_id`` and ``job`` too.
+        ``status`` is ``ended``, ``some ended`` (enough of them), ``refused`` or ``timeout``. If there is only one,
+        ``export_id`` and ``job`` too.
         """
         if self.over:
             status = "refused" if self.refused else "ended"
+        elif self.has_enough:
+            status = "some ended"
         elif self.end_time is not None and now >= self.end_time:
             status = "timeout"
         else:

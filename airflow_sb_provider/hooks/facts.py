@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from airflow_sb_provider.api import calls
@@ -13,12 +15,12 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesNotFoundError,
 )
 from airflow_sb_provider.exports.decide import TAKEN, Facts
-from airflow_sb_provider.exports.destination import alias_fits, same_place
+from airflow_sb_provider.exports.destination import alias_fits, places
 from airflow_sb_provider.exports.request import ExportRequest, Intent
 from airflow_sb_provider.hooks.sevenbridges import has_next
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_sb_provider.exports.attempt import Attempt
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
@@ -28,32 +30,72 @@ _OVERLAP = 10
 _INVISIBLE = (SevenBridgesForbiddenError, SevenBridgesNotFoundError)
 
 
-def gather_facts(hook: SevenBridgesHook, requests: Sequence[ExportRequest], attempts: Sequence[Attempt]) -> list[Facts]:
+class Look:
+    """The lists that one look at the Platform needs, kept for the looks that follow.
+
+    A single export looks anew each time; a batch keeps them, since its hundreds are looked at one after another.
+
+    :param for_many: keeps the history too, and looks at no object of an alias where another on its volume has shown how
+        the Platform writes its location.
+    """
+
+    def __init__(self, hook: SevenBridgesHook, *, for_many: bool = False) -> None:
+        self.hook = hook
+        self.for_many = for_many
+        self.proven_volumes: set[str] = set()
+        self._listed_at = 0.0
+        self._in_flight: tuple[list[ExportJob], bool] = ([], False)
+        self._history: tuple[list[ExportJob], bool] | None = None
+
+    def in_flight(self, since: float) -> tuple[list[ExportJob], bool]:
+        """Return the jobs in flight, listed after ``since`` (epoch seconds), and whether none can have been missed."""
+        if self._listed_at <= since:
+            listed_at = time.time()
+            jobs: dict[str, ExportJob] = {}
+            complete = True
+            for state in IN_FLIGHT:
+                found, all_of_them = _list_jobs(self.hook, state)
+                jobs.update((job.id, job) for job in found)
+                complete = complete and all_of_them
+            self._in_flight, self._listed_at = (list(jobs.values()), complete), listed_at
+        return self._in_flight
+
+    def history(self, wanted: Sequence[ExportRequest]) -> tuple[list[ExportJob], bool]:
+        """Return completed jobs that may vouch for copies, and whether all were read."""
+        if not (wanted and self.for_many):
+            return _list_jobs(self.hook, ExportState.COMPLETED, enough=wanted)
+        if self._history is None:
+            self._history = _list_jobs(self.hook, ExportState.COMPLETED)
+        return self._history
+
+
+def gather_facts(
+    hook: SevenBridgesHook,
+    requests: Sequence[ExportRequest],
+    attempts: Sequence[Attempt],
+    look: Look | None = None,
+    since: float = math.inf,
+) -> list[Facts]:
     """Look at the Platform for a set of exports at a time.
 
     It looks in the order in which exports travel: PENDING, RUNNING, then the object and last the file, which must still
     be the Platform's when a request follows. Requests: one for each hundred jobs in flight (two at least, at most
     50 for each state), one for each hundred files and for each hundred stored ids, one for each volume, at most
     two for each object that matters, and for copies that may be made already at most 50 of history.
+
+    :param look: the lists of earlier looks.
+    :param since: from when (epoch seconds) the lists of jobs in flight must be at least; usually they are read anew.
     """
+    look = look or Look(hook)
     wanted = {request.file for request in requests}
-    places = {(request.volume, request.location) for request in requests}
-    jobs: dict[str, ExportJob] = {}
-    jobs_complete = True
-    for state in IN_FLIGHT:
-        found, complete = _list_jobs(hook, state)
-        jobs.update((job.id, job) for job in found)
-        jobs_complete = jobs_complete and complete
+    listed, jobs_complete = look.in_flight(min(since, time.time()))
     stored = [attempt.export_id for attempt in attempts if attempt.export_id]
     recorded = dict(zip(stored, hook.get_exports(stored), strict=True))
     needs_history = [
         request for request, attempt in zip(requests, attempts, strict=True) if _may_be_copied(request, attempt)
     ]
-    history, history_complete = _list_jobs(hook, ExportState.COMPLETED, enough=needs_history)
-    volumes = _volumes(
-        hook, {request.volume for request in requests} | {job.volume for job in jobs.values() if job.volume}
-    )
-    near = [job for job in jobs.values() if job.file in wanted or _bound_for(job, places, volumes)]
+    history, history_complete = look.history(needs_history)
+    volumes = _volumes(hook, {request.volume for request in requests} | {job.volume for job in listed if job.volume})
     objects = {
         request: _object_at(hook, request)
         for request, attempt in zip(requests, attempts, strict=True)
@@ -63,24 +105,52 @@ def gather_facts(hook: SevenBridgesHook, requests: Sequence[ExportRequest], atte
     files = dict(zip(file_ids, hook.get_files(file_ids), strict=True))
     aliases = {file.id: file for file in files.values() if isinstance(file, File) and file.is_alias}
     volumes |= _volumes(hook, {file.volume for file in aliases.values() if file.volume} - volumes.keys())
+    proven: set[ExportRequest] = set()
     for request in requests:
         if (alias := aliases.get(request.file)) and alias_fits(alias, request, volumes)[0]:
-            objects[request] = _object_at(hook, request)
+            if request.volume in look.proven_volumes:
+                proven.add(request)
+                continue
+            objects[request] = found = _object_at(hook, request)
+            if look.for_many and isinstance(found, VolumeObject) and found.size in (None, alias.size):
+                look.proven_volumes.add(request.volume)
+    nearby = _Nearby(listed, volumes)
     return [
         Facts(
             now=time.time(),
             attempt=attempt,
-            jobs=tuple(job for job in near if job.file == request.file or _same(job, request, volumes)),
+            jobs=nearby.to(request),
             jobs_complete=jobs_complete,
             recorded=recorded.get(attempt.export_id or ""),
             file=files[request.file],
             volumes=volumes,
+            alias_is_proven=request in proven,
             object=objects.get(request),
             voucher=_voucher(request, attempt, history),
             history_complete=history_complete,
         )
         for request, attempt in zip(requests, attempts, strict=True)
     ]
+
+
+class _Nearby:
+    """Finds the jobs of the same file or bound for the same place."""
+
+    def __init__(self, jobs: Iterable[ExportJob], volumes: Mapping[str, Volume]) -> None:
+        self._volumes = volumes
+        self._by_file: dict[str, list[ExportJob]] = defaultdict(list)
+        self._by_place: dict[object, list[ExportJob]] = defaultdict(list)
+        for job in jobs:
+            self._by_file[job.file or ""].append(job)
+            if job.volume and job.location:
+                for place in places(job.volume, job.location, volumes):
+                    self._by_place[place].append(job)
+
+    def to(self, request: ExportRequest) -> tuple[ExportJob, ...]:
+        found = {job.id: job for job in self._by_file.get(request.file, ())}
+        for place in places(request.volume, request.location, self._volumes):
+            found.update((job.id, job) for job in self._by_place.get(place, ()))
+        return tuple(found.values())
 
 
 def _list_jobs(
@@ -157,11 +227,3 @@ def _voucher(request: ExportRequest, attempt: Attempt, history: Sequence[ExportJ
 
 def _vouched(request: ExportRequest, jobs: Iterable[ExportJob]) -> bool:
     return any((job.file, job.volume, job.location) == (request.file, request.volume, request.location) for job in jobs)
-
-
-def _same(job: ExportJob, request: ExportRequest, volumes: dict[str, Volume]) -> bool:
-    return same_place((job.volume, job.location), (request.volume, request.location), volumes)
-
-
-def _bound_for(job: ExportJob, places: set[tuple[str, str]], volumes: dict[str, Volume]) -> bool:
-    return any(same_place((job.volume, job.location), place, volumes) for place in places)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import ssl
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +31,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesNotFoundError,
     SevenBridgesReplyLost,
 )
+from airflow_sb_provider.exports.pacing import seconds_until_allowed
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.hooks.connection import ConnectionSettings, look_up_settings, ssl_context
 from airflow_sb_provider.hooks.retrying import retry_rules, settle
@@ -110,6 +113,8 @@ class SevenBridgesHook(BaseHook):
         :param again: false to send it once only, for callers who ask again by themselves.
         :raises SevenBridgesReplyLost: if a call that must not be repeated may have been accepted.
         """
+        if call.repeatable:
+            self.wait_for_rate_limit()
         if not again:
             return self._send_once(call)
         answer: T = Retrying(**retry_rules(self.log))(self._send_once, call)
@@ -138,6 +143,15 @@ class SevenBridgesHook(BaseHook):
         except SevenBridgesError as error:
             settled = settle(call, error)
             raise settled from (None if settled is error else error)
+
+    def wait_for_rate_limit(self) -> None:
+        """Wait until the Platform allows requests again, if the last answer told that it will refuse the next.
+
+        `send` does so by itself before what may be repeated; what may not is decided on after the wait, by its caller.
+        """
+        if (seconds := seconds_until_allowed(self.rate_limit, time.time())) > 0:
+            self.log.info("The rate limit is used up; going on in %.0f s.", seconds)
+            time.sleep(seconds + random.uniform(0.1, 1))
 
     def start_export(
         self,

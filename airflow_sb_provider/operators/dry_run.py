@@ -29,7 +29,7 @@ def dry_run(hook: SevenBridgesHook, request: ExportRequest) -> dict[str, Any]:
     file: File | None = None
     try:
         volume = hook.get_volume(request.volume)
-        problems += _volume_problems(volume)
+        problems += volume_problems(volume)
     except SevenBridgesApiError as error:
         problems.append(f"volume: {error}")
     try:
@@ -76,7 +76,8 @@ def dry_run(hook: SevenBridgesHook, request: ExportRequest) -> dict[str, Any]:
     }
 
 
-def _volume_problems(volume: Volume) -> list[str]:
+def volume_problems(volume: Volume) -> list[str]:
+    """Return why nothing can be exported to a volume."""
     problems = []
     if volume.access_mode not in ("RW", None):
         problems.append(f"volume: {volume.id} has access mode {volume.access_mode}; its owner must set it to RW.")

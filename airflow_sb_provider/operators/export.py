@@ -33,14 +33,15 @@ from airflow_sb_provider.exports.decide import (
     Submit,
     decide,
 )
-from airflow_sb_provider.exports.request import ExportRequest, Intent, read_boolean
+from airflow_sb_provider.exports.request import ExportRequest, Intent, check_seconds, read_boolean
 from airflow_sb_provider.exports.result import describe_export
-from airflow_sb_provider.exports.waiting import POLL_INTERVAL, Watch
+from airflow_sb_provider.exports.waiting import POLL_INTERVAL, WEEK, Watch
 from airflow_sb_provider.hooks.facts import gather_facts
 from airflow_sb_provider.hooks.failures import airflow_failures
 from airflow_sb_provider.hooks.retrying import retry_rules
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.hooks.waiting import look_at_object, volume_or_none, wait
+from airflow_sb_provider.operators.bulk_export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.operators.dry_run import dry_run as run_dry
 from airflow_sb_provider.operators.task_record import TaskRecord
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
@@ -51,8 +52,9 @@ if TYPE_CHECKING:
     from airflow_sb_provider._compat import Context
     from airflow_sb_provider.exports.decide import Decision
 
-WEEK = 7 * 24 * 3600.0
 _MAX_SETBACKS = 2
+
+__all__ = ["SevenBridgesBulkExportOperator", "SevenBridgesExportOperator"]
 
 
 class SevenBridgesExportOperator(BaseOperator):
@@ -423,17 +425,3 @@ class SevenBridgesExportOperator(BaseOperator):
             volume_details=volume_or_none(self.hook, request.volume),
             volume_object=done.object,
         )
-
-
-def check_seconds(**values: object) -> None:
-    """Check numbers of seconds that are not templated.
-
-    :raises SevenBridgesInputError: naming every one that is not above 0.
-    """
-    problems = [
-        f"{name}: {value!r} is no number of seconds above 0."
-        for name, value in values.items()
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0)
-    ]
-    if problems:
-        raise SevenBridgesInputError(problems)

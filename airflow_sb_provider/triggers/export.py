@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class SevenBridgesExportTrigger(BaseTrigger):
     """Waits until exports have ended, and only asks: it may run twice, so it never starts anything.
 
-    Its event holds ``status`` (``ended``, ``refused`` or ``timeout``), ``adopted``, for one export its ``job``, and a
-    ``message`` if the Platform refuses to tell.
+    Its event holds ``status`` (``ended``, ``some ended``, ``refused`` or ``timeout``), ``adopted``, for one export its
+    ``job``, and a ``message`` if the Platform refuses to tell.
 
     :param export_ids: what to wait for.
     :param sevenbridges_conn_id: the Airflow connection.
@@ -32,6 +32,8 @@ class SevenBridgesExportTrigger(BaseTrigger):
     :param adopted: whether the export was taken over; handed on in the event.
     :param export_id: instead of ``export_ids``, for a sensor that starts from its trigger: an id or a list, also as
         text, which Airflow renders before the trigger runs.
+    :param enough: how many exports must have ended for the wait to end; None for all.
+    :param fail_fast: the first export that failed ends the wait too.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class SevenBridgesExportTrigger(BaseTrigger):
         end_time: float | None = None,
         adopted: bool = False,
         export_id: str | Sequence[str] | None = None,
+        enough: int | None = None,
+        fail_fast: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.export_ids = list(export_ids)
@@ -50,6 +54,8 @@ class SevenBridgesExportTrigger(BaseTrigger):
         self.end_time = end_time
         self.adopted = adopted
         self.export_id = export_id
+        self.enough = enough
+        self.fail_fast = fail_fast
         if len(self.export_ids) > MAX_IDS:
             raise SevenBridgesInputError(
                 f"export_ids: {len(self.export_ids)} are too many; wait for at most {MAX_IDS}."
@@ -65,7 +71,9 @@ class SevenBridgesExportTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
                 "adopted": self.adopted,
-                **({"export_id": self.export_id} if self.export_id is not None else {}),
+                "export_id": self.export_id,
+                "enough": self.enough,
+                "fail_fast": self.fail_fast,
             },
         )
 
@@ -78,10 +86,11 @@ class SevenBridgesExportTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the poller has told enough, then yield the one event."""
         try:
-            watch = Watch(self.export_ids or read_export_ids(self.export_id))
+            export_ids = self.export_ids or read_export_ids(self.export_id)
         except SevenBridgesInputError as error:
             yield TriggerEvent({"status": "refused", "message": str(error), "adopted": self.adopted})
             return
+        watch = Watch(export_ids, enough=self.enough, fail_fast=self.fail_fast)
         waiter = Waiter(watch, self.sevenbridges_conn_id, self.poll_interval)
         waiting = pollers()
         waiting.add(waiter)

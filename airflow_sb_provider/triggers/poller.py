@@ -61,7 +61,7 @@ class Waiter:
         self.lines += self.watch.take([export_id], answer if isinstance(answer, SevenBridgesError) else [answer])
         was_last = self.unasked == {export_id}
         self.unasked.discard(export_id)
-        if self.lines or self.watch.over or was_last:
+        if self.lines or self.watch.over or self.watch.has_enough or was_last:
             self.changed.set()
 
     def take_lines(self) -> list[str]:

@@ -41,7 +41,11 @@ class Store:
         return self.values.get(key, default)
 
     def set(self, key, value):
+        check_size(value)
         self.values[key] = json.loads(json.dumps(value))
+
+    def delete(self, key):
+        self.values.pop(key, None)
 
 
 class Runner:
@@ -62,7 +66,16 @@ class Runner:
         operator.__dict__.pop("hook", None)
         self.try_number += 1
         self.xcom = {}
-        ti = SimpleNamespace(try_number=self.try_number, max_tries=self.max_tries, xcom_push=self._push)
+        ti = SimpleNamespace(
+            dag_id="dag",
+            run_id="run",
+            task_id=operator.task_id,
+            map_index=-1,
+            try_number=self.try_number,
+            max_tries=self.max_tries,
+            xcom_push=self._push,
+            xcom_pull=lambda task_ids, key, map_indexes: self.xcom.get(key),
+        )
         context = {"ti": ti}
         if self.store:
             context["task_state_store"] = self.store
@@ -72,14 +85,20 @@ class Runner:
                 return method(context, **arguments)
             except TaskDeferred as deferred:
                 self.deferrals.append(deferred)
-                json.dumps(deferred.trigger.serialize()[1], default=str)
+                check_size(deferred.trigger.serialize()[1])
                 event = asyncio.run(first_event(deferred.trigger))
                 operator.__dict__.pop("hook", None)
                 method = getattr(operator, deferred.method_name)
                 arguments = {**(deferred.kwargs or {}), "event": event}
 
     def _push(self, key, value):
+        check_size(value)
         self.xcom[key] = value
+
+
+def check_size(value):
+    """What Airflow's database should keep in a row."""
+    assert len(json.dumps(value, default=str)) < 65536
 
 
 async def first_event(trigger):

@@ -16,6 +16,9 @@ def test_it_serializes_ids_and_numbers_only(platform):
     path, arguments = trigger.serialize()
     assert path == "airflow_sb_provider.triggers.export.SevenBridgesExportTrigger"
     assert arguments == {
+        "export_id": None,
+        "enough": None,
+        "fail_fast": False,
         "export_ids": ["a", "b"],
         "sevenbridges_conn_id": "sevenbridges_default",
         "poll_interval": 5,
