@@ -153,8 +153,7 @@ def main() -> None:
     whole = len(cells) == len(plan.cells()) and not options.seconds
     stages = plan.stages(plan.with_spread(cells, options.seconds) if options.seconds else cells)
     console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH
+    console.width = max(console.width, WIDTH)
     if options.list:
         for stage in stages:
             console.print(f"{stage.expected:6.0f} s  " + "; ".join(cell.name for _, cell in stage.cells))

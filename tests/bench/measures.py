@@ -40,10 +40,12 @@ def measure(cell: Cell, server: dict[str, Any], triggerers: list[dict[str, Any]]
         )
         / len(triggerers),
         "peak_waiting": sum(told["peak_waiting"] for told in triggerers),
-        "lag_p99": _corrected_p99([late for _, late in lag]),
-        "lag_max": max((late for _, late in lag), default=None),
-        "lag_max_start": max((late for at, late in lag if at <= settled), default=None),
-        "lag_max_steady": max((late for at, late in lag if at > settled), default=None),
+        "lag_p99": _corrected_p99([late for _, late, _ in lag]),
+        "lag_max": max((late for _, late, _ in lag), default=None),
+        "lag_max_start": max((late for at, late, _ in lag if at <= settled), default=None),
+        "lag_max_steady": max((late for at, late, _ in lag if at > settled), default=None),
+        "lag_max_but_gc": max((late - collected for _, late, collected in lag), default=None),
+        "gc": sum(collected for *_, collected in lag),
         "detection": [_percentile(late, cell.jobs, percent) for percent in range(101)],
         "failed": failed,
         "unfinished": cell.jobs - failed - len(late),
@@ -67,7 +69,8 @@ def _gone(told: dict[str, Any]) -> dict[str, float]:
 
 def _waited(told: dict[str, Any]) -> float:
     gone = _gone(told)
-    return sum(gone.get(number, told["ended"]) - created for number, created in told["created"].items())
+    ended: float = told["ended"]
+    return sum(gone.get(number, ended) - created for number, created in told["created"].items())
 
 
 def _ideal(told: dict[str, Any], first_request: float | None) -> int:

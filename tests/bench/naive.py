@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -42,9 +43,9 @@ class NaiveTrigger(_BenchTrigger):
 
 
 class SleepTrigger(_BenchTrigger):
-    """Wakes up as often as a poll would and asks nobody: the floor of Airflow and of this bench."""
+    """Sleeps until a poll would see the end, and asks nobody: the floor of Airflow and of this bench."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        while time.time() < self.kwargs["finish"]:
-            await asyncio.sleep(self.kwargs["poll_interval"])
+        interval = self.kwargs["poll_interval"]
+        await asyncio.sleep(math.ceil((self.kwargs["finish"] - time.time()) / interval) * interval)
         yield TriggerEvent({"state": "COMPLETED"})

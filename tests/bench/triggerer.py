@@ -76,7 +76,8 @@ class ScriptedRunner(TriggerRunner):
         self.fired: dict[int, float] = {}
         self.failed: dict[int, float] = {}
         self.reasons: Counter[str] = Counter()
-        self.lag: list[tuple[float, float]] = []
+        self.lag: list[tuple[float, float, float]] = []
+        self._collecting_since = self._collected = 0.0
         self.rss_before = self.rss_at_peak = self.peak_waiting = 0
         self.cpu = 0.0
 
@@ -107,6 +108,7 @@ class ScriptedRunner(TriggerRunner):
         self.comms_decoder: Any = SimpleNamespace(_reader_task=asyncio.create_task(asyncio.Event().wait()))
         await asyncio.sleep(self._began - time.time())
         gc.collect()
+        gc.callbacks.append(self._note_collection)
         self.rss_before, self.cpu = _rss(), -time.process_time()
         self._helpers = [asyncio.create_task(self._feed()), asyncio.create_task(self._beat())]
 
@@ -147,12 +149,19 @@ class ScriptedRunner(TriggerRunner):
             due += BEAT
             await asyncio.sleep(due - clock())
             late, due = clock() - due, clock()
-            self.lag.append((round(self._now, 2), round(late, 5)))
+            self.lag.append((round(self._now, 2), round(late, 5), round(self._collected, 5)))
+            self._collected = 0.0
             if len(self.lag) % BEATS_PER_SAMPLE == 0 and self._waiting >= self.peak_waiting:
                 self.peak_waiting, self.rss_at_peak = self._waiting, _rss()
             if len(self.fired) + len(self.failed) == len(self._jobs) or self._now > self._cell.cap:
                 self.cpu += time.process_time()
                 self._handle_signal(None, None)
+
+    def _note_collection(self, phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            self._collecting_since = time.monotonic()
+        else:
+            self._collected += time.monotonic() - self._collecting_since
 
     def _report(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,27 @@
+"""Ten sensors in a run, each for one of the exports that the run is started with."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from airflow.sdk import DAG, Param
+
+from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
+
+with DAG(
+    "waiting",
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    max_active_runs=5_000,
+    max_active_tasks=5_000,
+    params={"export_ids": Param([], type="array")},
+):
+    for number in range(10):
+        SevenBridgesExportSensor(
+            task_id=f"wait_{number}",
+            export_id=f"{{{{ params.export_ids[{number}] }}}}",
+            start_from_trigger=True,
+            poke_interval=30,
+            timeout=timedelta(hours=6).total_seconds(),
+            pool="waiting",
+        )

@@ -1,0 +1,352 @@
+"""`make bench-triggerer`: thousands of sensors that wait at the same time in the triggerer of a real Airflow.
+
+Processes of their own for api-server, scheduler, dag-processor and triggerer, a PostgreSQL metadata database, and the
+local Platform, which counts requests and limits them. Workers are held back by an empty pool until the triggerer has
+handed over all events, since they would take the processor from what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import tempfile
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pgserver
+import psutil
+import psycopg2
+import requests
+
+from airflow_sb_provider.emulator import Emulator, Knobs
+from dev.airflow_stack import AirflowStack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from airflow_sb_provider.emulator.server import RequestRecord
+
+DAGS = Path(__file__).parent / "dags"
+DAG, POOL = "waiting", "waiting"
+TASKS = 5_000
+IN_A_RUN = 10
+INTERVAL = 30.0
+BULK = 100
+POLL = "/v2/bulk/storage/exports/get"
+COMPLETE, PARTIAL = Path("docs/performance/triggerer.json"), Path("build/bench/triggerer.json")
+
+Figures = dict[str, Any]
+
+
+@dataclass
+class Triggerer:
+    """The triggerer's two processes: the supervisor, which has the database, and the runner, which has the triggers."""
+
+    supervisor: psutil.Process
+    runner: psutil.Process = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runner = self.supervisor.children()[0]
+
+    def look(self) -> Figures:
+        return {
+            name: {"cpu": sum(process.cpu_times()[:2]), "rss": process.memory_info().rss}
+            for name, process in (("supervisor", self.supervisor), ("runner", self.runner))
+        }
+
+
+def grown(before: Figures, after: Figures, of: str) -> Figures:
+    return {name: after[name][of] - before[name][of] for name in after}
+
+
+class Bench:
+    """One run."""
+
+    def __init__(self, platform: Emulator, airflow: AirflowStack, database: str, tasks: int) -> None:
+        self.platform, self.airflow, self.tasks = platform, airflow, tasks
+        self.database = psycopg2.connect(database)
+        self.database.autocommit = True
+        self.triggerer = Triggerer(psutil.Process(airflow.processes["triggerer"].pid))
+        self.figures: Figures = {"tasks": tasks, "interval": INTERVAL}
+        self.began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        print(f"[{time.monotonic() - self.began:6.0f} s] {text}", flush=True)
+
+    def states(self) -> Counter[str]:
+        with self.database.cursor() as cursor:
+            cursor.execute("SELECT coalesce(state, 'none'), count(*) FROM task_instance GROUP BY 1")
+            return Counter(dict(cursor.fetchall()))
+
+    def until(self, done: Callable[[], bool], seconds: float, told: Callable[[], object] | None = None) -> float:
+        """Wait until something is so; returns after how many seconds, or raises."""
+        begin = shown = time.monotonic()
+        while not done():
+            self.airflow.check_alive()
+            now = time.monotonic()
+            if now - begin > seconds:
+                raise TimeoutError(f"not after {seconds:.0f} s: {dict(self.states())}")
+            if now - shown > 20:
+                shown = now
+                self.say(f"... {told() if told else dict(self.states())}")
+            time.sleep(0.5)
+        return time.monotonic() - begin
+
+    def polls(self, since: float = 0.0) -> list[RequestRecord]:
+        return [record for record in self.platform.requests if record.path == POLL and record.time >= since]
+
+    def start_exports(self) -> list[str]:
+        """Start the exports; the Platform holds them."""
+        for number in range(self.tasks // BULK):
+            # Looking at an object takes the local Platform longer the more a bucket holds.
+            self.platform.add_volume(f"demo/waiting{number}")
+        file = self.platform.add_file("one.txt", b"x" * 1_000)
+        ids: list[str] = []
+        with requests.Session() as session:
+            session.trust_env = False
+            session.headers["X-SBG-Auth-Token"] = self.platform.token
+            for number in range(self.tasks // BULK):
+                items = [
+                    {
+                        "source": {"file": file.id},
+                        "destination": {"volume": f"demo/waiting{number}", "location": f"{each}.txt"},
+                    }
+                    for each in range(BULK)
+                ]
+                answer = session.post(
+                    f"{self.platform.url}/bulk/storage/exports/create",
+                    json={"items": items},
+                    params={"copy_only": "true"},
+                )
+                answer.raise_for_status()
+                ids += [item["resource"]["id"] for item in answer.json()["items"]]
+        return ids
+
+    def defer(self, ids: Sequence[str]) -> None:
+        """Start the runs and wait until every sensor waits and the Platform has been asked for every export."""
+        idle = self.triggerer.look()
+        self.airflow.wait_for_dag(DAG)
+        begin = time.monotonic()
+        for start in range(0, self.tasks, IN_A_RUN):
+            self.airflow.trigger(DAG, {"export_ids": ids[start : start + IN_A_RUN]})
+        self.figures["seconds_to_start_runs"] = time.monotonic() - begin
+        self.say(f"{self.tasks // IN_A_RUN} runs started")
+        self.until(lambda: self.states()["deferred"] == self.tasks, 1_800)
+        self.figures["seconds_to_defer"] = time.monotonic() - begin
+        self.say("all are deferred")
+        asked: set[str] = set()
+        seen = 0
+
+        def all_asked() -> bool:
+            nonlocal seen
+            new = self.platform.requests[seen:]
+            seen += len(new)
+            asked.update(*(record.json["export_ids"] for record in new if record.path == POLL))
+            return len(asked) == self.tasks
+
+        self.until(all_asked, 1_800, lambda: f"the Platform has been asked for {len(asked)} exports")
+        self.figures["seconds_to_wait"] = time.monotonic() - begin
+        self.figures["deferred_at_once"] = self.states()["deferred"]
+        ready = self.triggerer.look()
+        self.figures["start_cpu"] = grown(idle, ready, "cpu")
+        self.figures["rss_idle"] = {name: each["rss"] for name, each in idle.items()}
+        self.figures["workers_used"] = self._workers_used()
+        self.say(f"all wait: the Platform has been asked for each of {len(asked)} exports")
+
+    def _workers_used(self) -> int:
+        with self.database.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM task_instance WHERE hostname <> ''")
+            return int(cursor.fetchone()[0])
+
+    def wait(self, cycles: int) -> None:
+        """Measure while all wait and nothing happens."""
+        # The first cycle after the start is still uneven.
+        time.sleep(INTERVAL)
+        before, begin = self.triggerer.look(), time.time()
+        time.sleep(INTERVAL * cycles)
+        after, seconds = self.triggerer.look(), time.time() - begin
+        polls = self.polls(begin)
+        rss = {name: each["rss"] for name, each in after.items()}
+        cpu = grown(before, after, "cpu")
+        assert self.states()["deferred"] == self.tasks
+        self.figures |= {
+            "waiting_seconds": seconds,
+            "polls_per_cycle": len(polls) * INTERVAL / seconds,
+            "ids_per_poll": statistics.mean(len(record.json["export_ids"]) for record in polls),
+            "waiting_cpu": cpu,
+            "cpu_per_10k_task_minutes": {
+                name: each / self.tasks / (seconds / 60) * 10_000 for name, each in cpu.items()
+            },
+            "rss_waiting": rss,
+            "rss_per_task": {name: (rss[name] - self.figures["rss_idle"][name]) / self.tasks for name in rss},
+        }
+        self.say(f"measured for {seconds:.0f} s while all wait")
+
+    def release(self) -> None:
+        """Let the exports end, and wait until the triggerer has handed over every event."""
+        before = self.triggerer.look()
+        begin = time.monotonic()
+        self.platform.knobs.stuck = False
+        ended = self.until(lambda: all(job.state == "COMPLETED" for job in self.platform.exports), 600)
+        self.until(lambda: self.states()["deferred"] == 0, 1_800)
+        self.figures |= {
+            "seconds_until_all_jobs_ended": ended,
+            "seconds_until_all_events_handled": time.monotonic() - begin,
+            "release_cpu": grown(before, self.triggerer.look(), "cpu"),
+            "waiting_requests": Counter(str(record.status) for record in self.polls()),
+        }
+        self.say(f"all events are handled: {dict(self.states())}")
+
+    def finish(self, seconds: float) -> None:
+        """Let workers finish the sensors, for so long at most."""
+        with self.database.cursor() as cursor:
+            cursor.execute("UPDATE slot_pool SET slots = %s WHERE pool = %s", (self.tasks, POOL))
+        begin = time.monotonic()
+        ended = {"success", "failed", "skipped", "upstream_failed"}
+
+        def done() -> bool:
+            states = self.states()
+            return sum(states[state] for state in ended) == self.tasks or time.monotonic() - begin > seconds
+
+        took = self.until(done, seconds + 60)
+        records = self.platform.requests
+        self.figures |= {
+            "finishing_seconds": took,
+            "states": dict(self.states()),
+            "requests": Counter(f"{record.method} {_kind(record.path)}" for record in records),
+            "answers": Counter(str(record.status) for record in records),
+        }
+        self.say(f"workers had {took:.0f} s: {self.figures['states']}")
+
+
+def _kind(path: str) -> str:
+    return re.sub(r"/demo/[^/]+", "/{volume}", path)
+
+
+@contextmanager
+def stage(tasks: int, workers: int) -> Iterator[Bench]:
+    """A Platform, a database and an Airflow, gone at the end of the block."""
+    # As root, PostgreSQL runs as a user of its own, who must be able to enter the folder.
+    postgres, home = (Path(tempfile.mkdtemp(prefix=f"bench-{name}-")) for name in ("postgres", "airflow"))
+    server = pgserver.get_server(postgres, cleanup_mode="stop")
+    address = server.get_uri()
+    environment = {
+        "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": str(tasks),
+        "AIRFLOW__CORE__PARALLELISM": str(workers),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": address.replace("postgresql:", "postgresql+asyncpg:"),
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+        "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "50",
+        "AIRFLOW__TRIGGERER__CAPACITY": str(tasks + 1_000),
+    }
+    knobs = Knobs(stuck=True, pending_seconds=0, running_seconds=0)
+    try:
+        with (
+            Emulator(knobs=knobs) as platform,
+            AirflowStack(
+                home,
+                DAGS,
+                {"sevenbridges_default": platform.connection_json()},
+                environment,
+                sql_alchemy_conn=address.replace("postgresql:", "postgresql+psycopg2:"),
+            ) as airflow,
+        ):
+            answer = airflow.api("POST", "/pools", json={"name": POOL, "slots": 0})
+            answer.raise_for_status()
+            bench = Bench(platform, airflow, address, tasks)
+            try:
+                yield bench
+            finally:
+                bench.database.close()
+    finally:
+        server.cleanup()
+        for folder in (postgres, home):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def machine() -> Figures:
+    info = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
+    names = ("airflow-sb-provider", "apache-airflow", "aiohttp", "pgserver")
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cpu": model[1] if model else None,
+        "cores": os.cpu_count(),
+        "versions": {name: version(name) for name in names},
+    }
+
+
+def rows(figures: Figures) -> list[tuple[str, str]]:
+    """What is worth showing, in words."""
+
+    def both(of: str, factor: float = 1, digits: int = 1) -> str:
+        return ", ".join(f"{name} {figures[of][name] * factor:,.{digits}f}" for name in ("runner", "supervisor"))
+
+    polls = figures["waiting_requests"]
+    succeeded = figures["states"].get("success", 0)
+    return [
+        ("sensors waiting at the same time", f"{figures['deferred_at_once']:,} of {figures['tasks']:,}"),
+        ("of them begun by a worker", f"{figures['workers_used']:,}"),
+        ("from the first run's start until all are deferred, s", f"{figures['seconds_to_defer']:,.0f}"),
+        ("until the Platform has been asked for each, s", f"{figures['seconds_to_wait']:,.0f}"),
+        ("CPU until then, s", both("start_cpu")),
+        (
+            f"polls in {INTERVAL:.0f} s while all wait (ideal {figures['tasks'] / BULK:,.0f})",
+            f"{figures['polls_per_cycle']:,.1f} with {figures['ids_per_poll']:,.1f} ids each",
+        ),
+        (f"CPU in {figures['waiting_seconds']:,.0f} s while all wait, s", both("waiting_cpu", digits=2)),
+        ("the same for 10,000 task-minutes, s", both("cpu_per_10k_task_minutes", digits=2)),
+        ("memory while all wait, MB", both("rss_waiting", 1e-6, 0)),
+        ("memory for each that waits, KB", both("rss_per_task", 1 / 1024)),
+        ("from the release until all jobs have ended, s", f"{figures['seconds_until_all_jobs_ended']:,.0f}"),
+        ("until all events are handled, s", f"{figures['seconds_until_all_events_handled']:,.0f}"),
+        ("CPU from the release until then, s", both("release_cpu")),
+        ("polls in all", f"{sum(polls.values()):,}, of them refused with 429: {polls.get('429', 0):,}"),
+        ("finished by workers", f"{succeeded:,} of {figures['tasks']:,} in {figures['finishing_seconds']:,.0f} s"),
+        ("states at the end", json.dumps(figures["states"])),
+        ("requests of all kinds", json.dumps(figures["requests"])),
+        ("their answers", json.dumps(figures["answers"])),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.real_triggerer", description=__doc__)
+    parser.add_argument("--tasks", type=int, default=TASKS, help="a multiple of 100 (%(default)s)")
+    parser.add_argument("--cycles", type=int, default=6, help="how many polls to measure (%(default)s)")
+    parser.add_argument("--workers", type=int, default=4, help="tasks that finish at a time (%(default)s)")
+    parser.add_argument("--finish", action="store_true", help="let workers finish all, which takes an hour and more")
+    options = parser.parse_args(arguments)
+    if options.tasks % BULK or options.tasks <= 0:
+        parser.error("--tasks must be a multiple of 100")
+    # A shell's `&` leaves SIGINT ignored; SIGTERM must stop what was started, too.
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.default_int_handler)
+    with stage(options.tasks, options.workers) as bench:
+        bench.say("Airflow is healthy")
+        bench.defer(bench.start_exports())
+        bench.wait(options.cycles)
+        bench.release()
+        bench.finish(4 * 3_600 if options.finish else 120)
+        figures = {"machine": machine(), **bench.figures}
+    width = max(len(name) for name, _ in rows(figures))
+    for name, value in rows(figures):
+        print(f"{name.ljust(width)}  {value}")
+    if figures["states"].get("success", 0) < options.tasks:
+        print("Not all sensors were finished; --finish lets workers go on until they are.")
+    path = COMPLETE if options.tasks == TASKS else PARTIAL
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures, indent=1) + "\n")
+    print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()
