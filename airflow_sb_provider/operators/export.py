@@ -262,6 +262,7 @@ class SevenBridgesExportOperator(BaseOperator):
         self, context: Context, request: ExportRequest, attempt: Attempt
     ) -> tuple[Decision, ExportJob | None]:
         # Together, so that a request that has to wait for the rate limit is decided on anew before it is sent.
+        self.hook.wait_for_rate_limit()
         decision = self._decide(request, attempt)
         if isinstance(decision, Submit | Adopt | Done) and decision.why:
             self.log.info(decision.why)

@@ -48,6 +48,7 @@ class SimHook(SevenBridgesHook):
         self._process = process
         self._volumes = {}
         self.sevenbridges_conn_id = "sim"
+        self.rate_limit = None
 
     settings = SimpleNamespace(endpoint="https://sim/v2", credential="me", gateway_timeout=GATEWAY)
     log = SimpleNamespace(info=lambda *a: None, warning=lambda *a: None)
