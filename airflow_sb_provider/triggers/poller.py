@@ -158,11 +158,15 @@ class Poller:
         """Forget a waiter; stop if it was the last."""
         self._drop(waiter)
         if not self._waiters:
-            self._pollers.forget(self)
             for task in self._tasks:
                 task.cancel()
             self._tasks.clear()
-            await self._hook.close()
+            await self._stop()
+
+    async def _stop(self) -> None:
+        self._pollers.forget(self)
+        Stats.gauge("sevenbridges.poller.waiters", 0, tags=self._tags)
+        await self._hook.close()
 
     def _drop(self, waiter: Waiter) -> None:
         for export_id in waiter.watch.export_ids:
@@ -185,22 +189,31 @@ class Poller:
     async def _run(self) -> None:
         # In a thread, since Airflow's metrics read files when they are first used.
         await asyncio.to_thread(Stats.incr, "sevenbridges.poller.starts")
-        while True:
-            await self._until_due()
-            await self._look_up_connections()
-            if not self._waiters:
-                # All have moved to another poller.
-                self._pollers.forget(self)
-                await self._hook.close()
-                return
-            if self.settings is None or self._unauthorized:
+        while self._waiters:
+            try:
+                await self._ask_next()
+            except Exception as error:
+                # Nobody's wait may end by a mistake in here. Only its kind is told, since its words may show headers.
+                self._hook.log.error("The poller stumbled over %s and goes on.", type(error).__name__)
                 await asyncio.sleep(LOOK_UP_PAUSE)
-                continue
-            await self._connections.acquire()
-            await asyncio.sleep(self._pause())
-            asking = self._start(self._ask(self._schedule.take(time.monotonic())))
-            if self._pacing.one_at_a_time:
-                await asyncio.wait([asking])
+        # All have moved to another poller.
+        await self._stop()
+
+    async def _ask_next(self) -> None:
+        await self._until_due()
+        await self._look_up_connections()
+        if self.settings is None or self._unauthorized:
+            await asyncio.sleep(LOOK_UP_PAUSE if self._waiters else 0)
+            return
+        await asyncio.sleep(self._pause())
+        await self._connections.acquire()
+        batch = self._schedule.take(time.monotonic())
+        if not batch:
+            self._connections.release()
+            return
+        asking = self._start(self._ask(batch))
+        if self._pacing.one_at_a_time:
+            await asyncio.wait([asking])
 
     def _pause(self) -> float:
         items = min(len(self._waiters), BULK_LIMIT)
@@ -280,8 +293,12 @@ class Poller:
                 if waiter.watch.settled(export_id):
                     self._leave(export_id, waiter)
 
+    @property
+    def _tags(self) -> dict[str, str]:
+        return {"endpoint": self.settings.endpoint if self.settings else ""}
+
     def _measure(self, answer: ExportJob | SevenBridgesError) -> None:
-        tags = {"endpoint": self.settings.endpoint if self.settings else ""}
+        tags = self._tags
         Stats.incr("sevenbridges.poller.requests", tags=tags)
         if isinstance(answer, SevenBridgesError) and not answer.permanent:
             Stats.incr("sevenbridges.poller.failures", tags=tags)

@@ -136,6 +136,20 @@ def test_its_own_mistake_does_not_end_a_wait(platform, started, monkeypatch):
     assert gather([trigger(export_id)])[0]["status"] == "ended"
 
 
+def test_a_mistake_in_its_own_plan_does_not_end_a_wait(platform, started, monkeypatch):
+    [export_id] = started(1)
+    real = polling.Schedule.take
+    failures = [ZeroDivisionError("oops")]
+
+    def take(self, now):
+        if failures:
+            raise failures.pop()
+        return real(self, now)
+
+    monkeypatch.setattr(polling.Schedule, "take", take)
+    assert gather([trigger(export_id)])[0]["status"] == "ended"
+
+
 def test_it_keeps_inside_the_rate_limit(platform, started):
     platform.knobs.update(stuck=True, rate_limit=20, rate_window=3)
     ids = started(300)
@@ -205,5 +219,5 @@ def test_its_figures_are_told(platform, started, monkeypatch):
         "sevenbridges.poller.rate_limit_remaining",
     }
     assert len(told["sevenbridges.poller.requests"]) == len(polls(platform))
-    assert told["sevenbridges.poller.waiters"][0] == 3
+    assert (told["sevenbridges.poller.waiters"][0], told["sevenbridges.poller.waiters"][-1]) == (3, 0)
     assert told["sevenbridges.poller.rate_limit_remaining"][-1] <= 10**6 - len(polls(platform))
