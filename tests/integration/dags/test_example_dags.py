@@ -14,6 +14,20 @@ def test_it_runs_as_it_is(run, name):
     assert str(run(example(name)).state) == "success"
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_parsing_it_asks_nothing_of_anyone(name, monkeypatch):
+    """The dag-processor runs what is at a file's top level again and again."""
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError(f"while the file is parsed: {args}")
+
+    monkeypatch.setattr("socket.socket.connect", forbidden)
+    monkeypatch.setattr("time.sleep", forbidden)
+    monkeypatch.setattr("airflow.sdk.BaseHook.get_connection", forbidden)
+    monkeypatch.setattr("airflow.sdk.Variable.get", forbidden)
+    assert example(name).dag_id == name
+
+
 def test_the_downstream_task_reads_the_exported_object(run, platform):
     dag_run = run(example("sevenbridges_export"))
     assert xcom(dag_run, "read_object").startswith("##fileformat=VCFv4.2")

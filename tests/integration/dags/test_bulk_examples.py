@@ -1,0 +1,87 @@
+"""The example of a whole project in one task, and that of a mapped task for each file, by `dag.test()`."""
+
+from __future__ import annotations
+
+from airflow.sdk.exceptions import AirflowException
+
+from airflow_sb_provider.operators.export import SevenBridgesExportOperator
+from tests.integration.dags.conftest import example, xcom
+from tests.integration.project_of_200 import PARAMS, check, fill
+
+BULK, MAPPED = "sevenbridges_bulk_export", "sevenbridges_mapped_exports"
+
+
+def states(dag_run):
+    return {ti.task_id: str(ti.state) for ti in dag_run.get_task_instances()}
+
+
+def test_a_project_with_three_bad_files(run, platform, tmp_path, capfd):
+    good, bad = fill(platform)
+    manifest = tmp_path / "made" / "manifest.jsonl"
+    dag_run = run(example(BULK), run_conf={**PARAMS, "manifest": str(manifest)})
+    assert str(dag_run.state) == "failed"
+    assert states(dag_run) == {"export": "failed", "report": "success", "outcome": "upstream_failed"}
+    check(
+        platform,
+        good,
+        bad,
+        summary=xcom(dag_run, "export", "summary"),
+        report=xcom(dag_run, "report"),
+        failure=capfd.readouterr().out,
+        manifest=manifest.read_text(),
+    )
+
+
+def test_without_the_bad_ones_it_succeeds(run, platform):
+    fill(platform)
+    dag_run = run(example(BULK), run_conf={**PARAMS, "name": "00[0-9].vcf.gz"})
+    assert states(dag_run) == {"export": "success", "report": "success", "outcome": "success"}
+    assert xcom(dag_run, "report") == "10 files: 10 completed; 100 bytes."
+
+
+def test_a_dry_run_reports_and_changes_nothing(run, platform):
+    fill(platform)
+    dag_run = run(example(BULK), run_conf={**PARAMS, "dry_run": True})
+    assert str(dag_run.state) == "success"
+    assert xcom(dag_run, "report") == "200 files, 1973 bytes would be exported."
+    assert platform.exports == []
+
+
+def test_what_cannot_begin_is_reported_too(run, platform):
+    dag_run = run(example(BULK), run_conf={"max_files": 1})
+    assert states(dag_run) == {"export": "failed", "report": "success", "outcome": "upstream_failed"}
+    assert xcom(dag_run, "report").startswith("Nothing was exported")
+
+
+def test_mapped_tasks_keep_apart(run, platform, monkeypatch):
+    """Each has its own export, result and name; on a retry it takes over its own export."""
+    files = {platform.add_file(f"{number}.txt", b"x" * (number + 1)).id: number for number in range(5)}
+    resume = SevenBridgesExportOperator.execute_complete
+
+    def fail_at_first(self, context, event):
+        if context["ti"].try_number == 1:
+            raise AirflowException("the worker is lost")
+        return resume(self, context, event)
+
+    monkeypatch.setattr(SevenBridgesExportOperator, "execute_complete", fail_at_first)
+    dag = example(MAPPED)
+    dag.get_task("export").partial_kwargs["retry_delay"] = 0.1
+    dag_run = run(dag, run_conf={"ending": ".txt"})
+    assert str(dag_run.state) == "success"
+
+    instances = [ti for ti in dag_run.get_task_instances() if ti.task_id == "export"]
+    assert [ti.try_number for ti in instances] == [2] * 5
+    jobs = {job.file: job for job in platform.exports}
+    assert len(platform.exports) == len(jobs) == 5
+    seen = set()
+    for ti in instances:
+        result, export_id = (
+            ti.xcom_pull(task_ids="export", key=key, map_indexes=ti.map_index) for key in ("return_value", "export_id")
+        )
+        job = jobs[result["file"]]
+        assert result["export_id"] == export_id == job.id
+        assert (result["adopted"], result["size"]) == (True, files[job.file] + 1)
+        assert result["location"] == job.location == ti.rendered_map_index
+        seen.add(ti.map_index)
+    assert seen == set(range(5))
+    assert xcom(dag_run, "add_up") == 15
