@@ -81,7 +81,12 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": integration, "python-modules": [f"{package}.hooks.sevenbridges"]}],
-        "operators": [{"integration-name": integration, "python-modules": [f"{package}.operators.export"]}],
+        "operators": [
+            {
+                "integration-name": integration,
+                "python-modules": [f"{package}.operators.export", f"{package}.operators.bulk_export"],
+            }
+        ],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors.export"]}],
         "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers.export"]}],
         "connection-types": [
