@@ -11,13 +11,14 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import statistics
 import tempfile
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -44,6 +45,8 @@ INTERVAL = 30.0
 BULK = 100
 POLL = "/v2/bulk/storage/exports/get"
 COMPLETE, PARTIAL = Path("docs/performance/triggerer.json"), Path("build/bench/triggerer.json")
+
+_BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
 
 Figures = dict[str, Any]
 
@@ -79,6 +82,7 @@ class Bench:
         self.triggerer = Triggerer(psutil.Process(airflow.processes["triggerer"].pid))
         self.figures: Figures = {"tasks": tasks, "interval": INTERVAL}
         self.began = time.monotonic()
+        self._blocked = 0
 
     def say(self, text: str) -> None:
         print(f"[{time.monotonic() - self.began:6.0f} s] {text}", flush=True)
@@ -104,6 +108,13 @@ class Bench:
 
     def polls(self, since: float = 0.0) -> list[RequestRecord]:
         return [record for record in self.platform.requests if record.path == POLL and record.time >= since]
+
+    def blocked(self, name: str) -> None:
+        """Note how often and how long at most Airflow has seen the runner's loop blocked since the last note."""
+        told = [float(seconds) for seconds in _BLOCKED.findall((self.airflow.logs / "triggerer.out").read_text())]
+        new = told[self._blocked :]
+        self._blocked = len(told)
+        self.figures[f"blocked_{name}"] = {"times": len(new), "longest": max(new, default=0.0)}
 
     def start_exports(self) -> list[str]:
         """Start the exports; the Platform holds them."""
@@ -158,6 +169,7 @@ class Bench:
         self.figures["seconds_to_wait"] = time.monotonic() - begin
         self.figures["deferred_at_once"] = self.states()["deferred"]
         ready = self.triggerer.look()
+        self.blocked("start")
         self.figures["start_cpu"] = grown(idle, ready, "cpu")
         self.figures["rss_idle"] = {name: each["rss"] for name, each in idle.items()}
         self.figures["workers_used"] = self._workers_used()
@@ -179,7 +191,9 @@ class Bench:
         rss = {name: each["rss"] for name, each in after.items()}
         cpu = grown(before, after, "cpu")
         assert self.states()["deferred"] == self.tasks
+        self.blocked("waiting")
         self.figures |= {
+            "load": os.getloadavg(),
             "waiting_seconds": seconds,
             "polls_per_cycle": len(polls) * INTERVAL / seconds,
             "ids_per_poll": statistics.mean(len(record.json["export_ids"]) for record in polls),
@@ -203,30 +217,31 @@ class Bench:
             "seconds_until_all_jobs_ended": ended,
             "seconds_until_all_events_handled": time.monotonic() - begin,
             "release_cpu": grown(before, self.triggerer.look(), "cpu"),
-            "waiting_requests": Counter(str(record.status) for record in self.polls()),
+            "polls": Counter(str(record.status) for record in self.polls()),
         }
+        self.blocked("release")
         self.say(f"all events are handled: {dict(self.states())}")
 
     def finish(self, seconds: float) -> None:
-        """Let workers finish the sensors, for so long at most."""
+        """Let workers finish the sensors, for so long at most or until Ctrl-C."""
         with self.database.cursor() as cursor:
             cursor.execute("UPDATE slot_pool SET slots = %s WHERE pool = %s", (self.tasks, POOL))
         begin = time.monotonic()
-        ended = {"success", "failed", "skipped", "upstream_failed"}
 
         def done() -> bool:
             states = self.states()
-            return sum(states[state] for state in ended) == self.tasks or time.monotonic() - begin > seconds
+            return states["success"] + states["failed"] == self.tasks or time.monotonic() - begin > seconds
 
-        took = self.until(done, seconds + 60)
+        with suppress(KeyboardInterrupt):
+            self.until(done, seconds + 60)
         records = self.platform.requests
         self.figures |= {
-            "finishing_seconds": took,
+            "finishing_seconds": time.monotonic() - begin,
             "states": dict(self.states()),
             "requests": Counter(f"{record.method} {_kind(record.path)}" for record in records),
             "answers": Counter(str(record.status) for record in records),
         }
-        self.say(f"workers had {took:.0f} s: {self.figures['states']}")
+        self.say(f"workers have finished: {self.figures['states']}")
 
 
 def _kind(path: str) -> str:
@@ -291,7 +306,11 @@ def rows(figures: Figures) -> list[tuple[str, str]]:
     def both(of: str, factor: float = 1, digits: int = 1) -> str:
         return ", ".join(f"{name} {figures[of][name] * factor:,.{digits}f}" for name in ("runner", "supervisor"))
 
-    polls = figures["waiting_requests"]
+    polls = figures["polls"]
+    blocked = ", ".join(
+        f"{name} {figures[f'blocked_{name}']['times']} (longest {figures[f'blocked_{name}']['longest']:.2f} s)"
+        for name in ("start", "waiting", "release")
+    )
     succeeded = figures["states"].get("success", 0)
     return [
         ("sensors waiting at the same time", f"{figures['deferred_at_once']:,} of {figures['tasks']:,}"),
@@ -307,11 +326,15 @@ def rows(figures: Figures) -> list[tuple[str, str]]:
         ("the same for 10,000 task-minutes, s", both("cpu_per_10k_task_minutes", digits=2)),
         ("memory while all wait, MB", both("rss_waiting", 1e-6, 0)),
         ("memory for each that waits, KB", both("rss_per_task", 1 / 1024)),
+        ("loop seen blocked for 0.2 s and more", blocked),
         ("from the release until all jobs have ended, s", f"{figures['seconds_until_all_jobs_ended']:,.0f}"),
         ("until all events are handled, s", f"{figures['seconds_until_all_events_handled']:,.0f}"),
         ("CPU from the release until then, s", both("release_cpu")),
         ("polls in all", f"{sum(polls.values()):,}, of them refused with 429: {polls.get('429', 0):,}"),
-        ("finished by workers", f"{succeeded:,} of {figures['tasks']:,} in {figures['finishing_seconds']:,.0f} s"),
+        (
+            "succeeded, finished by workers",
+            f"{succeeded:,} of {figures['tasks']:,} in {figures['finishing_seconds']:,.0f} s",
+        ),
         ("states at the end", json.dumps(figures["states"])),
         ("requests of all kinds", json.dumps(figures["requests"])),
         ("their answers", json.dumps(figures["answers"])),
@@ -330,22 +353,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # A shell's `&` leaves SIGINT ignored; SIGTERM must stop what was started, too.
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.default_int_handler)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    # Airflow's triggerer has a log file open for each trigger.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    path = COMPLETE if options.tasks == TASKS else PARTIAL
+    path.parent.mkdir(parents=True, exist_ok=True)
     with stage(options.tasks, options.workers) as bench:
+        bench.figures["machine"] = machine()
         bench.say("Airflow is healthy")
         bench.defer(bench.start_exports())
         bench.wait(options.cycles)
         bench.release()
+        write(bench.figures, path)
         bench.finish(4 * 3_600 if options.finish else 120)
-        figures = {"machine": machine(), **bench.figures}
-    width = max(len(name) for name, _ in rows(figures))
-    for name, value in rows(figures):
+        write(bench.figures, path)
+    shown = rows(bench.figures)
+    width = max(len(name) for name, _ in shown)
+    for name, value in shown:
         print(f"{name.ljust(width)}  {value}")
-    if figures["states"].get("success", 0) < options.tasks:
+    if bench.figures["states"].get("success", 0) < options.tasks:
         print("Not all sensors were finished; --finish lets workers go on until they are.")
-    path = COMPLETE if options.tasks == TASKS else PARTIAL
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(figures, indent=1) + "\n")
     print(f"written to {path}")
+
+
+def write(figures: Figures, path: Path) -> None:
+    rounded = json.loads(json.dumps(figures), parse_float=lambda text: round(float(text), 4))
+    path.write_text(json.dumps(rounded, indent=1) + "\n")
 
 
 if __name__ == "__main__":
