@@ -12,7 +12,7 @@ BENCH_BIN := $(BENCH_VENV)/bin
 BENCH_STAMP := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test test-unit faults soak bench bench-triggerer lint format size constraints clean
+.PHONY: help install demo ui test test-unit faults soak bench bench-triggerer bench-bulk lint format size constraints clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -52,6 +52,9 @@ bench: $(BENCH_STAMP)  ## how much waiting costs, side by side with other provid
 
 bench-triggerer: $(STAMP)  ## 5,000 waiting sensors in a real Airflow, 20 minutes (BENCH=--finish: until all have ended)
 	$(BIN)/python -m tests.bench.real_triggerer $(BENCH)
+
+bench-bulk: $(STAMP)  ## many exports three ways on a real Airflow, end to end, 30 minutes (BENCH="--help")
+	$(BIN)/python -m tests.bench.end_to_end $(BENCH)
 
 $(BENCH_STAMP): pyproject.toml constraints/bench.txt constraints/dev.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'

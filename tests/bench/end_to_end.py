@@ -1,0 +1,449 @@
+"""`make bench-bulk`: a thousand files exported three ways, and ten thousand in one task, on a real Airflow.
+
+Each cell has a Platform with its rate limit on, a PostgreSQL metadata database and an Airflow of its own, all in
+processes of their own. Jobs of a minute stand for jobs of ten: what a worker spends on waiting is told for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pgserver
+import psutil
+import psycopg2
+import requests
+
+from airflow_sb_provider.emulator import Emulator, Knobs
+from dev.airflow_stack import COMPONENTS, AirflowStack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from multiprocessing.connection import Connection
+
+DAGS = Path(__file__).parent / "bulk_dags"
+COMPLETE, PARTIAL = Path("docs/performance/bulk.json"), Path("build/bench/bulk.json")
+PROJECT, VOLUME = "bench/project", "demo/results"
+TEN_MINUTES = 600.0
+INTERVAL = 10.0
+BULK = 100
+POLL = "POST bulk/storage/exports/get"
+IDLE = 10.0
+# Of all cores, spent by others: more would be measured with.
+CALM = 0.2
+LIMITS = {"list": 2.2, "selection": 3.3}
+PATIENCE = 3600.0
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One way to export so many files; ``scale`` is what its figures are multiplied with, to stand for more files."""
+
+    name: str
+    dag: str
+    files: int
+    scale: int = 1
+    interval: float = INTERVAL
+
+
+def serve(files: int, job_seconds: float, pipe: Connection) -> None:
+    """Be the Platform with a project of so many files, until told to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Emulator(knobs=Knobs(pending_seconds=1, running_seconds=job_seconds - 1)) as platform:
+        ids = [platform.add_file(f"{number:05}.vcf", b"x" * 100, PROJECT).id for number in range(files)]
+        told = {"url": platform.url, "connection": platform.connection_json(), "files": ids, "pid": os.getpid()}
+        pipe.send(told)
+        pipe.recv()
+
+
+@contextmanager
+def platform(files: int, job_seconds: float) -> Iterator[Figures]:
+    """A Platform in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    pipe, theirs = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(files, job_seconds, theirs))
+    process.start()
+    try:
+        yield pipe.recv()
+    finally:
+        with suppress(OSError):
+            pipe.send("stop")
+        process.join(20)
+        process.kill()
+
+
+class Watcher(threading.Thread):
+    """Notes when each task's process began, when it was last seen, and its peak of memory.
+
+    A task's process is a child of one of the executor's workers, which are children of the scheduler.
+    """
+
+    def __init__(self, scheduler: int) -> None:
+        super().__init__(daemon=True)
+        self._scheduler = scheduler
+        self._over = threading.Event()
+        self.tasks: dict[int, dict[str, float]] = {}
+
+    def run(self) -> None:
+        while not self._over.wait(0.05):
+            for worker in _children(self._scheduler):
+                for pid in _children(worker):
+                    self._note(pid)
+
+    def stop(self) -> Figures:
+        self._over.set()
+        self.join()
+        return {
+            "task_processes": len(self.tasks),
+            "slot_seconds": sum(each["seen"] - each["began"] for each in self.tasks.values()),
+            "peak_memory": max((each["peak"] for each in self.tasks.values()), default=0.0),
+        }
+
+    def _note(self, pid: int) -> None:
+        with suppress(psutil.Error, OSError, TypeError):
+            if pid not in self.tasks:
+                self.tasks[pid] = {"began": psutil.Process(pid).create_time(), "peak": 0.0}
+            told = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+            self.tasks[pid]["seen"] = time.time()
+            if told:
+                self.tasks[pid]["peak"] = float(told[1]) * 1024
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+class Others:
+    """The share of all cores that is spent by neither this bench nor idling, since the last look."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._before = self._look()
+
+    def _look(self) -> tuple[float, float, float]:
+        times = psutil.cpu_times()
+        busy = sum(times[:8]) - times.idle - times.iowait
+        own = [psutil.Process(), psutil.Process(self._stage.platform["pid"])]
+        mine = sum(self._stage.cpu().values()) + sum(sum(process.cpu_times()[:2]) for process in own)
+        return time.monotonic(), busy, mine
+
+    def share(self) -> float:
+        now = self._look()
+        seconds, busy, mine = (after - before for after, before in zip(now, self._before, strict=True))
+        self._before = now
+        return max(0.0, busy - mine) / seconds / (os.cpu_count() or 1)
+
+
+@dataclass
+class Stage:
+    """A Platform, a database and an Airflow."""
+
+    airflow: AirflowStack
+    database: Any
+    postmaster: psutil.Process
+    platform: Figures
+    manifest: Path
+    cell: Cell
+    begin: float = field(default_factory=time.monotonic)
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds by role so far; those of ended processes are in their parents' figures."""
+        roles: dict[str, float] = {}
+        for name in COMPONENTS:
+            main = self.airflow.processes[name].pid
+            whole = 0.0
+            for process in self.airflow.members(name):
+                with suppress(psutil.NoSuchProcess):
+                    times = process.cpu_times()
+                    whole += sum(times[:4])
+                    if process.pid == main and name == "scheduler":
+                        roles["scheduler"] = sum(times[:2])
+            roles["workers" if name == "scheduler" else name] = whole
+        roles["workers"] -= roles["scheduler"]
+        roles["database"] = sum(
+            sum(process.cpu_times()[:4]) for process in (self.postmaster, *self.postmaster.children(recursive=True))
+        )
+        return roles
+
+    def requests(self) -> list[Figures]:
+        address = self.platform["url"].removesuffix("/v2") + "/_local/requests"
+        session = requests.Session()
+        session.trust_env = False
+        found: list[Figures] = session.get(address, timeout=60).json()["requests"]
+        return found
+
+    def run_ends(self, run_id: str) -> str:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            self.airflow.check_alive()
+            with self.database.cursor() as cursor:
+                cursor.execute("SELECT state FROM dag_run WHERE run_id = %s", (run_id,))
+                state = str(cursor.fetchone()[0])
+            if state in ("success", "failed"):
+                return state
+            time.sleep(0.5)
+        raise TimeoutError(f"{run_id} did not end in {PATIENCE:.0f} s")
+
+
+@contextmanager
+def stage(cell: Cell, job_seconds: float, workers: int) -> Iterator[Stage]:
+    """Everything that a cell needs, gone at the end of the block."""
+    # As root, PostgreSQL runs as a user of its own, who must be able to enter the folder.
+    postgres, home = (Path(tempfile.mkdtemp(prefix=f"bench-{name}-")) for name in ("postgres", "airflow"))
+    server = pgserver.get_server(postgres, cleanup_mode="stop")
+    address = server.get_uri()
+    plan, manifest = home / "plan.json", home / "manifest.jsonl"
+    environment = {
+        "AIRFLOW__CORE__PARALLELISM": str(workers),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": address.replace("postgresql:", "postgresql+asyncpg:"),
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+        "BENCH_PLAN": str(plan),
+    }
+    try:
+        with platform(cell.files, job_seconds) as told:
+            exports = [{"file": each, "volume": VOLUME, "location": f"bulk/{each}.vcf"} for each in told["files"]]
+            if cell.dag == "bulk_selection":
+                exports = []
+            plan.write_text(
+                json.dumps(
+                    {
+                        "exports": exports,
+                        "project": PROJECT,
+                        "volume": VOLUME,
+                        "interval": cell.interval,
+                        "manifest": str(manifest),
+                    }
+                )
+            )
+            connections = {"sevenbridges_default": told["connection"]}
+            sql = address.replace("postgresql:", "postgresql+psycopg2:")
+            with AirflowStack(home, DAGS, connections, environment, sql_alchemy_conn=sql) as airflow:
+                database = psycopg2.connect(address)
+                database.autocommit = True
+                postmaster = psutil.Process(int((postgres / "postmaster.pid").read_text().split()[0]))
+                try:
+                    yield Stage(airflow, database, postmaster, told, manifest, cell)
+                finally:
+                    database.close()
+    finally:
+        server.cleanup()
+        for folder in (postgres, home):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def measure(cell: Cell, job_seconds: float, workers: int, patience: float) -> Figures:
+    """Run a cell and return its figures, as they were measured.
+
+    :param patience: for how many seconds to wait for others on this machine to become calm.
+    """
+    with stage(cell, job_seconds, workers) as on:
+        on.run_ends(on.airflow.trigger("warm_up"))
+        others, calm_by = Others(on), time.monotonic() + patience
+        while True:
+            idle_before, idle_begin = on.cpu(), time.monotonic()
+            time.sleep(IDLE)
+            idle = {role: each - idle_before[role] for role, each in on.cpu().items()}
+            idle_seconds = time.monotonic() - idle_begin
+            if others.share() < CALM or time.monotonic() > calm_by:
+                break
+        watcher = Watcher(on.airflow.processes["scheduler"].pid)
+        watcher.start()
+        before, begin = on.cpu(), time.monotonic()
+        run_id = on.airflow.trigger(cell.dag)
+        state = on.run_ends(run_id)
+        wall = time.monotonic() - begin
+        after, others_share = on.cpu(), others.share()
+        watched = watcher.stop()
+        records = on.requests()
+        if state != "success":
+            raise RuntimeError(f"{cell.name}: {on.airflow.task_log(cell.dag, run_id, 'export')[-5000:]}")
+        kinds = Counter(f"{record['method']} {_kind(record['path'])}" for record in records)
+        return {
+            **asdict(cell),
+            "job_seconds": job_seconds,
+            "wall": wall,
+            "others": others_share,
+            "cpu": {role: after[role] - before[role] for role in after},
+            "cpu_idle": {role: each / idle_seconds * wall for role, each in idle.items()},
+            **watched,
+            "requests": dict(kinds),
+            "polls": kinds[POLL],
+            "most_in_300_s": _most_in_a_window([record["time"] for record in records]),
+            "refused": sum(record["status"] == 429 for record in records),
+            "manifest_rows": len(on.manifest.read_text().splitlines()) if on.manifest.exists() else None,
+        }
+
+
+def _kind(path: str) -> str:
+    path = path.removeprefix("/v2/")
+    path = re.sub(r"storage/volumes/[^/]+/[^/]+", "storage/volumes/{volume}", path)
+    return re.sub(r"/[0-9a-f]{24,}", "/{id}", path)
+
+
+def _most_in_a_window(times: list[float]) -> int:
+    """The most requests within any 300 seconds."""
+    times = sorted(times)
+    most, first = 0, 0
+    for last, moment in enumerate(times):
+        while moment - times[first] >= 300:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def derive(told: Figures) -> Figures:
+    """From what was measured to what is compared: for all files, and for jobs of ten minutes."""
+    scale, job = told["scale"], told["job_seconds"]
+    waits_in_worker = told["dag"] == "client"
+    total, idle = sum(told["cpu"].values()), sum(told["cpu_idle"].values())
+    slots = told["slot_seconds"] * scale
+    requests_ = sum(told["requests"].values()) * scale
+    polls = told["polls"] * scale
+    files = told["files"] * scale
+    return {
+        "files": files,
+        "wall": (told["wall"] - job) * scale + job if scale > 1 else told["wall"],
+        "cpu": total * scale,
+        "cpu_above_idle": (total - idle) * scale,
+        "cpu_workers": told["cpu"]["workers"] * scale,
+        "slots": slots,
+        "slots_for_ten_minutes": slots + (TEN_MINUTES - job if waits_in_worker else 0),
+        "requests": requests_,
+        "polls": polls,
+        "others_per_100": (requests_ - polls) / files * BULK,
+        "refused": told["refused"],
+        "most_in_300_s": told["most_in_300_s"],
+        "peak_memory": told["peak_memory"] / 1e6,
+        "others": told["others"] * 100,
+    }
+
+
+ROWS = [
+    ("files", "files", "{:,.0f}"),
+    ("wall", "wall time, s", "{:,.0f}"),
+    ("cpu", "CPU of Airflow and database, s", "{:,.1f}"),
+    ("cpu_above_idle", "of it above an idle Airflow's, s", "{:,.1f}"),
+    ("cpu_workers", "of it in workers and tasks, s", "{:,.1f}"),
+    ("slots", "worker-slot seconds", "{:,.1f}"),
+    ("slots_for_ten_minutes", "the same, had each job taken ten minutes", "{:,.1f}"),
+    ("requests", "requests at the Platform", "{:,.0f}"),
+    ("polls", "of them polls", "{:,.0f}"),
+    ("others_per_100", "others for each 100 files", "{:,.1f}"),
+    ("refused", "answered 429", "{:,.0f}"),
+    ("most_in_300_s", "most requests within 300 s", "{:,.0f}"),
+    ("peak_memory", "peak memory of a task, MB", "{:,.0f}"),
+    ("others", "share of the machine that others had, %", "{:,.0f}"),
+]
+
+
+def table(cells: Sequence[Figures]) -> str:
+    """The figures side by side, as Markdown."""
+    lines = [
+        "| | " + " | ".join(told["name"] for told in cells) + " |",
+        "| --- |" + " ---: |" * len(cells),
+    ]
+    for key, title, how in ROWS:
+        lines.append(f"| {title} | " + " | ".join(how.format(told["derived"][key]) for told in cells) + " |")
+    return "\n".join(lines)
+
+
+def targets(cells: Sequence[Figures]) -> list[tuple[str, bool]]:
+    """What was aimed at, as far as these cells tell, and whether it is met."""
+    found: list[tuple[str, bool]] = []
+    by_dag = {told["dag"]: told["derived"] for told in cells if not told["many"]}
+    for kind, most in LIMITS.items():
+        if told := by_dag.get(f"bulk_{kind}"):
+            each = told["others_per_100"]
+            found.append((f"a {kind}: {each:.1f} requests for each 100 files beside polls, <= {most}", each <= most))
+    if "bulk_list" in by_dag and "client" in by_dag:
+        bulk, client = (by_dag[dag]["slots_for_ten_minutes"] for dag in ("bulk_list", "client"))
+        text = f"worker-slot seconds for jobs of ten minutes: {bulk:.1f} against {client:.1f}, at most 1/20"
+        found.append((text, bulk * 20 <= client))
+    for told in cells:
+        if told["many"]:
+            derived = told["derived"]
+            within = derived["refused"] == 0 and derived["most_in_300_s"] <= 1000
+            text = f"{told['files']:,} files: {derived['most_in_300_s']} requests within 300 s, none refused"
+            found.append((text, within))
+            memory = derived["peak_memory"]
+            found.append((f"{told['files']:,} files: {memory:.0f} MB of memory in a task, < 300", memory < 300))
+    return found
+
+
+def machine() -> Figures:
+    info = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
+    names = ("airflow-sb-provider", "apache-airflow", "sevenbridges-python", "pgserver")
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cpu": model[1] if model else None,
+        "cores": os.cpu_count(),
+        "versions": {name: version(name) for name in names},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write; returns the exit status: 0 if all targets that were measured are met."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.end_to_end", description=__doc__)
+    parser.add_argument("--files", type=int, default=1_000, help="of each way (%(default)s)")
+    parser.add_argument("--mapped", type=int, default=100, help="mapped tasks, scaled to --files (%(default)s)")
+    parser.add_argument("--many", type=int, default=10_000, help="files of the large run (%(default)s)")
+    parser.add_argument("--job", type=float, default=60, help="seconds of a job, standing for 600 (%(default)s)")
+    parser.add_argument("--many-job", type=float, default=30, help="the same in the large run (%(default)s)")
+    parser.add_argument("--workers", type=int, default=4, help="of the executor (%(default)s)")
+    parser.add_argument(
+        "--patience", type=float, default=300, help="seconds to wait for a calm machine before each cell (%(default)s)"
+    )
+    parser.add_argument("--only", nargs="*", help="some of: list selection mapped client many")
+    options = parser.parse_args(arguments)
+    many = "bulk, many files"
+    cells = {
+        "list": Cell("bulk, a list", "bulk_list", options.files),
+        "selection": Cell("bulk, a selection", "bulk_selection", options.files),
+        "mapped": Cell("mapped tasks", "mapped", options.mapped, options.files // options.mapped),
+        "client": Cell("client in a PythonOperator", "client", options.files),
+        "many": Cell(many, "bulk_selection", options.many, interval=30.0),
+    }
+    figures: Figures = {"machine": machine(), "interval": INTERVAL, "workers": options.workers, "cells": []}
+    whole = not arguments and options == parser.parse_args([])
+    path = COMPLETE if whole else PARTIAL
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for key in options.only or cells:
+        cell = cells[key]
+        print(f"{cell.name}: {cell.files:,} files ...", flush=True)
+        told = measure(cell, options.many_job if key == "many" else options.job, options.workers, options.patience)
+        figures["cells"].append({**told, "many": key == "many", "derived": derive(told)})
+        print(json.dumps(told), flush=True)
+        path.write_text(json.dumps(figures, indent=1) + "\n")
+    print(f"\n{table(figures['cells'])}\n")
+    if "mapped" in (options.only or cells) and options.files != options.mapped:
+        print(f"Mapped: {options.mapped} tasks were measured, and scaled to {options.files:,}.")
+    print(f"Jobs of {options.job:.0f} s stand for ten minutes; {options.many_job:.0f} s in the large run.")
+    met = targets(figures["cells"])
+    for text, is_met in met:
+        print(f"{'met' if is_met else 'NOT met':8} {text}")
+    print(f"Written to {path}")
+    return 0 if all(is_met for _, is_met in met) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
