@@ -415,6 +415,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", nargs="*", help="some of: list selection mapped client many")
     options = parser.parse_args(arguments)
+    # A shell's `&` leaves SIGINT ignored; SIGTERM must stop what was started, too.
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.default_int_handler)
     many = "bulk, many files"
     cells = {
         "list": Cell("bulk, a list", "bulk_list", options.files),
@@ -424,7 +427,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "many": Cell(many, "bulk_selection", options.many, interval=30.0),
     }
     figures: Figures = {"machine": machine(), "interval": INTERVAL, "workers": options.workers, "cells": []}
-    whole = not arguments and options == parser.parse_args([])
+    usual = vars(parser.parse_args([]))
+    whole = vars(options) == {**usual, "patience": options.patience}
     path = COMPLETE if whole else PARTIAL
     path.parent.mkdir(parents=True, exist_ok=True)
     for key in options.only or cells:
