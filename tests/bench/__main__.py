@@ -159,9 +159,10 @@ def main() -> None:
             console.print(f"{stage.expected:6.0f} s  " + "; ".join(cell.name for _, cell in stage.cells))
         console.print(f"{sum(stage.expected for stage in stages) / 60:6.0f} min, {len(cells)} cells")
         return
-    out = COMPLETE if whole or options.render else PARTIAL
+    out = COMPLETE if whole or options.render else PARTIAL / time.strftime("%Y%m%d-%H%M%S")
     earlier = json.loads(options.render.read_text()) if options.render else None
     results = earlier or asyncio.run(run_all(stages, console, out))
+    out.mkdir(parents=True, exist_ok=True)
     for title, body in report.rows(results["cells"]).items():
         console.print(report.table(title, tuple(report.COLUMNS), body))
     console.print(report.LEGEND, highlight=False)
