@@ -29,6 +29,8 @@ def with_the_client(exports: list[dict[str, str]], interval: float) -> dict[str,
         url=connection.host,
         token=connection.password,
         error_handlers=[rate_limit_sleeper, maintenance_sleeper, general_error_sleeper],
+        # Without it the client refuses plain http.
+        debug=True,
     )
     open_ids: list[str] = []
     for start in range(0, len(exports), 100):
