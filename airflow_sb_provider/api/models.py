@@ -47,7 +47,7 @@ class ExportState(StrEnum):
 IN_FLIGHT = (ExportState.PENDING, ExportState.RUNNING)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ExportJob:
     """An export job; ``None`` where the Platform did not say.
 
@@ -209,7 +209,7 @@ class Volume:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VolumeObject:
     """An object on a volume. ``size`` is in bytes; ``etag`` is without quotes."""
 

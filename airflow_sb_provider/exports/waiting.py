@@ -33,7 +33,7 @@ MANY = 10
 _EXPORT_ID = re.compile(r"[\w-]+", re.ASCII)
 
 
-@dataclass
+@dataclass(slots=True)
 class Watch:
     """The state of a wait for some exports.
 
@@ -55,6 +55,7 @@ class Watch:
     _in_trouble: bool = False
     _told: int = 0
     _failed: int = 0
+    _open: dict[str, None] = field(init=False)
 
     def __post_init__(self) -> None:
         self._open = dict.fromkeys(self.export_ids)
@@ -97,7 +98,8 @@ class Watch:
         if told.ended:
             self._open.pop(export_id, None)
             self._failed += told.state == ExportState.FAILED
-        if self._are_many or (before and before.state == told.state):
+        # That a new one is pending is no news.
+        if self._are_many or told.state == (before.state if before else ExportState.PENDING):
             return []
         return [f"Export {export_id} is {told.state}."]
 

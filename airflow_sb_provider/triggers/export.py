@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import BaseTrigger, TriggerEvent
@@ -107,8 +105,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
                 if event := watch.event(now):
                     break
                 left = None if watch.end_time is None else watch.end_time - now
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(waiter.changed.wait(), left)
+                await waiter.wait(left)
                 for line in waiter.take_lines():
                     self.log.info(line)
             yield TriggerEvent({**event, "adopted": self.adopted})

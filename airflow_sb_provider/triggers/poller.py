@@ -38,23 +38,37 @@ if TYPE_CHECKING:
 CONNECTIONS = 4
 LOOK_UP_AGAIN = 300.0
 LOOK_UP_PAUSE = 10.0
+PORTION = 10
 
 
 class Waiter:
     """A trigger that waits: its watch, through which connection, and how often to ask.
 
-    ``changed`` is set when there are lines to log or the wait may be over; ``unasked`` are the ids that no answer, nor
-    an error in its place, has come for.
+    There may be ten thousand of them, so that each is kept small.
     """
+
+    __slots__ = ("_wake_up", "conn_id", "lines", "poll_interval", "poller", "unasked", "watch")
 
     def __init__(self, watch: Watch, conn_id: str, poll_interval: float) -> None:
         self.watch = watch
         self.conn_id = conn_id
         self.poll_interval = poll_interval
-        self.changed = asyncio.Event()
         self.lines: list[str] = []
-        self.unasked = set(watch.export_ids)
+        self.unasked: set[str] = set()
         self.poller: Poller | None = None
+        self._wake_up: asyncio.Future[None] | None = None
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait until there are lines to log or the wait may be over, at most so long."""
+        loop = asyncio.get_running_loop()
+        self._wake_up = loop.create_future()
+        alarm = None if seconds is None else loop.call_later(max(0.0, seconds), self._wake)
+        try:
+            await self._wake_up
+        finally:
+            self._wake_up = None
+            if alarm:
+                alarm.cancel()
 
     def tell(self, export_id: str, answer: ExportJob | SevenBridgesError) -> None:
         """Take the answer for one id."""
@@ -62,19 +76,22 @@ class Waiter:
         was_last = self.unasked == {export_id}
         self.unasked.discard(export_id)
         if self.lines or self.watch.over or self.watch.has_enough or was_last:
-            self.changed.set()
+            self._wake()
 
     def take_lines(self) -> list[str]:
         """Return what should be logged, once."""
-        self.changed.clear()
         lines, self.lines = self.lines, []
         return lines
 
     def hurry(self) -> None:
-        """Have every id that is still open asked for at once."""
+        """Have every id that is open asked for at once; ``unasked`` are those that no answer has come for since."""
         self.unasked = set(self.watch.open)
         if self.poller:
             self.poller.hurry(self.unasked)
+
+    def _wake(self) -> None:
+        if self._wake_up and not self._wake_up.done():
+            self._wake_up.set_result(None)
 
 
 class Pollers:
@@ -122,7 +139,7 @@ class Poller:
         self.settings: ConnectionSettings | None = None
         self._pollers = pollers
         self._hook = SevenBridgesAsyncHook()
-        self._waiters: dict[str, set[Waiter]] = {}
+        self._waiters: dict[str, tuple[Waiter, ...]] = {}
         self._schedule = Schedule()
         self._pacing = Pacing()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -141,7 +158,7 @@ class Poller:
         waiter.poller = self
         now = time.monotonic()
         for export_id in waiter.watch.open:
-            self._waiters.setdefault(export_id, set()).add(waiter)
+            self._waiters[export_id] = (*self._waiters.get(export_id, ()), waiter)
             self._schedule.add(export_id, waiter.poll_interval, now)
         if not self._tasks:
             self._start(self._run())
@@ -173,10 +190,9 @@ class Poller:
             self._leave(export_id, waiter)
 
     def _leave(self, export_id: str, waiter: Waiter) -> None:
-        waiters = self._waiters.get(export_id, set())
-        waiters.discard(waiter)
-        if not waiters:
-            self._waiters.pop(export_id, None)
+        if others := tuple(each for each in self._waiters.get(export_id, ()) if each is not waiter):
+            self._waiters[export_id] = others
+        elif self._waiters.pop(export_id, None):
             self._schedule.drop(export_id)
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -235,8 +251,8 @@ class Poller:
         self._look_up_at = time.monotonic() + LOOK_UP_AGAIN
         self._unauthorized = False
         waiters_through: dict[str, set[Waiter]] = defaultdict(set)
-        for waiters in self._waiters.values():
-            for waiter in waiters:
+        for each in self._waiters.values():
+            for waiter in each:
                 waiters_through[waiter.conn_id].add(waiter)
         for conn_id, waiters in waiters_through.items():
             try:
@@ -280,18 +296,21 @@ class Poller:
         for export_id in batch:
             if export_id in self._waiters:
                 self._schedule.asked(export_id, asked_at)
-        self._hand_out(batch, answers)
         self._more.set()
+        await self._hand_out(batch, answers)
 
-    def _hand_out(self, batch: list[str], answers: Sequence[ExportJob | SevenBridgesError]) -> None:
+    async def _hand_out(self, batch: list[str], answers: Sequence[ExportJob | SevenBridgesError]) -> None:
         if any(isinstance(answer, SevenBridgesAuthError) for answer in answers):
             self._unauthorized = True
             self._look_up_at = 0.0
-        for export_id, answer in zip(batch, answers, strict=True):
-            for waiter in list(self._waiters.get(export_id, ())):
+        for number, (export_id, answer) in enumerate(zip(batch, answers, strict=True)):
+            for waiter in self._waiters.get(export_id, ()):
                 waiter.tell(export_id, answer)
                 if waiter.watch.settled(export_id):
                     self._leave(export_id, waiter)
+            if number % PORTION == PORTION - 1:
+                # So many that end at once would hold up everything else in the triggerer.
+                await asyncio.sleep(0)
 
     @property
     def _tags(self) -> dict[str, str]:

@@ -60,7 +60,7 @@ def test_a_change_of_state_is_told_once():
     lines = [
         watch.take(["a"], [job("a", state)]) for state in ("PENDING", "PENDING", "RUNNING", "RUNNING", "COMPLETED")
     ]
-    assert lines == [["Export a is PENDING."], [], ["Export a is RUNNING."], [], ["Export a is COMPLETED."]]
+    assert lines == [[], [], ["Export a is RUNNING."], [], ["Export a is COMPLETED."]]
 
 
 @pytest.mark.parametrize(
