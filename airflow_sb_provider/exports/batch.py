@@ -21,6 +21,7 @@ REFUSED = "REFUSED"
 IN_DOUBT = "IN_DOUBT"
 BAD = (ExportState.FAILED, REFUSED, IN_DOUBT)
 ERRORS_TOLD = 10
+MESSAGE_KEPT = 500
 
 
 @dataclass(slots=True, eq=False)
@@ -28,9 +29,10 @@ class Entry:
     """One export of a batch.
 
     ``state`` is the job's (`ExportState`), or ``WAITING`` (not asked for yet), ``REFUSED`` (never started) or
-    ``IN_DOUBT`` (what became of it cannot be known). ``retriable`` tells of a bad one whether a later try may fare
-    better. ``outcome``, ``sent_at``, ``credential`` and ``max_tries`` tell of the request that was sent, as `Record`
-    does; ``attempt`` is where this try stands with it. ``needs_look`` marks a file that may not be exportable.
+    ``IN_DOUBT`` (what became of it cannot be known). ``export_id`` is the job that is waited for, which may be
+    another's. ``retriable`` tells of a bad one whether a later try may fare better. ``outcome``, ``own_id`` (its job),
+    ``sent_at``, ``credential`` and ``max_tries`` tell of the request that was sent, as `Record` does; ``attempt`` is
+    where this try stands with it. ``needs_look`` marks a file that may not be exportable.
     """
 
     request: ExportRequest
@@ -48,6 +50,7 @@ class Entry:
     started_on: str | None = None
     finished_on: str | None = None
     outcome: Outcome | None = None
+    own_id: str | None = None
     sent_at: float | None = None
     credential: str = ""
     max_tries: int = 0
@@ -76,13 +79,18 @@ class Entry:
         if self.outcome is None or self.sent_at is None:
             return None
         return Record(
-            self.request.fingerprint, self.credential, self.sent_at, self.max_tries, self.outcome, self.export_id
+            self.request.fingerprint, self.credential, self.sent_at, self.max_tries, self.outcome, self.own_id
         )
 
     def remember(self, earlier: Entry) -> None:
         """Take over what an earlier try knew of its request."""
-        self.export_id, self.outcome, self.sent_at = earlier.export_id, earlier.outcome, earlier.sent_at
+        self.own_id, self.outcome, self.sent_at = earlier.own_id, earlier.outcome, earlier.sent_at
         self.credential, self.max_tries = earlier.credential, earlier.max_tries
+
+    def doubt_until(self, gateway_timeout: float) -> float | None:
+        """Return until when (epoch seconds) a request that was sent may still be accepted; None if none is out."""
+        sent = self.sent_at + gateway_timeout if self.sent_at and self.outcome is Outcome.SENT else None
+        return max((until for until in (sent, self.attempt.doubt_until) if until), default=None)
 
     def follow(self, job: ExportJob) -> None:
         """Take what a job tells."""
@@ -110,7 +118,10 @@ class Entry:
             self.message += f" {error.cause}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the entry as Airflow keeps it; what is as usual is left out, and how it was refused."""
+        """Return the entry as Airflow keeps it; what is as usual is left out, and how it was refused.
+
+        A long message is cut, so that many fit into what Airflow takes as one value.
+        """
         usual = Entry(self.request)
         data = {
             each.name: getattr(self, each.name)
@@ -118,7 +129,9 @@ class Entry:
             if each.name not in ("request", "attempt") and getattr(self, each.name) != getattr(usual, each.name)
         }
         data["request"] = {key: value for key, value in asdict(self.request).items() if value}
-        if self.state == WAITING:
+        if len(self.message) > MESSAGE_KEPT:
+            data["message"] = self.message[:MESSAGE_KEPT] + "..."
+        if self.state == WAITING or (self.attempt.doubt_until and not self.done):
             attempt = asdict(replace(self.attempt, refusal=None, failed=None))
             data["attempt"] = {key: value for key, value in attempt.items() if value not in (None, "")}
         return data
@@ -138,12 +151,14 @@ class Batch:
     """All exports of one task.
 
     ``started_at`` is when its first try began, in epoch seconds; ``max_tries`` is the task instance's, which a clear
-    changes.
+    changes. ``left_out`` are files that earlier tries asked to export and this one does not want, with the time until
+    when such a request may still be accepted.
     """
 
     entries: list[Entry]
     started_at: float
     max_tries: int
+    left_out: dict[str, float] = field(default_factory=dict)
 
     @property
     def waiting(self) -> list[Entry]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.exports.request import ExportRequest
 
 _SCHEMES = {"s3": "s3", "gcs": "gs", "google": "gs"}
+_READINGS = ((True, True), (True, False), (False, True), (False, False))
 
 
 def object_uri(volume: Volume, location: str) -> str | None:
@@ -32,21 +33,29 @@ def alias_fits(file: File, request: ExportRequest, volumes: Mapping[str, Volume]
     :param request: whose volume and location are meant.
     :param volumes: by id, both the alias's and the request's where they could be read.
     """
+    fitting = fitting_readings(file, request, volumes)
+    return bool(fitting), len(fitting) == len(_READINGS)
+
+
+def fitting_readings(file: File, request: ExportRequest, volumes: Mapping[str, Volume]) -> frozenset[tuple[bool, bool]]:
+    """Return the readings in which an alias is at a request's destination.
+
+    Each is a pair: whether the alias's location includes the prefix, and whether a slash is put.
+    """
     wanted, actual = volumes.get(request.volume), volumes.get(file.volume or "")
     if file.location is None or file.volume is None:
-        return False, False
+        return frozenset()
     if wanted is None or actual is None or not wanted.bucket or not actual.bucket:
         same = file.volume == request.volume and file.location == request.location
-        return same, False
+        return frozenset(reading for reading in _READINGS if same and not reading[0])
     if wanted.bucket != actual.bucket or wanted.service != actual.service:
-        return False, False
-    readings = [
-        (file.location if included else _key(actual.prefix, file.location, with_slash))
+        return frozenset()
+    return frozenset(
+        (included, with_slash)
+        for included, with_slash in _READINGS
+        if (file.location if included else _key(actual.prefix, file.location, with_slash))
         == _key(wanted.prefix, request.location, with_slash)
-        for included in (True, False)
-        for with_slash in (True, False)
-    ]
-    return any(readings), all(readings)
+    )
 
 
 def same_place(

@@ -26,7 +26,7 @@ from airflow_sb_provider.hooks.facts import Look, gather_facts
 from airflow_sb_provider.hooks.retrying import retry_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from airflow_sb_provider.exceptions import SevenBridgesError
     from airflow_sb_provider.exports.batch import Batch
@@ -61,6 +61,9 @@ class BatchSubmitter:
         self._max_tries = max_tries
         self._fail_fast = fail_fast
         self._look = Look(hook, for_many=True)
+        self._began = 0.0
+        # Parts of calls that were refused as a whole, to be asked for apart.
+        self._apart: list[list[Entry]] = []
 
     def submit(self, batch: Batch, max_active: int) -> float | None:
         """Ask for what waits, until so many are in flight.
@@ -70,6 +73,7 @@ class BatchSubmitter:
         :raises SevenBridgesAuthError: if the token is refused; other errors when the Platform does not recover.
         """
         again = Retrying(**retry_rules(self.hook.log), sleep=time.sleep)
+        self._began = time.time()
         while True:
             room = max_active - len(batch.in_flight)
             if room <= 0 or (self._fail_fast and batch.bad):
@@ -80,29 +84,35 @@ class BatchSubmitter:
                 return min((_looks_again_at(entry) for entry in waiting), default=None)
             # Those that need a look come last, so that one look serves all of them.
             ready.sort(key=lambda entry: not entry.attempt.untroubled)
-            chunk = due_to_ask(ready)[0][:room]
-            again(self._decide_and_submit, chunk)
+            chunk = self._apart.pop() if self._apart else due_to_ask(ready)[0]
+            again(self._decide_and_submit, chunk[:room])
 
     def take(self, entries: Sequence[Entry], answers: Sequence[ExportJob | SevenBridgesApiError]) -> None:
         """Take what the Platform tells of entries in flight."""
-        moved: list[Entry] = []
+        taken_over = [
+            entry
+            for entry, answer in zip(entries, answers, strict=True)
+            if isinstance(answer, ExportJob) and answer.state == ExportState.COMPLETED
+            if answer.id != entry.own_id and not entry.request.copy_only
+        ]
+        # A job does not tell whether it is a move.
+        files = self.hook.get_files([entry.request.file for entry in taken_over])
+        copied = {file.id for file in files if isinstance(file, File) and not file.is_alias}
         for entry, answer in zip(entries, answers, strict=True):
             if isinstance(answer, ExportJob):
-                self._follow(entry, answer)
-                if entry.done and entry.adopted and not entry.request.copy_only:
-                    moved.append(entry)
+                self._follow(entry, answer, copied)
             elif answer.permanent:
                 doubt = SevenBridgesInDoubt(
                     f"Export {entry.export_id} cannot be seen: {answer} It may go on; check the connection's token, "
                     "which must belong to the user who started it."
                 )
                 entry.fail(doubt, IN_DOUBT)
-        self._verify(moved)
 
     def _decide_and_submit(self, chunk: Sequence[Entry]) -> None:
         # Together, so that what has to wait for the rate limit is decided on anew before it is sent.
         self.hook.wait_for_rate_limit()
-        chunk = [entry for entry in chunk if entry.state == WAITING]
+        now = time.time()
+        chunk = [entry for entry in chunk if entry.state == WAITING and _looks_again_at(entry) <= now]
         wanted: list[tuple[Entry, ExportRequest]] = []
         changed: list[Entry] = []
         for entry, decision in zip(chunk, self._decide(chunk), strict=True):
@@ -116,7 +126,7 @@ class BatchSubmitter:
                 entry.adopted = True
                 self._follow(entry, decision.job)
             elif isinstance(decision, Done):
-                entry.adopted, entry.state = True, ExportState.COMPLETED
+                entry.adopted, entry.state, entry.export_id = True, ExportState.COMPLETED, None
                 if decision.job:
                     entry.follow(decision.job)
             elif isinstance(decision, LookAgain):
@@ -134,7 +144,7 @@ class BatchSubmitter:
         decisions: list[Decision] = []
         if careful:
             requests, attempts = [entry.request for entry in careful], [entry.attempt for entry in careful]
-            since = max(_listed_after(entry) for entry in careful)
+            since = max(self._began, *(_listed_after(entry) for entry in careful))
             decisions = decide(requests, gather_facts(self.hook, requests, attempts, self._look, since))
         found = iter(decisions)
         return [
@@ -150,8 +160,9 @@ class BatchSubmitter:
     def _send(self, wanted: Sequence[tuple[Entry, ExportRequest]]) -> None:
         entries = [entry for entry, _ in wanted]
         for entry in entries:
-            entry.outcome, entry.sent_at = Outcome.SENT, time.time()
+            entry.outcome, entry.sent_at, entry.own_id = Outcome.SENT, time.time(), None
             entry.credential, entry.max_tries = self.hook.settings.credential, self._max_tries
+            entry.attempt = replace(entry.attempt, doubt_until=None, looks=0)
         # The intent is written first: without it nothing is sent, and a try after a crash knows that it must look.
         self._save(entries)
         copy_only = entries[0].request.copy_only
@@ -170,27 +181,23 @@ class BatchSubmitter:
             self._save(entries)
             if not isinstance(error, SevenBridgesApiError) or error.status not in _MAY_BE_ONE:
                 raise
-            self._send_apart(wanted, error)
+            if len(entries) == 1:
+                self._refused(entries[0], error)
+                self._save(entries)
+            else:
+                # The others must not suffer for the one that is wrong. They are decided on anew.
+                middle = len(entries) // 2
+                self._apart += [entries[middle:], entries[:middle]]
             return
         for entry, answer in zip(entries, answers, strict=True):
             if isinstance(answer, ExportJob):
-                entry.outcome = Outcome.ACCEPTED
+                entry.outcome, entry.own_id = Outcome.ACCEPTED, answer.id
                 self._follow(entry, answer)
             elif answer.permanent:
                 self._refused(entry, answer)
             else:
                 self._lost(entry, answer)
         self._save(entries)
-
-    def _send_apart(self, wanted: Sequence[tuple[Entry, ExportRequest]], refusal: SevenBridgesApiError) -> None:
-        """Find the export for which a whole call was refused: the others must not suffer for it."""
-        if len(wanted) == 1:
-            self._refused(wanted[0][0], refusal)
-            self._save([wanted[0][0]])
-            return
-        middle = len(wanted) // 2
-        self._send(wanted[:middle])
-        self._send(wanted[middle:])
 
     def _refused(self, entry: Entry, refusal: SevenBridgesApiError) -> None:
         entry.outcome = Outcome.REFUSED
@@ -213,32 +220,29 @@ class BatchSubmitter:
             why="The answer to the first request was lost.",
         )
 
-    def _follow(self, entry: Entry, job: ExportJob) -> None:
+    def _follow(self, entry: Entry, job: ExportJob, copied: Collection[str] = ()) -> None:
         entry.follow(job)
+        if entry.done and entry.request.file in copied:
+            refused = SevenBridgesExportRefused(
+                f"Export {job.id}, which was running already, was a copy: the file is still on the Platform. To move "
+                "it, start a new run with overwrite or another location."
+            )
+            self._fail(entry, refused, REFUSED)
         if entry.state != ExportState.FAILED:
             return
         refusal = job.error or SevenBridgesApiError(0, message="The Platform gave no reason.")
         if refusal.code in (NOT_EXPORTABLE, TAKEN) and entry.setbacks <= MAX_SETBACKS:
             # A twin may have been faster, so that the failure tells of an export that is made.
             entry.setbacks += 1
-            entry.wait_again(Attempt(refusal=refusal, failed=job))
+            # The failure of a job that was taken over says nothing about this task's own request.
+            doubt = None if job.id == entry.own_id else entry.doubt_until(self.hook.settings.gateway_timeout)
+            entry.wait_again(Attempt(refusal=refusal, failed=job, doubt_until=doubt))
             return
         self._fail(entry, SevenBridgesExportFailed(job), ExportState.FAILED)
 
     def _fail(self, entry: Entry, error: SevenBridgesError, state: str) -> None:
         entry.fail(error, state)
         self.hook.log.error("File %s (%s): %s", entry.request.file, entry.name or "name unknown", entry.message)
-
-    def _verify(self, moved: Sequence[Entry]) -> None:
-        """Look whether the jobs that were taken over were moves: a job does not tell."""
-        files = self.hook.get_files([entry.request.file for entry in moved])
-        for entry, file in zip(moved, files, strict=True):
-            if isinstance(file, File) and not file.is_alias:
-                copied = SevenBridgesExportRefused(
-                    f"Export {entry.export_id}, which was running already, was a copy: the file is still on the "
-                    "Platform. To move it, start a new run with overwrite or another location."
-                )
-                self._fail(entry, copied, REFUSED)
 
 
 def _needs_no_look(entry: Entry) -> bool:
@@ -251,7 +255,7 @@ def _looks_again_at(entry: Entry) -> float:
 
 
 def _listed_after(entry: Entry) -> float:
-    """Return from when the lists of jobs in flight must be: since it was asked for, or cannot be accepted any more."""
-    if entry.request.intent is Intent.MOVE_OVERWRITE:
+    """Return from when the lists of jobs must be: since it was asked for, failed, or cannot be accepted any more."""
+    if entry.request.intent is Intent.MOVE_OVERWRITE or entry.attempt.failed:
         return time.time()
     return max(entry.sent_at or 0.0, _looks_again_at(entry))

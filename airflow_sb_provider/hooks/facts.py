@@ -15,7 +15,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesNotFoundError,
 )
 from airflow_sb_provider.exports.decide import TAKEN, Facts
-from airflow_sb_provider.exports.destination import alias_fits, places
+from airflow_sb_provider.exports.destination import fitting_readings, places
 from airflow_sb_provider.exports.request import ExportRequest, Intent
 from airflow_sb_provider.hooks.sevenbridges import has_next
 
@@ -36,16 +36,17 @@ class Look:
     A single export looks anew each time; a batch keeps them, since its hundreds are looked at one after another.
 
     :param for_many: keeps the history too, and looks at no object of an alias where another on its volume has shown how
-        the Platform writes its location.
+        the Platform writes its location, and this one fits if written so.
     """
 
     def __init__(self, hook: SevenBridgesHook, *, for_many: bool = False) -> None:
         self.hook = hook
         self.for_many = for_many
-        self.proven_volumes: set[str] = set()
+        self.proven: dict[str, frozenset[tuple[bool, bool]]] = {}
         self._listed_at = 0.0
         self._in_flight: tuple[list[ExportJob], bool] = ([], False)
-        self._history: tuple[list[ExportJob], bool] | None = None
+        self._history_at = 0.0
+        self._history: tuple[list[ExportJob], bool] = ([], False)
 
     def in_flight(self, since: float) -> tuple[list[ExportJob], bool]:
         """Return the jobs in flight, listed after ``since`` (epoch seconds), and whether none can have been missed."""
@@ -60,12 +61,13 @@ class Look:
             self._in_flight, self._listed_at = (list(jobs.values()), complete), listed_at
         return self._in_flight
 
-    def history(self, wanted: Sequence[ExportRequest]) -> tuple[list[ExportJob], bool]:
-        """Return completed jobs that may vouch for copies, and whether all were read."""
+    def history(self, wanted: Sequence[ExportRequest], since: float) -> tuple[list[ExportJob], bool]:
+        """Return completed jobs that may vouch for copies, listed after ``since``, and whether all were read."""
         if not (wanted and self.for_many):
             return _list_jobs(self.hook, ExportState.COMPLETED, enough=wanted)
-        if self._history is None:
-            self._history = _list_jobs(self.hook, ExportState.COMPLETED)
+        if self._history_at <= since:
+            listed_at = time.time()
+            self._history, self._history_at = _list_jobs(self.hook, ExportState.COMPLETED), listed_at
         return self._history
 
 
@@ -84,17 +86,17 @@ def gather_facts(
     two for each object that matters, and for copies that may be made already at most 50 of history.
 
     :param look: the lists of earlier looks.
-    :param since: from when (epoch seconds) the lists of jobs in flight must be at least; usually they are read anew.
+    :param since: from when (epoch seconds) the lists of jobs must be at least; usually they are read anew.
     """
-    look = look or Look(hook)
+    look, since = look or Look(hook), min(since, time.time())
     wanted = {request.file for request in requests}
-    listed, jobs_complete = look.in_flight(min(since, time.time()))
+    listed, jobs_complete = look.in_flight(since)
     stored = [attempt.export_id for attempt in attempts if attempt.export_id]
     recorded = dict(zip(stored, hook.get_exports(stored), strict=True))
     needs_history = [
         request for request, attempt in zip(requests, attempts, strict=True) if _may_be_copied(request, attempt)
     ]
-    history, history_complete = look.history(needs_history)
+    history, history_complete = look.history(needs_history, since)
     volumes = _volumes(hook, {request.volume for request in requests} | {job.volume for job in listed if job.volume})
     objects = {
         request: _object_at(hook, request)
@@ -107,13 +109,14 @@ def gather_facts(
     volumes |= _volumes(hook, {file.volume for file in aliases.values() if file.volume} - volumes.keys())
     proven: set[ExportRequest] = set()
     for request in requests:
-        if (alias := aliases.get(request.file)) and alias_fits(alias, request, volumes)[0]:
-            if request.volume in look.proven_volumes:
+        if (alias := aliases.get(request.file)) and (readings := fitting_readings(alias, request, volumes)):
+            known = look.proven.get(request.volume)
+            if known and known <= readings:
                 proven.add(request)
                 continue
             objects[request] = found = _object_at(hook, request)
             if look.for_many and isinstance(found, VolumeObject) and found.size in (None, alias.size):
-                look.proven_volumes.add(request.volume)
+                look.proven[request.volume] = readings & known if known else readings
     nearby = _Nearby(listed, volumes)
     return [
         Facts(

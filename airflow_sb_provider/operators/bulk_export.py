@@ -217,10 +217,10 @@ class SevenBridgesBulkExportOperator(BaseOperator):
         with airflow_failures():
             ledger = Ledger(context)
             batch = ledger.load()
-            if batch is None:
+            if batch is None or ledger.has_lost:
                 raise SevenBridgesInDoubt(
-                    "What this task has asked for is not in Airflow's database any more. The exports go on; a retry "
-                    "looks for them before it asks for anything."
+                    "What this task has asked for is not, or not all, in Airflow's database any more. The exports go "
+                    "on; a retry looks for them before it asks for anything."
                 )
             return self._export(context, batch, ledger, ended=bool(batch.in_flight), timed_out=_is_timeout(event))
 
@@ -309,24 +309,36 @@ class SevenBridgesBulkExportOperator(BaseOperator):
         """Return the batch of this try, with what earlier ones have done."""
         ti, now = context["ti"], time.time()
         before = ledger.load() if ledger.has_store else None
-        known = {entry.request.fingerprint: entry for entry in before.entries} if before else {}
+        gateway_timeout = self.hook.settings.gateway_timeout
+        known = {entry.request.file: entry for entry in before.entries} if before else {}
+        left_out = dict(before.left_out) if before else {}
         for entry in entries:
-            if earlier := known.get(entry.request.fingerprint):
-                entry.remember(earlier)
+            earlier = known.pop(entry.request.file, None)
             attempt = attempt_of(
                 entry.request,
-                record=entry.record,
-                has_store=ledger.has_store,
+                record=earlier.record if earlier else None,
+                # A record that is lost may have told of a request.
+                has_store=ledger.has_store and not ledger.has_lost,
                 credential=self.hook.settings.credential,
                 try_number=ti.try_number,
                 max_tries=ti.max_tries,
                 retries=self.retries or 0,
                 started_at=now,
-                gateway_timeout=self.hook.settings.gateway_timeout,
+                gateway_timeout=gateway_timeout,
             )
-            entry.attempt = replace(attempt, untroubled=attempt.untroubled and not entry.needs_look)
+            doubt = left_out.pop(entry.request.file, None)
+            if earlier:
+                doubt = earlier.doubt_until(gateway_timeout)
+                if earlier.request.fingerprint == entry.request.fingerprint:
+                    entry.remember(earlier)
+            elif doubt is None:
+                doubt = attempt.doubt_until
+            entry.attempt = replace(
+                attempt, doubt_until=doubt, untroubled=attempt.untroubled and not (entry.needs_look or doubt)
+            )
+        left_out |= {file: until for file, entry in known.items() if (until := entry.doubt_until(gateway_timeout))}
         is_retry = before is not None and before.max_tries == ti.max_tries
-        return Batch(entries, before.started_at if before and is_retry else now, ti.max_tries)
+        return Batch(entries, before.started_at if before and is_retry else now, ti.max_tries, left_out)
 
     def _export(
         self, context: Context, batch: Batch, ledger: Ledger, *, ended: bool = False, timed_out: bool = False
@@ -351,7 +363,7 @@ class SevenBridgesBulkExportOperator(BaseOperator):
         except Exception:
             self._write_manifest_quietly(context, batch)
             raise
-        return self._finish(context, batch, timed_out)
+        return self._finish(context, batch, timed_out and not self._is_over(batch))
 
     def _is_over(self, batch: Batch) -> bool:
         return (self.on_error == "fail_fast" and bool(batch.bad)) or not (batch.in_flight or batch.waiting)
