@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,26 +18,32 @@ if TYPE_CHECKING:
     from dev.airflow_stack import AirflowStack
 
 SUBMIT = "/v2/storage/exports"
+CREATE = "/v2/bulk/storage/exports/create"
 BULK_GET = "/v2/bulk/storage/exports/get"
 FINAL = ("success", "failed")
 
 
 @dataclass
 class Stage:
-    """One run of one export on a real Airflow, and what may be done to it."""
+    """One run of a task on a real Airflow, which exports a file or many, and what may be done to it.
+
+    ``conf`` are the run's parameters; ``files`` are the ids of what it exports.
+    """
 
     stack: AirflowStack
     emulator: Emulator
     dag_id: str
-    file: str
-    location: str
-    options: dict[str, Any]
+    conf: dict[str, Any]
+    files: set[str]
     run_id: str = ""
     killed: list[str] = field(default_factory=list)
 
     def start(self) -> None:
-        conf = {"file": self.file, "location": self.location, **self.options}
-        self.run_id = self.stack.trigger(self.dag_id, conf)
+        self.run_id = self.stack.trigger(self.dag_id, self.conf)
+
+    @property
+    def defers(self) -> bool:
+        return self.dag_id.endswith("deferred")
 
     @property
     def task(self) -> dict[str, Any]:
@@ -44,14 +51,18 @@ class Stage:
 
     @property
     def jobs(self) -> list[Any]:
-        return [job for job in self.emulator.exports if job.file == self.file]
+        return [job for job in self.emulator.exports if job.file in self.files]
 
     @property
     def posts(self) -> int:
-        return sum(
-            record.method == "POST" and record.path == SUBMIT and record.json["source"]["file"] == self.file
-            for record in self.emulator.requests
-        )
+        return sum(self.asks(record) for record in self.emulator.requests)
+
+    def asks(self, record: Any) -> bool:
+        """Whether a request asks for exports of this stage's files."""
+        if record.method != "POST" or record.path not in (SUBMIT, CREATE):
+            return False
+        items = record.json["items"] if record.path == CREATE else [record.json]
+        return not self.files.isdisjoint(item["source"]["file"] for item in items)
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
@@ -84,15 +95,25 @@ class Stage:
         assert answer.ok, answer.text
 
     def strike_caller(
-        self, event: str, path: str, *, after: int = 0, sign: int = signal.SIGKILL, parent: bool = False
+        self,
+        event: str,
+        path: str | None = None,
+        *,
+        after: int = 0,
+        sign: int = signal.SIGKILL,
+        parent: bool = False,
+        delay: float = 0,
     ) -> None:
-        """Kill the process that sends the next matching request, as the Platform sees it."""
+        """Kill the process that sends the next request to a path, or that asks for exports, as the Platform sees it.
+
+        :param after: how many such requests come before.
+        :param delay: seconds until the blow, so that the request is answered.
+        """
         left = {"before": after, "done": False}
 
         def strike(record: Any) -> bool | None:
-            if left["done"] or (record.method, record.path) != ("POST", path):
-                return None
-            if path == SUBMIT and record.json["source"]["file"] != self.file:
+            fits = (record.method, record.path) == ("POST", path) if path else self.asks(record)
+            if left["done"] or not fits:
                 return None
             if left["before"]:
                 left["before"] -= 1
@@ -101,6 +122,9 @@ class Stage:
             caller = process_at(record.peer)
             self.killed.append(" ".join(caller.cmdline())[:60] or caller.name())
             above = caller.parent() if parent else None
+            if delay:
+                threading.Timer(delay, caller.send_signal, [sign]).start()
+                return None
             os.kill(caller.pid, sign)
             if above:
                 os.kill(above.pid, sign)
@@ -119,7 +143,7 @@ def process_at(peer: tuple[str, int]) -> psutil.Process:
 
 @dataclass(frozen=True)
 class Scenario:
-    """``submissions`` is how many jobs the Platform must have accepted for the file; ``words`` must be in the log."""
+    """``submissions`` is how many jobs the Platform must have accepted for each file; ``words`` must be in the log."""
 
     name: str
     play: Callable[[Stage], None]
@@ -132,17 +156,17 @@ class Scenario:
 
 
 def at_the_post(stage: Stage) -> None:
-    stage.strike_caller("request", SUBMIT)
+    stage.strike_caller("request")
     stage.start()
 
 
 def after_acceptance(stage: Stage) -> None:
-    stage.strike_caller("accepted", SUBMIT)
+    stage.strike_caller("accepted")
     stage.start()
 
 
 def worker_and_supervisor(stage: Stage) -> None:
-    stage.strike_caller("accepted", SUBMIT, parent=True)
+    stage.strike_caller("accepted", parent=True)
     stage.start()
 
 
@@ -150,7 +174,7 @@ def at_a_poll(stage: Stage) -> None:
     stage.emulator.knobs.running_seconds = 8
     stage.strike_caller("request", BULK_GET, after=1)
     stage.start()
-    if stage.dag_id == "deferred":
+    if stage.defers:
         stage.until(lambda: stage.killed, "the triggerer's runner is killed")
         replace(stage, "triggerer")
 
@@ -162,6 +186,41 @@ def sigterm_while_waiting(stage: Stage) -> None:
 
 def reply_lost(stage: Stage) -> None:
     stage.emulator.trouble("lose_reply")
+    stage.start()
+
+
+def at_the_second_hundred(stage: Stage) -> None:
+    stage.strike_caller("request", after=1)
+    stage.start()
+
+
+def after_acceptance_of_the_second_hundred(stage: Stage) -> None:
+    stage.strike_caller("accepted", after=1)
+    stage.start()
+
+
+def between_two_hundreds(stage: Stage) -> None:
+    stage.strike_caller("accepted", delay=0.03)
+    stage.start()
+
+
+def in_a_later_wave(stage: Stage) -> None:
+    stage.strike_caller("accepted", after=2)
+    stage.start()
+
+
+def reply_of_a_hundred_lost(stage: Stage) -> None:
+    stage.emulator.trouble("lose_reply", path=CREATE, after=1)
+    stage.start()
+
+
+def reply_one_item_short(stage: Stage) -> None:
+    stage.emulator.trouble("short_bulk", path=CREATE, after=1)
+    stage.start()
+
+
+def a_hundred_accepted_late(stage: Stage) -> None:
+    stage.emulator.trouble("late_accept", path=CREATE, after=1, seconds=2)
     stage.start()
 
 
@@ -197,7 +256,7 @@ def scheduler_replaced(stage: Stage) -> None:
 def cleared_while_it_waits(stage: Stage) -> None:
     stage.emulator.knobs.running_seconds = 8
     stage.start()
-    stage.until_state("deferred" if stage.dag_id == "deferred" else "running")
+    stage.until_state("deferred" if stage.defers else "running")
     stage.until(lambda: stage.jobs, "accepted")
     stage.clear()
     stage.until(lambda: (stage.task["try_number"] or 0) >= 2, "the second try")
@@ -224,7 +283,7 @@ def marked_failed_then_cleared(stage: Stage) -> None:
 def run_twice_at_once(stage: Stage) -> None:
     stage.emulator.knobs.refuse_in_job = True
     stage.start()
-    stage.stack.trigger(stage.dag_id, {"file": stage.file, "location": stage.location, **stage.options})
+    stage.stack.trigger(stage.dag_id, stage.conf)
 
 
 def gateway_down_while_waiting(stage: Stage) -> None:
@@ -236,6 +295,8 @@ def gateway_down_while_waiting(stage: Stage) -> None:
 
 COPY = {"copy_only": True}
 OVERWRITE = {"overwrite": True}
+BULK = ("bulk_deferred", "bulk_waiting")
+WAVES = ("waves_deferred", "waves_waiting")
 
 SCENARIOS = [
     Scenario("killed on receiving the POST", at_the_post, quick=True, words="did not live to see the answer"),
@@ -259,4 +320,14 @@ SCENARIOS = [
     Scenario("copy: killed on receiving the POST", at_the_post, options=COPY),
     Scenario("copy: killed after acceptance", after_acceptance, options=COPY),
     Scenario("copy: reply lost", reply_lost, options=COPY),
+    Scenario("bulk: killed on receiving the second hundred", at_the_second_hundred, dags=BULK),
+    Scenario("bulk: killed after its acceptance", after_acceptance_of_the_second_hundred, dags=BULK, quick=True),
+    Scenario("bulk: killed between two hundreds", between_two_hundreds, dags=BULK),
+    Scenario("bulk: killed in a later wave", in_a_later_wave, dags=WAVES),
+    Scenario("bulk: reply of a hundred lost", reply_of_a_hundred_lost, dags=BULK, words="Looking for these 100"),
+    Scenario("bulk: reply one item short", reply_one_item_short, dags=BULK, words="Looking for these 100"),
+    Scenario("bulk: a hundred accepted late", a_hundred_accepted_late, dags=BULK, words="Looking for these 100"),
+    Scenario("bulk: triggerer killed and replaced", triggerer_replaced, dags=("bulk_deferred", "waves_deferred")),
+    Scenario("bulk: cleared after success", cleared_after_success, dags=BULK),
+    Scenario("bulk: cleared while it waits", cleared_while_it_waits, dags=BULK),
 ]

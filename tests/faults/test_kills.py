@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import tempfile
+from collections import Counter
 from itertools import count
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tests.faults.kills import FINAL, SCENARIOS, Stage
 
 DAGS = Path(__file__).parent / "dags"
 GATEWAY_TIMEOUT = 5
+CONTENT = b"only copy" * 100
+MANY = 250
 CASES = [
     pytest.param(scenario, dag_id, id=f"{scenario.name}-{dag_id}", marks=[] if scenario.quick else pytest.mark.slow)
     for scenario in SCENARIOS
@@ -79,11 +82,23 @@ def calm(emulator):
     emulator.knobs.update(pending_seconds=0.3, running_seconds=1.0, refuse_in_job=False)
 
 
+def set_stage(scenario, dag_id, stack, emulator):
+    """Return the stage and where its files go."""
+    number = next(numbers)
+    if dag_id in ("deferred", "waiting"):
+        file = emulator.add_file(f"kill{number}.txt", CONTENT)
+        location = f"kills/{number}.txt"
+        stage = Stage(stack, emulator, dag_id, {"file": file.id, "location": location, **scenario.options}, {file.id})
+        return stage, [location]
+    project, folder = f"demo/kill{number}", f"kills/{number}"
+    files = {emulator.add_file(f"{n:03}.txt", CONTENT, project).id for n in range(MANY)}
+    stage = Stage(stack, emulator, dag_id, {"project": project, "folder": folder}, files)
+    return stage, [f"{folder}/{n:03}.txt" for n in range(MANY)]
+
+
 @pytest.mark.parametrize(("scenario", "dag_id"), CASES)
 def test_killed_tasks_export_once(scenario, dag_id, stack, emulator, table):
-    number = next(numbers)
-    file = emulator.add_file(f"kill{number}.txt", b"only copy" * 100)
-    stage = Stage(stack, emulator, dag_id, file.id, f"kills/{number}.txt", scenario.options)
+    stage, locations = set_stage(scenario, dag_id, stack, emulator)
     scenario.play(stage)
     stage.until_state(*FINAL)
     task = stage.task
@@ -92,12 +107,18 @@ def test_killed_tasks_export_once(scenario, dag_id, stack, emulator, table):
     )
     logs = stage.logs()
     assert task["state"] == scenario.end, logs
-    assert len(stage.jobs) == scenario.submissions, logs
+    submissions = Counter(job.file for job in stage.jobs)
+    assert submissions == Counter(dict.fromkeys(stage.files, scenario.submissions)), logs
     assert re.search(scenario.words, logs), logs
-    if scenario.end == "success":
-        assert emulator.object_bytes("demo/results", stage.location) == b"only copy" * 100
-        result = stack.xcom(dag_id, stage.run_id, "export")
-        assert result["uri"] == f"s3://demo-results/exports/{stage.location}"
+    if scenario.end != "success":
+        return
+    for location in locations:
+        assert emulator.object_bytes("demo/results", location) == CONTENT
+    result = stack.xcom(dag_id, stage.run_id, "export")
+    if len(locations) == 1:
+        assert result["uri"] == f"s3://demo-results/exports/{locations[0]}"
+    else:
+        assert result["counts"] == {"COMPLETED": MANY}
 
 
 @pytest.mark.slow

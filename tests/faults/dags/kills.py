@@ -1,4 +1,4 @@
-"""The DAGs that the kill scenarios run: one export, waiting in the triggerer or in the worker, and sixty at once."""
+"""The DAGs that the kill scenarios run: one export or many in a task, in the triggerer or in the worker, and sixty."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, Param
 
-from airflow_sb_provider.operators.export import SevenBridgesExportOperator
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
 
 PARAMS = {
     "file": Param("", type="string"),
@@ -35,6 +35,26 @@ for deferrable in (True, False):
             poll_interval=1,
         )
     globals()[dag.dag_id] = dag
+
+for deferrable in (True, False):
+    for name, max_active in (("bulk", 1000), ("waves", 100)):
+        with DAG(
+            dag_id=f"{name}_deferred" if deferrable else f"{name}_waiting",
+            schedule=None,
+            start_date=datetime(2026, 1, 1),
+            params={"project": Param("", type="string"), "folder": Param("", type="string")},
+            default_args=RETRIES,
+        ) as dag:
+            SevenBridgesBulkExportOperator(
+                task_id="export",
+                project="{{ params.project }}",
+                volume="demo/results",
+                location_pattern="{{ params.folder }}/{name}",
+                max_active=max_active,
+                deferrable=deferrable,
+                poll_interval=1,
+            )
+        globals()[dag.dag_id] = dag
 
 with DAG(
     dag_id="many",
