@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -106,11 +107,16 @@ class SevenBridgesExportTrigger(BaseTrigger):
                     break
                 left = None if watch.end_time is None else watch.end_time - now
                 await waiter.wait(left)
-                for line in waiter.take_lines():
-                    self.log.info(line)
+                if lines := waiter.take_lines():
+                    # The supervisor may be slow to read what is logged, and all triggers would wait with this one.
+                    await asyncio.to_thread(self._log_all, lines)
             yield TriggerEvent({**event, "adopted": self.adopted})
         finally:
             await waiting.remove(waiter)
+
+    def _log_all(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.log.info(line)
 
 
 class _AnsweredTaskInstance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
@@ -74,3 +75,29 @@ def test_the_job_of_another_id_is_not_taken_for_it(platform, runner):
     event = asyncio.run(first_event(SevenBridgesExportTrigger(export_id=first, poll_interval=0.1)))
     sensor = SevenBridgesExportSensor(task_id="wait", export_id=second, start_from_trigger=True)
     assert sensor.execute_complete({}, event=event)["export_id"] == second
+
+
+def test_a_log_that_nobody_reads_does_not_hold_up_the_triggerer(platform, monkeypatch):
+    read = threading.Event()
+
+    class UnreadLog:
+        lines = 0
+
+        def info(self, line):
+            assert read.wait(30), "what should read it was held up"
+            self.lines += 1
+
+    log = UnreadLog()
+    monkeypatch.setattr(SevenBridgesExportTrigger, "log", log)
+    trigger = SevenBridgesExportTrigger(export_ids=start_two(platform), poll_interval=0.1)
+
+    async def logged():
+        waiting = asyncio.create_task(first_event(trigger))
+        while not any(record.path.endswith("/exports/get") for record in platform.requests):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        read.set()
+        return await waiting
+
+    assert asyncio.run(logged())["status"] == "ended"
+    assert log.lines >= 2
