@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk import (
         BaseHook,
         BaseOperator,
+        BaseOperatorLink,
         BaseSensorOperator,
         Connection,
         Context,
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
         AirflowSensorTimeout,
         AirflowSkipException,
     )
+    from airflow.sdk.execution_time.xcom import XCom
 else:
     try:
         from airflow.sdk import (
             BaseHook,
             BaseOperator,
+            BaseOperatorLink,
             BaseSensorOperator,
             Connection,
             ObjectStoragePath,
@@ -42,7 +45,12 @@ else:
         from airflow.io.path import ObjectStoragePath
         from airflow.models import Connection
         from airflow.models.baseoperator import BaseOperator
+        from airflow.models.baseoperatorlink import BaseOperatorLink
         from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
+    try:
+        from airflow.sdk.execution_time.xcom import XCom
+    except ImportError:
+        from airflow.models.xcom import XCom
     try:
         from airflow.sdk.configuration import conf
     except ImportError:
@@ -86,6 +94,7 @@ __all__ = [
     "AirflowSkipException",
     "BaseHook",
     "BaseOperator",
+    "BaseOperatorLink",
     "BaseSensorOperator",
     "BaseTrigger",
     "Connection",
@@ -96,6 +105,7 @@ __all__ = [
     "StartTriggerArgs",
     "Stats",
     "TriggerEvent",
+    "XCom",
     "airflow_version",
     "conf",
     "get_connection_async",

@@ -266,10 +266,13 @@ class SevenBridgesHook(BaseHook):
             limit,
         )
 
-    def get_volume(self, volume: str) -> Volume:
-        """Return a volume's details; asked once for each hook."""
+    def get_volume(self, volume: str, *, again: bool = True) -> Volume:
+        """Return a volume's details; asked once for each hook.
+
+        :param again: as for `send`.
+        """
         if volume not in self._volumes:
-            self._volumes[volume] = self.send(calls.get_volume(volume))
+            self._volumes[volume] = self.send(calls.get_volume(volume), again=again)
         return self._volumes[volume]
 
     def list_volumes(self, *, limit: int | None = None) -> list[Volume]:

@@ -21,6 +21,7 @@ from airflow_sb_provider.exports.schedule import Schedule
 from airflow_sb_provider.exports.waiting import LAST_LOOK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from airflow_sb_provider.api.models import ExportJob, Volume, VolumeObject
@@ -35,22 +36,30 @@ def poll(hook: SevenBridgesHook, watch: Watch) -> dict[str, Any] | None:
     return watch.event(time.time())
 
 
-def _ask(hook: SevenBridgesHook, watch: Watch, batch: list[str]) -> SevenBridgesError | None:
+def _ask(
+    hook: SevenBridgesHook, watch: Watch, batch: list[str], tell: Callable[[Watch, str], None] | None = None
+) -> SevenBridgesError | None:
     answer: list[ExportJob | SevenBridgesApiError] | SevenBridgesError
     try:
         answer = hook.send(calls.get_exports(batch), again=False)
     except SevenBridgesError as error:
         answer = error
-    for line in watch.take(batch, answer):
+    lines = watch.take(batch, answer)
+    for line in lines:
         hook.log.info(line)
+    if tell and lines and not watch.over:
+        tell(watch, lines[-1])
     if watch.unauthorized:
         hook.reconnect()
     return answer if isinstance(answer, SevenBridgesError) else None
 
 
-def wait(hook: SevenBridgesHook, watch: Watch, poll_interval: float) -> dict[str, Any]:
+def wait(
+    hook: SevenBridgesHook, watch: Watch, poll_interval: float, tell: Callable[[Watch, str], None] | None = None
+) -> dict[str, Any]:
     """Poll every ``poll_interval`` seconds, and once more at the end of the time, until a watch is over.
 
+    :param tell: called with what is worth logging, as long as more is to come.
     :returns: the watch's event.
     """
     schedule, pacing = Schedule(), Pacing()
@@ -70,7 +79,7 @@ def wait(hook: SevenBridgesHook, watch: Watch, poll_interval: float) -> dict[str
         time.sleep(pause if last_look is None else min(pause, LAST_LOOK))
         asked_at = time.time()
         batch = schedule.take(asked_at)
-        error = _ask(hook, watch, batch)
+        error = _ask(hook, watch, batch, tell)
         if not isinstance(error, SevenBridgesConnectionError):
             refused = isinstance(error, SevenBridgesRateLimitError)
             pacing.told(hook.rate_limit, len(batch), asked_at, refused=refused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,6 +17,7 @@ from airflow_sb_provider.api.models import ExportJob, ExportState, File
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
+    SevenBridgesError,
     SevenBridgesExportRefused,
     SevenBridgesExportTimeout,
     SevenBridgesInDoubt,
@@ -33,23 +35,29 @@ from airflow_sb_provider.exports.decide import (
     Submit,
     decide,
 )
+from airflow_sb_provider.exports.destination import object_uri
 from airflow_sb_provider.exports.request import ExportRequest, Intent, check_seconds, read_boolean
 from airflow_sb_provider.exports.result import describe_export
+from airflow_sb_provider.exports.status import file_status, job_status, moment, request_status
 from airflow_sb_provider.exports.waiting import POLL_INTERVAL, WEEK, Watch
 from airflow_sb_provider.hooks.facts import gather_facts
 from airflow_sb_provider.hooks.failures import airflow_failures
 from airflow_sb_provider.hooks.retrying import retry_rules
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.hooks.waiting import look_at_object, volume_or_none, wait
+from airflow_sb_provider.links.addresses import file_page, folder_page, object_page
+from airflow_sb_provider.links.export import SevenBridgesDestinationLink, SevenBridgesFileLink, SevenBridgesVolumeLink
 from airflow_sb_provider.operators.bulk_export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.operators.dry_run import dry_run as run_dry
+from airflow_sb_provider.operators.status import TaskStatus
 from airflow_sb_provider.operators.task_record import TaskRecord
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from airflow_sb_provider._compat import Context
+    from airflow_sb_provider._compat import BaseOperatorLink, Context
+    from airflow_sb_provider.api.models import Volume
     from airflow_sb_provider.exports.decide import Decision
 
 _MAX_SETBACKS = 2
@@ -97,9 +105,15 @@ class SevenBridgesExportOperator(BaseOperator):
         "sevenbridges_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"properties": "json"}
+    operator_extra_links: Sequence[BaseOperatorLink] = (
+        SevenBridgesFileLink(),
+        SevenBridgesVolumeLink(),
+        SevenBridgesDestinationLink(),
+    )
     ui_color = "#e3f1ee"
     _export_id: str | None = None
     _sent_at: float | None = None
+    _status: TaskStatus
 
     def __init__(
         self,
@@ -135,7 +149,7 @@ class SevenBridgesExportOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the file, or take over what an earlier try began."""
-        with airflow_failures():
+        with airflow_failures(), self._shown(context):
             request, wants_dry_run = self._checked()
             if wants_dry_run:
                 context["ti"].xcom_push(key="export_id", value=None)
@@ -146,14 +160,14 @@ class SevenBridgesExportOperator(BaseOperator):
 
     def look_again(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on after the pause in which a request in doubt could still have been accepted."""
-        with airflow_failures():
+        with airflow_failures(), self._shown(context, resumed=True):
             request, _ = self._checked()
             attempt = replace(self._attempt(context, request), untroubled=False, looks=1, doubt_until=time.time())
             return self._export(context, request, attempt)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on when the trigger has ended."""
-        with airflow_failures():
+        with airflow_failures(), self._shown(context, resumed=True):
             request, _ = self._checked()
             return self._ended(context, request, event, adopted=bool(event.get("adopted")))
 
@@ -170,6 +184,20 @@ class SevenBridgesExportOperator(BaseOperator):
     def hook(self) -> SevenBridgesHook:
         """The hook that all requests of this task go through."""
         return SevenBridgesHook(self.sevenbridges_conn_id)
+
+    @cached_property
+    def known_links(self) -> dict[str, str]:
+        """The addresses that this process knows for the task's links, by XCom key."""
+        return {}
+
+    @contextmanager
+    def _shown(self, context: Context, *, resumed: bool = False) -> Iterator[None]:
+        self._status = TaskStatus(self, context, "export", resumed=resumed)
+        try:
+            yield
+        except SevenBridgesError as error:
+            self._status.fail(error)
+            raise
 
     def _checked(self) -> tuple[ExportRequest, bool]:
         problems: list[str] = []
@@ -194,6 +222,8 @@ class SevenBridgesExportOperator(BaseOperator):
             problems.append(f"sevenbridges_conn_id: {conn_id!r} is empty or no text; name an Airflow connection.")
         if problems or request is None:
             raise SevenBridgesInputError(problems)
+        if self._status["file"] is None:
+            self._status.note(**request_status(request))
         return request, wants_dry_run
 
     def _attempt(self, context: Context, request: ExportRequest) -> Attempt:
@@ -266,6 +296,7 @@ class SevenBridgesExportOperator(BaseOperator):
         decision = self._decide(request, attempt)
         if isinstance(decision, Submit | Adopt | Done) and decision.why:
             self.log.info(decision.why)
+            self._status.note(why=decision.why)
         if isinstance(decision, Submit):
             return decision, self._submit(context, request, overwrite=decision.overwrite)
         return decision, None
@@ -280,9 +311,10 @@ class SevenBridgesExportOperator(BaseOperator):
         if seconds <= 0:
             return
         self.log.info("%s Waiting %.0f s for that.", decision.why, seconds)
+        self._status.show(why=decision.why, state="LOOKING", look_again_at=moment(decision.at))
         if self.deferrable:
-            moment = datetime.fromtimestamp(decision.at, UTC)
-            self.defer(trigger=DateTimeTrigger(moment=moment), method_name="look_again")
+            trigger = DateTimeTrigger(moment=datetime.fromtimestamp(decision.at, UTC))
+            self.defer(trigger=trigger, method_name="look_again")
         time.sleep(seconds)
 
     def _submit(self, context: Context, request: ExportRequest, *, overwrite: bool) -> ExportJob:
@@ -308,12 +340,42 @@ class SevenBridgesExportOperator(BaseOperator):
         store.save(replace(record, outcome=Outcome.ACCEPTED, export_id=job.id))
         return job
 
+    def _show(self, request: ExportRequest, job: ExportJob, *, adopted: bool) -> None:
+        """Show what is under way; file and volume are looked at only while that takes nothing from submissions."""
+        file, volume = None, None
+        rate = self.hook.rate_limit
+        if not job.ended and rate and rate.limit and (rate.remaining or 0) > rate.limit / 2:
+            with suppress(SevenBridgesError):
+                file = self.hook.send(calls.get_file(request.file), again=False)
+            with suppress(SevenBridgesError):
+                volume = self.hook.get_volume(request.volume, again=False)
+        self._link(file, volume, request.location)
+        self._status.show(
+            **job_status(job),
+            **({"file": file_status(file)} if file else {}),
+            uri=object_uri(volume, request.location) if volume else None,
+            adopted=adopted,
+            submitted_at=moment(self._sent_at) if self._sent_at and not adopted else None,
+        )
+
+    def _link(self, file: File | None, volume: Volume | None, location: str | None) -> None:
+        endpoint = self.hook.settings.endpoint
+        uri = object_uri(volume, location) if volume and location else None
+        self._status.link(
+            {
+                SevenBridgesFileLink: file_page(endpoint, file.project, file.id) if file else None,
+                SevenBridgesVolumeLink: folder_page(endpoint, object_uri(volume, "")) if volume else None,
+                SevenBridgesDestinationLink: object_page(endpoint, uri),
+            }
+        )
+
     def _follow(
         self, context: Context, request: ExportRequest, job: ExportJob, attempt: Attempt, *, adopted: bool
     ) -> dict[str, Any]:
         self._export_id = job.id
         if adopted:
             context["ti"].xcom_push(key="export_id", value=job.id)
+        self._show(request, job, adopted=adopted)
         if not self.wait_for_completion:
             return self._describe(request, job, adopted=adopted)
         if job.ended:
@@ -332,7 +394,7 @@ class SevenBridgesExportOperator(BaseOperator):
                 ),
                 method_name="execute_complete",
             )
-        event = wait(self.hook, Watch([job.id], end_time), self.poll_interval)
+        event = wait(self.hook, Watch([job.id], end_time), self.poll_interval, self._status.follow)
         return self._ended(context, request, event, adopted=adopted)
 
     def _end_time(self, submitted: float) -> float | None:
@@ -386,10 +448,11 @@ class SevenBridgesExportOperator(BaseOperator):
         # The job's own words come first: a template may render anew after a deferral.
         volume, location = job.volume or request.volume, job.location or request.location
         found = None
+        file = File.from_json(job.result) if job.result and job.result.get("id") else None
         if job.state == ExportState.COMPLETED:
             job = replace(job, volume=volume, location=location)
-            size = File.from_json(job.result).size if job.result and job.result.get("id") else None
-            found = look_at_object(self.hook, job, size)
+            found = look_at_object(self.hook, job, file.size if file else None)
+        volume_details = volume_or_none(self.hook, volume)
         result = describe_export(
             job,
             file=job.file or request.file,
@@ -398,9 +461,11 @@ class SevenBridgesExportOperator(BaseOperator):
             copy_only=request.copy_only,
             overwrite=request.overwrite,
             adopted=adopted,
-            volume_details=volume_or_none(self.hook, volume),
+            volume_details=volume_details,
             volume_object=found,
         )
+        self._link(file, volume_details, location)
+        self._show_result(result, file)
         if job.ended:
             verb = "Copied" if request.copy_only else "Moved"
             took = (job.finished_on - job.started_on).total_seconds() if job.started_on and job.finished_on else None
@@ -415,7 +480,8 @@ class SevenBridgesExportOperator(BaseOperator):
 
     def _already_done(self, context: Context, request: ExportRequest, done: Done) -> dict[str, Any]:
         context["ti"].xcom_push(key="export_id", value=done.job.id if done.job else None)
-        return describe_export(
+        volume_details = volume_or_none(self.hook, request.volume)
+        result = describe_export(
             done.job,
             file=request.file,
             volume=request.volume,
@@ -423,6 +489,19 @@ class SevenBridgesExportOperator(BaseOperator):
             copy_only=request.copy_only,
             overwrite=request.overwrite,
             adopted=True,
-            volume_details=volume_or_none(self.hook, request.volume),
+            volume_details=volume_details,
             volume_object=done.object,
+        )
+        file = File.from_json(result["result"]) if result["result"] and result["result"].get("id") else None
+        self._link(file, volume_details, request.location)
+        self._show_result(result, file)
+        return result
+
+    def _show_result(self, result: dict[str, Any], file: File | None) -> None:
+        told = ("export_id", "state", "started_on", "finished_on", "adopted", "uri", "size", "etag")
+        self._status.show(
+            **({"file": file_status(file)} if file else {}),
+            **{key: result[key] for key in told},
+            error=None,
+            look_again_at=None,
         )

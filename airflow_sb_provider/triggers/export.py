@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import BaseTrigger, TriggerEvent
 from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.exports.status import progress_status
 from airflow_sb_provider.exports.waiting import LAST_LOOK, MAX_IDS, POLL_INTERVAL, Watch, read_export_ids
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.triggers.poller import Waiter, pollers
+from airflow_sb_provider.triggers.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -91,7 +93,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
             return
         watch = Watch(export_ids, enough=self.enough, fail_fast=self.fail_fast)
         waiter = Waiter(watch, self.sevenbridges_conn_id, self.poll_interval)
-        waiting = pollers()
+        waiting, shown = pollers(), progress()
         waiting.add(waiter)
         last_look: float | None = None
         try:
@@ -110,8 +112,12 @@ class SevenBridgesExportTrigger(BaseTrigger):
                 if lines := waiter.take_lines():
                     # The supervisor may be slow to read what is logged, and all triggers would wait with this one.
                     await asyncio.to_thread(self._log_all, lines)
+                    # When the wait is over the task goes on at once and tells more.
+                    if not watch.event(time.time()):
+                        shown.tell(self.task_instance, progress_status(watch, lines[-1], time.time()))
             yield TriggerEvent({**event, "adopted": self.adopted})
         finally:
+            shown.forget(self.task_instance)
             await waiting.remove(waiter)
 
     def _log_all(self, lines: Sequence[str]) -> None:

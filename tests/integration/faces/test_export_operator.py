@@ -16,6 +16,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInputError,
     SevenBridgesReplyLost,
 )
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesExportOperator
 from tests.integration.faces.conftest import Runner, paths, submissions, use_token
 
@@ -58,13 +59,27 @@ def test_a_move(platform, runner, export, deferrable):
 
 
 def test_an_untroubled_first_try_costs_one_post_the_polls_and_a_look_at_the_end(platform, runner, export, deferrable):
+    platform.knobs.rate_limit = 20
+    for _ in range(9):
+        SevenBridgesHook().get_user()
+    before = len(platform.requests)
     runner.run(export(deferrable=deferrable))
-    asked = paths(platform)
+    asked = paths(platform)[before:]
     polls = [path for path in asked if path == "POST bulk/storage/exports/get"]
     assert asked == [
         "POST storage/exports",
         *polls,
         "GET storage/volumes/demo/results/object",
+        "GET storage/volumes/demo/results",
+    ]
+
+
+def test_file_and_volume_are_looked_at_once_for_the_tab_while_half_of_the_rate_limit_is_left(platform, runner, export):
+    runner.run(export())
+    asked = paths(platform)
+    assert asked[:3] == [
+        "POST storage/exports",
+        f"GET files/{asked[1].split('/')[-1]}",
         "GET storage/volumes/demo/results",
     ]
 

@@ -149,7 +149,8 @@ def test_the_id_is_pushed_before_the_wait(platform, runner, export, monkeypatch)
 
     platform.on("request", look)
     runner.run(export())
-    assert pushed[0] == {"export_id": platform.exports[0].id}
+    assert pushed[0]["export_id"] == platform.exports[0].id
+    assert pushed[0]["sevenbridges_export_status"]["state"] == "PENDING"
 
 
 def test_a_try_that_was_refused_is_followed_by_a_look_and_one_request(platform, export, has_store):

@@ -1,0 +1,97 @@
+"""What a task's own tab shows of its export: small plain values, which the operator and its trigger write as XComs.
+
+Two keys, so that neither has to read what the other wrote: the operator's status holds what is exported, where to and
+what became of it; the progress holds what the wait has seen since.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesError,
+    SevenBridgesExportFailed,
+    SevenBridgesExportTimeout,
+    SevenBridgesInDoubt,
+    SevenBridgesReplyLost,
+)
+
+if TYPE_CHECKING:
+    from airflow_sb_provider.api.models import ExportJob, File
+    from airflow_sb_provider.exports.request import ExportRequest
+    from airflow_sb_provider.exports.waiting import Watch
+
+STATUS = "sevenbridges_export_status"
+PROGRESS = "sevenbridges_export_progress"
+_LONGEST = 2000
+
+
+def request_status(request: ExportRequest) -> dict[str, Any]:
+    """Return what is wanted."""
+    return {
+        "file": {"id": request.file},
+        "volume": request.volume,
+        "location": request.location,
+        "copy_only": request.copy_only,
+        "overwrite": request.overwrite,
+    }
+
+
+def file_status(file: File) -> dict[str, Any]:
+    """Return what the Platform tells of the file."""
+    return {"id": file.id, "name": cut(file.name), "size": file.size, "project": file.project}
+
+
+def job_status(job: ExportJob) -> dict[str, Any]:
+    """Return what the Platform tells of the job."""
+    return {
+        "export_id": job.id,
+        "state": job.state,
+        "started_on": job.started_on.isoformat() if job.started_on else None,
+        "finished_on": job.finished_on.isoformat() if job.finished_on else None,
+    }
+
+
+def error_status(error: SevenBridgesError) -> dict[str, Any]:
+    """Return why an export was not made: ``outcome`` and the Platform's or our own words, with the advice apart."""
+    cause: SevenBridgesError | None = error
+    more = ""
+    if isinstance(error, SevenBridgesExportFailed):
+        outcome, cause, more = "FAILED", error.job.error, error.cause
+    elif isinstance(error, SevenBridgesExportTimeout):
+        outcome = "TIMEOUT"
+    elif isinstance(error, SevenBridgesInDoubt | SevenBridgesReplyLost):
+        outcome = "IN_DOUBT"
+    else:
+        outcome = "REFUSED" if error.permanent else "ERROR"
+    told: dict[str, Any] = {"outcome": outcome}
+    if isinstance(cause, SevenBridgesApiError):
+        told |= {"message": cut(cause.message), "advice": cut(more or cause.advice or "")}
+        told |= {"code": cause.code, "http_status": cause.status or None, "request_id": cause.request_id}
+        told["more_info"] = cut(cause.more_info)
+    else:
+        told |= {"message": cut(str(cause or "The Platform gave no reason.")), "advice": cut(more)}
+    return {key: value for key, value in told.items() if value not in (None, "")}
+
+
+def progress_status(watch: Watch, note: str | None, now: float) -> dict[str, Any]:
+    """Return what a wait has seen: of one export its job, of many how many are in which state."""
+    progress: dict[str, Any] = {"at": moment(now), "note": cut(note)}
+    if len(watch.export_ids) == 1:
+        job = watch.jobs.get(watch.export_ids[0])
+        return progress | (job_status(job) if job else {"export_id": watch.export_ids[0], "state": None})
+    counts = Counter(str(job.state) for job in watch.jobs.values())
+    return progress | {"total": len(watch.export_ids), "counts": dict(counts)}
+
+
+def moment(seconds: float) -> str:
+    """Return epoch seconds as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def cut(text: str | None) -> str | None:
+    """Shorten what somebody else wrote, so that a row stays small."""
+    return text if text is None or len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

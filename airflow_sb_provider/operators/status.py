@@ -1,0 +1,78 @@
+"""What a task shows of itself while it runs: the XComs of its tab and of its links. It never fails a task."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow_sb_provider.exports.status import PROGRESS, STATUS, error_status, moment, progress_status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_sb_provider._compat import Context
+    from airflow_sb_provider.exceptions import SevenBridgesError
+    from airflow_sb_provider.exports.waiting import Watch
+    from airflow_sb_provider.links.export import SevenBridgesLink
+
+log = logging.getLogger(__name__)
+
+
+class TaskStatus:
+    """Writes one task instance's status; what an earlier process of the same try wrote is kept.
+
+    :param operator: the task; ``known_links`` is what its links answer.
+    :param context: the task's context.
+    :param kind: ``export`` or ``bulk``.
+    :param resumed: whether the task goes on after a deferral.
+    """
+
+    def __init__(self, operator: Any, context: Context, kind: str, *, resumed: bool = False) -> None:
+        self._operator = operator
+        self._ti = context["ti"]
+        self._status: dict[str, Any] = {"kind": kind, **(self._earlier() if resumed else {})}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._status.get(name)
+
+    def note(self, **fields: Any) -> None:
+        """Have these fields written with the next status."""
+        self._status |= fields
+
+    def show(self, **fields: Any) -> None:
+        """Write the status with these fields anew."""
+        self._status |= {**fields, "at": moment(time.time())}
+        self._push(STATUS, self._status)
+
+    def fail(self, error: SevenBridgesError) -> None:
+        """Write why the task fails."""
+        self.show(error=error_status(error))
+
+    def follow(self, watch: Watch, note: str | None) -> None:
+        """Write what a wait in the worker has seen."""
+        self._push(PROGRESS, progress_status(watch, note, time.time()))
+
+    def link(self, links: Mapping[type[SevenBridgesLink], str | None]) -> None:
+        """Have links lead to these addresses; None where one is not known."""
+        known: dict[str, str] = self._operator.known_links
+        for kind, address in links.items():
+            key = kind().xcom_key
+            if address and known.get(key) != address:
+                known[key] = address
+                self._push(key, address)
+
+    def _push(self, key: str, value: Any) -> None:
+        try:
+            self._ti.xcom_push(key=key, value=value)
+        except Exception as error:
+            log.debug("What the task shows could not be written: %s", error)
+
+    def _earlier(self) -> dict[str, Any]:
+        ti = self._ti
+        try:
+            status = ti.xcom_pull(task_ids=ti.task_id, key=STATUS, map_indexes=ti.map_index)
+        except Exception as error:
+            log.debug("What the task showed could not be read: %s", error)
+            return {}
+        return dict(status) if isinstance(status, dict) else {}

@@ -1,0 +1,65 @@
+"""Writes what triggers have seen as XComs of their tasks: one at a time, without holding up anything that waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from airflow_sb_provider._compat import XCom
+from airflow_sb_provider.exports.status import PROGRESS
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """What is still to be written, the newest for each task. Where Airflow cannot do that in a triggerer, nothing is.
+
+    A thousand triggers that see a change at once must not stand in the way of their own events, which go through the
+    same pipe to Airflow: one write is under way at a time, and the rest waits here, where newer replaces older.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[Any, dict[str, Any]] = {}
+        self._writer: asyncio.Task[None] | None = None
+
+    def tell(self, ti: Any, value: dict[str, Any]) -> None:
+        """Have a task's progress written soon."""
+        if ti is None or not hasattr(XCom, "aset"):
+            return
+        self._waiting[_key(ti)] = value
+        if self._writer is None or self._writer.done():
+            # Without a context of its own it would log into the first trigger's task.
+            self._writer = asyncio.get_running_loop().create_task(self._write(), context=contextvars.Context())
+
+    def forget(self, ti: Any) -> None:
+        """Drop what is not written yet: the task goes on and tells more."""
+        if ti is not None:
+            self._waiting.pop(_key(ti), None)
+
+    async def _write(self) -> None:
+        while self._waiting:
+            key = next(iter(self._waiting))
+            value = self._waiting.pop(key)
+            dag_id, run_id, task_id, map_index = key
+            try:
+                await XCom.aset(
+                    key=PROGRESS, value=value, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index
+                )
+            except Exception as error:
+                log.debug("The progress of %s could not be written: %s", key, error)
+
+
+def _key(ti: Any) -> tuple[str, str, str, int]:
+    map_index = getattr(ti, "map_index", -1)
+    return ti.dag_id, ti.run_id, ti.task_id, -1 if map_index is None else map_index
+
+
+_progress: WeakKeyDictionary[asyncio.AbstractEventLoop, Progress] = WeakKeyDictionary()
+
+
+def progress() -> Progress:
+    """Return this event loop's writer."""
+    return _progress.setdefault(asyncio.get_running_loop(), Progress())
