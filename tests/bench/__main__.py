@@ -67,9 +67,11 @@ async def child(module: str, arguments: dict[str, Any], home: Path, **variables:
     try:
         yield Child(process)
     finally:
-        if process.returncode is None:
+        try:
+            await asyncio.wait_for(process.wait(), 2)
+        except TimeoutError:
             process.kill()
-        await process.wait()
+            await process.wait()
 
 
 async def run(cell: Cell, offset: float, all_ready: asyncio.Barrier) -> dict[str, Any]:

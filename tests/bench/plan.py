@@ -15,6 +15,7 @@ INTERVAL = 10.0
 ALL_END_AT = 30.0
 LIMIT = 1_000
 WINDOW = 300
+BIN = 5
 SPREADS = {"short": 60.0, "long": 600.0, "at-once": 0.0}
 CAPS = {"short": 200.0, "long": 760.0, "at-once": 120.0}
 SIZES = (100, 1_000, 10_000)

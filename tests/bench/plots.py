@@ -9,7 +9,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot
 
-from tests.bench.plan import DESIGNS, LIMIT, WINDOW
+from tests.bench.plan import BIN, DESIGNS, LIMIT, WINDOW
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,27 +119,26 @@ def _cumulative(axes: Axes, cell: Figures) -> None:
 
 def _budget(cells: list[Figures], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(6.8, 3.6))
-    highest = LIMIT
     for cell in cells:
         if (cell["kind"], cell["jobs"], cell["limit"]) != ("long", 10_000, "requests"):
             continue
         # The server's window begins with the first request.
-        seconds, spent, used, window = [], [], 0, 0
+        seconds, spent, used, window = [cell["timeline"][0][0]], [0], 0, 0
         for second, requests, *_ in cell["timeline"]:
             if (second - cell["timeline"][0][0]) // WINDOW != window:
                 window, used = (second - cell["timeline"][0][0]) // WINDOW, 0
             used += requests
-            seconds.append(second)
+            seconds.append(second + BIN)
             spent.append(used)
-        highest = max(highest, *spent)
         two = cell["triggerers"] > 1
         label = f"{cell['design']}, two triggerers" if two else cell["design"]
+        label += f": {cell['refused']:,} refused" if cell["refused"] else ""
         axes.plot(seconds, spent, ":" if two else "-", color=COLOURS[cell["design"]], lw=2, label=label)
     axes.axhline(LIMIT, color="black", lw=1, ls="--")
     axes.text(axes.get_xlim()[1], LIMIT, "the limit ", ha="right", va="bottom", fontsize=8)
-    axes.set(xlabel="seconds", ylabel="requests in the window", ylim=(0, highest * 1.1))
+    axes.set(xlabel="seconds", ylabel="requests in the window", ylim=(0, LIMIT * 1.4))
     axes.set_title("Requests in each 5 minutes, 10,000 jobs of up to 600 s", loc="left", fontsize=10, fontweight="bold")
     axes.grid(alpha=0.3)
     if len(axes.lines) > 1:
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, ncols=3, loc="upper left", fontsize=8)
     _save(figure, path)

@@ -19,10 +19,9 @@ from typing import cast
 
 import uvloop
 
-from tests.bench.plan import LIMIT, WINDOW, Cell
+from tests.bench.plan import BIN, LIMIT, WINDOW, Cell
 
 LATENCY = 0.05
-BIN = 5
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _TOKEN = re.compile(rb"\r\n(?:x-sbg-auth-token|authorization): *([^\r]*)", re.IGNORECASE)
