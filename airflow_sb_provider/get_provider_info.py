@@ -92,6 +92,12 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": [
             f"{package}.links.export.SevenBridges{name}Link" for name in ("File", "Project", "Volume", "Destination")
         ],
+        "plugins": [
+            {
+                "name": "sevenbridges_export",
+                "plugin-class": f"{package}.plugins.export_tab.SevenBridgesExportPlugin",
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "sevenbridges",

@@ -153,7 +153,10 @@ class SevenBridgesExportOperator(BaseOperator):
             request, wants_dry_run = self._checked()
             if wants_dry_run:
                 context["ti"].xcom_push(key="export_id", value=None)
-                return run_dry(self.hook, request)
+                told = run_dry(self.hook, request)
+                file = {"id": request.file, "name": told["name"], "size": told["size"]}
+                self._status.show(state="DRY_RUN", file=file, uri=told["uri"])
+                return told
             attempt = self._attempt(context, request)
             self._export_id = attempt.export_id
             return self._export(context, request, attempt)

@@ -31,7 +31,11 @@ class TaskStatus:
     def __init__(self, operator: Any, context: Context, kind: str, *, resumed: bool = False) -> None:
         self._operator = operator
         self._ti = context["ti"]
-        self._status: dict[str, Any] = {"kind": kind, **(self._earlier() if resumed else {})}
+        self._status: dict[str, Any] = {
+            "kind": kind,
+            "try_number": getattr(self._ti, "try_number", None),
+            **(self._earlier() if resumed else {}),
+        }
 
     def __getitem__(self, name: str) -> Any:
         return self._status.get(name)
