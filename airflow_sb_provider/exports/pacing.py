@@ -122,7 +122,7 @@ class Pacing:
             self._trend.append((now, wanted))
         while len(self._trend) > 1 and now - self._trend[0][0] > _TREND:
             self._trend.popleft()
-        since, before = self._trend[0]
-        fewer = max(0.0, (before - wanted) / (now - since)) if now - since >= _TREND / 2 else 0.0
+        since, most = max(self._trend, key=lambda sample: sample[1])
+        fewer = max(0.0, (most - wanted) / (now - since)) if now - since >= _SAMPLE else 0.0
         lasting = min(left, wanted / fewer) if fewer else left
         return (wanted - fewer * lasting / 2) * lasting

@@ -13,8 +13,9 @@ FIRST_POLL = 5.0
 class Schedule:
     """The ids that are waited for, and when each is to be asked for next. Times are of one clock, in seconds.
 
-    A request that has room takes ids along that would be due in the next half of their interval. New ones must wait for
-    `FIRST_POLL` seconds, since Airflow 3.3 may lose an event that comes right after a deferral (apache/airflow#72716).
+    A request that has room takes new ids along, then those that would be due in the next half of their interval. New
+    ones must wait for `FIRST_POLL` seconds, since Airflow 3.3 may lose an event that comes right after a deferral
+    (apache/airflow#72716).
     """
 
     def __init__(self) -> None:
@@ -31,7 +32,8 @@ class Schedule:
     def add(self, export_id: str, interval: float, now: float) -> None:
         """Ask for an id from now on; for one that is there already, once in the shorter of the intervals.
 
-        A young export is asked for sooner than after a whole interval, since short ones end then.
+        A young export is asked for sooner than after a whole interval, since short ones end then: by a request of its
+        own as long as few wait, else as soon as a request has room, so that this costs none.
         """
         before = self._intervals.get(export_id)
         if before is not None and before <= interval:
@@ -39,10 +41,11 @@ class Schedule:
         self._intervals[export_id] = interval
         self.wanted += 1 / interval - (1 / before if before else 0)
         if before is None:
-            due = now + min(FIRST_POLL, interval)
-            self._due[export_id] = due
-            # A little later if need be, so that those that come one after another share a request.
-            self._new.append((due, due + min(FIRST_POLL, interval) / 4, export_id))
+            early = min(FIRST_POLL, interval)
+            # A little later than early, so that those that come one after another share a request.
+            latest = 1.25 * early if len(self._intervals) <= BULK_LIMIT else interval
+            self._due[export_id] = now + early
+            self._new.append((now + early, now + max(early, latest), export_id))
 
     def asked(self, export_id: str, when: float) -> None:
         """Plan an id again that was asked for at ``when``."""
@@ -73,8 +76,8 @@ class Schedule:
         taken: list[str] = []
         while len(taken) < BULK_LIMIT:
             self._forget_outdated()
-            new = bool(self._new) and self._new[0][0] <= now
-            if new and (not self._known or self._new[0][0] <= self._known[0][0]):
+            is_due = bool(self._known) and self._known[0][0] <= now
+            if self._new and self._new[0][0] <= now and not (is_due and self._known[0][0] < self._new[0][1]):
                 export_id = self._new.popleft()[2]
             elif self._known and self._known[0][0] <= now + self._intervals[self._known[0][1]] / 2:
                 due, export_id = heapq.heappop(self._known)
