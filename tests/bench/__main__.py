@@ -140,6 +140,7 @@ def main() -> None:
         parser.add_argument(f"--{kind}", action="append_const", dest="kinds", const=kind, help=f"{kind} jobs")
     parser.add_argument("--limit", choices=report.LIMITS, help="only with this rate limit")
     parser.add_argument("--seconds", type=float, help="for development: jobs last up to so long")
+    parser.add_argument("--brief", action="store_true", help="half an hour: not a thousand short jobs, nor the slowest")
     parser.add_argument("--list", action="store_true", help="tell what would run and how long it would take")
     parser.add_argument("--render", type=Path, metavar="JSON", help="only tables and plots, of an earlier complete run")
     options = parser.parse_args()
@@ -151,6 +152,7 @@ def main() -> None:
         and cell.jobs in sizes
         and cell.kind in (options.kinds or plan.SPREADS)
         and options.limit in (None, cell.limit)
+        and (plan.is_brief(cell) or not options.brief)
     ]
     whole = len(cells) == len(plan.cells()) and not options.seconds
     stages = plan.stages(plan.with_spread(cells, options.seconds) if options.seconds else cells)

@@ -100,6 +100,13 @@ def cells() -> list[Cell]:
     ]
 
 
+def is_brief(cell: Cell) -> bool:
+    """Whether a cell belongs to the half-hour run: all targets, and the peers at 100 and 10,000 jobs."""
+    starves = cell.design == "airbyte" and cell.jobs > 100
+    tedious = cell.design == "naive" and cell.jobs == 10_000 and cell.kind == "long"
+    return not (starves or tedious or (cell.jobs == 1_000 and cell.kind == "short"))
+
+
 def with_spread(found: Iterable[Cell], seconds: float) -> list[Cell]:
     """The same cells with shorter jobs, for development."""
     return [cell if cell.kind == "at-once" else replace(cell, spread=seconds) for cell in found]
