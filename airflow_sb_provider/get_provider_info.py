@@ -10,29 +10,30 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": ["schema", "login", "port"],
     "relabeling": {"password": "Authentication token", "host": "API endpoint"},
     "placeholders": {
-        "password": "from the Platform's page Developer > Authentication token",
-        "host": "empty if an environment is chosen below, else such as api.sbgenomics.com",
+        "password": "copy it from the Platform's page Developer > Authentication token",
+        "host": "empty if you choose an environment under Extra Fields",
     },
 }
 
 CONN_FIELDS: dict[str, Any] = {
     "environment": {
         "label": "Environment",
-        "description": "Which Platform: bdc (BioData Catalyst), cgc (Cancer Genomics Cloud), cavatica, "
-        "sb-us, sb-eu or sb-cn (Seven Bridges). An API endpoint given above goes before it.",
+        "description": "The Platform where you log in: bdc (BioData Catalyst), cgc (Cancer Genomics Cloud), cavatica, "
+        "sb-us, sb-eu, sb-cn (Seven Bridges). For another one give its API endpoint above, which goes before this.",
         "schema": {
             "type": ["string", "null"],
             "enum": ["bdc", "cgc", "cavatica", "sb-us", "sb-eu", "sb-cn"],
         },
     },
-    "bearer": {
-        "label": "Send as bearer token",
-        "description": "Sends the token as 'Authorization: Bearer' instead of 'X-SBG-Auth-Token'.",
+    "oauth": {
+        "label": "OAuth token",
+        "description": "The token comes from a single sign-on: it is sent as 'Authorization: Bearer' instead of "
+        "'X-SBG-Auth-Token'. Leave it off for a token of the page Developer.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
     "advance_access": {
         "label": "Advance access",
-        "description": "Sends the header 'X-SBG-Advance-Access', which some environments ask for.",
+        "description": "Sends the header 'X-SBG-Advance-Access'. Leave it off unless the Platform's support says so.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
     "connect_timeout": {

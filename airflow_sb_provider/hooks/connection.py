@@ -120,7 +120,8 @@ class ConnectionSettings:
         settings = cls(
             endpoint=endpoint,
             token=token,
-            bearer=read(read_boolean, "bearer", False),
+            # Airflow takes an extra called bearer for a secret, and its form shows every secret as switched on.
+            bearer=read(read_boolean, "oauth", False) or read(read_boolean, "bearer", False),
             advance_access=read(read_boolean, "advance_access", False),
             connect_timeout=read(_seconds, "connect_timeout", cls.connect_timeout),
             read_timeout=read(_seconds, "read_timeout", cls.read_timeout),

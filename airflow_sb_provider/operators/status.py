@@ -47,7 +47,7 @@ class TaskStatus:
     def show(self, **fields: Any) -> None:
         """Write the status with these fields anew."""
         self._status |= {**fields, "at": moment(time.time())}
-        self._push(STATUS, self._status)
+        self._push(STATUS, dict(self._status))
 
     def fail(self, error: SevenBridgesError) -> None:
         """Write why the task fails."""

@@ -96,11 +96,20 @@ def test_the_fields_are_the_same_for_every_airflow(monkeypatch):
     assert {value for value, _ in widgets["environment"].choices} == {*ENVIRONMENTS, ""}
 
 
+def test_airflow_takes_no_field_of_the_form_for_a_secret():
+    """It would show it as ***, and a switch that is *** as switched on."""
+    from airflow._shared.secrets_masker import DEFAULT_SENSITIVE_FIELDS
+
+    assert "bearer" in DEFAULT_SENSITIVE_FIELDS
+    for name in CONNECTION["conn-fields"]:
+        assert not [word for word in DEFAULT_SENSITIVE_FIELDS if word in name]
+
+
 def test_every_field_of_the_form_is_read_and_has_its_default():
     fields = CONNECTION["conn-fields"]
     assert [name for name in fields["environment"]["schema"]["enum"] if name] == list(ENVIRONMENTS)
-    read = {"environment", "allow_http", *ConnectionSettings.__dataclass_fields__} - {"endpoint", "token"}
-    assert set(fields) == read
+    read = {"environment", "allow_http", "oauth", *ConnectionSettings.__dataclass_fields__}
+    assert set(fields) == read - {"endpoint", "token", "bearer"}
     defaults = ConnectionSettings("x", "y")
     for name in ("connect_timeout", "read_timeout", "gateway_timeout"):
         assert f"({getattr(defaults, name):.0f} if empty)" in fields[name]["description"]

@@ -27,6 +27,13 @@ async function ask(path) {
   return answer.json();
 }
 
+async function xcoms() {
+  // Which there are is asked first: asking for one that is not there would fill the console with errors.
+  const found = await ask(`${instance}/xcomEntries?map_index=${mapIndex}&limit=100`);
+  const keys = new Set((found?.xcom_entries ?? []).filter((entry) => entry.map_index === mapIndex).map((entry) => entry.key));
+  return Promise.all([STATUS, PROGRESS].map((key) => (keys.has(key) ? xcom(key) : null)));
+}
+
 async function xcom(key) {
   const entry = await ask(`${instance}/xcomEntries/${key}?map_index=${mapIndex}&stringify=false`);
   let value = entry?.value;
@@ -394,7 +401,7 @@ async function look() {
       show([head("", "No task", "There is no such task, or you may not see it")]);
       again = false;
     } else {
-      const [status, progress] = await Promise.all([xcom(STATUS), xcom(PROGRESS)]);
+      const [status, progress] = await xcoms();
       if (status) show(status.kind === "bulk" ? many(task, status, progress) : single(task, status, progress));
       else show(progress ? waiting(task, progress) : empty(task));
       again = !OVER.includes(task.state);

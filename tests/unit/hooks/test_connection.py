@@ -58,8 +58,9 @@ def test_fields_as_a_form_gives_them():
     [("true", True), ("True", True), ("1", True), ("on", True), ("false", False), ("False", False), ("0", False)],
 )
 def test_a_boolean_given_as_text_means_what_it_says(text, value):
-    settings = settings_of({"bearer": text, "advance_access": text})
-    assert (settings.bearer, settings.advance_access) == (value, value)
+    for name in ("oauth", "bearer"):
+        settings = settings_of({name: text, "advance_access": text})
+        assert (settings.bearer, settings.advance_access) == (value, value)
 
 
 def test_allow_http_given_as_false_text_allows_nothing():
