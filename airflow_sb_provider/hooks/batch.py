@@ -35,8 +35,15 @@ if TYPE_CHECKING:
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
 MAX_SETBACKS = 2
+# Lists of hundreds in flight change while they are read; they can be trusted when enough of them have ended.
+MAX_UNREADABLE = 10
+UNREADABLE_PAUSE = 30.0
 # How a bulk call is refused as a whole although only one of its exports may be wrong.
 _MAY_BE_ONE = (400, 404, 409, 422)
+
+
+class _Unreadable(LookAgain):
+    """Nothing was found, but the lists could not be trusted: such a look does not count."""
 
 
 class BatchSubmitter:
@@ -130,7 +137,9 @@ class BatchSubmitter:
                 if decision.job:
                     entry.follow(decision.job)
             elif isinstance(decision, LookAgain):
-                entry.attempt = replace(entry.attempt, looks=1, doubt_until=decision.at)
+                # Looks that do not count are counted below zero.
+                looks = min(entry.attempt.looks, 0) - 1 if isinstance(decision, _Unreadable) else 1
+                entry.attempt = replace(entry.attempt, looks=looks, doubt_until=decision.at)
             else:
                 self._give_up(entry, decision)
         if changed:
@@ -145,7 +154,11 @@ class BatchSubmitter:
         if careful:
             requests, attempts = [entry.request for entry in careful], [entry.attempt for entry in careful]
             since = max(self._began, *(_listed_after(entry) for entry in careful))
-            decisions = decide(requests, gather_facts(self.hook, requests, attempts, self._look, since))
+            facts = gather_facts(self.hook, requests, attempts, self._look, since)
+            decisions = [
+                decision if found.jobs_complete else _patient(entry, decision, found.now)
+                for entry, found, decision in zip(careful, facts, decide(requests, facts), strict=True)
+            ]
         found = iter(decisions)
         return [
             Submit("", overwrite=entry.request.overwrite) if needs_no_look else next(found)
@@ -243,6 +256,15 @@ class BatchSubmitter:
     def _fail(self, entry: Entry, error: SevenBridgesError, state: str) -> None:
         entry.fail(error, state)
         self.hook.log.error("File %s (%s): %s", entry.request.file, entry.name or "name unknown", entry.message)
+
+
+def _patient(entry: Entry, decision: Decision, now: float) -> Decision:
+    """Return to look again where a request in doubt would be given up for lists that cannot be trusted."""
+    attempt = entry.attempt
+    given_up = isinstance(decision, Fail) and isinstance(decision.error, SevenBridgesInDoubt)
+    if not given_up or entry.request.overwrite or not attempt.doubt_until or attempt.looks <= -MAX_UNREADABLE:
+        return decision
+    return _Unreadable("", max(attempt.doubt_until, now + UNREADABLE_PAUSE))
 
 
 def _needs_no_look(entry: Entry) -> bool:

@@ -1,0 +1,98 @@
+"""What a bulk export does where the Platform's lists cannot be trusted, or Airflow's memory."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+from airflow.sdk.exceptions import AirflowException
+
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
+
+CREATE = "/v2/bulk/storage/exports/create"
+
+
+@pytest.fixture
+def ids(platform):
+    return [platform.add_file(f"{n:03}.vcf", b"x" * 10, "demo/many").id for n in range(250)]
+
+
+def bulk(ids, **fields):
+    wanted = [{"file": each, "volume": "demo/results", "location": f"many/{each}"} for each in ids]
+    return SevenBridgesBulkExportOperator(
+        **{"task_id": "bulk", "exports": wanted, "retries": 2, "poll_interval": 0.1, "deferrable": True, **fields}
+    )
+
+
+@pytest.mark.parametrize("trouble", ["drop", "lose_reply"])
+def test_a_lost_hundred_waits_until_the_lists_can_be_read(platform, runner, ids, trouble, deferrable, monkeypatch):
+    monkeypatch.setattr("airflow_sb_provider.hooks.batch.UNREADABLE_PAUSE", 0.3)
+    platform.knobs.update(list_order="shuffled", pending_seconds=1)
+    platform.trouble(trouble, path=CREATE)
+    result = runner.run(bulk(ids, deferrable=deferrable))
+    assert result["counts"] == {"COMPLETED": 250}
+    assert Counter(job.file for job in platform.exports) == Counter(ids)
+
+
+def test_a_copy_that_another_made_is_not_taken_for_the_move_by_a_retry(platform, runner, ids):
+    """The first try takes over a running job, which it cannot tell from a move; the second sees its end."""
+    file = ids[0]
+    hook = SevenBridgesHook()
+    platform.knobs.running_seconds = 1
+    copy = hook.start_export(file, "demo/results", f"many/{file}", copy_only=True)
+    platform.trouble("drop", path=CREATE)
+    platform.trouble("error", path="/v2/bulk/storage/exports/get", status=401, code=90001, times=4)
+    with pytest.raises(AirflowException):
+        runner.run(bulk([file], deferrable=False))
+    while not hook.get_export(copy.id).ended:
+        time.sleep(0.1)
+    with pytest.raises(AirflowException, match="holds an object already"):
+        runner.run(bulk([file], deferrable=False))
+    assert not platform.platform.files[file].alias
+
+
+def test_a_list_with_other_places_waits_for_what_may_still_be_accepted(platform, runner, ids):
+    file = ids[0]
+    platform.trouble("late_accept", path=CREATE, seconds=0.3)
+    platform.trouble("error", path="/v2/storage/exports", method="GET", status=401, code=90001)
+    with pytest.raises(AirflowException):
+        runner.run(bulk([file]))
+    other = [{"file": file, "volume": "demo/results", "location": "elsewhere"}]
+    with pytest.raises(AirflowException, match="demo/results/many"):
+        runner.run(bulk([file], exports=other))
+    assert [job.location for job in platform.exports] == [f"many/{file}"]
+
+
+def test_a_list_that_left_a_file_out_for_a_while_waits_too(platform, runner, ids):
+    file = ids[0]
+    platform.trouble("late_accept", path=CREATE, seconds=0.3)
+    platform.trouble("error", path="/v2/storage/exports", method="GET", status=401, code=90001)
+    with pytest.raises(AirflowException):
+        runner.run(bulk([file]))
+    assert not platform.exports
+    platform.trouble("error", path=CREATE, status=401, code=90001)
+    with pytest.raises(AirflowException):
+        runner.run(bulk([ids[1]]))
+    result = runner.run(bulk([file]))
+    assert result["counts"] == {"COMPLETED": 1}
+    assert Counter(job.file for job in platform.exports) == {file: 1}
+
+
+def test_a_lost_page_of_the_ledger_is_noticed(platform, runner, ids):
+    platform.knobs.pending_seconds = 0.2
+    platform.on("accepted", lambda record: runner.store.delete("sevenbridges_batch_1_4"))
+    with pytest.raises(AirflowException, match="not all, in Airflow's database"):
+        runner.run(bulk(ids, max_active=100))
+    result = runner.run(bulk(ids))
+    assert result["counts"] == {"COMPLETED": 250}
+    assert Counter(job.file for job in platform.exports) == Counter(ids)
+
+
+def test_long_names_and_messages_stay_below_what_airflow_keeps(platform, runner):
+    files = [platform.add_file("ä" * 120 + f"{n}", b"x", "demo/many").id for n in range(60)]
+    wanted = [{"file": each, "volume": "demo/results", "location": "ü" * 480 + each} for each in files]
+    platform.trouble("job_fails", code=9100, message="no " * 1000, times=0)
+    with pytest.raises(AirflowException, match="60 of 60"):
+        runner.run(bulk([], exports=wanted))
