@@ -237,7 +237,8 @@ class Poller:
         return self._pacing.pause(self._schedule.wanted, time.time(), items) * random.uniform(1, 1.05)
 
     async def _until_due(self) -> None:
-        while True:
+        # Not for ever: on Python 3.11 wait_for swallows the cancellation that comes together with what it waits for.
+        while self._waiters:
             due = self._schedule.next_at
             if due is not None and due <= time.monotonic():
                 return
