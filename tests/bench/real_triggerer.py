@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.emulator.server import RequestRecord
 
 DAGS = Path(__file__).parent / "dags"
-DAG, POOL = "waiting", "waiting"
+DAG, FLOOR, POOL = "waiting", "sleeping", "waiting"
 TASKS = 5_000
 IN_A_RUN = 10
 INTERVAL = 30.0
@@ -145,13 +145,13 @@ class Bench:
                 ids += [item["resource"]["id"] for item in answer.json()["items"]]
         return ids
 
-    def defer(self, ids: Sequence[str]) -> None:
+    def defer(self, ids: Sequence[str], dag: str = DAG) -> None:
         """Start the runs and wait until every sensor waits and the Platform has been asked for every export."""
         idle = self.triggerer.look()
-        self.airflow.wait_for_dag(DAG)
+        self.airflow.wait_for_dag(dag)
         begin = time.monotonic()
         for start in range(0, self.tasks, IN_A_RUN):
-            self.airflow.trigger(DAG, {"export_ids": ids[start : start + IN_A_RUN]})
+            self.airflow.trigger(dag, {"export_ids": ids[start : start + IN_A_RUN]})
         self.figures["seconds_to_start_runs"] = time.monotonic() - begin
         self.say(f"{self.tasks // IN_A_RUN} runs started")
         self.until(lambda: self.states()["deferred"] == self.tasks, 1_800)
@@ -160,14 +160,16 @@ class Bench:
         asked: set[str] = set()
         seen = 0
 
-        def all_asked() -> bool:
+        def waiting() -> int:
             nonlocal seen
+            if dag == FLOOR:
+                return len(list(self.airflow.logs.glob("dag_id=*/*/*/*.trigger.*.log")))
             new = self.platform.requests[seen:]
             seen += len(new)
             asked.update(*(record.json["export_ids"] for record in new if record.path == POLL))
-            return len(asked) == self.tasks
+            return len(asked)
 
-        self.until(all_asked, 1_800, lambda: f"the Platform has been asked for {len(asked)} exports")
+        self.until(lambda: waiting() == self.tasks, 1_800, lambda: f"{waiting()} wait")
         self.figures["seconds_to_wait"] = time.monotonic() - begin
         self.figures["deferred_at_once"] = self.states()["deferred"]
         ready = self.triggerer.look()
@@ -175,7 +177,7 @@ class Bench:
         self.figures["start_cpu"] = grown(idle, ready, "cpu")
         self.figures["rss_idle"] = {name: each["rss"] for name, each in idle.items()}
         self.figures["workers_used"] = self._workers_used()
-        self.say(f"all wait: the Platform has been asked for each of {len(asked)} exports")
+        self.say("all wait" if dag == FLOOR else "all wait: the Platform has been asked for each export")
 
     def _workers_used(self) -> int:
         with self.database.cursor() as cursor:
@@ -198,7 +200,7 @@ class Bench:
             "load": os.getloadavg(),
             "waiting_seconds": seconds,
             "polls_per_cycle": len(polls) * INTERVAL / seconds,
-            "ids_per_poll": statistics.mean(len(record.json["export_ids"]) for record in polls),
+            "ids_per_poll": statistics.mean(len(record.json["export_ids"]) for record in polls) if polls else 0,
             "waiting_cpu": cpu,
             "cpu_per_10k_task_minutes": {
                 name: each / self.tasks / (seconds / 60) * 10_000 for name, each in cpu.items()
@@ -311,13 +313,12 @@ def rows(figures: Figures) -> list[tuple[str, str]]:
     def both(of: str, factor: float = 1, digits: int = 1) -> str:
         return ", ".join(f"{name} {figures[of][name] * factor:,.{digits}f}" for name in ("runner", "supervisor"))
 
-    polls = figures["polls"]
     blocked = ", ".join(
         f"{name} {figures[f'blocked_{name}']['times']} (longest {figures[f'blocked_{name}']['longest']:.2f} s)"
         for name in ("start", "waiting", "release")
+        if f"blocked_{name}" in figures
     )
-    succeeded = figures["states"].get("success", 0)
-    return [
+    shown = [
         ("sensors waiting at the same time", f"{figures['deferred_at_once']:,} of {figures['tasks']:,}"),
         ("of them begun by a worker", f"{figures['workers_used']:,}"),
         ("from the first run's start until all are deferred, s", f"{figures['seconds_to_defer']:,.0f}"),
@@ -333,6 +334,12 @@ def rows(figures: Figures) -> list[tuple[str, str]]:
         ("memory for each that waits, KB", both("rss_per_task", 1 / 1024)),
         ("loop seen blocked for 0.2 s and more", blocked),
         ("for so long that Airflow counted the triggerer as dead, times", f"{figures['counted_as_dead']}"),
+    ]
+    if "states" not in figures:
+        return shown
+    polls, succeeded = figures["polls"], figures["states"].get("success", 0)
+    return [
+        *shown,
         ("from the release until all jobs have ended, s", f"{figures['seconds_until_all_jobs_ended']:,.0f}"),
         ("until all events are handled, s", f"{figures['seconds_until_all_events_handled']:,.0f}"),
         ("CPU from the release until then, s", both("release_cpu")),
@@ -353,6 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cycles", type=int, default=6, help="how many polls to measure (%(default)s)")
     parser.add_argument("--workers", type=int, default=4, help="tasks that finish at a time (%(default)s)")
     parser.add_argument("--finish", action="store_true", help="let workers finish all, which takes an hour and more")
+    parser.add_argument("--floor", action="store_true", help="Airflow's own sensor: what waiting costs Airflow itself")
     options = parser.parse_args(arguments)
     if options.tasks % BULK or options.tasks <= 0:
         parser.error("--tasks must be a multiple of 100")
@@ -363,21 +371,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Airflow's triggerer has a log file open for each trigger.
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     path = COMPLETE if options.tasks == TASKS else PARTIAL
+    if options.floor:
+        path = path.with_stem(f"{path.stem}-floor")
     path.parent.mkdir(parents=True, exist_ok=True)
     with stage(options.tasks, options.workers) as bench:
         bench.figures["machine"] = machine()
         bench.say("Airflow is healthy")
-        bench.defer(bench.start_exports())
+        bench.defer(
+            ["asleep"] * options.tasks if options.floor else bench.start_exports(), FLOOR if options.floor else DAG
+        )
         bench.wait(options.cycles)
-        bench.release()
-        write(bench.figures, path)
-        bench.finish(4 * 3_600 if options.finish else 120)
+        if not options.floor:
+            bench.release()
+            write(bench.figures, path)
+            bench.finish(4 * 3_600 if options.finish else 120)
         write(bench.figures, path)
     shown = rows(bench.figures)
     width = max(len(name) for name, _ in shown)
     for name, value in shown:
         print(f"{name.ljust(width)}  {value}")
-    if bench.figures["states"].get("success", 0) < options.tasks:
+    if not options.floor and bench.figures["states"].get("success", 0) < options.tasks:
         print("Not all sensors were finished; --finish lets workers go on until they are.")
     print(f"written to {path}")
 
