@@ -1,0 +1,85 @@
+"""One try of a bulk export in a process of its own: prints what it cost as JSON. Run by `test_ten_thousand.py`."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from tests.integration.faces.conftest import Runner, Store, first_event
+
+
+class Measured(Runner):
+    """Remembers the size of the largest value of each kind that Airflow has to keep."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = dict.fromkeys(("trigger", "event", "xcom", "store"), 0)
+        self.store = MeasuredStore(self)
+
+    def measure(self, kind, value):
+        self.largest[kind] = max(self.largest[kind], len(json.dumps(value, default=str)))
+
+    def _push(self, key, value):
+        self.measure("xcom", value)
+        super()._push(key, value)
+
+
+class MeasuredStore(Store):
+    def __init__(self, runner):
+        super().__init__()
+        self.runner = runner
+        self.writes = 0
+
+    def set(self, key, value):
+        self.runner.measure("store", value)
+        self.writes += 1
+        super().set(key, value)
+
+
+def peak_memory():
+    """Return the most memory that this program has held, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not getrusage, in which Linux counts the process that started this one.
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def main(fields):
+    from airflow_sb_provider.exports import schedule
+    from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
+    from tests.integration.faces import conftest
+
+    # Jobs are quick here, so that the first look is too.
+    schedule.FIRST_POLL = 1.0
+    before, runner = peak_memory(), Measured()
+
+    async def measured_event(trigger):
+        runner.measure("trigger", trigger.serialize()[1])
+        event = await first_event(trigger)
+        runner.measure("event", event)
+        return event
+
+    conftest.first_event = measured_event
+    operator = SevenBridgesBulkExportOperator(task_id="bulk", deferrable=True, poll_interval=2, **fields)
+    began = time.monotonic()
+    result = runner.run(operator)
+    cost = {
+        "seconds": time.monotonic() - began,
+        "cpu_seconds": sum(resource.getrusage(resource.RUSAGE_SELF)[:2]),
+        "memory_before": before,
+        "memory": peak_memory(),
+        "deferrals": len(runner.deferrals),
+        "store_writes": runner.store.writes,
+        "largest": runner.largest,
+        "counts": result["counts"],
+    }
+    print(json.dumps(cost))
+
+
+if __name__ == "__main__":
+    main(json.load(sys.stdin))

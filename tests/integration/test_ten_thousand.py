@@ -1,0 +1,65 @@
+"""Ten thousand files in one task: its memory, its requests, and how much Airflow has to keep."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from airflow_sb_provider.emulator import Emulator, Knobs
+
+FILES = 10_000
+PROJECT = "demo/many"
+POLL = "/v2/bulk/storage/exports/get"
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(600)
+
+
+def run(emulator, fields):
+    """Run the task in a process of its own and return what it cost."""
+    environment = {**os.environ, "AIRFLOW_CONN_SEVENBRIDGES_DEFAULT": emulator.connection_json()}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.integration.ten_thousand"],
+        input=json.dumps(fields),
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "allowed"), [("a list", 2.2), pytest.param("a selection", 3.3, marks=pytest.mark.slow)]
+)
+def test_ten_thousand_files(kind, allowed, capsys):
+    with Emulator(knobs=Knobs(pending_seconds=0.2, running_seconds=0.2, rate_limit=10**6)) as emulator:
+        ids = [emulator.add_file(f"{n:05}.vcf", b"x", PROJECT).id for n in range(FILES)]
+        if kind == "a list":
+            fields = {"exports": [{"file": each, "volume": "demo/results", "location": f"many/{each}"} for each in ids]}
+        else:
+            fields = {"project": PROJECT, "volume": "demo/results", "location_pattern": "many/{name}"}
+        cost = run(emulator, fields)
+        asked = Counter(record.path for record in emulator.requests)
+        exported = Counter(job.file for job in emulator.exports)
+    polls = asked.pop(POLL)
+    for_a_hundred = asked.total() / (FILES / 100)
+    told = [
+        f"{FILES:,} files of {kind}: {cost['memory'] / 1e6:.0f} MB (before: {cost['memory_before'] / 1e6:.0f})",
+        f"{for_a_hundred:.2f} requests for a hundred and {polls} polls",
+        f"{cost['seconds']:.0f} s ({cost['cpu_seconds']:.0f} s CPU)",
+        f"{cost['deferrals']} deferrals, {cost['store_writes']} writes, largest values {cost['largest']}",
+    ]
+    with capsys.disabled():
+        print("\n  " + ", ".join(told))
+    assert exported == Counter(ids)
+    assert cost["counts"] == {"COMPLETED": FILES}
+    assert cost["memory"] < 300e6
+    assert for_a_hundred <= allowed
+    assert max(cost["largest"].values()) < 65536
