@@ -264,7 +264,8 @@ def stage(tasks: int, workers: int) -> Iterator[Bench]:
         "AIRFLOW__CORE__PARALLELISM": str(workers),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": address.replace("postgresql:", "postgresql+asyncpg:"),
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
-        "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "50",
+        # Short loops, since each of them sends no more tasks to workers than there are free ones.
+        "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "10",
         "AIRFLOW__TRIGGERER__CAPACITY": str(tasks + 1_000),
     }
     # Workers are forked from the scheduler, which imports once what each of them would have to.
@@ -358,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.real_triggerer", description=__doc__)
     parser.add_argument("--tasks", type=int, default=TASKS, help="a multiple of 100 (%(default)s)")
     parser.add_argument("--cycles", type=int, default=6, help="how many polls to measure (%(default)s)")
-    parser.add_argument("--workers", type=int, default=4, help="tasks that finish at a time (%(default)s)")
+    parser.add_argument("--workers", type=int, default=10, help="tasks that finish at a time (%(default)s)")
     parser.add_argument("--finish", action="store_true", help="let workers finish all, which takes an hour and more")
     parser.add_argument("--floor", action="store_true", help="Airflow's own sensor: what waiting costs Airflow itself")
     options = parser.parse_args(arguments)
