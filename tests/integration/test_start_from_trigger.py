@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from dev.airflow_stack import AirflowStack
 DAGS = Path(__file__).parent / "stack_dags"
 DAG = "start_from_trigger"
 WAITING = {"wait", "wait_for_list", "wait_for_mapped", "mapped"}
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
 
 def test_a_worker_is_needed_only_at_the_end(tmp_path):
@@ -24,6 +25,7 @@ def test_a_worker_is_needed_only_at_the_end(tmp_path):
             deferred: dict[str, dict] = {}
             while deferred.keys() != WAITING:
                 airflow.check_alive()
+                time.sleep(0.5)
                 for task in airflow.task_instances(DAG, run_id):
                     # What a mapped task pushed is found by a worker only, after the trigger has waited for nothing.
                     early = task["task_id"] == "wait_for_mapped" and not task["hostname"]
