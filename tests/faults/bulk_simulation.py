@@ -128,6 +128,8 @@ class Task:
     process: Process | None = None
     error: str = ""
     clears: int = 0
+    claims: set[tuple[int, str, str]] = field(default_factory=set)
+    """what has been checked of what it believes"""
 
 
 class Process:
@@ -142,7 +144,6 @@ class Process:
         self.dies_at: float | None = None
         self.looked_at = 0.0
         self.objects_seen: dict[tuple[str, str], bool] = {}
-        self.told: set[int] = set()
         clone = object.__new__(SimOperator)
         clone.__dict__.update(task.operator.__dict__)
         clone.__dict__.update(process=self, exports=task.exports)
@@ -322,6 +323,7 @@ class World:
         self.unanswered = 0
         self.disturbed = False
         self._checked = 0
+        self._checked_history = -1
         self.files = [character * 24 for character in "0123456789"[: rng.randint(4, 9)]]
         self.wishes = self._wishes()
         self._fill()
@@ -367,8 +369,10 @@ class World:
         platform, rng = self.platform, self.rng
         for file in self.files:
             platform.files[file] = SimFile(file, rng.choice([7, 10]))
+        # Where nothing is in the way from the start, all must be made in the end.
+        crowded = rng.random() < 0.4
         for number, wish in enumerate(self.wishes):
-            chance = rng.random()
+            chance = rng.random() if crowded else 1.0
             if chance < 0.05:
                 platform.archived.add(wish["file"])
             elif chance < 0.15:
@@ -617,6 +621,9 @@ class World:
 
     def check(self):
         platform = self.platform
+        if len(platform.history) == self._checked_history:
+            return
+        self._checked_history = len(platform.history)
         for file in self.files:
             moves = [job for job in platform.jobs if job.file == file and not job.copy_only]
             if sum(job.state == "COMPLETED" for job in moves) > 1:
@@ -669,10 +676,11 @@ class World:
     def _check_claims(self, process):
         """What a task believes of an export must be so, at the moment when it comes to believe it."""
         for entry in process.operator._batch.entries if process.operator._batch else ():
-            if id(entry) in process.told or not (entry.done or entry.bad):
-                continue
-            process.told.add(id(entry))
             request = entry.request
+            claim = process.task.try_number, request.file, entry.state
+            if claim in process.task.claims or not (entry.done or entry.bad):
+                continue
+            process.task.claims.add(claim)
             made = self._is_made(request.file, request.volume, request.location, request.copy_only)
             if request.file in self.lost_to_a_twin:
                 continue
@@ -704,7 +712,8 @@ class World:
         free = [
             wish
             for wish in self.wishes
-            if wish["file"] not in self.platform.archived and not self._was_in_the_way(wish)
+            if wish["file"] not in self.platform.archived
+            and not self._was_in_the_way(wish)
             # Where a second request could destroy something, doubt stays.
             and not (wish["overwrite"] and not wish["copy_only"])
         ]
@@ -719,4 +728,4 @@ class World:
         found = self.platform.objects.get(self.key(wish))
         taken = found is not None and found.content != wish["file"]
         alias = self.platform.files[wish["file"]].alias_key
-        return taken or (alias is not None and alias != self.key(wish))
+        return taken or (alias is not None and (wish["copy_only"] or alias != self.key(wish)))

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from airflow_sb_provider.exports import decide
+from airflow_sb_provider.exports.attempt import Outcome
+from airflow_sb_provider.hooks import batch as submitting
+from airflow_sb_provider.hooks import facts
+from airflow_sb_provider.operators import bulk_export, ledger
 from tests.faults.bulk_simulation import CLOCKED, SMALL, World
 from tests.faults.platform import Violation
 
 pytestmark = pytest.mark.timeout(1800)
-FIRST, LAST = (int(part) for part in os.environ.get("SEEDS", "0:3000").split(":"))
+FIRST, LAST = (int(part) for part in os.environ.get("SEEDS", "0:1000").split(":"))
 
 
 @pytest.fixture
@@ -45,3 +51,74 @@ def test_no_schedule_breaks_an_invariant(clock):
         for task in run(seed, clock).tasks:
             ends[task.state] += 1
     print(f"{LAST - FIRST} schedules, tasks ended as {ends}")
+
+
+def intent_unwritten(patch):
+    real = ledger.Ledger.save
+
+    def save(self, entries):
+        if not all(entry.outcome is Outcome.SENT for entry in entries):
+            real(self, entries)
+
+    patch(ledger.Ledger, "save", save)
+
+
+def retry_does_not_look(patch):
+    real = bulk_export.attempt_of
+    patch(bulk_export, "attempt_of", lambda *given, **told: replace(real(*given, **told), untroubled=True))
+
+
+def lost_is_refused(patch):
+    def lost(self, entry, error):
+        entry.attempt = replace(entry.attempt, untroubled=False)
+
+    patch(submitting.BatchSubmitter, "_lost", lost)
+
+
+def no_second_look(patch):
+    real = decide._unsafe
+
+    def unsafe(request, found):
+        decision = real(request, found)
+        return None if isinstance(decision, decide.LookAgain) else decision
+
+    patch(decide, "_unsafe", unsafe)
+
+
+def lists_are_kept(patch):
+    real = facts.Look.in_flight
+    patch(facts.Look, "in_flight", lambda self, since: real(self, 0.0 if self._listed_at else since))
+
+
+def short_ledger_is_believed(patch):
+    patch(ledger.Ledger, "has_lost", property(lambda self: False, lambda self, value: None), raising=False)
+
+
+def any_reading_is_proven(patch):
+    real = facts.fitting_readings
+    every = frozenset((one, two) for one in (True, False) for two in (True, False))
+    patch(facts, "fitting_readings", lambda *given: real(*given) and every)
+
+
+MUTANTS = [
+    intent_unwritten,
+    retry_does_not_look,
+    lost_is_refused,
+    no_second_look,
+    lists_are_kept,
+    short_ledger_is_believed,
+    any_reading_is_proven,
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_broken_rule_is_noticed(mutant, clock, monkeypatch, capsys):
+    mutant(monkeypatch.setattr)
+    for seed in range(3000):
+        try:
+            World(seed, clock).run()
+        except Violation as violation:
+            with capsys.disabled():
+                print(f"\n  seed {seed:5}: {mutant.__name__}: {str(violation)[:150]}", end="")
+            return
+    pytest.fail(f"3000 schedules did not notice {mutant.__name__}")
