@@ -5,7 +5,7 @@ UV_VERSION := 0.13.9
 
 BIN := $(VENV)/bin
 # Pure and long: run without the burden of coverage.
-SIMULATION := tests/faults/test_simulation.py tests/faults/test_mutants.py
+SIMULATION := tests/faults/test_simulation.py tests/faults/test_mutants.py tests/faults/test_bulk_simulation.py
 STAMP := $(VENV)/.installed
 BENCH_VENV ?= .venv-bench
 BENCH_BIN := $(BENCH_VENV)/bin
@@ -46,6 +46,7 @@ faults: $(STAMP)  ## kill the processes of a real Airflow at every chosen point
 
 soak: $(STAMP)  ## a million simulated schedules (SEEDS=from:to for others)
 	SEEDS=$${SEEDS:-0:1000000} $(BIN)/python -m pytest -s -o timeout=0 tests/faults/test_simulation.py
+	SEEDS=$${BULK_SEEDS:-0:50000} $(BIN)/python -m pytest -s -o timeout=0 tests/faults/test_bulk_simulation.py -k schedule
 
 bench: $(BENCH_STAMP)  ## how much waiting costs, side by side with other providers (BENCH="--help")
 	$(BENCH_BIN)/python -m tests.bench $(BENCH)
