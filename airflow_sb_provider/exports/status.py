@@ -6,6 +6,7 @@ what became of it; the progress holds what the wait has seen since.
 
 from __future__ import annotations
 
+import os.path
 from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,13 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesReplyLost,
 )
+from airflow_sb_provider.exports.destination import object_uri
 
 if TYPE_CHECKING:
-    from airflow_sb_provider.api.models import ExportJob, File
+    from collections.abc import Mapping
+
+    from airflow_sb_provider.api.models import ExportJob, File, Volume
+    from airflow_sb_provider.exports.batch import Batch
     from airflow_sb_provider.exports.request import ExportRequest
     from airflow_sb_provider.exports.waiting import Watch
 
@@ -52,6 +57,33 @@ def job_status(job: ExportJob) -> dict[str, Any]:
         "state": job.state,
         "started_on": job.started_on.isoformat() if job.started_on else None,
         "finished_on": job.finished_on.isoformat() if job.finished_on else None,
+    }
+
+
+def batch_status(
+    batch: Batch, volumes: Mapping[str, Volume], source: str | None, now: float, manifest: str | None
+) -> dict[str, Any]:
+    """Return how far many exports are.
+
+    :param volumes: by id, those that the token may see.
+    :param source: where the files come from, in words.
+    """
+    requests = [entry.request for entry in batch.entries]
+    copies, overwrites = ({getattr(each, name) for each in requests} for name in ("copy_only", "overwrite"))
+    ids = {each.volume for each in requests}
+    common = os.path.commonprefix([each.location for each in requests])  # noqa: RUF071 - cut at a slash below
+    folder, _, _ = common.rpartition("/")
+    volume = volumes.get(next(iter(ids))) if len(ids) == 1 else None
+    return {
+        **batch.summary(now, manifest),
+        "bytes_total": sum(entry.size or 0 for entry in batch.entries),
+        "started_at": moment(batch.started_at),
+        "source": cut(source),
+        "volume": ", ".join(sorted(ids)[:3]) + (" ..." if len(ids) > 3 else ""),
+        "uri": object_uri(volume, f"{folder}/" if folder else "") if volume else None,
+        # Of some that are copied and some that are moved neither is said.
+        "copy_only": copies.pop() if len(copies) == 1 else None,
+        "overwrite": any(overwrites),
     }
 
 

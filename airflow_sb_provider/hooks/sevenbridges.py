@@ -275,6 +275,11 @@ class SevenBridgesHook(BaseHook):
             self._volumes[volume] = self.send(calls.get_volume(volume), again=again)
         return self._volumes[volume]
 
+    @property
+    def known_volumes(self) -> Mapping[str, Volume]:
+        """By id, the volumes that this hook has asked for."""
+        return self._volumes
+
     def list_volumes(self, *, limit: int | None = None) -> list[Volume]:
         """Return the volumes that the token's user can see."""
         return self._all(lambda offset: calls.list_volumes(offset=offset), limit)

@@ -24,20 +24,28 @@ from airflow_sb_provider.exports.destination import object_uri
 from airflow_sb_provider.exports.manifest import check_address, manifest_text
 from airflow_sb_provider.exports.request import check_seconds, read_boolean
 from airflow_sb_provider.exports.selection import Selection, check_batch, plan, read_exports
+from airflow_sb_provider.exports.status import batch_status
 from airflow_sb_provider.exports.waiting import MAX_IDS, POLL_INTERVAL, WEEK, Watch
 from airflow_sb_provider.hooks.batch import BatchSubmitter
 from airflow_sb_provider.hooks.failures import airflow_failures
 from airflow_sb_provider.hooks.selection import list_selected
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.hooks.waiting import volume_or_none, wait
+from airflow_sb_provider.links.addresses import folder_page, project_page
+from airflow_sb_provider.links.export import (
+    SevenBridgesDestinationLink,
+    SevenBridgesProjectLink,
+    SevenBridgesVolumeLink,
+)
 from airflow_sb_provider.operators.dry_run import volume_problems
 from airflow_sb_provider.operators.ledger import Ledger
+from airflow_sb_provider.operators.status import TaskStatus
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_sb_provider._compat import Context
+    from airflow_sb_provider._compat import BaseOperatorLink, Context
     from airflow_sb_provider.api.models import Volume
     from airflow_sb_provider.exports.request import ExportRequest
 
@@ -130,8 +138,14 @@ class SevenBridgesBulkExportOperator(BaseOperator):
         "metadata": "json",
         "properties": "json",
     }
+    operator_extra_links: Sequence[BaseOperatorLink] = (
+        SevenBridgesProjectLink(),
+        SevenBridgesVolumeLink(),
+        SevenBridgesDestinationLink(),
+    )
     ui_color = "#e3f1ee"
     _batch: Batch | None = None
+    _status: TaskStatus
 
     def __init__(
         self,
@@ -201,20 +215,22 @@ class SevenBridgesBulkExportOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export what is meant and not exported yet."""
-        with airflow_failures():
+        with airflow_failures(), self._shown(context):
             wanted = self._checked()
             entries = self._plan(wanted)
             if wanted.dry_run:
+                self._show(Batch(entries, time.time(), 0), state="DRY_RUN")
                 return self._tell(entries)
             ledger = Ledger(context)
             batch = self._begin(context, entries, ledger)
+            self._show(batch)
             self._write_manifest(context, batch)
             ledger.start(batch)
             return self._export(context, batch, ledger)
 
     def resume(self, context: Context, event: Any) -> dict[str, Any]:
         """Go on when the trigger has ended: enough exports have, or a request in doubt can be looked for again."""
-        with airflow_failures():
+        with airflow_failures(), self._shown(context, resumed=True):
             ledger = Ledger(context)
             batch = ledger.load()
             if batch is None or ledger.has_lost:
@@ -237,6 +253,35 @@ class SevenBridgesBulkExportOperator(BaseOperator):
     def hook(self) -> SevenBridgesHook:
         """The hook that all requests of this task go through."""
         return SevenBridgesHook(self.sevenbridges_conn_id)
+
+    @cached_property
+    def known_links(self) -> dict[str, str]:
+        """The addresses that this process knows for the task's links, by XCom key."""
+        return {}
+
+    def _shown(self, context: Context, *, resumed: bool = False) -> TaskStatus:
+        self._status = TaskStatus(self, context, "bulk", resumed=resumed)
+        return self._status
+
+    def _show(self, batch: Batch, **more: Any) -> None:
+        """Show how far it is; the volumes have been looked at already."""
+        projects = {entry.project for entry in batch.entries if entry.project}
+        project = projects.pop() if len(projects) == 1 else None
+        volumes = self.hook.known_volumes
+        source = f"project {project}" if project else self._status["source"]
+        status = batch_status(batch, volumes, source, time.time(), self._manifest)
+        ids = {entry.request.volume for entry in batch.entries}
+        volume = volumes.get(ids.pop()) if len(ids) == 1 else None
+        endpoint = self.hook.settings.endpoint
+        self._status.link(
+            {
+                SevenBridgesProjectLink: project_page(endpoint, project),
+                SevenBridgesVolumeLink: folder_page(endpoint, object_uri(volume, "")) if volume else None,
+                SevenBridgesDestinationLink: folder_page(endpoint, status["uri"]),
+            }
+        )
+        # In a process that goes on after a deferral nothing has told of the volumes.
+        self._status.show(**status | {"uri": status["uri"] or self._status["uri"]} | more)
 
     def _checked(self) -> _Wanted:
         problems: list[str] = []
@@ -354,6 +399,7 @@ class SevenBridgesBulkExportOperator(BaseOperator):
             while not timed_out:
                 look_again_at = submitter.submit(batch, self.max_active)
                 self.log.info(batch.progress(time.time()))
+                self._show(batch)
                 if self._is_over(batch):
                     break
                 if batch.in_flight:
@@ -361,6 +407,7 @@ class SevenBridgesBulkExportOperator(BaseOperator):
                 elif look_again_at:
                     self._pause(look_again_at)
         except Exception:
+            self._show(batch)
             self._write_manifest_quietly(context, batch)
             raise
         return self._finish(context, batch, timed_out and not self._is_over(batch))
@@ -385,7 +432,7 @@ class SevenBridgesBulkExportOperator(BaseOperator):
             )
             self.defer(trigger=trigger, method_name="resume")
         watch = Watch(ids, end_time, enough=enough, fail_fast=fail_fast)
-        event = wait(self.hook, watch, self.poll_interval)
+        event = wait(self.hook, watch, self.poll_interval, self._status.follow)
         self._take(submitter, batch, ledger)
         return bool(event["status"] == "timeout")
 
@@ -397,6 +444,7 @@ class SevenBridgesBulkExportOperator(BaseOperator):
         time.sleep(max(seconds, 0.0))
 
     def _finish(self, context: Context, batch: Batch, timed_out: bool) -> dict[str, Any]:
+        self._show(batch)
         self._write_manifest(context, batch)
         summary = batch.summary(time.time(), self._manifest)
         context["ti"].xcom_push(key="summary", value=summary)

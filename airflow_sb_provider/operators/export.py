@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -54,7 +54,7 @@ from airflow_sb_provider.operators.task_record import TaskRecord
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from airflow_sb_provider._compat import BaseOperatorLink, Context
     from airflow_sb_provider.api.models import Volume
@@ -193,14 +193,9 @@ class SevenBridgesExportOperator(BaseOperator):
         """The addresses that this process knows for the task's links, by XCom key."""
         return {}
 
-    @contextmanager
-    def _shown(self, context: Context, *, resumed: bool = False) -> Iterator[None]:
+    def _shown(self, context: Context, *, resumed: bool = False) -> TaskStatus:
         self._status = TaskStatus(self, context, "export", resumed=resumed)
-        try:
-            yield
-        except SevenBridgesError as error:
-            self._status.fail(error)
-            raise
+        return self._status
 
     def _checked(self) -> tuple[ExportRequest, bool]:
         problems: list[str] = []
@@ -360,6 +355,8 @@ class SevenBridgesExportOperator(BaseOperator):
             adopted=adopted,
             submitted_at=moment(self._sent_at) if self._sent_at and not adopted else None,
         )
+        if page := self.known_links.get(SevenBridgesFileLink().xcom_key):
+            self.log.info("The file on the Platform: %s", page)
 
     def _link(self, file: File | None, volume: Volume | None, location: str | None) -> None:
         endpoint = self.hook.settings.endpoint
@@ -390,6 +387,12 @@ class SevenBridgesExportOperator(BaseOperator):
             known = (attempt.sent_at, started) if job.id == attempt.export_id else (started, attempt.sent_at)
             submitted = next(filter(None, known), submitted)
         end_time = self._end_time(submitted)
+        self.log.info(
+            "Waiting %s, with a look every %.0f s%s.",
+            "without a worker slot" if self.deferrable else "in this worker",
+            self.poll_interval,
+            f", until {moment(end_time)} at the latest" if end_time else "",
+        )
         if self.deferrable:
             self.defer(
                 trigger=SevenBridgesExportTrigger(

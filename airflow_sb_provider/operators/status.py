@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from airflow_sb_provider.exceptions import SevenBridgesBatchFailed, SevenBridgesError
 from airflow_sb_provider.exports.status import PROGRESS, STATUS, error_status, moment, progress_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_sb_provider._compat import Context
-    from airflow_sb_provider.exceptions import SevenBridgesError
     from airflow_sb_provider.exports.waiting import Watch
     from airflow_sb_provider.links.export import SevenBridgesLink
 
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 class TaskStatus:
     """Writes one task instance's status; what an earlier process of the same try wrote is kept.
+
+    As a context it writes the error that ends it.
 
     :param operator: the task; ``known_links`` is what its links answer.
     :param context: the task's context.
@@ -37,6 +39,14 @@ class TaskStatus:
             **(self._earlier() if resumed else {}),
         }
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # Of a batch the files that failed are shown already.
+        if isinstance(error, SevenBridgesError) and not isinstance(error, SevenBridgesBatchFailed):
+            self.show(error=error_status(error))
+
     def __getitem__(self, name: str) -> Any:
         return self._status.get(name)
 
@@ -48,10 +58,6 @@ class TaskStatus:
         """Write the status with these fields anew."""
         self._status |= {**fields, "at": moment(time.time())}
         self._push(STATUS, dict(self._status))
-
-    def fail(self, error: SevenBridgesError) -> None:
-        """Write why the task fails."""
-        self.show(error=error_status(error))
 
     def follow(self, watch: Watch, note: str | None) -> None:
         """Write what a wait in the worker has seen."""

@@ -269,19 +269,21 @@ function many(task, status, progress) {
   const over = OVER.includes(task.state) || task.state === "up_for_retry";
   let [kind, word] = ["busy", "Running"];
   if (error) [kind, word] = OUTCOMES[error.outcome] ?? OUTCOMES.ERROR;
-  else if (state(status) === "DRY_RUN") [kind, word] = WORDS.DRY_RUN;
+  else if (status.state === "DRY_RUN") [kind, word] = WORDS.DRY_RUN;
   else if (bad && over) [kind, word] = ["bad", done ? "Partly failed" : "Failed"];
   else if (total && done === total) [kind, word] = WORDS.COMPLETED;
   else if (task.state === "failed") [kind, word] = OUTCOMES.TIMEOUT;
   else if (!total) [kind, word] = ["wait", "Starting"];
-  const verb = status.copy_only ? "copied" : "moved";
-  const title = total ? `${count(done)} of ${count(total)} files ${verb}` : "No file yet";
-  const parts = [head(kind, word, title, airflowNote(task, sameTry))];
+  const verb = status.copy_only ? "copied" : status.copy_only === false ? "moved" : "exported";
+  const dry = status.state === "DRY_RUN";
+  const title = dry ? `${count(total)} files would be ${verb}` : total ? `${count(done)} of ${count(total)} files ${verb}` : "No file yet";
+  const note = dry ? "Everything was checked, and nothing was changed. The task's log lists the files." : airflowNote(task, sameTry);
+  const parts = [head(kind, word, title, note)];
   if (error) parts.push(failure(error));
   if (task.state === "failed" && flying) {
     parts.push(notice("wait", `${count(flying)} exports go on`, "The Platform has no cancel. A cleared task waits for them instead of starting others."));
   }
-  if (total) {
+  if (total && !dry) {
     const bar = element("div", "bar");
     bar.setAttribute("role", "progressbar");
     bar.setAttribute("aria-valuemin", "0");
@@ -337,8 +339,6 @@ function many(task, status, progress) {
   if (newer && known(progress.note)) parts.push(element("p", "foot", `${clock(time(progress.at) ?? new Date())}: ${progress.note}`));
   return parts;
 }
-
-const state = (status) => status.state;
 
 // Only a wait: a sensor
 

@@ -14,8 +14,10 @@ from airflow_sb_provider.exports.status import PROGRESS, STATUS
 from airflow_sb_provider.links.export import (
     SevenBridgesDestinationLink,
     SevenBridgesFileLink,
+    SevenBridgesProjectLink,
     SevenBridgesVolumeLink,
 )
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.triggers import progress as progress_module
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 from airflow_sb_provider.triggers.progress import Progress
@@ -164,6 +166,47 @@ def test_an_airflow_that_refuses_xcoms_does_not_stop_an_export(platform, export)
                 raise RuntimeError("no room")
 
     assert Refusing().run(export())["state"] == "COMPLETED"
+
+
+def test_many_show_how_far_they_are(platform, runner, written, known, deferrable):
+    ids = [platform.add_file(f"{n}.vcf", b"x" * 10, "demo/many").id for n in range(120)]
+    platform.trouble("job_fails", code=9103, message="No <b>access</b>.")
+    operator = SevenBridgesBulkExportOperator(
+        task_id="export",
+        project="demo/many",
+        volume="demo/results",
+        location_pattern="all/{name}",
+        deferrable=deferrable,
+        poll_interval=0.1,
+        max_active=100,
+    )
+    with pytest.raises(Exception, match="were not exported"):
+        runner.run(operator)
+    told = statuses(written)
+    first, second, last = told[0], told[1], told[-1]
+    assert (first["kind"], first["total"], first["counts"]) == ("bulk", 120, {"WAITING": 120})
+    assert first["source"] == last["source"] == "project demo/many"
+    assert first["uri"] == last["uri"] == "s3://demo-results/exports/all/"
+    assert first["bytes_total"] == 1200
+    assert second["counts"].get("WAITING") == 20
+    assert last["counts"]["COMPLETED"] == 120 - last["counts"]["FAILED"]
+    assert last["errors"][0]["message"].startswith("No <b>access</b>.")
+    assert not last.get("error")
+    assert (last["copy_only"], last["overwrite"], last["manifest"]) == (False, False, None)
+    assert all(len(json.dumps(value)) < 12_000 for value in told)
+    assert len(ids) == last["total"]
+    assert [runner.xcom[kind().xcom_key] for kind in (SevenBridgesProjectLink, *LINKS[1:])] == [
+        "https://platform.example/u/demo/many/",
+        "https://s3.console.aws.amazon.com/s3/buckets/demo-results?prefix=exports/",
+        "https://s3.console.aws.amazon.com/s3/buckets/demo-results?prefix=exports/all/",
+    ]
+
+
+def test_many_that_cannot_be_asked_for_say_why(platform, runner, written):
+    operator = SevenBridgesBulkExportOperator(task_id="export", project="demo/none", volume="demo/results")
+    with pytest.raises(Exception, match=r"."):
+        runner.run(operator)
+    assert statuses(written)[-1]["error"]["message"]
 
 
 def test_a_trigger_writes_each_change_but_the_last(platform, export, monkeypatch):

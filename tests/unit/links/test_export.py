@@ -7,7 +7,7 @@ import pytest
 from airflow_sb_provider.get_provider_info import get_provider_info
 from airflow_sb_provider.links import export
 from airflow_sb_provider.links.export import SevenBridgesDestinationLink, SevenBridgesFileLink
-from airflow_sb_provider.operators.export import SevenBridgesExportOperator
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
 
 TI = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1)
 
@@ -39,7 +39,7 @@ def test_a_link_never_raises(monkeypatch):
     assert SevenBridgesFileLink().get_link(SimpleNamespace(), ti_key=TI) == ""
 
 
-@pytest.mark.parametrize("operator", [SevenBridgesExportOperator])
+@pytest.mark.parametrize("operator", [SevenBridgesExportOperator, SevenBridgesBulkExportOperator])
 def test_airflow_knows_every_link_of_an_operator(operator):
     """A serialized DAG finds only the classes that the provider lists."""
     listed = get_provider_info()["extra-links"]
