@@ -7,11 +7,13 @@ from typing import Any
 from airflow_sb_provider import __version__
 
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
-    "hidden-fields": ["schema", "login", "port"],
+    # Without a port the button "Test" of Airflow 3.3.2 refuses every connection (apache/airflow#73298).
+    "hidden-fields": ["schema", "login"],
     "relabeling": {"password": "Authentication token", "host": "API endpoint"},
     "placeholders": {
         "password": "copy it from the Platform's page Developer > Authentication token",
         "host": "empty if you choose an environment under Extra Fields",
+        "port": "443 (the Test button of Airflow 3.3 needs it)",
     },
 }
 
