@@ -12,7 +12,7 @@ BENCH_BIN := $(BENCH_VENV)/bin
 BENCH_STAMP := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test test-unit faults soak bench bench-triggerer bench-bulk lint format size constraints clean
+.PHONY: help install demo ui test test-unit test-ui faults soak bench bench-triggerer bench-bulk lint format size constraints clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -35,11 +35,15 @@ ui: $(STAMP)  ## the same, left running for a look in the browser
 
 test: $(STAMP)  ## every test, with coverage
 	$(BIN)/python -m pytest $(SIMULATION)
-	$(BIN)/python -m pytest tests $(SIMULATION:%=--ignore=%) -m "not slow" --cov --cov-report=term --cov-report=json:coverage.json
+	$(BIN)/python -m pytest tests $(SIMULATION:%=--ignore=%) -m "not slow and not ui" --cov --cov-report=term --cov-report=json:coverage.json
 	$(BIN)/python -m dev.branches coverage.json
 
 test-unit: $(STAMP)  ## the tests without sockets or Airflow processes
 	$(BIN)/python -m pytest tests/unit
+
+test-ui: $(STAMP)  ## what is seen in Airflow, with Chromium (Debian: apt-get install chromium chromium-driver)
+	@command -v chromedriver > /dev/null || { echo "No chromedriver here. On Debian: apt-get install -y chromium chromium-driver" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/ui
 
 faults: $(STAMP)  ## kill the processes of a real Airflow at every chosen point
 	$(BIN)/python -m pytest -s tests/faults/test_kills.py

@@ -1,0 +1,229 @@
+"""An Airflow with users and a browser that looks at it, for the tests of what is seen and for the screenshots."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.by import By
+
+from dev.airflow_stack import AirflowStack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from selenium.webdriver.remote.webelement import WebElement
+
+    from airflow_sb_provider.emulator import Emulator
+
+CONFIG = Path(__file__).resolve().parent / "ui_config"
+ADMIN, OUTSIDER = "admin", "outsider"
+TAB = "sevenbridges-export"
+PATIENCE = 60.0
+_ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-proxy-server",
+    "--force-device-scale-factor=1",
+)
+
+
+class NoBrowserError(RuntimeError):
+    """There is no Chromium; the message says how to install it."""
+
+
+class UiStack(AirflowStack):
+    """An Airflow with two users who log in: one may do everything, one may see no Dag. Has no connection yet.
+
+    Args:
+        home: an empty folder for AIRFLOW_HOME.
+        dags_folder: where the DAGs are.
+        platform: the local Platform, which links are made for as if it had web pages.
+        connected: whether the connection to the Platform is there from the start.
+    """
+
+    def __init__(self, home: Path, dags_folder: Path, platform: Emulator, *, connected: bool = False) -> None:
+        self.passwords = {name: secrets.token_urlsafe(12) for name in (ADMIN, OUTSIDER)}
+        config = home / "config"
+        config.mkdir(parents=True)
+        for each in CONFIG.glob("*.py"):
+            shutil.copy(each, config)
+        passwords = home / "passwords.json"
+        passwords.write_text(json.dumps(self.passwords))
+        environment = {
+            **platform.s3_environment(),
+            "LOCAL_PLATFORM": platform.url,
+            "AIRFLOW__CORE__AUTH_MANAGER": "outsider_auth.OutsiderAuthManager",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin,{OUTSIDER}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+            "AIRFLOW__WEBSERVER__INSTANCE_NAME": "Airflow",
+        }
+        connections = {"sevenbridges_default": platform.connection_json()} if connected else {}
+        super().__init__(home, dags_folder, connections, environment)
+
+    def wait_healthy(self, timeout: float = 120.0) -> None:
+        """Wait until everything is healthy, then log in for the REST API."""
+        super().wait_healthy(timeout)
+        answer = self._session.post(
+            f"{self.url}/auth/token", json={"username": ADMIN, "password": self.passwords[ADMIN]}, timeout=30
+        )
+        answer.raise_for_status()
+        self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def tab(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
+        """Return the address of the tab of a task instance."""
+        mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
+        return f"{self.task(dag_id, run_id, task_id)}{mapped}/plugin/{TAB}"
+
+    def task(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Return the address of a task instance's page."""
+        return f"{self.url}/dags/{dag_id}/runs/{run_id}/tasks/{task_id}"
+
+
+class Browser:
+    """A Chromium without a window.
+
+    Args:
+        width: of the page, in pixels.
+        height: of the page, in pixels.
+    """
+
+    def __init__(self, width: int = 1400, height: int = 900) -> None:
+        binary, driver = _find("chromium", "chromium-browser", "google-chrome"), _find("chromedriver")
+        self._profile = tempfile.TemporaryDirectory(prefix="sevenbridges-browser-")
+        options = webdriver.ChromeOptions()
+        options.binary_location = binary
+        for argument in (*_ARGUMENTS, f"--window-size={width},{height}", f"--user-data-dir={self._profile.name}"):
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+        self.resize(width, height)
+
+    def close(self) -> None:
+        """End the browser."""
+        self.driver.quit()
+        self._profile.cleanup()
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the page another size, in pixels."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def theme(self, name: str) -> None:
+        """Have pages light or dark, as the system's setting says and as Airflow keeps it."""
+        features = [{"name": "prefers-color-scheme", "value": name}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        self.driver.execute_script("localStorage.setItem('theme', arguments[0])", name)
+
+    def log_in(self, airflow: UiStack, user: str = ADMIN) -> None:
+        """Log in by Airflow's form, as another user than before."""
+        self.driver.get(f"{airflow.url}/auth/login/")
+        self.driver.delete_all_cookies()
+        self.driver.get(f"{airflow.url}/auth/login/")
+        self.field("username").send_keys(user)
+        self.field("password").send_keys(airflow.passwords[user])
+        self.driver.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
+        self.until(lambda: "/auth/login" not in self.driver.current_url, "the login")
+
+    def go(self, address: str) -> None:
+        """Open a page."""
+        self.driver.switch_to.default_content()
+        self.driver.get(address)
+
+    def field(self, name: str) -> WebElement:
+        """Return a form's field by its name."""
+        return self.find(By.NAME, name)
+
+    def find(self, by: str, what: str) -> WebElement:
+        """Return an element as soon as it is there to be seen."""
+        found: list[WebElement] = []
+
+        def there() -> bool:
+            found[:] = [each for each in self.driver.find_elements(by, what) if each.is_displayed()]
+            return bool(found)
+
+        self.until(there, what)
+        return found[0]
+
+    def button(self, text: str) -> WebElement:
+        """Return a button or link by its words."""
+        words = f"[contains(normalize-space(.), '{text}') or @aria-label='{text}']"
+        return self.find(By.XPATH, f"//button{words} | //a{words}")
+
+    def text(self) -> str:
+        """Return what can be read on the page, or in the frame that the browser is in."""
+        try:
+            return self.driver.find_element(By.TAG_NAME, "body").text
+        except StaleElementReferenceException:
+            return ""
+
+    def wait_for(self, *words: str, patience: float = PATIENCE) -> str:
+        """Wait until all these words can be read, and return the page's text."""
+        self.until(lambda: all(word in self.text() for word in words), " and ".join(map(repr, words)), patience)
+        return self.text()
+
+    def open_tab(self, airflow: UiStack, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> None:
+        """Open a task instance's tab and go into its frame."""
+        self.go(airflow.tab(dag_id, run_id, task_id, map_index))
+        self.driver.switch_to.frame(self.find(By.CSS_SELECTOR, "iframe[title=Export]"))
+
+    def complaints(self) -> Sequence[str]:
+        """Return what the console says that is an error, such as what a content security policy stopped."""
+        return [
+            entry["message"]
+            for entry in self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+            if entry["level"] == "SEVERE"
+        ]
+
+    def shoot(self, path: Path) -> None:
+        """Write a picture of the page."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.driver.save_screenshot(str(path))
+
+    def until(self, condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
+        """Wait for a condition; what is told when it never holds is what the page shows."""
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            try:
+                if condition():
+                    return
+            except StaleElementReferenceException:
+                pass
+            time.sleep(0.2)
+        raise AssertionError(f"waited {patience:.0f} s for {what} at {self.driver.current_url}:\n{self.text()}")
+
+
+@contextmanager
+def browser(width: int = 1400, height: int = 900) -> Iterator[Browser]:
+    """Give a browser, and end it."""
+    opened = Browser(width, height)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _find(*names: str) -> str:
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    raise NoBrowserError(
+        f"No {names[0]} here. On Debian: apt-get install -y chromium chromium-driver. "
+        "Elsewhere: Chromium or Chrome, and the chromedriver of the same version."
+    )
