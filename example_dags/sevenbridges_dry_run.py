@@ -17,9 +17,25 @@ from airflow_sb_provider.operators.export import SevenBridgesExportOperator
     catchup=False,
     tags=["sevenbridges"],
     params={
-        "file": Param("5f0000000000000000000001", type="string", title="File id"),
-        "volume": Param("demo/results", type="string", title="Volume"),
-        "location": Param("dry-run/sample.vcf", type="string", title="Location"),
+        "file": Param(
+            "5f0000000000000000000001",
+            type="string",
+            title="File id",
+            description="24 hexadecimal digits, at the end of the file's address on the Platform.",
+        ),
+        "volume": Param(
+            "demo/results",
+            type="string",
+            title="Volume",
+            description="Destination volume as owner/name. It must be active and have access mode RW.",
+        ),
+        "location": Param(
+            "dry-run/sample.vcf",
+            type="string",
+            title="Location",
+            description="The object's whole key on the volume, after the volume's prefix. Nothing is written there: "
+            "the task only says what a move of the file would do, or what stands in its way.",
+        ),
     },
 )
 def sevenbridges_dry_run() -> None:

@@ -11,7 +11,7 @@ from airflow_sb_provider.operators.export import SevenBridgesExportOperator
 
 COPY_OR_MOVE = (
     "**On: a copy.** The Platform keeps the file, and you pay for both. "
-    "**Off: a move.** The project file becomes an alias of the new object; "
+    "**Off: a move.** The file's bytes go to the bucket, and the project file becomes an alias of the object there; "
     "this cannot be undone, and the file cannot be exported again."
 )
 OVERWRITE = (
@@ -56,7 +56,7 @@ OVERWRITE = (
             type="string",
             enum=["volume's default", "AES256", "aws:kms", "none"],
             title="Encryption",
-            description="Server-side encryption of the object, on S3 only.",
+            description="Of the object, on S3 only: AES256 (S3's own keys), aws:kms (a key of AWS KMS), or none.",
         ),
     },
 )

@@ -18,9 +18,28 @@ from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
     catchup=False,
     tags=["sevenbridges"],
     params={
-        "file": Param("5f0000000000000000000001", type="string", title="File id"),
-        "volume": Param("demo/results", type="string", title="Volume"),
-        "location": Param("two-steps/sample.vcf", type="string", title="Location"),
+        "file": Param(
+            "5f0000000000000000000001",
+            type="string",
+            pattern="^[0-9a-fA-F]{24}$",
+            title="File id",
+            description="24 hexadecimal digits, at the end of the file's address on the Platform. It is copied: the "
+            "Platform keeps it.",
+        ),
+        "volume": Param(
+            "demo/results",
+            type="string",
+            pattern="^.+/[^/]+$",
+            title="Volume",
+            description="Destination volume as owner/name. It must be active and have access mode RW.",
+        ),
+        "location": Param(
+            "two-steps/sample.vcf",
+            type="string",
+            pattern="^[^/](.*[^/])?$",
+            title="Location",
+            description="The object's whole key on the volume, after the volume's prefix. Nothing is overwritten.",
+        ),
     },
 )
 def sevenbridges_export_two_steps() -> None:
