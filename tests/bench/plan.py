@@ -123,7 +123,7 @@ def stages(found: list[Cell]) -> list[Stage]:
         offsets += [(begin, cell) for cell in group]
         begin += 110.0 if group else 0.0
     alone = [Stage(((0.0, cell),)) for cell in found if not _light(cell)]
-    return [*alone, *([Stage(tuple(offsets))] if offsets else [])]
+    return [*([Stage(tuple(offsets))] if offsets else []), *alone]
 
 
 def _light(cell: Cell) -> bool:
