@@ -428,6 +428,7 @@ class SevenBridgesExportOperator(BaseOperator):
                 "check the connection's token, which must belong to the user who started it."
             )
         self._export_id = job.id
+        self._status.note(**job_status(job))
         if job.state == ExportState.FAILED:
             refusal = job.error or SevenBridgesApiError(0, message="The Platform gave no reason.")
             self.log.info("Export %s failed: %s Looking for the cause.", job.id, refusal)

@@ -11,7 +11,6 @@ from airflow_sb_provider.exceptions import SevenBridgesInputError
 from airflow_sb_provider.exports.status import progress_status
 from airflow_sb_provider.exports.waiting import LAST_LOOK, MAX_IDS, POLL_INTERVAL, Watch, read_export_ids
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.triggers.poller import Waiter, pollers
 from airflow_sb_provider.triggers.progress import progress
 
 if TYPE_CHECKING:
@@ -86,6 +85,9 @@ class SevenBridgesExportTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the poller has told enough, then yield the one event."""
+        # Operators import this module too, and do not need what the poller needs.
+        from airflow_sb_provider.triggers.poller import Waiter, pollers
+
         try:
             export_ids = self.export_ids or read_export_ids(self.export_id)
         except SevenBridgesInputError as error:

@@ -25,8 +25,8 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.pacing import Pacing
 from airflow_sb_provider.exports.schedule import Schedule
+from airflow_sb_provider.hooks.asynchronous import SevenBridgesAsyncHook
 from airflow_sb_provider.hooks.connection import look_up_settings
-from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence

@@ -211,7 +211,7 @@ function single(task, status, progress) {
       ["Why", status.why],
     ])),
   ));
-  if (open && follows && known(progress.note)) parts.push(element("p", "foot", `${clock(time(progress.at) ?? new Date())}: ${progress.note}`));
+  if (open && follows && known(progress.note) && !/ is (PENDING|RUNNING)\.$/.test(progress.note)) parts.push(element("p", "foot", `${clock(time(progress.at) ?? new Date())}: ${progress.note}`));
   return parts;
 }
 

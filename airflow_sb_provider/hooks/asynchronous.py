@@ -1,0 +1,164 @@
+"""The asynchronous hook, for triggers: ``send(call)`` on aiohttp."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import aiohttp
+import requests.utils
+from tenacity import AsyncRetrying
+from yarl import URL
+
+from airflow_sb_provider._compat import BaseHook
+from airflow_sb_provider.api import calls
+from airflow_sb_provider.api.models import RateLimit
+from airflow_sb_provider.api.replies import read_reply
+from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError
+from airflow_sb_provider.hooks.connection import ConnectionSettings, look_up_settings, ssl_context
+from airflow_sb_provider.hooks.retrying import retry_rules, settle
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from airflow_sb_provider.api.calls import Call
+    from airflow_sb_provider.api.models import ExportJob
+    from airflow_sb_provider.exceptions import SevenBridgesApiError
+
+T = TypeVar("T")
+
+# What aiohttp raises before anything of a request has left.
+_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+
+
+class SevenBridgesAsyncHook(BaseHook):
+    """The Seven Bridges Platform, for triggers: an asynchronous context manager around one session.
+
+    ``rate_limit`` is what the last answer told of it.
+
+    :param sevenbridges_conn_id: the Airflow connection, of type ``sevenbridges``.
+    """
+
+    def __init__(self, sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name) -> None:
+        super().__init__()
+        self.sevenbridges_conn_id = sevenbridges_conn_id
+        self._settings: ConnectionSettings | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self.rate_limit: RateLimit | None = None
+
+    async def __aenter__(self) -> SevenBridgesAsyncHook:
+        """Look up the connection and open the session."""
+        await self.reconnect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the session."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the session, if one is open."""
+        if self._session:
+            await self._session.close()
+            self._session = None
+
+    async def reconnect(self) -> None:
+        """Look up the connection again: its token may have been replaced.
+
+        :raises AirflowNotFoundException: if there is no such connection.
+        :raises SevenBridgesConnectionError: if Airflow cannot tell.
+        """
+        await self.connect(await look_up_settings(self.sevenbridges_conn_id))
+
+    async def connect(self, settings: ConnectionSettings) -> None:
+        """Ask where and as these settings say; opens a session if they are new."""
+        if settings == self._settings and self._session:
+            return
+        await self.close()
+        self._settings = settings
+        secure = settings.endpoint.startswith("https:")
+        self._session = aiohttp.ClientSession(
+            headers=settings.headers,
+            connector=aiohttp.TCPConnector(ssl=secure and ssl_context(settings.ca_bundle), limit=4),
+            timeout=aiohttp.ClientTimeout(
+                total=settings.connect_timeout + 2 * settings.read_timeout,
+                sock_connect=settings.connect_timeout,
+                sock_read=settings.read_timeout,
+            ),
+        )
+
+    async def send(self, call: Call[T], *, again: bool = True) -> T:
+        """Send a call, again where that is safe, and return what its answer says.
+
+        :param again: false to send it once only, for callers who ask again by themselves.
+        :raises SevenBridgesReplyLost: if a call that must not be repeated may have been accepted.
+        """
+        if not again:
+            return await self._send_once(call)
+        return await AsyncRetrying(**retry_rules(self.log))(self._send_once, call)
+
+    async def _send_once(self, call: Call[T]) -> T:
+        if self._settings is None or self._session is None:
+            await self.reconnect()
+        settings, session = self._settings, self._session
+        assert settings is not None
+        assert session is not None
+        url = call.url(settings.endpoint)
+        name, value = settings.auth_header
+        lost: SevenBridgesConnectionError | None = None
+        try:
+            async with session.request(
+                call.method,
+                URL(url, encoded=True),
+                json=call.body,
+                headers={name: value},
+                allow_redirects=False,
+                proxy=_proxy(url),
+            ) as response:
+                body = await response.read()
+                self.rate_limit = RateLimit.from_headers(response.headers)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            lost = SevenBridgesConnectionError(
+                f"No answer from the Platform to {call.method} {call.path}: {_told(error)}",
+                sent=not isinstance(error, _UNSENT),
+            )
+        if lost is not None:
+            # Not chained to aiohttp's error, which may show the request's headers.
+            settled = settle(call, lost)
+            raise settled from (None if settled is lost else lost)
+        try:
+            return read_reply(call, response.status, response.headers, settings.without_token(body))
+        except SevenBridgesError as error:
+            settled = settle(call, error)
+            raise settled from (None if settled is error else error)
+
+    async def get_exports(
+        self, export_ids: Sequence[str], *, again: bool = True
+    ) -> list[ExportJob | SevenBridgesApiError]:
+        """Return for each of at most 100 ids, in order, its job or the error for it."""
+        return await self.send(calls.get_exports(export_ids), again=again)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientResponseError):
+        # Its own text shows the address, which may be a proxy's with its password.
+        return f"{error.message} ({error.status})"
+    return str(error) or type(error).__name__
+
+
+def _proxy(url: str) -> str | None:
+    proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    if not proxy:
+        return None
+    try:
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
+        usable = URL(proxy).scheme in ("http", "https") and URL(proxy).host
+    except ValueError:
+        usable = None
+    if not usable:
+        raise SevenBridgesConnectionError(
+            "The proxy that the environment variables name cannot be used; it must be an http address.", sent=False
+        )
+    return proxy
