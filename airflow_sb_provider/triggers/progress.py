@@ -13,6 +13,9 @@ from airflow_sb_provider.exports.status import PROGRESS
 
 log = logging.getLogger(__name__)
 
+# Seconds between two writes: the pipe to Airflow is there for the ends of exports first.
+PAUSE = 0.1
+
 
 class Progress:
     """What is still to be written, the newest for each task. Where Airflow cannot do that in a triggerer, nothing is.
@@ -50,6 +53,7 @@ class Progress:
                 )
             except Exception as error:
                 log.debug("The progress of %s could not be written: %s", key, error)
+            await asyncio.sleep(PAUSE)
 
 
 def _key(ti: Any) -> tuple[str, str, str, int]:
