@@ -45,7 +45,7 @@ from airflow_sb_provider.hooks.failures import airflow_failures
 from airflow_sb_provider.hooks.retrying import retry_rules
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.hooks.waiting import look_at_object, volume_or_none, wait
-from airflow_sb_provider.links.addresses import file_page, folder_page, object_page
+from airflow_sb_provider.links.addresses import file_page, folder_page, known_environment, object_page
 from airflow_sb_provider.links.export import SevenBridgesDestinationLink, SevenBridgesFileLink, SevenBridgesVolumeLink
 from airflow_sb_provider.operators.bulk_export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.operators.dry_run import dry_run as run_dry
@@ -339,10 +339,11 @@ class SevenBridgesExportOperator(BaseOperator):
         return job
 
     def _show(self, request: ExportRequest, job: ExportJob, *, adopted: bool) -> None:
-        """Show what is under way; file and volume are looked at only while that takes nothing from submissions."""
+        """Show what is under way; file and volume are looked at only for links, and while there is plenty to spend."""
         file, volume = None, None
         rate = self.hook.rate_limit
-        if not job.ended and rate and rate.limit and (rate.remaining or 0) > rate.limit / 2:
+        plenty = rate is not None and (rate.remaining or 0) > (rate.limit or 0) / 2
+        if plenty and not job.ended and known_environment(self.hook.settings.endpoint):
             with suppress(SevenBridgesError):
                 file = self.hook.send(calls.get_file(request.file), again=False)
             with suppress(SevenBridgesError):

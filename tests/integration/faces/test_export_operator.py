@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from airflow_sb_provider.api.environments import ENVIRONMENTS, Environment
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesExportFailed,
@@ -16,7 +17,6 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInputError,
     SevenBridgesReplyLost,
 )
-from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesExportOperator
 from tests.integration.faces.conftest import Runner, paths, submissions, use_token
 
@@ -59,12 +59,8 @@ def test_a_move(platform, runner, export, deferrable):
 
 
 def test_an_untroubled_first_try_costs_one_post_the_polls_and_a_look_at_the_end(platform, runner, export, deferrable):
-    platform.knobs.rate_limit = 20
-    for _ in range(9):
-        SevenBridgesHook().get_user()
-    before = len(platform.requests)
     runner.run(export(deferrable=deferrable))
-    asked = paths(platform)[before:]
+    asked = paths(platform)
     polls = [path for path in asked if path == "POST bulk/storage/exports/get"]
     assert asked == [
         "POST storage/exports",
@@ -74,14 +70,18 @@ def test_an_untroubled_first_try_costs_one_post_the_polls_and_a_look_at_the_end(
     ]
 
 
-def test_file_and_volume_are_looked_at_once_for_the_tab_while_half_of_the_rate_limit_is_left(platform, runner, export):
-    runner.run(export())
+@pytest.mark.parametrize(("limit", "looks"), [(20, 2), (2, 0)])
+def test_for_links_file_and_volume_are_looked_at_while_half_of_the_rate_limit_is_left(
+    platform, runner, export, monkeypatch, limit, looks
+):
+    monkeypatch.setitem(ENVIRONMENTS, "local", Environment("Local", platform.url, "https://platform.example"))
+    platform.knobs.rate_limit = limit
+    runner.run(export(wait_for_completion=False))
     asked = paths(platform)
-    assert asked[:3] == [
-        "POST storage/exports",
-        f"GET files/{asked[1].split('/')[-1]}",
-        "GET storage/volumes/demo/results",
+    assert [path.rpartition("/")[0] for path in asked[1 : 1 + looks]] == ["GET files", "GET storage/volumes/demo"][
+        :looks
     ]
+    assert sum(path.startswith("GET files") for path in asked) == looks / 2
 
 
 def test_a_copy_keeps_the_file(platform, runner, export, deferrable):

@@ -50,7 +50,7 @@ def statuses(written, key=STATUS):
     return [value for name, value in written if name == key]
 
 
-def test_a_move_shows_what_it_is_from_the_platforms_answer_on(platform, runner, written, export, deferrable):
+def test_a_move_shows_what_it_is_from_the_platforms_answer_on(platform, runner, written, known, export, deferrable):
     operator = export(deferrable=deferrable)
     result = runner.run(operator)
     first, last = statuses(written)
