@@ -7,13 +7,14 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from airflow_sb_provider.emulator import Emulator, Knobs
 from airflow_sb_provider.exports.status import PROGRESS, STATUS
-from dev.ui import NoBrowserError, UiStack, browser
+from dev.ui import TAB, NoBrowserError, UiStack, browser
 
 if TYPE_CHECKING:
     from dev.ui import Browser
@@ -31,9 +32,8 @@ class Photographer:
     def __init__(self, seen: Browser, airflow: UiStack) -> None:
         self.seen, self.airflow = seen, airflow
 
-    def shoot(self, name: str, *words: str, settle: float = 1.0, size: tuple[int, int] = DESK) -> None:
+    def shoot(self, name: str, *words: str, settle: float = 1.0) -> None:
         """Take pictures of the tab that the browser is in."""
-        self.seen.resize(*size)
         for theme in THEMES:
             self.seen.theme(theme)
             self.seen.driver.refresh()
@@ -42,6 +42,16 @@ class Photographer:
             self.seen.driver.switch_to.frame(frame)
             self.seen.wait_for(*words)
             time.sleep(settle)
+            self._save(f"{name}-{theme}")
+
+    def shoot_alone(self, name: str, dag_id: str, run_id: str, task_id: str) -> None:
+        """Take pictures of the tab's page by itself, as large as a phone."""
+        self.seen.resize(*PHONE)
+        query = urlencode({"dag_id": dag_id, "run_id": run_id, "task_id": task_id})
+        for theme in THEMES:
+            self.seen.theme(theme)
+            self.seen.go(f"{self.airflow.url}/{TAB}/?{query}")
+            self.seen.wait_for("Source file")
             self._save(f"{name}-{theme}")
         self.seen.resize(*DESK)
 
@@ -82,17 +92,36 @@ def _take(camera: Photographer, platform: Emulator) -> None:
     airflow, seen = camera.airflow, camera.seen
     _forms(camera)
 
+    bulk = airflow.trigger(BULK, {"location_pattern": "cohort-7/{path}/{name}"})
+    airflow.wait(BULK, bulk)
+    camera.tab(BULK, bulk, "export")
+    camera.shoot("bulk-done", "files copied")
+    # Ten thousand take a quarter of an hour: what the task writes of them is put in its place.
+    _write(airflow, bulk, STATUS, _partly_failed())
+    camera.tab(BULK, bulk, "export")
+    camera.shoot("bulk-failed", "of 10,000 files")
+    platform.knobs.stuck = True
+    going = airflow.trigger(BULK, {"location_pattern": "cohort-8/{path}/{name}"})
+    seen.until(lambda: airflow.states(BULK, going).get("export") == "deferred", "a deferred task", 120)
+    for key, value in zip((STATUS, PROGRESS), _running(), strict=True):
+        _write(airflow, going, key, value)
+    camera.tab(BULK, going, "export")
+    camera.shoot("bulk-running", "of 10,000 files")
+    platform.knobs.stuck = False
+    airflow.wait(BULK, going)
+
     platform.knobs.running_seconds = 3600.0
-    location = {"location": "cohort-7/NA12878.vcf", "copy_only": False}
+    exports = len(platform.exports)
+    location = {"location": "sample-12/NA12878.vcf", "copy_only": False}
     run = airflow.trigger(EXPORT, location)
-    seen.until(lambda: platform.exports, "an export", 120)
+    seen.until(lambda: len(platform.exports) > exports, "an export", 240)
     camera.tab(EXPORT, run, "export")
     camera.shoot("running", "Moving NA12878.vcf")
     platform.knobs.running_seconds = 1.0
     airflow.wait(EXPORT, run)
     camera.tab(EXPORT, run, "export")
     camera.shoot("done", "Moved NA12878.vcf")
-    camera.shoot("phone", "Moved NA12878.vcf", size=PHONE)
+    camera.shoot_alone("phone", EXPORT, run, "export")
     seen.go(airflow.task(EXPORT, run, "export") + "/details")
     seen.theme("light")
     seen.driver.refresh()
@@ -100,23 +129,12 @@ def _take(camera: Photographer, platform: Emulator) -> None:
     camera.shoot_page("links")
 
     platform.trouble("job_fails", code=9103)
-    failed = airflow.trigger(EXPORT, {"location": "cohort-7/other.bam", "file": "5f0000000000000000000002"})
+    failed = airflow.trigger(EXPORT, {"location": "sample-12/NA12878.bam", "file": "5f0000000000000000000002"})
     airflow.wait(EXPORT, failed)
     camera.tab(EXPORT, failed, "export")
     camera.shoot("failed", "What to do:")
     camera.tab(EXPORT, failed, "properties")
     camera.shoot("empty", "This task exports nothing")
-
-    bulk = airflow.trigger(BULK, {"location_pattern": "cohort-7/{path}/{name}"})
-    airflow.wait(BULK, bulk)
-    camera.tab(BULK, bulk, "export")
-    camera.shoot("bulk-done", "files copied")
-    # Ten thousand take a quarter of an hour: what the task writes of them is put in its place.
-    for name, (status, progress) in {"bulk-running": _running(), "bulk-failed": _partly_failed()}.items():
-        _write(airflow, bulk, STATUS, status)
-        _write(airflow, bulk, PROGRESS, progress)
-        camera.tab(BULK, bulk, "export")
-        camera.shoot(name, "of 10,000 files")
 
 
 def _forms(camera: Photographer) -> None:
@@ -176,7 +194,7 @@ def _status(**counts: int) -> dict[str, Any]:
 
 def _running() -> tuple[dict[str, Any], dict[str, Any]]:
     progress = {
-        "at": "2026-11-24T09:28:00+00:00",
+        "at": "2026-11-24T09:30:00+00:00",
         "note": "600 of 1,000 exports have ended.",
         "total": 1000,
         "counts": {},
@@ -184,7 +202,7 @@ def _running() -> tuple[dict[str, Any], dict[str, Any]]:
     return _status(COMPLETED=6_210, RUNNING=400, PENDING=512, WAITING=2_878) | {"seconds": None}, progress
 
 
-def _partly_failed() -> tuple[dict[str, Any], dict[str, Any]]:
+def _partly_failed() -> dict[str, Any]:
     status = _status(COMPLETED=9_963, FAILED=31, REFUSED=6)
     taken = "File already exists at the location (HTTP 409, code 9107). Choose another location, or set overwrite."
     status["errors"] = [
@@ -199,7 +217,7 @@ def _partly_failed() -> tuple[dict[str, Any], dict[str, Any]]:
         }
         for number in range(96, 106)
     ]
-    return status, {"at": "2026-11-24T09:20:00+00:00", "total": 1000, "counts": {}}
+    return status
 
 
 if __name__ == "__main__":
