@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import random
-import ssl
 import time
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import requests
-import requests.auth
-import requests.utils
-import urllib3.exceptions
 from tenacity import Retrying
 
 from airflow_sb_provider._compat import BaseHook
@@ -37,6 +32,8 @@ from airflow_sb_provider.hooks.retrying import retry_rules, settle
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import requests
+
     from airflow_sb_provider.api.calls import Call
     from airflow_sb_provider.api.models import (
         ExportJob,
@@ -52,16 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["SevenBridgesAsyncHook", "SevenBridgesHook", "has_next"]
 
 T = TypeVar("T")
-
-# What requests raises before anything of a request has left.
-_UNSENT_BY_REQUESTS = (
-    requests.exceptions.ConnectTimeout,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidURL,
-    urllib3.exceptions.NewConnectionError,
-    urllib3.exceptions.ConnectTimeoutError,
-    ssl.SSLCertVerificationError,
-)
 
 
 class SevenBridgesHook(BaseHook):
@@ -102,7 +89,9 @@ class SevenBridgesHook(BaseHook):
 
     @cached_property
     def _session(self) -> requests.Session:
-        session = _Session()
+        from airflow_sb_provider.hooks.transport import Session
+
+        session = Session()
         session.headers.update(self.settings.headers)
         return session
 
@@ -120,20 +109,23 @@ class SevenBridgesHook(BaseHook):
         return answer
 
     def _send_once(self, call: Call[T]) -> T:
+        # Needed in a worker only, and takes longer to import than all the rest.
+        from airflow_sb_provider.hooks.transport import RequestException, TokenAuth, was_sent
+
         settings = self.settings
         try:
             response = self._session.request(
                 call.method,
                 call.url(settings.endpoint),
                 json=call.body,
-                auth=_TokenAuth(settings),
+                auth=TokenAuth(settings),
                 timeout=(settings.connect_timeout, settings.read_timeout),
                 allow_redirects=False,
                 verify=settings.ca_bundle or True,
             )
-        except requests.RequestException as error:
+        except RequestException as error:
             lost = SevenBridgesConnectionError(
-                f"No answer from the Platform to {call.method} {call.path}: {error}", sent=_was_sent(error)
+                f"No answer from the Platform to {call.method} {call.path}: {error}", sent=was_sent(error)
             )
             raise settle(call, lost) from error
         self.rate_limit = RateLimit.from_headers(response.headers)
@@ -398,42 +390,6 @@ def has_next(page: Page[Any], endpoint: str) -> bool:
             message=f"The Platform's list continues at another address than {endpoint}; it is not followed.",
         )
     return page.next is not None
-
-
-class _Session(requests.Session):
-    # Even with allow_redirects=False requests reads where a redirect goes, and stumbles over what is no address.
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
-
-
-class _TokenAuth(requests.auth.AuthBase):
-    # An auth object keeps requests from looking for other credentials in netrc.
-    def __init__(self, settings: ConnectionSettings) -> None:
-        self._settings = settings
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        name, value = self._settings.auth_header
-        request.headers[name] = value
-        return request
-
-
-def _was_sent(error: requests.RequestException) -> bool:
-    return not any(
-        isinstance(cause, _UNSENT_BY_REQUESTS) or str(cause).startswith("Tunnel connection failed")
-        for cause in _causes(error)
-    )
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: list[BaseException] = []
-    queue: list[Any] = [error]
-    while queue:
-        cause = queue.pop()
-        if not isinstance(cause, BaseException) or cause in seen:
-            continue
-        seen.append(cause)
-        yield cause
-        queue += [*cause.args, getattr(cause, "reason", None), getattr(cause, "original_error", None)]
 
 
 def _hundreds(ids: Sequence[str]) -> Iterator[Sequence[str]]:
