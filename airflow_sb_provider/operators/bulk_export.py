@@ -407,8 +407,9 @@ class SevenBridgesBulkExportOperator(BaseOperator):
                 elif look_again_at:
                     self._pause(look_again_at)
         except Exception:
-            self._show(batch)
+            # The record first: what is shown matters less, and could fail where the connection is gone.
             self._write_manifest_quietly(context, batch)
+            self._show(batch)
             raise
         return self._finish(context, batch, timed_out and not self._is_over(batch))
 
