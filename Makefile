@@ -4,6 +4,7 @@ VENV ?= .venv
 UV_VERSION := 0.13.9
 
 BIN := $(VENV)/bin
+GROUPS := dev docs release cluster
 # Pure and long: run without the burden of coverage.
 SIMULATION := tests/faults/test_simulation.py tests/faults/test_mutants.py tests/faults/test_bulk_simulation.py
 STAMP := $(VENV)/.installed
@@ -24,7 +25,7 @@ $(STAMP): pyproject.toml constraints/dev.txt Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints/dev.txt \
-		--build-constraints constraints/dev.txt --group dev --editable '.[emulator]'
+		--build-constraints constraints/dev.txt $(GROUPS:%=--group %) --editable '.[emulator]'
 	@touch $@
 
 demo: $(STAMP)  ## one export, end to end: real Airflow, local Platform
@@ -84,7 +85,7 @@ size: $(STAMP)  ## lines of code per folder
 
 constraints: $(STAMP)  ## pin the newest versions again
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --extra emulator --group dev \
+		--no-emit-index-url --no-emit-find-links --extra emulator $(GROUPS:%=--group %) \
 		pyproject.toml --output-file constraints/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --group bench pyproject.toml --output-file constraints/bench.txt
