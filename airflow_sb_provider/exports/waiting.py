@@ -94,7 +94,9 @@ class Watch:
             return self._strike(export_id, told) if told.permanent else []
         self._strikes.pop(export_id, None)
         before = self.jobs.get(export_id)
-        self.jobs[export_id] = told
+        if before is None or told.state != before.state:
+            # What has not changed is not replaced: ten thousand fresh objects are work for the garbage collector.
+            self.jobs[export_id] = told
         if told.ended:
             self._open.pop(export_id, None)
             self._failed += told.state == ExportState.FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,16 @@ from airflow_sb_provider.exceptions import SevenBridgesInputError
 from airflow_sb_provider.exports.status import progress_status
 from airflow_sb_provider.exports.waiting import LAST_LOOK, MAX_IDS, POLL_INTERVAL, Watch, read_export_ids
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.triggers.log_writer import log_writer
 from airflow_sb_provider.triggers.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from types import ModuleType
 
     import jinja2
+
+_loaded: set[ModuleType] = set()
 
 
 class SevenBridgesExportTrigger(BaseTrigger):
@@ -85,7 +90,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the poller has told enough, then yield the one event."""
-        # Operators import this module too, and do not need what the poller needs.
+        await _load_poller()
         from airflow_sb_provider.triggers.poller import Waiter, pollers
 
         try:
@@ -111,20 +116,24 @@ class SevenBridgesExportTrigger(BaseTrigger):
                     break
                 left = None if watch.end_time is None else watch.end_time - now
                 await waiter.wait(left)
-                if lines := waiter.take_lines():
-                    # The supervisor may be slow to read what is logged, and all triggers would wait with this one.
-                    await asyncio.to_thread(self._log_all, lines)
-                    # When the wait is over the task goes on at once and tells more.
-                    if not watch.event(time.time()):
-                        shown.tell(self.task_instance, progress_status(watch, lines[-1], time.time()))
+                lines = waiter.take_lines()
+                # When the wait is over the task goes on at once and tells more.
+                if lines and not watch.event(time.time()):
+                    log_writer.write(self.log.info, lines)
+                    shown.tell(self.task_instance, progress_status(watch, lines[-1], time.time()))
             yield TriggerEvent({**event, "adopted": self.adopted})
         finally:
             shown.forget(self.task_instance)
             await waiting.remove(waiter)
 
-    def _log_all(self, lines: Sequence[str]) -> None:
-        for line in lines:
-            self.log.info(line)
+
+async def _load_poller() -> None:
+    """Import the poller without blocking the event loop.
+
+    Operators import this module too and do not need what the poller needs, which takes a quarter of a second.
+    """
+    if not _loaded:
+        _loaded.add(await asyncio.to_thread(importlib.import_module, "airflow_sb_provider.triggers.poller"))
 
 
 class _AnsweredTaskInstance:

@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--n", metavar="JOBS", help="such as 100,1000", default=",".join(map(str, plan.SIZES)))
     for kind in plan.SPREADS:
         parser.add_argument(f"--{kind}", action="append_const", dest="kinds", const=kind, help=f"{kind} jobs")
+    parser.add_argument("--bare", action="store_true", help="only on a bare event loop, without Airflow's runner")
     parser.add_argument("--limit", choices=report.LIMITS, help="only with this rate limit")
     parser.add_argument("--seconds", type=float, help="for development: jobs last up to so long")
     parser.add_argument("--brief", action="store_true", help="half an hour: not a thousand short jobs, nor the slowest")
@@ -152,6 +153,7 @@ def main() -> None:
         and cell.jobs in sizes
         and cell.kind in (options.kinds or plan.SPREADS)
         and options.limit in (None, cell.limit)
+        and (cell.bare or not options.bare)
         and (plan.is_brief(cell) or not options.brief)
     ]
     whole = len(cells) == len(plan.cells()) and not options.seconds

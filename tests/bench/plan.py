@@ -29,6 +29,7 @@ class Cell:
     """One measurement: a design with so many jobs, in ``triggerers`` processes that share a server and a token.
 
     ``limit`` is ``none``, ``requests`` (1000 for 300 s), or ``items`` (the same, a bulk call costing its items).
+    ``bare`` leaves Airflow's runner out, so that what the triggers themselves cost can be seen.
     """
 
     design: str
@@ -37,12 +38,13 @@ class Cell:
     limit: str = "none"
     triggerers: int = 1
     spread: float = 60.0
+    bare: bool = False
 
     @property
     def name(self) -> str:
         shared = f", {self.triggerers} triggerers" if self.triggerers > 1 else ""
         limit = {"none": "", "requests": ", rate limit", "items": ", rate limit by item"}[self.limit]
-        return f"{self.design} {self.jobs:,} {self.kind}{limit}{shared}"
+        return f"{self.design} {self.jobs:,} {self.kind}{limit}{shared}{', bare loop' if self.bare else ''}"
 
     @property
     def cap(self) -> float:
@@ -97,6 +99,8 @@ def cells() -> list[Cell]:
         Cell("ours", 10_000, "long", "requests", triggerers=2, spread=SPREADS["long"]),
         Cell("ours", 1_000, "long", "items", spread=SPREADS["long"]),
         *(Cell(design, 10_000, "at-once", spread=SPREADS["at-once"]) for design in ("ours", "null")),
+        *(Cell(design, 10_000, bare=True) for design in ("ours", "naive", "null")),
+        *(Cell(design, 10_000, "at-once", spread=SPREADS["at-once"], bare=True) for design in ("ours", "null")),
     ]
 
 

@@ -59,7 +59,7 @@ def _rounded(value: Any) -> Any:
 
 def cell_of(figures: Figures) -> Cell:
     """The cell that figures are of."""
-    return Cell(**{name: figures[name] for name in Cell.__dataclass_fields__})
+    return Cell(**{name: figures[name] for name in Cell.__dataclass_fields__ if name in figures})
 
 
 def _number(value: float | None, digits: int = 0, factor: float = 1) -> str:
@@ -116,7 +116,8 @@ def rows(cells: list[Figures]) -> dict[str, Rows]:
         if "error" not in figures:
             cell = cell_of(figures)
             length = f", up to {cell.spread:g} s" if cell.spread else ""
-            title = f"{cell.jobs:,} {cell.kind} jobs{length}, {LIMITS[cell.limit]}"
+            where = ", bare event loop" if cell.bare else ""
+            title = f"{cell.jobs:,} {cell.kind} jobs{length}, {LIMITS[cell.limit]}{where}"
             groups.setdefault(title, []).append(tuple(show(figures) for show in COLUMNS.values()))
     return groups
 
@@ -169,6 +170,8 @@ TWO = Cell("ours", 10_000, "long", "requests", 2, spread=600)
 ITEMS = Cell("ours", 1_000, "long", "items", spread=600)
 AT_ONCE = Cell("ours", 10_000, "at-once", spread=0)
 NAIVE, NULL, NULL_AT_ONCE = Cell("naive", 10_000), Cell("null", 10_000), replace(AT_ONCE, design="null")
+BARE, BARE_NAIVE, BARE_NULL = (replace(cell, bare=True) for cell in (BIG, NAIVE, NULL))
+BARE_AT_ONCE, BARE_FLOOR = replace(AT_ONCE, bare=True), replace(NULL_AT_ONCE, bare=True)
 TARGETS: list[tuple[str, str, float, int, Callable[..., float], tuple[Cell, ...]]] = [
     ("requests, of ideal", "10,000 short", 1.02, 3, lambda of: float(of["ratio"]), (BIG,)),
     ("CPU per job-minute, of naive's", "10,000 short", 1 / 8, 3, _to_naive, (BIG, NAIVE)),
@@ -180,6 +183,19 @@ TARGETS: list[tuple[str, str, float, int, Callable[..., float], tuple[Cell, ...]
     ("the same, above null's", "10,000 at once", 20, 0, _p99_above_null, (AT_ONCE, NULL_AT_ONCE)),
     ("loop lag max above null's, ms", "10,000 at once", 60, 0, _above_null, (AT_ONCE, NULL_AT_ONCE)),
     ("memory per waiting job, KB", "10,000 short", 12, 1, lambda of: of["memory_per_job"] / 1024, (BIG,)),
+    ("CPU per job-minute, of naive's", "10,000 short, bare loop", 1 / 8, 3, _to_naive, (BARE, BARE_NAIVE)),
+    ("loop lag p99, ms", "10,000 short, bare loop", 20, 0, _lag_p99, (BARE,)),
+    ("loop lag max above null's, ms", "10,000 short, bare loop", 60, 0, _above_null, (BARE, BARE_NULL)),
+    ("loop lag p99, ms", "10,000 at once, bare loop", 20, 0, _lag_p99, (BARE_AT_ONCE,)),
+    (
+        "loop lag max above null's, ms",
+        "10,000 at once, bare loop",
+        60,
+        0,
+        _above_null,
+        (BARE_AT_ONCE, BARE_FLOOR),
+    ),
+    ("memory per waiting job, KB", "10,000 short, bare loop", 12, 1, lambda of: of["memory_per_job"] / 1024, (BARE,)),
     ("seen p50, s", "10,000 short", 5.2, 2, _seen(50), (BIG,)),
     ("seen p99, s", "10,000 short", 10.2, 2, _seen(99), (BIG,)),
     ("429s and lost jobs", "10,000 long, rate limit", 0, 0, _lost, (LIMITED,)),

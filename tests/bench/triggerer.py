@@ -17,6 +17,7 @@ from collections import Counter, deque
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import greenback
 from airflow.executors.workloads.trigger import RunTrigger
 from airflow.jobs.triggerer_job_runner import TriggerRunner, messages
 from airflow.providers_manager import ProvidersManager
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow.jobs.triggerer_job_runner import TriggerEventEntry
+    from airflow.triggers.base import BaseTrigger
 
 BEAT = 0.05
 BEATS_PER_SAMPLE = 5
@@ -72,6 +74,7 @@ class ScriptedRunner(TriggerRunner):
         self._jobs = [job for job in enumerate(cell.schedule()) if job[0] % cell.triggerers == share]
         self._creating = asyncio.Lock()
         self._helpers: list[asyncio.Task[None]] = []
+        self._running: set[asyncio.Task[None]] = set()
         self.created: dict[int, float] = {}
         self.fired: dict[int, float] = {}
         self.failed: dict[int, float] = {}
@@ -178,6 +181,36 @@ class ScriptedRunner(TriggerRunner):
         }
 
 
+class BareRunner(ScriptedRunner):
+    """Triggers on an event loop without Airflow's runner: only the portal that it gives each, and their events."""
+
+    async def arun(self) -> None:
+        await self.init_comms()
+        while not self.stop:
+            await asyncio.sleep(1)
+        self._tell(self._report())
+        os._exit(0)
+
+    async def create_triggers(self) -> None:
+        async with self._creating:
+            while self.to_create:
+                workload = self.to_create.popleft()
+                await asyncio.sleep(0)
+                trigger = self.get_trigger_by_classpath(workload.classpath)(**json.loads(workload.encrypted_kwargs))
+                await asyncio.sleep(0)
+                self.created[workload.id] = self._now
+                self._running.add(asyncio.create_task(self._run_bare(workload.id, trigger)))
+
+    async def _run_bare(self, trigger_id: int, trigger: BaseTrigger) -> None:
+        await greenback.ensure_portal()
+        try:
+            async for event in trigger.run():
+                self.record(trigger_id, event.payload)
+        except Exception as error:
+            self.failed.setdefault(trigger_id, self._now)
+            self.reasons[str(error)[:200]] += 1
+
+
 def _rss() -> int:
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * resource.getpagesize()
@@ -220,7 +253,7 @@ def main(cell: Cell, share: int) -> None:
     def tell(report: dict[str, Any]) -> None:
         print(json.dumps({**report, "log_lines": log.lines, "look_ups": look_ups.total()}), file=results, flush=True)
 
-    runner = ScriptedRunner(cell, share, began, tell)
+    runner = (BareRunner if cell.bare else ScriptedRunner)(cell, share, began, tell)
     runner.get_trigger_by_classpath(design.classpath)
     runner.run()
 

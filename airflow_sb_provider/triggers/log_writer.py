@@ -1,0 +1,46 @@
+"""Writes the log lines of triggers in a thread, each into the log of its own trigger."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Entry = tuple[contextvars.Context, Callable[[str], object], Sequence[str]]
+
+
+class LogWriter:
+    """One thread for all triggers of a process; lines come out in the order in which they went in.
+
+    Airflow's supervisor may be slow to read what is logged, and on the event loop everything would wait for it. A
+    thread's task for each line would be much for the garbage collector when thousands of triggers have news at once.
+    """
+
+    def __init__(self) -> None:
+        self._entries: SimpleQueue[Entry] = SimpleQueue()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def write(self, log: Callable[[str], object], lines: Sequence[str]) -> None:
+        """Have ``log`` called with each line soon, in the context of the caller, which tells whose log it is."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="sevenbridges-log", daemon=True)
+                self._thread.start()
+        self._entries.put((contextvars.copy_context(), log, lines))
+
+    def _run(self) -> None:
+        while True:
+            context, log, lines = self._entries.get()
+            for line in lines:
+                # A line that cannot be written must not end the log of all others.
+                with suppress(Exception):
+                    context.run(log, line)
+
+
+log_writer = LogWriter()
