@@ -12,10 +12,6 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-import greenlet
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
-
-from airflow_sb_provider.api.models import ExportJob
 from airflow_sb_provider.api.replies import read_reply
 from airflow_sb_provider.exceptions import (
     SevenBridgesConnectionError,
@@ -24,16 +20,11 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesServerError,
 )
 from airflow_sb_provider.exports.batch import IN_DOUBT
-from airflow_sb_provider.exports.waiting import Watch
 from airflow_sb_provider.hooks.retrying import settle
-from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
-from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
+from tests.faults.airflow import GATEWAY, RETRIES, InProcess, SimAirflow, SimProcess, SimTask
 from tests.faults.platform import PAGE_CAP, Look, SimFile, SimObject, SimPlatform, Violation, error
 
-RETRIES = 3
-MAX_STEPS = 20_000
-GATEWAY = 90.0
 HUNDRED = 3
 LEDGER_PAGE = 2
 CREATE = "bulk/storage/exports/create"
@@ -46,14 +37,6 @@ SMALL = {
     "operators.ledger.PAGE": LEDGER_PAGE,
 }
 CLOCKED = ("operators.bulk_export", "hooks.batch", "hooks.facts", "hooks.waiting", "hooks.sevenbridges")
-
-
-class Killed(BaseException):
-    """SIGKILL: nothing in the process runs any more."""
-
-
-class StoreRefused(Exception):
-    """Airflow refuses a write of a task that has moved on."""
 
 
 class BulkPlatform(SimPlatform):
@@ -74,154 +57,26 @@ class BulkPlatform(SimPlatform):
         return [{"error": error(each)} if isinstance(each, int) else {"resource": self.job_json(each)} for each in told]
 
 
-class SimHook(SevenBridgesHook):
-    """The real hook with the simulated Platform instead of the network."""
-
-    def __init__(self, process):
-        self._process = process
-        self._volumes = {}
-        self.sevenbridges_conn_id = "sim"
-        self.rate_limit = None
-
-    settings = SimpleNamespace(endpoint="https://sim/v2", credential="me", gateway_timeout=GATEWAY)
-
-    @property
-    def log(self):
-        return self._process.log
-
-    def send(self, call, *, again=True):
-        return self._process.send(call)
-
-    def reconnect(self):
-        """Nothing to look up."""
-
-
-class SimOperator(SevenBridgesBulkExportOperator):
-    """The real operator; only its hook and its log are the simulation's."""
-
-    process: Any = None
-
-    @property
-    def hook(self):
-        return self.process.hook
-
-    @property
-    def log(self):
-        return self.process.log
+class SimOperator(InProcess, SevenBridgesBulkExportOperator):
+    """The real operator in a simulated process."""
 
 
 @dataclass
-class Task:
-    """A task instance as Airflow knows it."""
+class Task(SimTask):
+    """A task instance, and what has been checked of what it believes."""
 
-    name: str
-    operator: SimOperator
-    exports: list[dict[str, Any]]
-    has_store: bool
-    state: str = "scheduled"
-    try_number: int = 0
-    max_tries: int = RETRIES
-    not_before: float = 0.0
-    store: dict[str, Any] = field(default_factory=dict)
-    xcom: dict[str, Any] = field(default_factory=dict)
-    deferred: TaskDeferred | None = None
-    process: Process | None = None
-    error: str = ""
-    clears: int = 0
+    exports: list[dict[str, Any]] = field(default_factory=list)
     claims: set[tuple[int, str, str]] = field(default_factory=set)
-    """what has been checked of what it believes"""
 
 
-class Process:
-    """One run of a task's code in a worker: a try, or what follows a deferral."""
+class Process(SimProcess):
+    """A process whose requests the simulated Platform answers."""
 
-    def __init__(self, world: World, task: Task, method: str, arguments: dict[str, Any]) -> None:
-        self.world = world
-        self.task = task
-        self.hook = SimHook(self)
-        self.wake = 0.0
-        self.current = True
-        self.dies_at: float | None = None
+    def __init__(self, world, task, *given):
+        super().__init__(world, task, *given)
+        self.operator.exports = task.exports
         self.looked_at = 0.0
         self.objects_seen: dict[tuple[str, str], bool] = {}
-        clone = object.__new__(SimOperator)
-        clone.__dict__.update(task.operator.__dict__)
-        clone.__dict__.update(process=self, exports=task.exports)
-        self.operator = clone
-        self.method, self.arguments = method, arguments
-        self.log = SimpleNamespace(info=self._log, warning=self._log, error=self._log)
-        self.greenlet = greenlet.greenlet(self._run)
-
-    def _log(self, text, *arguments):
-        line = str(text) % arguments if arguments else str(text)
-        self.note(line)
-
-    def note(self, text):
-        self.world.platform.note(f"{self.task.name}.{self.task.try_number}: {text}")
-
-    def _run(self):
-        ti = SimpleNamespace(
-            dag_id="dag",
-            run_id="run",
-            task_id="bulk",
-            map_index=-1,
-            try_number=self.task.try_number,
-            max_tries=self.task.max_tries,
-            xcom_push=self._xcom_push,
-            xcom_pull=self._xcom_pull,
-        )
-        context = {"ti": ti}
-        if self.task.has_store:
-            context["task_state_store"] = self
-        try:
-            return "success", getattr(self.operator, self.method)(context, **self.arguments)
-        except TaskDeferred as deferred:
-            return "deferred", deferred
-        except AirflowFailException as failure:
-            return "failed", str(failure)
-        except (AirflowException, StoreRefused) as failure:
-            return "error", str(failure)
-        except Killed:
-            return "killed", ""
-
-    # What the operator sees of Airflow
-
-    def _xcom_push(self, key, value):
-        self._write(self.task.xcom, key, value)
-
-    def _xcom_pull(self, task_ids, key, map_indexes):
-        self.give_way("XCom read")
-        return self.task.xcom.get(key)
-
-    def get(self, key, default=None):
-        self.give_way("store read")
-        return self.task.store.get(key, default)
-
-    def set(self, key, value):
-        self._write(self.task.store, key, value)
-
-    def delete(self, key):
-        self.give_way("store delete")
-        if not self.current:
-            raise StoreRefused("the task has moved on")
-        self.task.store.pop(key, None)
-
-    def _write(self, place, key, value):
-        self.give_way("write")
-        if not self.current:
-            raise StoreRefused("the task has moved on")
-        place[key] = json.loads(json.dumps(value))
-        self.give_way("after write")
-
-    def give_way(self, where):
-        """Let the rest of the world act; it may end this process here."""
-        self.world.main.switch(where)
-
-    def sleep(self, seconds):
-        self.wake = self.world.platform.now + seconds
-        self.give_way("sleep")
-
-    # What the operator sees of the Platform
 
     def send(self, call):
         try:
@@ -273,10 +128,7 @@ class Process:
             for item, look in list(zip(items, looks, strict=True))[done:]:
                 platform.late.append((due, item, copy_only, self.task.name, look))
         if fate.endswith("killed"):
-            if self.current:
-                self.current = False
-                world.lost_worker(self.task)
-            raise Killed
+            self.die()
         if "lost" in fate or fate.startswith("late"):
             world.check()
             self.give_way("reply lost")
@@ -299,28 +151,25 @@ class Process:
         return Look(self.looked_at, self.objects_seen.get(place, False))
 
 
-class World:
+class World(SimAirflow):
     """A schedule: everything that happens follows from its seed."""
 
+    process_class = Process
+    max_steps = 20_000
+
     def __init__(self, seed: int, clock) -> None:
-        self.rng = rng = random.Random(seed)
+        rng = random.Random(seed)
         # The product's own jitter.
         random.seed(seed)
-        self.main = greenlet.getcurrent()
-        self.platform = BulkPlatform(
+        platform = BulkPlatform(
             rng,
             includes_prefix=rng.random() < 0.5,
             with_slash=rng.random() < 0.7,
             order=rng.choice(["newest", "oldest", "shuffled"]),
             refuse_in_job=rng.random() < 0.4,
         )
-        clock.world = self
-        self.calm = rng.random() < 0.1
-        self.faults = 0 if self.calm else rng.randint(1, 5)
-        self.running: Process | None = None
-        self.processes: list[Process] = []
+        super().__init__(rng, platform, clock, most_faults=5)
         self.lost_to_a_twin: set[str] = set()
-        self.unanswered = 0
         self.disturbed = False
         self._checked = 0
         self._checked_history = -1
@@ -334,7 +183,7 @@ class World:
             "on_error": rng.choice(["fail_at_end", "fail_at_end", "fail_fast", "report"]),
         }
         self.tasks = [
-            Task(f"task{slot}", self._operator(slot, **settings), self.wishes, has_store)
+            Task(f"task{slot}", self._operator(slot, **settings), has_store, exports=self.wishes)
             for slot in range(2 if not self.calm and rng.random() < 0.25 else 1)
         ]
         self.platform.note(
@@ -399,12 +248,6 @@ class World:
 
     # Faults
 
-    def strike(self, probability):
-        if self.faults > 0 and self.rng.random() < probability:
-            self.faults -= 1
-            return True
-        return False
-
     def fate_of_post(self):
         if not self.strike(0.35):
             return "answered"
@@ -431,43 +274,6 @@ class World:
 
     def reads_fail(self):
         return self.strike(0.01)
-
-    def lost_worker(self, task):
-        """Airflow misses the heartbeat of a task's worker."""
-        self._over(task, "error", "the worker is gone")
-
-    def _over(self, task, state, told):
-        task.process = None
-        if state == "error":
-            state = "up_for_retry" if task.try_number <= task.max_tries else "failed"
-            task.not_before = self.platform.now + self.rng.choice([0, 5, 60, 300])
-        task.state, task.error = state, told
-        self.platform.note(f"{task.name}.{task.try_number}: {state} {told}")
-
-    def _kill(self, task, zombie):
-        process = task.process
-        process.current = False
-        # A zombie does not last: its supervisor stops it within seconds.
-        process.dies_at = self.platform.now + 15
-        self.unanswered += zombie
-        if not zombie:
-            self._stop(process)
-        self.platform.note(f"{task.name}.{task.try_number}: killed{' (lives on)' if zombie else ''}")
-
-    def _stop(self, process):
-        self.processes.remove(process)
-        if process.greenlet:
-            process.greenlet.throw(Killed)
-
-    def clear(self, task):
-        """A person clears the task in the UI."""
-        if task.process:
-            self._kill(task, zombie=False)
-        task.clears += 1
-        task.process, task.deferred = None, None
-        task.max_tries = max(task.try_number, 0) + RETRIES
-        task.state, task.not_before = "scheduled", self.platform.now
-        self.platform.note(f"{task.name}: cleared")
 
     def change_list(self, task):
         """The list of exports is another one at the next try: other order, places, fewer files, or as at first."""
@@ -511,7 +317,7 @@ class World:
     # Running
 
     def run(self):
-        self._run()
+        self.go()
         if not any(task.state == "failed" for task in self.tasks):
             return
         # When all trouble is over, a person clears what failed.
@@ -521,39 +327,15 @@ class World:
                 task.exports = self.wishes
                 self.clear(task)
         self.platform.now += 1000
-        self._run()
+        self.go()
         self.finish()
 
-    def _run(self):
-        for _ in range(MAX_STEPS):
-            self.platform.now += self.rng.uniform(0, 2)
-            self.platform.arrive()
-            if self.rng.random() < 0.5:
-                self.platform.tick()
-                self.check()
-            self._misfortune()
-            for task in self.tasks:
-                self._schedule(task)
-            for zombie in [each for each in self.processes if each.dies_at and each.dies_at < self.platform.now]:
-                self._stop(zombie)
-            ready = [process for process in self.processes if process.wake <= self.platform.now]
-            if ready:
-                self._step(self.rng.choice(ready))
-            elif not self._anything_left():
-                break
-            else:
-                self.platform.now += self.rng.uniform(0, 20)
-            self.check()
-        else:
-            raise Violation("the schedule does not end")
-
-    def _misfortune(self):
+    def misfortune(self):
         if self.strike(0.005):
             self.rival()
         for task in self.tasks:
             if task.process and self.strike(0.01):
-                self._kill(task, zombie=self.rng.random() < 0.3)
-                self._over(task, "error", "the worker is gone")
+                self.lose_worker(task)
             elif task.clears < 2 and task.try_number and self.strike(0.004):
                 self.clear(task)
             if task.state in ("scheduled", "up_for_retry") and task.try_number and self.strike(0.1):
@@ -561,61 +343,12 @@ class World:
             if self.strike(0.001):
                 self.lose_page(task)
 
-    def _anything_left(self):
-        return (
-            self.processes
-            or any(task.state not in ("success", "failed") for task in self.tasks)
-            or self.platform.late
-            or any(job.state in ("PENDING", "RUNNING") for job in self.platform.jobs)
-        )
-
-    def _schedule(self, task):
-        if task.state in ("scheduled", "up_for_retry") and task.not_before <= self.platform.now:
-            task.try_number += 1
-            task.state = "running"
-            task.xcom.clear()
-            self._start(task, "execute", {})
-        elif task.state == "deferred":
-            trigger = task.deferred.trigger
-            if isinstance(trigger, SevenBridgesExportTrigger):
-                if event := self._event(trigger):
-                    task.state = "running"
-                    self._start(task, task.deferred.method_name, {"event": event})
-            elif trigger.moment.timestamp() <= self.platform.now:
-                task.state = "running"
-                self._start(task, task.deferred.method_name, {"event": None})
-
-    def _event(self, trigger):
-        watch = Watch(trigger.export_ids, enough=trigger.enough, fail_fast=trigger.fail_fast)
-        jobs = {job.id: job for job in self.platform.jobs}
-        answers = [ExportJob.from_json(self.platform.job_json(jobs[each])) for each in trigger.export_ids]
-        watch.take(trigger.export_ids, answers)
-        event = watch.event(self.platform.now)
-        return event and {**event, "adopted": trigger.adopted}
-
-    def _start(self, task, method, arguments):
-        task.process = Process(self, task, method, arguments)
-        self.processes.append(task.process)
-
-    def _step(self, process):
-        self.running = process
-        process.wake = 0.0
-        told = process.greenlet.switch()
+    def stepped(self, process):
         self._check_claims(process)
-        if not process.greenlet.dead:
-            return
-        self.processes.remove(process)
-        if not process.current:
-            return
-        state, value = told
-        task = process.task
-        if state == "deferred":
-            task.state, task.deferred, task.process = "deferred", value, None
-        elif state == "success":
-            self._over(task, "success", "")
-            self._check_success(task, process, value)
-        elif state in ("failed", "error"):
-            self._over(task, state, value)
+
+    def ended(self, process, state, value):
+        if state == "success":
+            self._check_success(process.task, process, value)
 
     # Invariants
 
@@ -635,7 +368,7 @@ class World:
         for job, found in platform.destroyed[self._checked :]:
             self._checked += 1
             if found.only_copy_of == job.file:
-                if not self._by_a_twin_at_the_same_moment(job):
+                if not platform.by_a_twin_at_the_same_moment(job):
                     raise Violation(f"{job.id} destroyed the only copy of the file that it moves")
                 self.lost_to_a_twin.add(job.file)
             elif found.only_copy_of and not job.overwrite:
@@ -649,19 +382,6 @@ class World:
 
     def _meant_to_be_overwritten(self, key, file):
         return any(wish["overwrite"] and self.key(wish) == key for wish in self.wishes if wish["file"] != file)
-
-    def _by_a_twin_at_the_same_moment(self, job):
-        # Two tasks that overwrite the same place with the same file, the second asking while the first was not yet to
-        # be seen by any look: no client can know. docs/exporting-once.md says so.
-        mover = next(
-            (
-                other
-                for other in self.platform.jobs
-                if (other.file, other.state, other.copy_only) == (job.file, "COMPLETED", False)
-            ),
-            None,
-        )
-        return bool(mover) and mover.by != job.by and mover.started >= job.look.began and job.look.object_there
 
     def key(self, wish):
         return self.platform.key(wish["volume"], wish["location"])

@@ -1,19 +1,11 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
-CLOCKED = ("operators.export", "hooks.facts", "hooks.waiting")
+from tests.faults.airflow import simulated_clock
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The simulated world's clock instead of the machine's, in every module that asks for the time."""
-    clock = SimpleNamespace(world=None)
-    fake = SimpleNamespace(
-        time=lambda: clock.world.platform.now, sleep=lambda seconds: clock.world.running.sleep(seconds)
-    )
-    for module in CLOCKED:
-        monkeypatch.setattr(f"airflow_sb_provider.{module}.time", fake)
-    return clock
+    """The clock of the world of single exports."""
+    return simulated_clock(monkeypatch, ("operators.export", "hooks.facts", "hooks.waiting"))

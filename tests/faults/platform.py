@@ -219,6 +219,21 @@ class SimPlatform:
             storage = {"type": "VOLUME", "volume": file.alias[0], "location": file.alias[1]}
         return {"id": file.id, "name": "f", "size": file.size, "type": "file", "storage": storage}
 
+    def by_a_twin_at_the_same_moment(self, job):
+        """Whether a job that destroyed the only copy of its own file was asked for while a twin's was not to be seen.
+
+        Two tasks overwrite the same place with the same file: no client can know. docs/exporting-once.md says so.
+        """
+        mover = next(
+            (
+                other
+                for other in self.jobs
+                if (other.file, other.state, other.copy_only) == (job.file, "COMPLETED", False)
+            ),
+            None,
+        )
+        return bool(mover) and mover.by != job.by and mover.started >= job.look.began and job.look.object_there
+
 
 def error(code):
     status = {9006: 403, 9107: 409, 9008: 404, 9105: 404}[code]

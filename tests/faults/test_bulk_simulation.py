@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,8 +12,8 @@ from airflow_sb_provider.exports.attempt import Outcome
 from airflow_sb_provider.hooks import batch as submitting
 from airflow_sb_provider.hooks import facts
 from airflow_sb_provider.operators import bulk_export, ledger
+from tests.faults.airflow import count_ends, first_violation, simulated_clock
 from tests.faults.bulk_simulation import CLOCKED, SMALL, World
-from tests.faults.platform import Violation
 
 pytestmark = pytest.mark.timeout(1800)
 FIRST, LAST = (int(part) for part in os.environ.get("SEEDS", "0:1000").split(":"))
@@ -22,34 +21,14 @@ FIRST, LAST = (int(part) for part in os.environ.get("SEEDS", "0:1000").split(":"
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The simulated world's clock, and a small world."""
-    clock = SimpleNamespace(world=None)
-    fake = SimpleNamespace(
-        time=lambda: clock.world.platform.now, sleep=lambda seconds: clock.world.running.sleep(seconds)
-    )
-    for module in CLOCKED:
-        monkeypatch.setattr(f"airflow_sb_provider.{module}.time", fake)
+    """The clock of the world of bulk exports, and that world made small."""
     for name, size in SMALL.items():
         monkeypatch.setattr(f"airflow_sb_provider.{name}", size)
-    return clock
-
-
-def run(seed, clock):
-    world = World(seed, clock)
-    try:
-        world.run()
-    except Violation as violation:
-        violation.add_note(f"replay with SEEDS={seed}:{seed + 1}")
-        violation.add_note("\n".join(world.platform.history))
-        raise
-    return world
+    return simulated_clock(monkeypatch, CLOCKED)
 
 
 def test_no_schedule_breaks_an_invariant(clock):
-    ends = {"success": 0, "failed": 0}
-    for seed in range(FIRST, LAST):
-        for task in run(seed, clock).tasks:
-            ends[task.state] += 1
+    ends = count_ends(World, range(FIRST, LAST), clock)
     print(f"{LAST - FIRST} schedules, tasks ended as {ends}")
 
 
@@ -114,11 +93,7 @@ MUTANTS = [
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_broken_rule_is_noticed(mutant, clock, monkeypatch, capsys):
     mutant(monkeypatch.setattr)
-    for seed in range(3000):
-        try:
-            World(seed, clock).run()
-        except Violation as violation:
-            with capsys.disabled():
-                print(f"\n  seed {seed:5}: {mutant.__name__}: {str(violation)[:150]}", end="")
-            return
-    pytest.fail(f"3000 schedules did not notice {mutant.__name__}")
+    violation = first_violation(World, range(3000), clock)
+    assert violation, f"3000 schedules did not notice that {mutant.__name__}"
+    with capsys.disabled():
+        print(f"\n  {mutant.__name__}: {violation}", end="")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults.airflow import first_violation
 from tests.faults.mutants import MUTANTS
-from tests.faults.platform import Violation
 from tests.faults.simulation import World
 
 pytestmark = pytest.mark.timeout(600)
@@ -15,11 +15,7 @@ SEEDS = 20_000
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_rule_is_noticed(name, clock, monkeypatch, capsys):
     MUTANTS[name](monkeypatch.setattr)
-    for seed in range(SEEDS):
-        try:
-            World(seed, clock).run()
-        except Violation as violation:
-            with capsys.disabled():
-                print(f"\n  seed {seed:5}: {name}: {violation}", end="")
-            return
-    pytest.fail(f"{SEEDS} schedules did not notice that {name}")
+    violation = first_violation(World, range(SEEDS), clock)
+    assert violation, f"{SEEDS} schedules did not notice that {name}"
+    with capsys.disabled():
+        print(f"\n  {name}: {violation}", end="")
