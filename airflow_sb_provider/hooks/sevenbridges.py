@@ -329,8 +329,9 @@ class SevenBridgesHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """The connection form's own fields, for Airflow before 3.2."""
-        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget, Select2Widget
-        from wtforms import BooleanField, SelectField, StringField
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import BooleanField, StringField
+        from wtforms.validators import Optional, any_of
 
         from airflow_sb_provider.get_provider_info import CONN_FIELDS
 
@@ -338,13 +339,12 @@ class SevenBridgesHook(BaseHook):
         for name, spec in CONN_FIELDS.items():
             schema = spec["schema"]
             text = {"label": spec["label"], "description": spec["description"]}
-            if "enum" in schema:
-                choices = [(value, value) for value in ("", *schema["enum"])]
-                widgets[name] = SelectField(**text, choices=choices, widget=Select2Widget())
-            elif "boolean" in schema["type"]:
+            if "boolean" in schema["type"]:
                 widgets[name] = BooleanField(**text)
-            else:
-                widgets[name] = StringField(**text, widget=BS3TextFieldWidget())
+                continue
+            # Airflow refuses a hook with any other field; of these rules 3.0 and 3.1 make a list to choose from.
+            rules = [Optional(), any_of(schema["enum"])] if "enum" in schema else []
+            widgets[name] = StringField(**text, validators=rules, widget=BS3TextFieldWidget())
         return widgets
 
 
