@@ -6,10 +6,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger, ObjectStoragePath, conf
+from airflow_sb_provider._compat import DateTimeTrigger, ObjectStoragePath, conf
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
@@ -37,9 +36,9 @@ from airflow_sb_provider.links.export import (
     SevenBridgesProjectLink,
     SevenBridgesVolumeLink,
 )
+from airflow_sb_provider.operators.base import SevenBridgesOperator
 from airflow_sb_provider.operators.dry_run import volume_problems
 from airflow_sb_provider.operators.ledger import Ledger
-from airflow_sb_provider.operators.status import TaskStatus
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class _Wanted:
     max_files: int | None
 
 
-class SevenBridgesBulkExportOperator(BaseOperator):
+class SevenBridgesBulkExportOperator(SevenBridgesOperator):
     """Exports many files in one task: a list of exports, or a selection of a project.
 
     Returns, and pushes as XCom ``summary`` also when it fails, a small dict: ``state``, ``total``, ``counts`` by state,
@@ -143,9 +142,8 @@ class SevenBridgesBulkExportOperator(BaseOperator):
         SevenBridgesVolumeLink(),
         SevenBridgesDestinationLink(),
     )
-    ui_color = "#e3f1ee"
+    status_kind = "bulk"
     _batch: Batch | None = None
-    _status: TaskStatus
 
     def __init__(
         self,
@@ -249,20 +247,6 @@ class SevenBridgesBulkExportOperator(BaseOperator):
                 in_flight,
             )
 
-    @cached_property
-    def hook(self) -> SevenBridgesHook:
-        """The hook that all requests of this task go through."""
-        return SevenBridgesHook(self.sevenbridges_conn_id)
-
-    @cached_property
-    def known_links(self) -> dict[str, str]:
-        """The addresses that this process knows for the task's links, by XCom key."""
-        return {}
-
-    def _shown(self, context: Context, *, resumed: bool = False) -> TaskStatus:
-        self._status = TaskStatus(self, context, "bulk", resumed=resumed)
-        return self._status
-
     def _show(self, batch: Batch, **more: Any) -> None:
         """Show how far it is; the volumes have been looked at already."""
         projects = {entry.project for entry in batch.entries if entry.project}
@@ -304,9 +288,7 @@ class SevenBridgesBulkExportOperator(BaseOperator):
         else:
             fields = {field: getattr(self, field) for field in _SELECTION_FIELDS}
             selection = read("selection", lambda fields: Selection.checked(**fields), fields, None)
-        conn_id: object = self.sevenbridges_conn_id
-        if not isinstance(conn_id, str) or not conn_id.strip():
-            problems.append(f"sevenbridges_conn_id: {conn_id!r} is empty or no text; name an Airflow connection.")
+        problems += self._connection_problems()
         wanted = _Wanted(
             requests,
             selection,

@@ -6,12 +6,11 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tenacity import Retrying
 
-from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger, conf
+from airflow_sb_provider._compat import DateTimeTrigger, conf
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import ExportJob, ExportState, File
 from airflow_sb_provider.exceptions import (
@@ -47,9 +46,9 @@ from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.hooks.waiting import look_at_object, volume_or_none, wait
 from airflow_sb_provider.links.addresses import file_page, folder_page, known_environment, object_page
 from airflow_sb_provider.links.export import SevenBridgesDestinationLink, SevenBridgesFileLink, SevenBridgesVolumeLink
+from airflow_sb_provider.operators.base import SevenBridgesOperator
 from airflow_sb_provider.operators.bulk_export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.operators.dry_run import dry_run as run_dry
-from airflow_sb_provider.operators.status import TaskStatus
 from airflow_sb_provider.operators.task_record import TaskRecord
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
@@ -65,7 +64,7 @@ _MAX_SETBACKS = 2
 __all__ = ["SevenBridgesBulkExportOperator", "SevenBridgesExportOperator"]
 
 
-class SevenBridgesExportOperator(BaseOperator):
+class SevenBridgesExportOperator(SevenBridgesOperator):
     """Exports one file of a project to a volume.
 
     Returns a plain dict: ``export_id``, ``state``, ``file``, ``volume``, ``location``, ``uri``, ``size`` (bytes),
@@ -110,10 +109,9 @@ class SevenBridgesExportOperator(BaseOperator):
         SevenBridgesVolumeLink(),
         SevenBridgesDestinationLink(),
     )
-    ui_color = "#e3f1ee"
+    status_kind = "export"
     _export_id: str | None = None
     _sent_at: float | None = None
-    _status: TaskStatus
 
     def __init__(
         self,
@@ -183,20 +181,6 @@ class SevenBridgesExportOperator(BaseOperator):
                 self._export_id,
             )
 
-    @cached_property
-    def hook(self) -> SevenBridgesHook:
-        """The hook that all requests of this task go through."""
-        return SevenBridgesHook(self.sevenbridges_conn_id)
-
-    @cached_property
-    def known_links(self) -> dict[str, str]:
-        """The addresses that this process knows for the task's links, by XCom key."""
-        return {}
-
-    def _shown(self, context: Context, *, resumed: bool = False) -> TaskStatus:
-        self._status = TaskStatus(self, context, "export", resumed=resumed)
-        return self._status
-
     def _checked(self) -> tuple[ExportRequest, bool]:
         problems: list[str] = []
         request, wants_dry_run = None, False
@@ -215,9 +199,7 @@ class SevenBridgesExportOperator(BaseOperator):
             wants_dry_run = read_boolean(self.dry_run)
         except ValueError as problem:
             problems.append(f"dry_run: {problem}")
-        conn_id: object = self.sevenbridges_conn_id
-        if not isinstance(conn_id, str) or not conn_id.strip():
-            problems.append(f"sevenbridges_conn_id: {conn_id!r} is empty or no text; name an Airflow connection.")
+        problems += self._connection_problems()
         if problems or request is None:
             raise SevenBridgesInputError(problems)
         if self._status["file"] is None:

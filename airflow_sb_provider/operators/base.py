@@ -1,0 +1,42 @@
+"""What the operators that export have in common."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+from airflow_sb_provider._compat import BaseOperator
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.operators.status import TaskStatus
+
+if TYPE_CHECKING:
+    from airflow_sb_provider._compat import Context
+
+
+class SevenBridgesOperator(BaseOperator):
+    """A task with one connection, one hook, and a status that is seen in Airflow."""
+
+    ui_color = "#e3f1ee"
+    status_kind: ClassVar[str]
+    sevenbridges_conn_id: str
+    _status: TaskStatus
+
+    @cached_property
+    def hook(self) -> SevenBridgesHook:
+        """The hook that all requests of this task go through."""
+        return SevenBridgesHook(self.sevenbridges_conn_id)
+
+    @cached_property
+    def known_links(self) -> dict[str, str]:
+        """The addresses that this process knows for the task's links, by XCom key."""
+        return {}
+
+    def _shown(self, context: Context, *, resumed: bool = False) -> TaskStatus:
+        self._status = TaskStatus(self, context, self.status_kind, resumed=resumed)
+        return self._status
+
+    def _connection_problems(self) -> list[str]:
+        conn_id: object = self.sevenbridges_conn_id
+        if isinstance(conn_id, str) and conn_id.strip():
+            return []
+        return [f"sevenbridges_conn_id: {conn_id!r} is empty or no text; name an Airflow connection."]
