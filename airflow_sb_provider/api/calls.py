@@ -21,6 +21,7 @@ from airflow_sb_provider.api.models import (
     Volume,
     VolumeObject,
     error_from_json,
+    parse_integer,
 )
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInputError
 
@@ -229,16 +230,15 @@ def _one(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], T]:
 
 def _page(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], Page[T]]:
     def read(body: Any, headers: Mapping[str, str]) -> Page[T]:
-        total = headers.get("X-Total-Matching-Query", "")
         links = _mapping(body).get("links")
         following = [
             link.get("href")
             for link in (links if isinstance(links, list) else [])
-            if isinstance(link, Mapping) and str(link.get("rel", "")).lower() == "next"
+            if isinstance(link, Mapping) and isinstance(rel := link.get("rel"), str) and rel.lower() == "next"
         ]
         return Page(
             items=[build(_mapping(item)) for item in _items(body)],
-            total=int(total) if total.isascii() and total.isdigit() else None,
+            total=parse_integer(headers.get("X-Total-Matching-Query")),
             next=following[0] if following and isinstance(following[0], str) else None,
         )
 

@@ -26,6 +26,9 @@ from airflow_sb_provider.exceptions import (
 T = TypeVar("T")
 Json = Mapping[str, Any]
 
+# Of what is passed on as it came; the API's own file objects have three levels.
+MAX_NESTING = 20
+
 _ERRORS_BY_STATUS: dict[int, type[SevenBridgesApiError]] = {
     401: SevenBridgesAuthError,
     403: SevenBridgesForbiddenError,
@@ -88,10 +91,10 @@ class ExportJob:
             volume=_text(destination.get("volume")),
             location=_text(destination.get("location")),
             overwrite=overwrite if isinstance(overwrite := data.get("overwrite"), bool) else None,
-            properties=_object(data.get("properties")),
+            properties=_record(data.get("properties")),
             started_on=parse_time(data.get("started_on")),
             finished_on=parse_time(data.get("finished_on")),
-            result=_object(data.get("result")) or None,
+            result=_record(data.get("result")) or None,
             error=error_from_json(error) if isinstance(error, Mapping) and error else None,
         )
 
@@ -164,7 +167,7 @@ class File:
         return cls(
             id=_required(data, "id"),
             name=_text(data.get("name")),
-            size=_integer(data.get("size")),
+            size=parse_integer(data.get("size")),
             project=_text(data.get("project")),
             type=(_text(data.get("type")) or "file").lower(),
             storage=storage_type.upper() if storage_type else None,
@@ -173,7 +176,7 @@ class File:
             parent=_text(data.get("parent")),
             origin_task=_text(_object(data.get("origin")).get("task")),
             tags=tuple(tag for tag in _list(data.get("tags")) if _text(tag)),
-            metadata=_object(data.get("metadata")),
+            metadata=_record(data.get("metadata")),
             secondary_files=tuple(each for each in secondary if each),
         )
 
@@ -226,7 +229,7 @@ class VolumeObject:
         return cls(
             location=_text(data.get("location")),
             volume=_text(data.get("volume")),
-            size=_integer(metadata.get("size")),
+            size=parse_integer(metadata.get("size")),
             etag=etag.strip('"') if etag else None,
         )
 
@@ -263,12 +266,12 @@ class RateLimit:
     def from_json(cls, data: Json) -> RateLimit:
         """Build from the body of ``GET /rate_limit``."""
         rate = _object(data.get("rate"))
-        return cls(*(_integer(rate.get(key)) for key in ("limit", "remaining", "reset")))
+        return cls(*(parse_integer(rate.get(key)) for key in ("limit", "remaining", "reset")))
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> RateLimit:
         """Build from the ``X-RateLimit-*`` headers, which every answer carries."""
-        return cls(*(_integer(headers.get(f"X-RateLimit-{key}")) for key in ("Limit", "Remaining", "Reset")))
+        return cls(*(parse_integer(headers.get(f"X-RateLimit-{key}")) for key in ("Limit", "Remaining", "Reset")))
 
 
 @dataclass(frozen=True)
@@ -287,15 +290,16 @@ def error_from_json(data: Json, status: int | None = None, request_id: str | Non
     :param status: the HTTP status, if the error is a response's.
     :param request_id: the response's ``X-Request-Id``.
     """
-    told = _integer(data.get("status"))
-    code = _integer(data.get("code"))
+    told = parse_integer(data.get("status"))
+    code = parse_integer(data.get("code"))
     number = status or told or 0
     if number >= 500:
         maintenance = number == 503 and code == 0
         kind: type[SevenBridgesApiError] = SevenBridgesMaintenanceError if maintenance else SevenBridgesServerError
     else:
         kind = _ERRORS_BY_STATUS.get(number, SevenBridgesApiError)
-    return kind(number, code, _text(data.get("message")) or "", _text(data.get("more_info")), request_id)
+    message, more_info = (readable(_text(data.get(key)) or "", 1000) for key in ("message", "more_info"))
+    return kind(number, code, message, more_info or None, request_id)
 
 
 def parse_time(value: object) -> datetime | None:
@@ -304,13 +308,43 @@ def parse_time(value: object) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value.strip())
-    except ValueError:
+        time = time if time.tzinfo else time.replace(tzinfo=UTC)
+        # At the very ends of the calendar an offset leads out of it.
+        time.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return time
+
+
+def parse_integer(value: object) -> int | None:
+    """Return a number that is one or its digits as text, if 64 bits hold it, else None."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and len(value) < 20 and value.strip().isascii() and value.strip().isdigit():
+        value = int(value)
+    return value if isinstance(value, int) and abs(value) < 2**63 else None
+
+
+def readable(text: str, limit: int) -> str:
+    """Return text on one line, at most so long, without what logs and databases cannot keep, such as NUL."""
+    printable = "".join(mark if mark.isprintable() else " " for mark in text[: 4 * limit])
+    return " ".join(printable.split())[:limit]
 
 
 def _object(value: object) -> Json:
     return value if isinstance(value, Mapping) else {}
+
+
+def _record(value: object) -> Json:
+    """Return an object that is kept as it came, unless it is nested more deeply than others can take."""
+    return _object(value) if _within(value, MAX_NESTING) else {}
+
+
+def _within(value: object, levels: int) -> bool:
+    if not isinstance(value, Mapping | list):
+        return True
+    inner = value.values() if isinstance(value, Mapping) else value
+    return levels > 0 and all(_within(each, levels - 1) for each in inner)
 
 
 def _list(value: object) -> list[Any]:
@@ -319,16 +353,6 @@ def _list(value: object) -> list[Any]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _integer(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
-        return int(value) if len(value) < 20 else None
-    return None
 
 
 def _required(data: Json, key: str) -> str:

@@ -12,8 +12,8 @@ from yarl import URL
 from airflow_sb_provider._compat import BaseHook
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import RateLimit
-from airflow_sb_provider.api.replies import read_reply
-from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError
+from airflow_sb_provider.api.replies import Body, read_reply
+from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesConnectionError, SevenBridgesError
 from airflow_sb_provider.hooks.connection import ConnectionSettings, look_up_settings, ssl_context
 from airflow_sb_provider.hooks.retrying import retry_rules, settle
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from airflow_sb_provider.api.calls import Call
     from airflow_sb_provider.api.models import ExportJob
-    from airflow_sb_provider.exceptions import SevenBridgesApiError
 
 T = TypeVar("T")
 
@@ -83,10 +82,11 @@ class SevenBridgesAsyncHook(BaseHook):
             headers=settings.headers,
             connector=aiohttp.TCPConnector(ssl=secure and ssl_context(settings.ca_bundle), limit=4),
             timeout=aiohttp.ClientTimeout(
-                total=settings.connect_timeout + 2 * settings.read_timeout,
+                total=settings.total_timeout,
                 sock_connect=settings.connect_timeout,
                 sock_read=settings.read_timeout,
             ),
+            auto_decompress=False,
         )
 
     async def send(self, call: Call[T], *, again: bool = True) -> T:
@@ -107,7 +107,7 @@ class SevenBridgesAsyncHook(BaseHook):
         assert session is not None
         url = call.url(settings.endpoint)
         name, value = settings.auth_header
-        lost: SevenBridgesConnectionError | None = None
+        lost: SevenBridgesConnectionError | SevenBridgesApiError | None = None
         try:
             async with session.request(
                 call.method,
@@ -117,11 +117,16 @@ class SevenBridgesAsyncHook(BaseHook):
                 allow_redirects=False,
                 proxy=_proxy(url),
             ) as response:
-                body = await response.read()
                 self.rate_limit = RateLimit.from_headers(response.headers)
+                body = Body(call, response.status, response.headers)
+                async for chunk in response.content.iter_any():
+                    body.add(chunk)
+                told = settings.without_token(body.whole())
+        except SevenBridgesApiError as error:
+            lost = error
         except (aiohttp.ClientError, TimeoutError) as error:
             lost = SevenBridgesConnectionError(
-                f"No answer from the Platform to {call.method} {call.path}: {_told(error)}",
+                f"No answer from the Platform to {call.method} {call.path}: {settings.told(_told(error))}",
                 sent=not isinstance(error, _UNSENT),
             )
         if lost is not None:
@@ -129,7 +134,7 @@ class SevenBridgesAsyncHook(BaseHook):
             settled = settle(call, lost)
             raise settled from (None if settled is lost else lost)
         try:
-            return read_reply(call, response.status, response.headers, settings.without_token(body))
+            return read_reply(call, response.status, response.headers, told)
         except SevenBridgesError as error:
             settled = settle(call, error)
             raise settled from (None if settled is error else error)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_sb_provider import __version__
 from airflow_sb_provider._compat import AirflowNotFoundException, airflow_version, get_connection_async
 from airflow_sb_provider.api.environments import resolve_endpoint
+from airflow_sb_provider.api.models import readable
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesInputError
 from airflow_sb_provider.exports.attempt import GATEWAY_TIMEOUT
 from airflow_sb_provider.exports.request import read_boolean
@@ -40,6 +41,11 @@ class ConnectionSettings:
     ca_bundle: str | None = None
 
     @property
+    def total_timeout(self) -> float:
+        """How long a request may take in all, however slowly its answer trickles in."""
+        return self.connect_timeout + 2 * self.read_timeout
+
+    @property
     def credential(self) -> str:
         """A short digest that tells credentials apart; it cannot be turned back into the token."""
         text = f"airflow-sb-provider {self.endpoint} {self.token}"
@@ -48,7 +54,12 @@ class ConnectionSettings:
     @property
     def headers(self) -> dict[str, str]:
         """The headers of every request, except the token's."""
-        headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": USER_AGENT}
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "Content-Type": "application/json",
+            "User-Agent": USER_AGENT,
+        }
         if self.advance_access:
             headers["X-SBG-Advance-Access"] = "Advance"
         return headers
@@ -66,6 +77,10 @@ class ConnectionSettings:
         What is shorter than any real token may be an ordinary word of the answer and stays.
         """
         return body if len(self.token) < 16 else body.replace(self.token.encode(), b"***")
+
+    def told(self, text: str) -> str:
+        """Return what a library tells of a failure fit to be told: it may hold pieces of an answer."""
+        return self.without_token(readable(text, 500).encode()).decode()
 
     @classmethod
     def from_connection(cls, connection: Connection) -> ConnectionSettings:

@@ -110,30 +110,34 @@ class SevenBridgesHook(BaseHook):
 
     def _send_once(self, call: Call[T]) -> T:
         # Needed in a worker only, and takes longer to import than all the rest.
-        from airflow_sb_provider.hooks.transport import RequestException, TokenAuth, was_sent
+        from airflow_sb_provider.hooks.transport import RequestException, TokenAuth, deadline, receive, was_sent
 
         settings = self.settings
         try:
-            response = self._session.request(
-                call.method,
-                call.url(settings.endpoint),
-                json=call.body,
-                auth=TokenAuth(settings),
-                timeout=(settings.connect_timeout, settings.read_timeout),
-                allow_redirects=False,
-                verify=settings.ca_bundle or True,
-            )
+            with deadline(settings.total_timeout):
+                response = self._session.request(
+                    call.method,
+                    call.url(settings.endpoint),
+                    json=call.body,
+                    auth=TokenAuth(settings),
+                    timeout=(settings.connect_timeout, settings.read_timeout),
+                    allow_redirects=False,
+                    verify=settings.ca_bundle or True,
+                    stream=True,
+                )
+                self.rate_limit = RateLimit.from_headers(response.headers)
+                body = receive(response, call)
+            return read_reply(call, response.status_code, response.headers, settings.without_token(body))
         except RequestException as error:
-            lost = SevenBridgesConnectionError(
-                f"No answer from the Platform to {call.method} {call.path}: {error}", sent=was_sent(error)
+            # Not chained to, since it may show pieces of the answer.
+            lost: SevenBridgesError = SevenBridgesConnectionError(
+                f"No answer from the Platform to {call.method} {call.path}: {settings.told(str(error))}",
+                sent=was_sent(error),
             )
-            raise settle(call, lost) from error
-        self.rate_limit = RateLimit.from_headers(response.headers)
-        try:
-            return read_reply(call, response.status_code, response.headers, settings.without_token(response.content))
         except SevenBridgesError as error:
-            settled = settle(call, error)
-            raise settled from (None if settled is error else error)
+            lost = error
+        settled = settle(call, lost)
+        raise settled from (None if settled is lost else lost)
 
     def wait_for_rate_limit(self) -> None:
         """Wait until the Platform allows requests again, if the last answer told that it will refuse the next.

@@ -120,7 +120,13 @@ def test_times_are_aware(text, time):
     assert parse_time(text).tzinfo is not None
 
 
-@pytest.mark.parametrize("garbage", ["", "soon", "2016-13-01T00:00:00Z", "1465989459", 1465989459, None, [], "\x00"])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        *("", "soon", "2016-13-01T00:00:00Z", "1465989459", 1465989459, None, [], "\x00"),
+        *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"),
+    ],
+)
 def test_a_time_that_is_none_is_left_out(garbage):
     assert parse_time(garbage) is None
 
@@ -128,7 +134,25 @@ def test_a_time_that_is_none_is_left_out(garbage):
 @pytest.mark.parametrize(
     ("size", "number"),
     [(5, 5), ("5", 5), (" 5 ", 5), (0, 0), (2**63 - 1, 2**63 - 1), ("9223372036854775807", 2**63 - 1)]
-    + [(odd, None) for odd in (None, "", "5 MB", "-", [], {}, True, False, float("nan"), float("inf"), "9" * 5000)]
+    + [
+        (odd, None)
+        for odd in (
+            2**63,
+            -(10**4000),
+            "9223372036854775808",
+            None,
+            "",
+            "5 MB",
+            "-",
+            [],
+            {},
+            True,
+            False,
+            float("nan"),
+            float("inf"),
+            "9" * 5000,
+        )
+    ]
     + [("²", None), ("٣", None)],
 )
 def test_sizes_are_numbers_or_text(size, number):

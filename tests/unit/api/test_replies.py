@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from airflow_sb_provider.api import calls
-from airflow_sb_provider.api.replies import read_reply
+from airflow_sb_provider.api.replies import MAX_CONTAINERS, read_reply
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesMaintenanceError,
@@ -162,3 +163,74 @@ def test_no_json_raises_anything_but_our_errors(call, status, data):
         read_reply(call, status, CaseInsensitiveDict(), json.dumps(data).encode())
     except SevenBridgesApiError as error:
         str(error)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"username": NaN}',
+        b'{"username": "me", "x": Infinity}',
+        b'{"username": "me", "x": -1e999}',
+        b'{"username": "me", "x": 9223372036854775808}',
+        b'{"username": "me", "x": -' + b"9" * 9000 + b"}",
+        b'{"username": "m\\u0000e"}',
+        b'{"username": "m\\ud800e"}',
+        b'{"username": "m\xed\xa0\x80e"}',
+        b'{"username": "me", "\\udfff": 1}',
+        b'{"username": "me", "x": [' + b",".join([b"[]"] * MAX_CONTAINERS) + b"]}",
+        b'{"username": "me", "x": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    ],
+)
+def test_what_a_database_or_the_memory_cannot_hold_is_no_answer(body):
+    with pytest.raises(SevenBridgesMalformedReply):
+        reply(200, body, calls.get_user())
+    with pytest.raises(SevenBridgesNotFoundError):
+        reply(404, body, calls.get_user())
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("\\\\u0000", "\\u0000"),
+        ("\\\\\\\\u0000", "\\\\u0000"),
+        ("\\ud83d\\ude00", "\U0001f600"),
+        ("\\\\ud800", "\\ud800"),
+    ],
+)
+def test_text_that_only_looks_so_is_taken(text, name):
+    assert reply(200, f'{{"username": "{text}"}}'.encode(), calls.get_user()).username == name
+
+
+def test_a_message_is_one_short_line_whatever_it_holds():
+    body = json.dumps({"message": "a\r\nb\x1b[31m\x7f\u202e" + "x" * 5000, "more_info": "http://x/\ty"}).encode()
+    with pytest.raises(SevenBridgesNotFoundError) as caught:
+        reply(404, body, x_request_id="r\udc80\x00" + "1" * 5000)
+    assert caught.value.message.startswith("a b [31m x")
+    assert caught.value.more_info == "http://x/ y"
+    assert len(caught.value.message) == 1000
+    assert len(caught.value.request_id) == 100
+    assert str(caught.value).isprintable()
+
+
+def test_what_is_passed_on_is_not_nested_without_end():
+    nested = {"deep": 1}
+    for _ in range(300):
+        nested = {"deep": [nested]}
+    body = json.dumps({"id": "j", "state": "COMPLETED", "result": nested, "properties": {"a": {"b": 1}}}).encode()
+    job = reply(200, body, calls.get_export("j"))
+    assert (job.result, job.properties) == (None, {"a": {"b": 1}})
+
+
+@pytest.mark.parametrize(
+    ("total", "known"), [("12", 12), ("9" * 19, None), ("9" * 5000, None), ("-1", None), ("\u0663", None)]
+)
+def test_how_many_match_in_all(total, known):
+    assert reply(200, b'{"items": []}', calls.list_files(project="a/b"), x_total_matching_query=total).total == known
+
+
+def test_a_link_whose_kind_is_no_text_is_none():
+    for depth in range(500, 1100):
+        rel = "[" * depth + "]" * depth
+        body = f'{{"items": [], "links": [{{"rel": {rel}, "href": "x"}}]}}'.encode()
+        with contextlib.suppress(SevenBridgesMalformedReply):
+            assert reply(200, body, calls.list_files()).next is None
