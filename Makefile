@@ -13,7 +13,7 @@ BENCH_BIN := $(BENCH_VENV)/bin
 BENCH_STAMP := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test test-unit test-ui faults soak bench bench-triggerer bench-bulk lint format size constraints clean
+.PHONY: help install demo docs ui test test-unit test-ui faults soak bench bench-triggerer bench-bulk lint format size constraints clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -53,6 +53,17 @@ soak: $(STAMP)  ## a million simulated schedules (SEEDS=from:to for others)
 	SEEDS=$${SEEDS:-0:1000000} $(BIN)/python -m pytest -s -o timeout=0 tests/faults/test_simulation.py
 	SEEDS=$${BULK_SEEDS:-0:50000} $(BIN)/python -m pytest -s -o timeout=0 tests/faults/test_bulk_simulation.py -k schedule
 
+.PHONY: fuzz audit dist
+fuzz: $(STAMP)  ## 100,000 broken answers, some over sockets, and properties of the readers, 2 minutes (FUZZ="--help")
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+	FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -o timeout=600 tests/fuzz/test_properties.py
+
+audit: $(STAMP)  ## known vulnerabilities and licences of what an installed provider brings
+	$(BIN)/python -m dev.audit
+
+dist: $(STAMP)  ## wheel and sdist, built twice, compared, looked into and installed, in dist/
+	$(BIN)/python -m dev.release
+
 bench: $(BENCH_STAMP)  ## how much waiting costs, side by side with other providers (BENCH="--help")
 	$(BENCH_BIN)/python -m tests.bench $(BENCH)
 
@@ -70,11 +81,15 @@ $(BENCH_STAMP): pyproject.toml constraints/bench.txt constraints/dev.txt Makefil
 		--build-constraints constraints/dev.txt --group bench --editable .
 	@touch $@
 
-lint: $(STAMP)  ## ruff, mypy, and the layers
+lint: $(STAMP)  ## ruff, mypy, the layers, and the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+docs: $(STAMP)  ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

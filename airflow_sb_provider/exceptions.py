@@ -184,7 +184,7 @@ class SevenBridgesExportFailed(SevenBridgesError):
 class SevenBridgesExportRefused(SevenBridgesError):
     """An export that cannot be made as asked: the Platform refused it, or a look shows that it would.
 
-    :param message: which cause holds and what to do.
+    It says which cause holds and what to do.
     """
 
     permanent = True
@@ -193,7 +193,7 @@ class SevenBridgesExportRefused(SevenBridgesError):
 class SevenBridgesInDoubt(SevenBridgesError):
     """What the Platform did cannot be known, so nothing more was asked of it.
 
-    :param message: what is unclear and exactly what to check.
+    It says what is unclear and exactly what to check.
     """
 
 

@@ -19,8 +19,7 @@ PATH = "/_local/s3"
 class Buckets:
     """GET and HEAD of an object, path style; for callers on this machine; signatures are not checked.
 
-    Args:
-        storage: where the objects are.
+    :param storage: where the objects are.
     """
 
     def __init__(self, storage: Storage) -> None:

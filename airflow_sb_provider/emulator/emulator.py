@@ -34,15 +34,14 @@ log = logging.getLogger(__name__)
 class Emulator:
     """The local Platform, served by a thread of its own: `with Emulator() as emulator: ...`.
 
-    Args:
-        host: the address to listen on.
-        port: the port, 0 for a free one.
-        token: the first user's token; a new one unless given.
-        username: the first user.
-        storage: a folder or an fsspec URL for the bytes; a temporary folder unless given.
-        storage_endpoint: the URL of an S3-compatible service.
-        seeded: whether it starts with the demo project's files and volumes.
-        knobs: settings to start with.
+    :param host: the address to listen on.
+    :param port: the port, 0 for a free one.
+    :param token: the first user's token; a new one unless given.
+    :param username: the first user.
+    :param storage: a folder or an fsspec URL for the bytes; a temporary folder unless given.
+    :param storage_endpoint: the URL of an S3-compatible service.
+    :param seeded: whether it starts with the demo project's files and volumes.
+    :param knobs: settings to start with.
     """
 
     def __init__(
@@ -76,8 +75,7 @@ class Emulator:
     def start(self) -> Self:
         """Listen; returns when requests are answered.
 
-        Raises:
-            OSError: the port is taken.
+        :raises OSError: the port is taken.
         """
         started = threading.Event()
         failures: list[BaseException] = []
@@ -244,10 +242,9 @@ class Emulator:
     def on(self, event: Event, callback: Listener) -> None:
         """Call back in the server's thread, which waits meanwhile; a callback that returns False cuts the connection.
 
-        Args:
-            event: "request", on receiving one, before anything is done; "accepted", when the jobs of a submission
-                are accepted, before its reply.
-            callback: gets the request's record.
+        :param event: "request", on receiving one, before anything is done; "accepted", when the jobs of a submission
+            are accepted, before its reply.
+        :param callback: gets the request's record.
         """
         self._listeners[event].append(callback)
 

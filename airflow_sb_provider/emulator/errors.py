@@ -70,10 +70,9 @@ TOLD_IN_JOB = {9026: 9101, 9020: 9103, 9007: 9104, 9009: 9106, 9000: 9100}
 class Refusal(Exception):
     """What the Platform answers instead of doing what it was asked.
 
-    Args:
-        code: the Platform's error code; status and message follow from it where it is a documented one.
-        message: other words than the documented ones.
-        status: another HTTP status than the documented one.
+    :param code: the Platform's error code; status and message follow from it where it is a documented one.
+    :param message: other words than the documented ones.
+    :param status: another HTTP status than the documented one.
     """
 
     def __init__(self, code: int, message: str | None = None, status: int | None = None) -> None:

@@ -67,9 +67,8 @@ class Knobs:
     def update(self, **values: object) -> None:
         """Set several knobs; nothing is set when one of them is wrong.
 
-        Raises:
-            AttributeError: there is no such knob.
-            ValueError: the value is none that the knob can have.
+        :raises AttributeError: there is no such knob.
+        :raises ValueError: the value is none that the knob can have.
         """
         for name, value in {name: _coerce(name, value) for name, value in values.items()}.items():
             setattr(self, name, value)

@@ -290,11 +290,10 @@ class Platform:
     def submit(self, user: User, body: Any, copy_only: bool, overwrite: bool = False) -> ExportJob:
         """Accept an export, or refuse it.
 
-        Args:
-            user: whose export it is.
-            body: the JSON object of one export.
-            copy_only: whether the file stays on the Platform.
-            overwrite: the query's value, which the body's replaces.
+        :param user: whose export it is.
+        :param body: the JSON object of one export.
+        :param copy_only: whether the file stays on the Platform.
+        :param overwrite: the query's value, which the body's replaces.
         """
         file_id, volume_id, location, overwrite, given = _parsed(body, overwrite)
         if location.endswith("/"):

@@ -92,10 +92,9 @@ class _Window:
 class Server:
     """Answers the API's requests; every method runs in the server's loop.
 
-    Args:
-        platform: what it answers about.
-        troubles: the faults that may strike.
-        tell: called with an event and the record of its request; False cuts the connection there.
+    :param platform: what it answers about.
+    :param troubles: the faults that may strike.
+    :param tell: called with an event and the record of its request; False cuts the connection there.
     """
 
     def __init__(self, platform: Platform, troubles: Troubles, tell: Callable[[Event, RequestRecord], bool]) -> None:

@@ -34,9 +34,8 @@ class Storage:
     On S3 (or GCS) a volume's bucket is the real bucket of that name, and `s3://bucket` only says where the
     Platform's own copies live. In a folder, each bucket is a sub-folder.
 
-    Args:
-        where: a folder or an fsspec URL; nothing for a temporary folder that `close` removes.
-        endpoint: the URL of an S3-compatible service. Credentials come from the usual AWS environment variables.
+    :param where: a folder or an fsspec URL; nothing for a temporary folder that `close` removes.
+    :param endpoint: the URL of an S3-compatible service. Credentials come from the usual AWS environment variables.
     """
 
     def __init__(self, where: str | None = None, endpoint: str | None = None) -> None:

@@ -84,16 +84,13 @@ class Troubles:
     ) -> Trouble:
         """Ask for a fault.
 
-        Args:
-            kind: one of `KINDS`.
-            method: the HTTP method of the requests it strikes; `*` for any.
-            path: their path, `*` in it standing for anything; each kind has a fitting default.
-            times: how many it strikes, 0 for all from then on.
-            after: how many it lets pass first.
-            options: what the kind offers.
-
-        Returns:
-            The fault, whose `struck` can be watched.
+        :param kind: one of `KINDS`.
+        :param method: the HTTP method of the requests it strikes; `*` for any.
+        :param path: their path, `*` in it standing for anything; each kind has a fitting default.
+        :param times: how many it strikes, 0 for all from then on.
+        :param after: how many it lets pass first.
+        :param options: what the kind offers.
+        :returns: the fault, whose `struck` can be watched.
         """
         if kind not in KINDS:
             raise ValueError(f"there is no trouble {kind!r}; there is {', '.join(KINDS)}")

@@ -180,10 +180,9 @@ class Views:
 def select(view: Json, fields: str | None, brief: set[str] | None = None) -> Json:
     """The part of a resource that `fields` asks for.
 
-    Args:
-        view: the whole resource.
-        fields: names, dotted names, `!name` to leave one out, or `_all`; nothing for what is usual.
-        brief: what is usual in a list; a single resource is usually whole.
+    :param view: the whole resource.
+    :param fields: names, dotted names, `!name` to leave one out, or `_all`; nothing for what is usual.
+    :param brief: what is usual in a list; a single resource is usually whole.
     """
     names = [name.strip() for name in (fields or "").split(",") if name.strip()]
     wanted = [name for name in names if not name.startswith("!")]

@@ -1,0 +1,84 @@
+"""What MkDocs shows besides docs/: pages made of other files, and where their links lead.
+
+Links in README.md and docs/ are those of a forge, relative to the file; here they become those of the site.
+"""
+
+from __future__ import annotations
+
+import ast
+import posixpath
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import griffe
+from mkdocs.structure.files import File
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = {
+    "operators": [
+        "operators.export.SevenBridgesExportOperator",
+        "operators.bulk_export.SevenBridgesBulkExportOperator",
+    ],
+    "sensors": ["sensors.export.SevenBridgesExportSensor"],
+    "triggers": ["triggers.export.SevenBridgesExportTrigger"],
+    "hooks": ["hooks.sevenbridges.SevenBridgesHook", "hooks.asynchronous.SevenBridgesAsyncHook", "api.models"],
+    "exceptions": ["exceptions"],
+    "emulator": ["emulator.emulator.Emulator", "emulator.knobs.Knobs", "emulator.trouble"],
+}
+_NOTE = re.compile(r"^\.\. note:: (.+(?:\n {4}.+)*)", re.MULTILINE)
+_LINK = re.compile(r"(\]\()([^)\s#]+)")
+
+
+def _pages() -> dict[str, str]:
+    """Which page of the site each file outside docs/ is."""
+    examples = sorted((ROOT / "example_dags").glob("*.py"))
+    return {
+        "README.md": "index.md",
+        "CHANGELOG.md": "changelog.md",
+        **{f"example_dags/{path.name}": f"examples/{path.stem}.md" for path in examples},
+    }
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are not in docs/."""
+    for source, page in _pages().items():
+        text = (ROOT / source).read_text()
+        if source.endswith(".py"):
+            text = f"# {Path(source).stem}\n\n{ast.get_docstring(ast.parse(text))}\n\n```python\n{text}```\n"
+        files.append(File.generated(config, page, content=text))
+    for name, objects in REFERENCE.items():
+        text = "".join(f"::: airflow_sb_provider.{each}\n\n" for each in objects)
+        title = "Local Platform" if name == "emulator" else name.capitalize()
+        files.append(File.generated(config, f"reference/{name}.md", content=f"# {title}\n\n{text}"))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
+    """Turn links between files into links between pages."""
+    pages = _pages()
+    uri = page.file.src_uri
+    source = next((source for source, its_page in pages.items() if its_page == uri), f"docs/{uri}")
+
+    def relink(link: re.Match[str]) -> str:
+        if ":" in link[2]:
+            return link[0]
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), link[2]))
+        target = pages.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
+        return link[1] + posixpath.relpath(target, posixpath.dirname(uri) or ".") if target else link[0]
+
+    return _LINK.sub(relink, markdown)
+
+
+class Notes(griffe.Extension):
+    """Shows a docstring's ``.. note::`` as the site's own notes."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrite the docstring of one object."""
+        if obj.docstring:
+            obj.docstring.value = _NOTE.sub(r"!!! note\n\n    \1", obj.docstring.value)

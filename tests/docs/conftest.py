@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import fsspec
+import pytest
+
+from airflow_sb_provider.emulator import Emulator, Knobs
+from tests.integration.dags.conftest import metadata_database, quick, serialize, use
+
+__all__ = ["metadata_database", "quick"]
+
+PROJECT, VOLUME = "rfranklin/my-project", "rfranklin/output"
+
+
+@pytest.fixture
+def my_bucket(s3_endpoint, monkeypatch):
+    """The bucket that the documentation writes manifests to."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    fsspec.filesystem("s3").mkdir("my-bucket")
+
+
+@pytest.fixture
+def world(quick, monkeypatch):
+    """The Platform that the documentation speaks of: its project, volume and files."""
+    with Emulator(knobs=Knobs(pending_seconds=0, running_seconds=0)) as platform:
+        use(monkeypatch, platform)
+        platform.add_volume(VOLUME, prefix="outfiles")
+        platform.add_file("output.vcf", b"##fileformat", PROJECT, file_id="567890abc9b0307bc0414164")
+        platform.add_file("report.html", b"<!doctype html>", PROJECT, file_id="567890abc1e5339df0414123")
+        platform.add_file("moved.txt", b"moved", PROJECT, alias=(VOLUME, "moved.txt"))
+        for sample in ("S1", "S2"):
+            metadata = {"sample_id": sample}
+            platform.add_file(f"{sample}.bam", b"BAM", PROJECT, "runs/7", metadata=metadata)
+            platform.add_file(f"{sample}.bam.bai", b"BAI", PROJECT, "runs/7", metadata=metadata)
+        yield platform
+
+
+@pytest.fixture
+def run_dag(metadata_database):
+    def run(dag):
+        serialize(dag)
+        assert str(dag.test().state) == "success"
+
+    return run

@@ -1,0 +1,64 @@
+"""What the documentation lists is what the code has."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from airflow_sb_provider.api.environments import ENVIRONMENTS
+from airflow_sb_provider.api.error_codes import ADVICE
+from airflow_sb_provider.get_provider_info import CONN_FIELDS
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
+from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
+from tests.docs.pages import PAGES, ROOT
+
+
+def page(name):
+    return (ROOT / "docs" / f"{name}.md").read_text()
+
+
+def section(name, title):
+    return page(name).partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def words_of_tables(text):
+    first_cells = re.findall(r"^\| ([^|]*) \|", text, re.MULTILINE)
+    return [word for cell in first_cells for word in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_every_error_code_and_its_advice():
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", page("troubleshooting"), re.MULTILINE)
+    assert {int(code): advice for code, advice in rows} == ADVICE
+
+
+def test_every_extra_of_the_connection():
+    extras = words_of_tables(page("connection").partition("| extra |")[2].partition("\n\n")[0])
+    assert set(extras) - {"bearer"} == CONN_FIELDS.keys()
+
+
+def test_every_environment():
+    listed = re.findall(r"^\| [^|]* \| `([a-z-]+)` \|", page("environments"), re.MULTILINE)
+    assert listed == list(ENVIRONMENTS)
+
+
+@pytest.mark.parametrize(
+    ("operator", "text"),
+    [
+        (SevenBridgesExportOperator, section("operators", "SevenBridgesExportOperator")),
+        (SevenBridgesExportSensor, section("operators", "SevenBridgesExportSensor")),
+        (SevenBridgesBulkExportOperator, page("bulk")),
+    ],
+)
+def test_every_parameter(operator, text):
+    parameters = inspect.signature(operator.__init__).parameters
+    told = [name for name in parameters if name not in ("self", "kwargs", "sevenbridges_conn_id")]
+    assert [name for name in told if not re.search(rf"`{name}[`=]", text)] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_to_files(path):
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    targets = [target for target in re.findall(r"\]\(([^)\s#]+)", text) if "://" not in target]
+    assert [target for target in targets if not (path.parent / target).exists()] == []
