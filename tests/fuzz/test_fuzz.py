@@ -1,0 +1,79 @@
+"""A fixed part of what ``make fuzz`` reads, and proof that it would tell."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from airflow_sb_provider.api import models, replies
+from tests.fuzz.check import check, check_many
+from tests.fuzz.inputs import make
+from tests.fuzz.samples import samples
+from tests.fuzz.wire import make_answer, wired
+
+READ = 4_000
+SENT = 250
+
+
+def test_whatever_comes_is_a_sound_value_or_an_error_of_ours():
+    seen = check_many(range(READ), make, check)
+    assert seen["value"] > READ / 10
+    assert len(seen) > 8
+
+
+@pytest.mark.timeout(300)
+def test_so_it_is_over_a_socket_with_broken_http_around_it():
+    environment = dict(os.environ)
+    with wired() as wire:
+        seen = check_many(range(SENT), make_answer, wire.check)
+    assert sum(count for word, count in seen.items() if "value" in word) > SENT / 50
+    assert sum(count for word, count in seen.items() if "ReplyLost" in word) > SENT / 20
+    assert dict(os.environ) == environment
+
+
+def test_every_call_has_samples_that_are_read():
+    read = {sample.name for sample in samples() if sample.status == 200}
+    assert {call.read.__qualname__ for call in (sample.call for sample in samples())}
+    assert read == {
+        *("start_export", "start_exports", "get_export", "get_exports", "list_exports", "get_file", "get_files"),
+        *("list_files", "get_volume", "list_volumes", "get_volume_object", "get_user", "get_rate_limit"),
+    }
+
+
+def test_a_seed_means_the_same_input_every_time():
+    assert [make(seed) for seed in range(200)] == [make(seed) for seed in range(200)]
+    assert make_answer(7) == make_answer(7)
+    assert len({repr(make(seed)) for seed in range(200)}) > 190
+
+
+GUARDS = {
+    "objects are expected": ("airflow_sb_provider.api.calls._mapping", lambda value: value),
+    "words are expected": ("airflow_sb_provider.api.models._text", lambda value: value or None),
+    "numbers are bounded": (
+        "airflow_sb_provider.api.models.parse_integer",
+        lambda value: value if isinstance(value, int) else int(value) if str(value).isdigit() else None,
+    ),
+    "times can be reckoned with": (
+        "airflow_sb_provider.api.models.parse_time",
+        lambda value: models.datetime.fromisoformat(value) if isinstance(value, str) else None,
+    ),
+    "nesting is bounded": ("airflow_sb_provider.api.models._within", lambda value, levels: True),
+    "messages are one line": ("airflow_sb_provider.api.models.readable", lambda text, limit: text),
+    "infinity is no number": ("airflow_sb_provider.api.replies._number", float),
+    "text is Unicode": ("airflow_sb_provider.api.replies._SURROGATE", replies.re.compile(b"never")),
+    "NUL is no text": ("airflow_sb_provider.api.replies._NUL", replies.re.compile(b"never")),
+}
+
+
+@pytest.mark.parametrize(("name", "broken"), GUARDS.values(), ids=GUARDS)
+def test_it_tells_when_a_guard_is_gone(monkeypatch, name, broken):
+    monkeypatch.setattr(name, broken)
+    with pytest.raises(AssertionError, match=r"(?s)seed \d+: .*Input\(seed="):
+        check_many(range(5 * READ), make, check)
+
+
+def test_it_tells_when_a_lost_answer_would_have_an_export_asked_for_again(monkeypatch):
+    monkeypatch.setattr("tests.fuzz.check.settle", lambda call, error: error)
+    with pytest.raises(AssertionError, match="might be asked for again"):
+        check_many(range(5 * READ), make, check)

@@ -1,0 +1,129 @@
+"""Properties of the single readers, with hypothesis; the same examples every time. FUZZ_EXAMPLES for more."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+import pickle
+from datetime import UTC, datetime, timedelta, timezone
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+
+from airflow_sb_provider.api.models import RateLimit, error_from_json, parse_integer, parse_time, readable
+from airflow_sb_provider.api.replies import Body
+from tests.fuzz.check import check, check_rate, check_value
+from tests.fuzz.inputs import HEADER_VALUES, KEYS, VALUES, Input
+from tests.fuzz.samples import samples
+
+many = settings(
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")),
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+CALL = samples()[0].call
+TEXT = st.text() | st.text(st.characters()) | st.sampled_from([each for each in VALUES if isinstance(each, str)])
+NUMBER = st.integers() | st.floats() | st.integers(-(10**400), 10**400)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBER | TEXT | st.sampled_from(VALUES),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS) | TEXT, inner, max_size=6),
+    max_leaves=30,
+)
+HEADER = st.sampled_from(HEADER_VALUES) | st.text(max_size=30) | st.integers().map(str)
+
+
+@many
+@given(JSON)
+def test_a_time_is_one_that_can_be_reckoned_with_or_none(value):
+    time = parse_time(value)
+    assert time is None or time.astimezone(UTC) == time
+
+
+@many
+@given(st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)), st.integers(-1439, 1439))
+def test_every_usual_time_is_read(moment, minutes):
+    moment = moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    assert parse_time(moment.isoformat()) == moment
+    assert parse_time(moment.astimezone(UTC).isoformat().replace("+00:00", "Z")) == moment
+
+
+@many
+@given(st.integers(-(2**70), 2**70))
+def test_every_number_of_64_bits_is_read(number):
+    held = number if -(2**63) < number < 2**63 else None
+    assert parse_integer(number) == held
+    if number >= 0:
+        assert parse_integer(str(number)) == held
+        assert parse_integer(f" {number}") in (held, None)
+
+
+@many
+@given(HEADER, HEADER, HEADER)
+def test_no_rate_limit_makes_a_pause_without_end(limit, remaining, reset):
+    headers = {"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": remaining, "X-RateLimit-Reset": reset}
+    check_rate(RateLimit.from_headers(CaseInsensitiveDict(headers)))
+
+
+@many
+@given(st.dictionaries(st.sampled_from(["limit", "remaining", "reset"]), JSON))
+def test_nor_does_one_that_was_asked_for(rate):
+    check_rate(RateLimit.from_json({"rate": rate}))
+
+
+@many
+@given(st.dictionaries(st.sampled_from(KEYS), JSON), st.none() | st.integers(100, 599), TEXT)
+def test_every_error_can_be_told_and_kept(data, status, request_id):
+    error = error_from_json(data, status, readable(request_id, 100))
+    check_value(error)
+    assert str(error).isprintable()
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@many
+@given(TEXT, st.integers(1, 50))
+def test_what_is_readable_is_one_line_and_stays_so(text, limit):
+    told = readable(text, limit)
+    assert told.isprintable()
+    assert len(told) <= limit
+    assert readable(told, limit).strip() == told.strip()
+    told.encode()
+
+
+@many
+@given(st.sampled_from(samples()), st.integers(100, 999), st.dictionaries(HEADER, HEADER), JSON, st.booleans())
+def test_no_json_is_anything_but_a_value_or_an_error(sample, status, headers, data, as_told):
+    body = json.dumps(data).encode()
+    check(Input(0, samples().index(sample), sample.status if as_told else status, headers, (body,)))
+
+
+@many
+@given(st.lists(st.binary(max_size=200), max_size=4), st.lists(st.integers(1, 50), min_size=1), st.booleans())
+def test_a_body_is_the_same_however_it_comes(parts, sizes, packed):
+    whole = b"".join(parts)
+    data = b"".join(gzip.compress(part) for part in parts) if packed else whole
+    body = Body(CALL, 200, CaseInsensitiveDict({"Content-Encoding": "gzip"} if packed else {}))
+    number = 0
+    while data:
+        size = sizes[number % len(sizes)]
+        body.add(data[:size])
+        data, number = data[size:], number + 1
+    assert body.whole() == whole
+
+
+@many
+@given(st.binary(max_size=300), st.sampled_from(["gzip", "GZIP", "x-gzip", "identity", "br", "gzip, gzip", ""]))
+def test_no_packing_is_anything_but_a_body_or_an_error(data, encoding):
+    check(Input(0, 0, 200, {"Content-Encoding": encoding}, (data,)))
+
+
+@many
+@given(st.floats())
+def test_a_number_without_end_is_no_answer(number):
+    data = json.dumps({"username": "me", "x": number}).encode()
+    word = check(Input(0, [sample.name for sample in samples()].index("get_user"), 200, {}, (data,)))
+    assert (word == "value") == math.isfinite(number)
