@@ -64,17 +64,6 @@ audit: $(STAMP)  ## known vulnerabilities and licences of what an installed prov
 dist: $(STAMP)  ## wheel and sdist, built twice, compared, looked into and installed, in dist/
 	$(BIN)/python -m dev.release
 
-.PHONY: fuzz audit dist
-fuzz: $(STAMP)  ## 100,000 broken answers, some over sockets, and properties of the readers, 2 minutes (FUZZ="--help")
-	$(BIN)/python -m tests.fuzz $(FUZZ)
-	FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -o timeout=600 tests/fuzz/test_properties.py
-
-audit: $(STAMP)  ## known vulnerabilities and licences of what an installed provider brings
-	$(BIN)/python -m dev.audit
-
-dist: $(STAMP)  ## wheel and sdist, built twice, compared, looked into and installed, in dist/
-	$(BIN)/python -m dev.release
-
 bench: $(BENCH_STAMP)  ## how much waiting costs, side by side with other providers (BENCH="--help")
 	$(BENCH_BIN)/python -m tests.bench $(BENCH)
 
