@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow.observability.stats import Stats
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
     from airflow.sdk import (
+        Asset,
+        AssetAlias,
         BaseHook,
         BaseOperator,
         BaseOperatorLink,
@@ -29,9 +34,13 @@ if TYPE_CHECKING:
         AirflowSkipException,
     )
     from airflow.sdk.execution_time.xcom import XCom
+    from airflow.triggers.base import BaseEventTrigger
+    from airflow.triggers.shared_stream import SharedStreamProducer
 else:
     try:
         from airflow.sdk import (
+            Asset,
+            AssetAlias,
             BaseHook,
             BaseOperator,
             BaseOperatorLink,
@@ -41,6 +50,8 @@ else:
             PokeReturnValue,
         )
     except ImportError:
+        from airflow.datasets import Dataset as Asset
+        from airflow.datasets import DatasetAlias as AssetAlias
         from airflow.hooks.base import BaseHook
         from airflow.io.path import ObjectStoragePath
         from airflow.models import Connection
@@ -80,18 +91,29 @@ else:
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
     except ImportError:
         from airflow.triggers.temporal import DateTimeTrigger
+    try:
+        from airflow.triggers.base import BaseEventTrigger
+        from airflow.triggers.shared_stream import SharedStreamProducer
+    except ImportError:
+        # Before 3.3 a watcher refuses to be made, but its module can be imported.
+        BaseEventTrigger, SharedStreamProducer = BaseTrigger, object
     Context = dict[str, Any]
 
 _VERSION = tuple(int(part) for part in airflow_version.split(".")[:3] if part.isdigit())
 AIRFLOW_RENDERS_TRIGGERS = _VERSION >= (3, 3)
+AIRFLOW_CONFIRMS_EVENTS = _VERSION >= (3, 3)
 
 __all__ = [
+    "AIRFLOW_CONFIRMS_EVENTS",
     "AIRFLOW_RENDERS_TRIGGERS",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
+    "Asset",
+    "AssetAlias",
+    "BaseEventTrigger",
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",
@@ -102,13 +124,16 @@ __all__ = [
     "DateTimeTrigger",
     "ObjectStoragePath",
     "PokeReturnValue",
+    "SharedStreamProducer",
     "StartTriggerArgs",
     "Stats",
     "TriggerEvent",
     "XCom",
     "airflow_version",
+    "collect_hook_lineage",
     "conf",
     "get_connection_async",
+    "hook_lineage_is_read",
 ]
 
 
@@ -122,3 +147,33 @@ async def get_connection_async(conn_id: str) -> Connection:
     from asgiref.sync import sync_to_async
 
     return await sync_to_async(BaseHook.get_connection)(conn_id)
+
+
+def hook_lineage_is_read() -> bool:
+    """Whether anything reads hook lineage, such as OpenLineage.
+
+    Where nothing does, Airflow 3 would still import every provider's assets to collect it.
+    """
+    try:
+        from airflow.sdk.plugins_manager import get_hook_lineage_readers_plugins
+    except ImportError:
+        plugins: Any = import_module("airflow.plugins_manager")
+        plugins.initialize_hook_lineage_readers_plugins()
+        return bool(plugins.hook_lineage_reader_classes)
+    return bool(get_hook_lineage_readers_plugins())
+
+
+def collect_hook_lineage(hook: BaseHook, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    """Tell those who read hook lineage what a hook has read and written, by URI."""
+    if not hook_lineage_is_read():
+        return
+    try:
+        lineage: Any = import_module("airflow.sdk.lineage")
+    except ImportError:
+        lineage = import_module("airflow.lineage.hook")
+    collector = lineage.get_hook_lineage_collector()
+    kind = "asset" if hasattr(collector, "add_input_asset") else "dataset"
+    for uri in inputs:
+        getattr(collector, f"add_input_{kind}")(context=hook, uri=uri)
+    for uri in outputs:
+        getattr(collector, f"add_output_{kind}")(context=hook, uri=uri)

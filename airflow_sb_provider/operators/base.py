@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 from airflow_sb_provider._compat import BaseOperator
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.lineage.outlets import announce
+from airflow_sb_provider.lineage.task import TellsLineage
 from airflow_sb_provider.operators.status import TaskStatus
 
 if TYPE_CHECKING:
     from airflow_sb_provider._compat import Context
+    from airflow_sb_provider.exports.report import Report
 
 
-class SevenBridgesOperator(BaseOperator):
-    """A task with one connection, one hook, and a status that is seen in Airflow."""
+class SevenBridgesOperator(TellsLineage, BaseOperator):
+    """A task with one connection, one hook, a status that is seen in Airflow, and a report for outlets and lineage."""
 
     ui_color = "#e3f1ee"
     status_kind: ClassVar[str]
@@ -34,6 +37,10 @@ class SevenBridgesOperator(BaseOperator):
     def _shown(self, context: Context, *, resumed: bool = False) -> TaskStatus:
         self._status = TaskStatus(self, context, self.status_kind, resumed=resumed)
         return self._status
+
+    def _announce(self, context: Context, report: Report) -> None:
+        self._report = report
+        announce(context, self.outlets, self.hook, report)
 
     def _connection_problems(self) -> list[str]:
         conn_id: object = self.sevenbridges_conn_id

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from airflow_sb_provider._compat import DateTimeTrigger, ObjectStoragePath, conf
+from airflow_sb_provider._compat import DateTimeTrigger, ObjectStoragePath, conf, hook_lineage_is_read
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesBatchFailed,
+    SevenBridgesError,
     SevenBridgesExportTimeout,
     SevenBridgesInDoubt,
     SevenBridgesInputError,
@@ -21,6 +23,7 @@ from airflow_sb_provider.exports.attempt import attempt_of
 from airflow_sb_provider.exports.batch import Batch, Entry
 from airflow_sb_provider.exports.destination import object_uri
 from airflow_sb_provider.exports.manifest import check_address, manifest_text
+from airflow_sb_provider.exports.report import Landing, Report
 from airflow_sb_provider.exports.request import check_seconds, read_boolean
 from airflow_sb_provider.exports.selection import Selection, check_batch, plan, read_exports
 from airflow_sb_provider.exports.status import batch_status
@@ -392,6 +395,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
             # The record first: what is shown matters less, and could fail where the connection is gone.
             self._write_manifest_quietly(context, batch)
             self._show(batch)
+            self._report = self._reported(batch)
             raise
         return self._finish(context, batch, timed_out and not self._is_over(batch))
 
@@ -431,6 +435,10 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         self._write_manifest(context, batch)
         summary = batch.summary(time.time(), self._manifest)
         context["ti"].xcom_push(key="summary", value=summary)
+        if hook_lineage_is_read():
+            with suppress(SevenBridgesError):
+                self._volumes([entry.request for entry in batch.entries])
+        self._report = self._reported(batch)
         if timed_out:
             raise SevenBridgesExportTimeout(
                 f"The time for this task is over (timeout={self.timeout} s from its first try): "
@@ -440,7 +448,16 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         if batch.bad and self.on_error != "report":
             permanent = not any(entry.retriable for entry in batch.bad)
             raise SevenBridgesBatchFailed(batch.failure(self._manifest), permanent)
+        if self.outlets:
+            # A retry tells them if the addresses cannot be found now.
+            self._volumes([entry.request for entry in batch.entries])
+        self._announce(context, self._reported(batch))
         return summary
+
+    def _reported(self, batch: Batch) -> Report:
+        volumes = self.hook.known_volumes
+        landings = [Landing.of_entry(entry, volumes.get(entry.request.volume)) for entry in batch.entries]
+        return Report(landings, many=True, manifest=self._manifest)
 
     @property
     def _manifest(self) -> str | None:

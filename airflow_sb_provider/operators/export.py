@@ -35,6 +35,7 @@ from airflow_sb_provider.exports.decide import (
     decide,
 )
 from airflow_sb_provider.exports.destination import object_uri
+from airflow_sb_provider.exports.report import Landing, Report
 from airflow_sb_provider.exports.request import ExportRequest, Intent, check_seconds, read_boolean
 from airflow_sb_provider.exports.result import describe_export
 from airflow_sb_provider.exports.status import file_status, job_status, moment, request_status
@@ -230,6 +231,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
     def _export(self, context: Context, request: ExportRequest, attempt: Attempt) -> dict[str, Any]:
         """Decide, and act on it, until there is a job to wait for or the export is made."""
         self.log.info("Export wanted: %s.", request)
+        self._not_landed(request, attempt.failed.id if attempt.failed else attempt.export_id)
         again = Retrying(**retry_rules(self.log), sleep=time.sleep)
         setbacks = 0
         while True:
@@ -356,6 +358,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         self, context: Context, request: ExportRequest, job: ExportJob, attempt: Attempt, *, adopted: bool
     ) -> dict[str, Any]:
         self._export_id = job.id
+        self._not_landed(request, job.id)
         if adopted:
             context["ti"].xcom_push(key="export_id", value=job.id)
         self._show(request, job, adopted=adopted)
@@ -397,8 +400,9 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         self, context: Context, request: ExportRequest, event: dict[str, Any], *, adopted: bool
     ) -> dict[str, Any]:
         job = ExportJob.from_json(event["job"]) if event.get("job") else None
+        export_id = job.id if job else event.get("export_id") or self._export_id
+        self._not_landed(request, export_id)
         if event["status"] == "timeout":
-            export_id = event.get("export_id") or self._export_id
             name = f"Export {job.id} is still {job.state}" if job else f"Nothing was heard of export {export_id}"
             raise SevenBridgesExportTimeout(
                 f"{name} at the end of the time to wait for it (timeout={self.timeout} s from the submission). "
@@ -418,7 +422,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
             # A twin may have been faster, so that the failure tells of an export that is made.
             doubt_until = self._still_out(context, request) if adopted else None
             return self._export(context, request, Attempt(refusal=refusal, failed=job, doubt_until=doubt_until))
-        return self._describe(request, self._verified(request, job, adopted), adopted=adopted)
+        return self._landed(context, self._describe(request, self._verified(request, job, adopted), adopted=adopted))
 
     def _verified(self, request: ExportRequest, job: ExportJob, adopted: bool) -> ExportJob:
         if not adopted:
@@ -485,6 +489,14 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         file = File.from_json(result["result"]) if result["result"] and result["result"].get("id") else None
         self._link(file, volume_details, request.location)
         self._show_result(result, file)
+        return self._landed(context, result) if self.wait_for_completion else result
+
+    def _not_landed(self, request: ExportRequest, export_id: str | None) -> None:
+        volume = self.hook.known_volumes.get(request.volume)
+        self._report = Report([Landing.of_request(request, export_id, volume)])
+
+    def _landed(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
+        self._announce(context, Report([Landing.of_result(result, landed=True)]))
         return result
 
     def _show_result(self, result: dict[str, Any], file: File | None) -> None:

@@ -23,11 +23,14 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesInputError,
 )
+from airflow_sb_provider.exports.report import Landing, Report
 from airflow_sb_provider.exports.result import describe_export
 from airflow_sb_provider.exports.waiting import STRIKES, Watch, is_one_id, read_export_ids
 from airflow_sb_provider.hooks.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.hooks.waiting import look_at_object, poll, volume_or_none
+from airflow_sb_provider.lineage.outlets import announce
+from airflow_sb_provider.lineage.task import TellsLineage
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider._compat import Context
 
 
-class SevenBridgesExportSensor(BaseSensorOperator):
+class SevenBridgesExportSensor(TellsLineage, BaseSensorOperator):
     """Waits until exports have ended, and fails if one of them failed.
 
     Returns for one id the dict that `SevenBridgesExportOperator` returns (``copy_only`` is None, since the Platform
@@ -119,14 +122,14 @@ class SevenBridgesExportSensor(BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once; done when every export has ended."""
         try:
-            return self._poke()
+            return self._poke(context)
         except AirflowException as error:
             # Airflow itself skips a sensor that pokes only for some failures, a deferred one for all.
             if self.soft_fail:
                 raise AirflowSkipException("Skipping, since soft_fail is set.") from error
             raise
 
-    def _poke(self) -> PokeReturnValue:
+    def _poke(self, context: Context) -> PokeReturnValue:
         with airflow_failures():
             ids = read_export_ids(self.export_id)
             if not ids:
@@ -143,14 +146,14 @@ class SevenBridgesExportSensor(BaseSensorOperator):
                 event = poll(self.hook, self._watch)
             if event is None:
                 return PokeReturnValue(False)
-            return PokeReturnValue(True, self._ended(event, list(self._watch.jobs.values())))
+            return PokeReturnValue(True, self._ended(context, event, list(self._watch.jobs.values())))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on when the trigger has ended."""
         with airflow_failures():
             jobs = self._jobs_of(event)
             if jobs is None or all(job.ended for job in jobs):
-                return self._ended(event, jobs or [])
+                return self._ended(context, event, jobs or [])
         # Of a template, the triggerer sees less than a worker: what a mapped task pushed is not there.
         return self.execute(context)
 
@@ -163,7 +166,7 @@ class SevenBridgesExportSensor(BaseSensorOperator):
             return [ExportJob.from_json(event["job"])]
         return self._all_jobs(ids) if ids else []
 
-    def _ended(self, event: dict[str, Any], jobs: Sequence[ExportJob]) -> Any:
+    def _ended(self, context: Context, event: dict[str, Any], jobs: Sequence[ExportJob]) -> Any:
         ids = read_export_ids(self.export_id)
         if not ids:
             return None
@@ -178,6 +181,8 @@ class SevenBridgesExportSensor(BaseSensorOperator):
                 "check the connection's token, which must belong to the user who started it."
             )
         by_id = {job.id: job for job in jobs}
+        single = is_one_id(self.export_id)
+        self._report = Report([Landing.of_job(by_id[export_id]) for export_id in ids], many=not single)
         failed = [by_id[export_id] for export_id in ids if by_id[export_id].state == ExportState.FAILED]
         for job in failed:
             self.log.error("%s", SevenBridgesExportFailed(job))
@@ -186,8 +191,10 @@ class SevenBridgesExportSensor(BaseSensorOperator):
             error = SevenBridgesExportFailed(failed[0], more.strip())
             # A job that failed stays failed, however often a sensor asks.
             raise AirflowFailException(str(error)) from error
-        results = [self._describe(by_id[export_id], single=is_one_id(self.export_id)) for export_id in ids]
-        return results[0] if is_one_id(self.export_id) else results
+        results = [self._describe(by_id[export_id], single=single) for export_id in ids]
+        self._report = Report([Landing.of_result(result, landed=True) for result in results], many=not single)
+        announce(context, self.outlets, self.hook, self._report)
+        return results[0] if single else results
 
     def _all_jobs(self, ids: Sequence[str]) -> list[ExportJob]:
         jobs = []

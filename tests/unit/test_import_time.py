@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("aiohttp", "requests", "urllib3", "yarl", "fastapi", "fsspec")
+HEAVY = ("aiohttp", "requests", "urllib3", "yarl", "fastapi", "fsspec", "openlineage")
 
 
 def test_an_operator_is_imported_without_what_only_its_run_needs():
@@ -25,3 +25,28 @@ def test_an_operator_is_imported_without_what_only_its_run_needs():
     new = {name.split(".")[0] for name in found.stdout.splitlines()[-1].split()}
     assert "airflow_sb_provider" in new
     assert new.isdisjoint(HEAVY)
+
+
+def test_without_openlineage_a_task_tells_it_nothing_and_imports_nothing_of_it():
+    code = (
+        "import sys\n"
+        "asked = []\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.startswith(('openlineage', 'airflow.providers.openlineage.extractors')):\n"
+        "            asked.append(name); raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "import airflow_sb_provider.operators.export as operators, airflow_sb_provider.sensors.export as sensors\n"
+        "from airflow_sb_provider.exports.report import Report\n"
+        "one = operators.SevenBridgesExportOperator(task_id='a', file='f', volume='v', location='l')\n"
+        "many = operators.SevenBridgesBulkExportOperator(task_id='b', project='p/q', volume='v')\n"
+        "wait = sensors.SevenBridgesExportSensor(task_id='c', export_id='x')\n"
+        "told = lambda task: [task.get_openlineage_facets_on_complete(0), task.get_openlineage_facets_on_failure(0)]\n"
+        "print([told(task) for task in (one, many, wait)], asked)\n"
+        "one._report = Report([])\n"
+        "print(told(one), bool(asked), [name for name in sys.modules if name.startswith('openlineage')])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    before, after = [line for line in found.stdout.splitlines() if line.startswith("[[") or line.startswith("[None")]
+    assert before == f"{[[None, None]] * 3} []"
+    assert after == "[None, None] True []"

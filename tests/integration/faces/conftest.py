@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_sb_provider.emulator import Emulator, Knobs
 
@@ -58,6 +59,7 @@ class Runner:
         self.try_number = 0
         self.xcom = {}
         self.deferrals = []
+        self.outlet_events = OutletEventAccessors()
 
     def clear(self):
         self.max_tries = self.try_number + self.retries
@@ -76,7 +78,8 @@ class Runner:
             xcom_push=self._push,
             xcom_pull=lambda task_ids, key, map_indexes: self.xcom.get(key),
         )
-        context = {"ti": ti}
+        self.outlet_events = OutletEventAccessors()
+        context = {"ti": ti, "outlet_events": self.outlet_events}
         if self.store:
             context["task_state_store"] = self.store
         method, arguments = operator.execute, {}
@@ -88,6 +91,8 @@ class Runner:
                 check_size(deferred.trigger.serialize()[1])
                 event = asyncio.run(first_event(deferred.trigger))
                 operator.__dict__.pop("hook", None)
+                # What a process told of outlets before it deferred is lost with it.
+                self.outlet_events = context["outlet_events"] = OutletEventAccessors()
                 method = getattr(operator, deferred.method_name)
                 arguments = {**(deferred.kwargs or {}), "event": event}
 

@@ -1,0 +1,1 @@
+"""Lineage: what landed where, told to Airflow's assets, hook lineage and OpenLineage."""

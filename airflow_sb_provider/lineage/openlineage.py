@@ -1,0 +1,99 @@
+"""A report in OpenLineage's words. Imported only where Airflow's OpenLineage provider asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.openlineage.extractors import OperatorLineage
+from openlineage.client.event_v2 import InputDataset, OutputDataset
+from openlineage.client.facet_v2 import (
+    dataset_version_dataset,
+    documentation_dataset,
+    external_query_run,
+    extraction_error_run,
+    input_statistics_input_dataset,
+    lifecycle_state_change_dataset,
+    output_statistics_output_dataset,
+)
+
+from airflow_sb_provider.exports.batch import ERRORS_TOLD, MESSAGE_KEPT
+from airflow_sb_provider.exports.report import MAX_TOLD, namespace
+
+if TYPE_CHECKING:
+    from openlineage.client.facet_v2 import DatasetFacet, RunFacet
+
+    from airflow_sb_provider.exports.report import Landing, Report
+
+
+def operator_lineage(report: Report, endpoint: str) -> OperatorLineage[Any, Any]:
+    """Return files as inputs and objects as outputs: those that landed or, if none did, those that were to.
+
+    :param endpoint: the API's address, whose host is the files' namespace.
+    """
+    shown = (report.landed or report.exports)[:MAX_TOLD]
+    outputs = [_output(export, export.uri) for export in shown if export.uri]
+    if report.manifest:
+        outputs.append(OutputDataset(*_named(report.manifest)))
+    return OperatorLineage(
+        inputs=[_input(export, namespace(endpoint), export.file) for export in shown if export.file],
+        outputs=outputs,
+        run_facets=_run_facets(report, endpoint),
+    )
+
+
+def _input(export: Landing, platform: str, file: str) -> InputDataset:
+    told = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(size=export.size, fileCount=1)
+    facets: dict[str, DatasetFacet] = {}
+    if export.name:
+        where = f" in project {export.project}" if export.project else ""
+        facets["documentation"] = documentation_dataset.DocumentationDatasetFacet(f"File {export.name}{where}")
+    return InputDataset(platform, file, facets=facets, inputFacets={"inputStatistics": told} if export.landed else {})
+
+
+def _output(export: Landing, uri: str) -> OutputDataset:
+    if not export.landed:
+        return OutputDataset(*_named(uri))
+    changes = lifecycle_state_change_dataset.LifecycleStateChange
+    verb = {True: "Copied", False: "Moved", None: "Exported"}[export.copy_only]
+    facets: dict[str, DatasetFacet] = {
+        "lifecycleStateChange": lifecycle_state_change_dataset.LifecycleStateChangeDatasetFacet(
+            changes.OVERWRITE if export.overwrite else changes.CREATE
+        ),
+        "documentation": documentation_dataset.DocumentationDatasetFacet(
+            f"{verb} from the Seven Bridges file {export.name or export.file}"
+        ),
+    }
+    if export.etag:
+        facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(export.etag)
+    told = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(size=export.size, fileCount=1)
+    return OutputDataset(*_named(uri), facets=facets, outputFacets={"outputStatistics": told})
+
+
+def _run_facets(report: Report, endpoint: str) -> dict[str, RunFacet]:
+    facets: dict[str, RunFacet] = {}
+    if not report.many and report.exports and (export_id := report.exports[0].export_id):
+        facets["externalQuery"] = external_query_run.ExternalQueryRunFacet(export_id, endpoint)
+    bad = [(number, export) for number, export in enumerate(report.exports) if export.error]
+    if bad:
+        facets["extractionError"] = extraction_error_run.ExtractionErrorRunFacet(
+            totalTasks=len(report.exports),
+            failedTasks=len(bad),
+            errors=[
+                extraction_error_run.Error(
+                    errorMessage=export.error[:MESSAGE_KEPT],
+                    task=f"{export.file} {export.name or ''} -> {export.volume}/{export.location}",
+                    taskNumber=number,
+                )
+                for number, export in bad[:ERRORS_TOLD]
+            ],
+        )
+    return facets
+
+
+def _named(uri: str) -> tuple[str, str]:
+    """Return an address as OpenLineage names datasets: ``s3://bucket`` and the key; a path is a ``file``."""
+    scheme, found, rest = uri.partition("://")
+    if not found:
+        return "file", uri
+    bucket, _, key = rest.partition("/")
+    return f"{scheme}://{bucket}", key

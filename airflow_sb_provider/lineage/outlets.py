@@ -1,0 +1,79 @@
+"""Tell a task's outlets, and Airflow's hook lineage, which objects have landed."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow_sb_provider._compat import Asset, AssetAlias, collect_hook_lineage
+from airflow_sb_provider.exports.report import MAX_TOLD, namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_sb_provider._compat import Context
+    from airflow_sb_provider.exports.report import Landing, Report
+    from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+
+log = logging.getLogger(__name__)
+
+# Airflow takes ? and # in an asset's URI for a query and a fragment; MySQL keeps plain ASCII only.
+_KEPT = "".join(chr(code) for code in range(ord(" "), 127) if chr(code) not in "%?#")
+
+
+def asset_uri(uri: str) -> str:
+    """Return an object's address as an asset's URI: ``%``, ``?``, ``#`` and what is no ASCII are percent-encoded."""
+    return quote(uri, safe=_KEPT)
+
+
+def announce(context: Context, outlets: Sequence[object], hook: SevenBridgesHook, report: Report) -> None:
+    """Tell of what landed; an address that is not known is a line in the log.
+
+    :param context: the task's context, which Airflow reads the events from when the task succeeds.
+    :param outlets: the task's.
+    :param hook: who did it, for hook lineage.
+    """
+    landed = report.landed
+    known = [export for export in landed if export.uri]
+    if len(known) < len(landed):
+        log.info(
+            "Outlets and lineage are not told of %d exported objects, whose addresses are not known.",
+            len(landed) - len(known),
+        )
+    if outlets:
+        _tell_outlets(context, outlets, known, report)
+    platform = namespace(hook.settings.endpoint)
+    try:
+        collect_hook_lineage(
+            hook,
+            [f"{platform}/{export.file}" for export in known[:MAX_TOLD] if export.file],
+            [asset_uri(export.uri) for export in known[:MAX_TOLD] if export.uri],
+        )
+    except Exception as error:
+        log.warning("Hook lineage could not be collected: %s", error)
+
+
+def _tell_outlets(context: Context, outlets: Sequence[object], known: Sequence[Landing], report: Report) -> None:
+    events: list[tuple[str | None, dict[str, Any]]] = [(export.uri, export.extra()) for export in known[:MAX_TOLD]]
+    if report.manifest:
+        events.append((report.manifest, report.extra()))
+    if len(known) > MAX_TOLD:
+        log.info("The outlets are told of the first %d of %d exported objects.", MAX_TOLD, len(known))
+    assets = [(asset, extra) for uri, extra in events if uri and (asset := _asset(uri))]
+    accessors = context["outlet_events"]
+    for alias in {outlet.name: outlet for outlet in outlets if isinstance(outlet, AssetAlias)}.values():
+        for asset, extra in assets:
+            accessors[alias].add(asset, extra=extra)
+    if known or report.many:
+        for outlet in outlets:
+            if isinstance(outlet, Asset):
+                accessors[outlet].extra.update(report.extra())
+
+
+def _asset(uri: str) -> Asset | None:
+    try:
+        return Asset(uri=asset_uri(uri))
+    except ValueError as error:
+        log.warning("The outlets are not told of %s, which Airflow takes for no asset: %s", uri, error)
+        return None
