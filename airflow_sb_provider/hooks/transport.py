@@ -90,6 +90,8 @@ def receive(response: requests.Response, call: Call[Any]) -> bytes:
     :raises RequestException: if it does not come.
     """
     body = Body(call, response.status_code, response.headers)
+    # Off in urllib3 before 2: a body that breaks off would pass for a whole one.
+    response.raw.enforce_content_length = True
     with response:
         try:
             for chunk in response.raw.stream(_CHUNK, decode_content=False):
