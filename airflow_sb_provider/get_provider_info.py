@@ -91,7 +91,12 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors.export"]}],
-        "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers.export"]}],
+        "triggers": [
+            {
+                "integration-name": integration,
+                "python-modules": [f"{package}.triggers.export", f"{package}.triggers.watcher"],
+            }
+        ],
         "extra-links": [
             f"{package}.links.export.SevenBridges{name}Link" for name in ("File", "Project", "Volume", "Destination")
         ],
