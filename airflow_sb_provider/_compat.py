@@ -41,7 +41,6 @@ else:
         from airflow.sdk import (
             Asset,
             AssetAlias,
-            BaseHook,
             BaseOperator,
             BaseOperatorLink,
             BaseSensorOperator,
@@ -52,12 +51,15 @@ else:
     except ImportError:
         from airflow.datasets import Dataset as Asset
         from airflow.datasets import DatasetAlias as AssetAlias
-        from airflow.hooks.base import BaseHook
         from airflow.io.path import ObjectStoragePath
         from airflow.models import Connection
         from airflow.models.baseoperator import BaseOperator
         from airflow.models.baseoperatorlink import BaseOperatorLink
         from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
+    try:
+        from airflow.sdk import BaseHook
+    except ImportError:
+        from airflow.hooks.base import BaseHook
     try:
         from airflow.sdk.execution_time.xcom import XCom
     except ImportError:
