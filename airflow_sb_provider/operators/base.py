@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_sb_provider._compat import BaseOperator
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
@@ -23,6 +23,10 @@ class SevenBridgesOperator(TellsLineage, BaseOperator):
     status_kind: ClassVar[str]
     sevenbridges_conn_id: str
     _status: TaskStatus
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Without one of its own, Airflow 3.3.2 gives mapped tasks BaseOperator's as defaults, and no list of inlets.
+        super().__init__(**kwargs)
 
     @cached_property
     def hook(self) -> SevenBridgesHook:
