@@ -26,7 +26,10 @@ REFERENCE = {
         "operators.bulk_export.SevenBridgesBulkExportOperator",
     ],
     "sensors": ["sensors.export.SevenBridgesExportSensor"],
-    "triggers": ["triggers.export.SevenBridgesExportTrigger"],
+    "triggers": [
+        "triggers.export.SevenBridgesExportTrigger",
+        "triggers.watcher.SevenBridgesExportEventTrigger",
+    ],
     "hooks": ["hooks.sevenbridges.SevenBridgesHook", "hooks.asynchronous.SevenBridgesAsyncHook", "api.models"],
     "exceptions": ["exceptions"],
     "emulator": ["emulator.emulator.Emulator", "emulator.knobs.Knobs", "emulator.trouble"],
@@ -41,6 +44,8 @@ def _pages() -> dict[str, str]:
     return {
         "README.md": "index.md",
         "CHANGELOG.md": "changelog.md",
+        "CONTRIBUTING.md": "contributing.md",
+        "SECURITY.md": "security-policy.md",
         **{f"example_dags/{path.name}": f"examples/{path.stem}.md" for path in examples},
     }
 
