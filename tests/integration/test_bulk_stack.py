@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from airflow_sb_provider.emulator import Emulator, Knobs
 from dev.airflow_stack import AirflowStack
+from tests.integration import openlineage_events
 from tests.integration.project_of_200 import PARAMS, check, fill
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
@@ -17,10 +19,12 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 def test_two_hundred_files_with_three_bad_ones(tmp_path):
     manifest = tmp_path / "manifest.jsonl"
+    lineage = tmp_path / "openlineage.jsonl"
     with Emulator(knobs=Knobs(pending_seconds=0.5, running_seconds=1.0)) as platform:
         good, bad = fill(platform)
         connections = {"sevenbridges_default": platform.connection_json()}
-        with AirflowStack(tmp_path / "airflow", EXAMPLES, connections) as airflow:
+        environment = openlineage_events.settings(lineage)
+        with AirflowStack(tmp_path / "airflow", EXAMPLES, connections, environment) as airflow:
             seen = []
             run_id = airflow.trigger(DAG, {**PARAMS, "manifest": str(manifest)})
             states = airflow.wait(DAG, run_id, on_change=lambda task, state: task == "export" and seen.append(state))
@@ -37,3 +41,22 @@ def test_two_hundred_files_with_three_bad_ones(tmp_path):
                 failure=log,
                 manifest=manifest.read_text(),
             )
+        tells_openlineage(lineage, platform, good, bad, manifest)
+
+
+def tells_openlineage(path, platform, good, bad, manifest):
+    """The first hundred that landed before the deferred task failed, the manifest, and why three did not land."""
+    event = openlineage_events.read_event(path, f"{DAG}.export", "FAIL")
+    space = f"sevenbridges://{urlsplit(platform.url).netloc}"
+    read = openlineage_events.named(event.inputs)
+    assert len(set(read)) == 100
+    assert set(read) <= {(space, file) for file in good}
+    *objects, record = event.outputs
+    assert {each.namespace for each in objects} == {"s3://demo-results"}
+    assert len({each.name for each in objects}) == 100
+    assert {each.outputFacets["outputStatistics"].size for each in objects} == {10}
+    assert (record.namespace, record.name) == ("file", str(manifest))
+    errors = event.run.facets["extractionError"]
+    assert (errors.totalTasks, errors.failedTasks) == (200, 3)
+    assert {each.task.partition(" ")[0] for each in errors.errors} == set(bad.values())
+    assert "3 of 200 files were not exported" in event.run.facets["errorMessage"].message

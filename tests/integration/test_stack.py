@@ -1,10 +1,12 @@
-"""The example DAG on a real Airflow: api-server, scheduler, dag-processor and triggerer, each a process of its own."""
+"""Example DAGs on a real Airflow: api-server, scheduler, dag-processor and triggerer, each a process of its own."""
 
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -12,9 +14,11 @@ import pytest
 from airflow_sb_provider.emulator import Emulator, Knobs
 from airflow_sb_provider.emulator.seed import VCF
 from dev.airflow_stack import AirflowStack
+from tests.integration import openlineage_events
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
 DAG = "sevenbridges_export"
+PRODUCER, CONSUMER = "sevenbridges_asset_producer", "sevenbridges_asset_consumer"
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 
@@ -42,11 +46,67 @@ def export(airflow, **params):
     return run_id, states, seen
 
 
-def test_the_example_on_a_real_airflow(tmp_path):
+def announces(airflow, platform):
+    """An export that lands starts the run of another DAG, which reads the object."""
+    file = platform.add_file("announced.vcf", b"##announced").id
+    airflow.wait_for_dag(CONSUMER)
+    run_id = airflow.trigger(PRODUCER, {"file": file, "volume": "demo/results", "location": "stack/no #1.vcf"})
+    seen = []
+    states = airflow.wait(PRODUCER, run_id, on_change=lambda task, state: seen.append(state))
+    assert states == {"export": "success"}, airflow.task_log(PRODUCER, run_id, "export")
+    assert "deferred" in seen
+    runs = []
+    while not runs:
+        airflow.check_alive()
+        time.sleep(0.5)
+        runs = airflow.get(f"/dags/{CONSUMER}/dagRuns")["dag_runs"]
+    [run] = runs
+    assert run["run_type"] == "asset_triggered"
+    uri = "s3://demo-results/exports/stack/no #1.vcf"
+    states = airflow.wait(CONSUMER, run["dag_run_id"])
+    assert states == {"read_objects": "success"}, airflow.task_log(CONSUMER, run["dag_run_id"], "read_objects")
+    assert airflow.xcom(CONSUMER, run["dag_run_id"], "read_objects") == {uri: "##announced"}
+
+    [event] = airflow.get("/assets/events")["asset_events"]
+    assert (event["source_dag_id"], event["source_task_id"]) == (PRODUCER, "export")
+    assert event["uri"] == "s3://demo-results/exports/stack/no %231.vcf"
+    result = airflow.xcom(PRODUCER, run_id, "export")
+    same = ("uri", "file", "size", "etag", "volume", "location", "export_id", "copy_only", "overwrite", "adopted")
+    assert event["extra"] == {key: result[key] for key in same} | {"name": "announced.vcf", "project": "demo/genomics"}
+
+
+def tells_openlineage(path, platform, result):
+    """A deferred export that succeeded and one that failed, as the official client understands their events."""
+    file = (f"sevenbridges://{urlsplit(platform.url).netloc}", VCF)
+    event = openlineage_events.read_event(path, f"{DAG}.export", "COMPLETE")
+    assert openlineage_events.named(event.inputs) == [file]
+    assert event.inputs[0].facets["documentation"].description == "File NA12878.vcf in project demo/genomics"
+    assert openlineage_events.named(event.outputs) == [("s3://demo-results", "exports/stack/sample.vcf")]
+    [written] = event.outputs
+    assert (
+        written.outputFacets["outputStatistics"].size
+        == result["size"]
+        == event.inputs[0].inputFacets["inputStatistics"].size
+    )
+    assert written.outputFacets["outputStatistics"].fileCount == 1
+    assert written.facets["version"].datasetVersion == result["etag"]
+    assert written.facets["lifecycleStateChange"].lifecycleStateChange.value == "CREATE"
+    query = event.run.facets["externalQuery"]
+    assert (query.externalQueryId, query.source) == (result["export_id"], platform.url)
+
+    event = openlineage_events.read_event(path, f"{DAG}.export", "FAIL")
+    assert openlineage_events.named(event.inputs) == [file]
+    assert all(not each.outputFacets for each in event.outputs)
+    assert "already an alias of demo/results/stack/sample.vcf" in event.run.facets["errorMessage"].message
+
+
+def test_the_examples_on_a_real_airflow(tmp_path):
     home = tmp_path / "airflow"
+    lineage = home / "openlineage.jsonl"
     with Emulator(knobs=Knobs(pending_seconds=0.5, running_seconds=1.0)) as platform:
         connections = {"sevenbridges_default": platform.connection_json()}
-        with AirflowStack(home, EXAMPLES, connections, platform.s3_environment()) as airflow:
+        environment = {**platform.s3_environment(), **openlineage_events.settings(lineage)}
+        with AirflowStack(home, EXAMPLES, connections, environment) as airflow:
             run_id, states, seen = export(airflow, location="stack/sample.vcf", copy_only=False)
             assert set(states.values()) == {"success"}, airflow.task_log(DAG, run_id, "export")
             assert "deferred" in seen
@@ -63,6 +123,7 @@ def test_the_example_on_a_real_airflow(tmp_path):
             assert states["export"] == "failed"
             assert "already an alias of demo/results/stack/sample.vcf" in airflow.task_log(DAG, run_id, "export")
             assert len(platform.exports) == 1
+            announces(airflow, platform)
 
             running = processes_of(home)
             assert len(running) >= len(airflow.processes)
@@ -72,6 +133,7 @@ def test_the_example_on_a_real_airflow(tmp_path):
         ports = {connection.laddr.port for connection in psutil.net_connections("tcp") if connection.status == "LISTEN"}
         assert airflow.port not in ports
 
+        tells_openlineage(lineage, platform, result)
         # The search does see the database and the logs.
         told = holders(home, job.id)
         assert any(name.startswith("airflow.db") for name in told)
