@@ -1,0 +1,74 @@
+"""The files that speak to forges, registries and contributors tell of what is there."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from airflow_sb_provider.get_provider_info import get_provider_info
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def load(name):
+    return yaml.safe_load((ROOT / name).read_text())
+
+
+@pytest.mark.parametrize(
+    "name", [".github/workflows/ci.yml", "CONTRIBUTING.md", "SECURITY.md", ".pre-commit-config.yaml"]
+)
+def test_every_target_that_is_named_exists(name):
+    named = re.findall(r"(?:`|: )make (?:PYTHON=\S+ )?([a-z][a-z-]*)", (ROOT / name).read_text())
+    assert named
+    assert set(named) <= TARGETS
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_every_file_that_is_named_exists(name):
+    text = (ROOT / name).read_text()
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    paths = re.findall(r"`((?:tests|exports|hooks|api|emulator|airflow_sb_provider)/[\w/.]*)`", text)
+    assert links
+    for each in (*links, *paths):
+        assert (ROOT / each).exists() or (ROOT / "airflow_sb_provider" / each).exists(), each
+
+
+def test_the_workflow_runs_on_every_python_that_is_promised():
+    promised = {each.rpartition(" ")[2] for each in PROJECT["classifiers"] if ":: 3." in each}
+    assert set(load(".github/workflows/ci.yml")["jobs"]["test"]["strategy"]["matrix"]["python"]) == promised
+
+
+def test_the_workflow_may_only_read_and_pins_what_it_uses():
+    workflow = load(".github/workflows/ci.yml")
+    assert workflow["permissions"] == {"contents": "read"}
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert all(job["timeout-minutes"] for job in workflow["jobs"].values())
+    for step in steps:
+        assert re.fullmatch(r"actions/[\w-]+@v\d+\.\d+\.\d+", step.get("uses", "actions/x@v1.0.0"))
+        assert step.get("run", "make").startswith("make")
+
+
+def test_hooks_before_a_commit_need_nothing_but_the_venv():
+    config = load(".pre-commit-config.yaml")
+    assert [each["repo"] for each in config["repos"]] == ["local"]
+    for hook in config["repos"][0]["hooks"]:
+        assert hook["language"] == "system"
+        assert hook["entry"].split()[0] in ("make", ".venv/bin/ruff")
+
+
+def test_the_registry_lists_what_users_import():
+    registry = load(".airflow-registry.yaml")
+    assert registry["package-name"] == PROJECT["name"]
+    for section in ("operators", "sensors", "triggers", "hooks"):
+        listed = [entry["module"].rpartition(".") for entry in registry[section]]
+        for module, _, name in listed:
+            assert getattr(importlib.import_module(module), name).__doc__
+        told = {module for entry in get_provider_info()[section] for module in entry["python-modules"]}
+        assert {module for module, _, _ in listed} == told
