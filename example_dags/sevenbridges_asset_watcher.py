@@ -24,15 +24,15 @@ results = Asset(
     tags=["sevenbridges"],
 )
 def sevenbridges_asset_watcher() -> None:
-    """Print the address and size of each export; Airflow gives those that completed close together to one run."""
+    """Print the address and size of each export; those that a look of the watcher found together come together."""
 
     @task
     def print_landed(triggering_asset_events: Any = None) -> list[str]:
         landed = []
         for event in triggering_asset_events[results]:
-            export = event.extra["payload"]
-            print(f"{export['uri']}, {export['size']} bytes, {export['finished_on']}")
-            landed.append(export["export_id"])
+            for export in event.extra["payload"]["exports"]:
+                print(f"{export['uri']}, {export['size']} bytes, {export['finished_on']}")
+                landed.append(export["export_id"])
         return landed
 
     print_landed()

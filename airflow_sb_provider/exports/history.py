@@ -32,6 +32,8 @@ MOST_PAGES = 2 + SWEEP_PAGES + FOLLOWING_PAGES
 LOST_PAGES = 20
 # How late after it finished a job may come to be listed as completed.
 SLACK = 15 * 60
+# Exports that are told at a time: 50 KB, since an event is also logged.
+TOLD_TOGETHER = 200
 # Ids under one key of Airflow's store: 48 KB, of the 64 KB that a value may have.
 IDS_TOGETHER = 1000
 _EVENT_FIELDS = ("export_id", "file", "volume", "location", "uri", "size", "started_on", "finished_on")
@@ -229,7 +231,8 @@ class History:
         self.cursor = cursor
         self.undated: str | None = None
         """A completed job that does not tell when it finished, so that it cannot be announced."""
-        self._handed_out: dict[str, int] = {}
+        self._found: dict[str, ExportJob] = {}
+        self._told: dict[str, int] = {}
         self._newest: int | None = None
         self._total: int | None = None
         self._sweep = Sweep()
@@ -261,8 +264,8 @@ class History:
             return self._sweep.at, 0
         return None
 
-    def take(self, page: Page[ExportJob], date: int | None) -> list[ExportJob]:
-        """Take the page at `next_offset`; return the exports to announce now, the earliest first.
+    def take(self, page: Page[ExportJob], date: int | None) -> None:
+        """Take the page at `next_offset`.
 
         :param date: the Platform's time.
         """
@@ -272,6 +275,7 @@ class History:
         self._total = page.total
         self._asked.add(offset)
         fresh = self._new(page.items, date)
+        self._found.update(fresh)
         if self._inwards:
             self._inwards.popleft()
         elif direction:
@@ -280,32 +284,38 @@ class History:
             self._sweeping -= 1
         self._follow(offset, direction, page, fresh)
         self._sweep_on(offset, page)
-        finished = {job.id: _finished(job) or 0 for job in fresh}
-        self._handed_out.update(finished)
-        return sorted(fresh, key=lambda job: finished[job.id])
+
+    def tell(self, most: int = TOLD_TOGETHER) -> list[ExportJob]:
+        """Return what is to be announced now of what has been found, the earliest first; the rest waits."""
+        jobs = sorted(self._found.values(), key=_finished)[:most]
+        for job in jobs:
+            self._told[job.id] = _finished(job)
+            del self._found[job.id]
+        return jobs
 
     def recorded(self) -> None:
-        """All that was handed out has been announced."""
-        self.cursor.add(self._handed_out)
-        self._handed_out = {}
+        """All that was told has been announced."""
+        self.cursor.add(self._told)
+        self._told = {}
 
-    def _new(self, jobs: Sequence[ExportJob], date: int | None) -> list[ExportJob]:
+    def _new(self, jobs: Sequence[ExportJob], date: int | None) -> dict[str, ExportJob]:
         fresh: dict[str, ExportJob] = {}
         for job in jobs:
             # Whether the API heeds these filters is not documented.
             if job.state != ExportState.COMPLETED or job.volume != self.volume:
                 continue
-            finished = _finished(job)
-            if finished is None:
+            if job.finished_on is None:
                 self.undated = job.id
                 continue
+            finished = _finished(job)
             # A time to come would end the watch until then.
             self._newest = max(self._newest or 0, finished if date is None else min(finished, date))
-            if finished >= self.cursor.since and job.id not in self._handed_out and job.id not in self.cursor:
+            known = job.id in self._found or job.id in self._told or job.id in self.cursor
+            if finished >= self.cursor.since and not known:
                 fresh[job.id] = job
-        return list(fresh.values())
+        return fresh
 
-    def _follow(self, offset: int, direction: int, page: Page[ExportJob], fresh: Sequence[ExportJob]) -> None:
+    def _follow(self, offset: int, direction: int, page: Page[ExportJob], fresh: Mapping[str, ExportJob]) -> None:
         """Go on inwards from an end as long as all on that side is new."""
         if not (direction and fresh and self._following):
             return
@@ -314,7 +324,7 @@ class History:
             following, inside = _after(offset, page.items), offset + len(page.items) < (page.total or 0)
         else:
             following, inside = max(offset - PAGE_LIMIT + OVERLAP, 0), True
-        if inside and following not in self._asked and any(job.id == innermost.id for job in fresh):
+        if inside and following not in self._asked and innermost.id in fresh:
             self._following -= 1
             self._inwards.append((following, direction))
 
@@ -326,7 +336,7 @@ class History:
         if not begun:
             self._sweep_since = (self._newest or 0) - SLACK
         if whole:
-            self.cursor.advance(self._sweep_since)
+            self.cursor.advance(min([self._sweep_since, *map(_finished, self._found.values())]))
             self._sweep = Sweep()
 
 
@@ -334,5 +344,6 @@ def _after(offset: int, items: Sequence[object]) -> int:
     return offset + max(len(items) - OVERLAP, 1)
 
 
-def _finished(job: ExportJob) -> int | None:
-    return None if job.finished_on is None else math.floor(job.finished_on.timestamp())
+def _finished(job: ExportJob) -> int:
+    assert job.finished_on
+    return math.floor(job.finished_on.timestamp())

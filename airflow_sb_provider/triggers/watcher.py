@@ -44,16 +44,16 @@ ANSWER_WITHIN = 60.0
 
 
 class SevenBridgesExportEventTrigger(BaseEventTrigger):
-    """Fires once for each export into a volume that has completed; for an ``AssetWatcher``, on Airflow 3.3 and newer.
+    """Fires when exports into a volume have completed; for an ``AssetWatcher``, on Airflow 3.3 and newer.
 
     It sees the exports of the connection's user, wherever they were started, and begins with those that complete after
-    its first start. Each event is told at least once: where the watch has come to is written to the asset's store only
-    after Airflow has recorded what was told. The payload holds ``export_id``, ``file``, ``volume``, ``location``,
-    ``uri``, ``size``, ``started_on`` and ``finished_on``.
+    its first start. Each is told at least once: where the watch has come to is written to the asset's store only after
+    Airflow has recorded what was told. The payload holds ``exports``, a list of at most 200: of each ``export_id``,
+    ``file``, ``volume``, ``location``, ``uri``, ``size``, ``started_on`` and ``finished_on``.
 
     :param volume: the volume's id, ``owner/name``.
     :param sevenbridges_conn_id: the Airflow connection.
-    :param poll_interval: seconds between two looks, of one to ten requests each.
+    :param poll_interval: seconds between two looks, of one to ten requests each, and at least between two events.
     """
 
     def __init__(
@@ -125,10 +125,11 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
     async def filter_shared_stream(self, shared_stream: AsyncIterator[_Turn]) -> AsyncIterator[TriggerEvent]:
         """Ask for one page in each turn; when the next turn comes, what was told in this one has been recorded."""
         async for turn in shared_stream:
-            events = await self._take_turn()
-            for event in events:
-                yield TriggerEvent(event)
-            turn.pause = 0.0 if events else max(self._due - time.monotonic(), 0.0)
+            exports = await self._take_turn()
+            if exports:
+                # One event for a look: of several, Airflow 3.3 may leave the later ones lying (apache/airflow#56050).
+                yield TriggerEvent({"exports": exports})
+            turn.pause = 0.0 if exports else max(self._due - time.monotonic(), 0.0)
 
     async def cleanup(self) -> None:
         """Close the session."""
@@ -137,7 +138,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
 
     async def _take_turn(self) -> list[dict[str, Any]]:
         try:
-            events = await self._look()
+            return await self._look()
         except SevenBridgesError as error:
             if isinstance(error, SevenBridgesRateLimitError) and self._hook:
                 self._pacing.told(self._hook.rate_limit, 1, time.time(), refused=True)
@@ -147,8 +148,6 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         except Exception as error:
             # No mistake may end the watch. Only its kind is told, since its words may show headers.
             self._stumble(error, f"it stumbled over {type(error).__name__}.", refused=False)
-        else:
-            return events
         return []
 
     def _stumble(self, error: Exception, message: str, *, refused: bool) -> None:
@@ -160,7 +159,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         self._due = time.monotonic() + max(pause, self._pause())
 
     async def _look(self) -> list[dict[str, Any]]:
-        """Write down what has been recorded, and if it is time, ask for the next page; return the events."""
+        """Write down what has been recorded, and if it is time, ask for the next page; return what to tell."""
         if self._history:
             self._history.recorded()
             await self._save(self._history.cursor)
@@ -185,7 +184,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         if self._trouble:
             self.log.info("The watch of %s goes on without trouble.", self.volume)
             self._trouble = None
-        fresh = self._history.take(page, date)
+        self._history.take(page, date)
         if self._history.undated and not self._told_undated:
             self._told_undated = True
             self.log.warning(
@@ -194,7 +193,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         self._cycle_is_over = self._history.next_offset is None
         after = self._cycle_began + self.poll_interval if self._cycle_is_over else 0.0
         self._due = max(after, time.monotonic() + self._pause())
-        return [export_event(job, self._details) for job in fresh]
+        return [export_event(job, self._details) for job in self._history.tell()] if self._cycle_is_over else []
 
     def _pause(self) -> float:
         return self._pacing.pause(MOST_PAGES / self.poll_interval, time.time(), 1)

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import math
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -15,7 +16,7 @@ from airflow.serialization.encoders import encode_trigger
 from airflow.triggers.base import BaseEventTrigger
 
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInputError
-from airflow_sb_provider.exports.history import IDS_TOGETHER
+from airflow_sb_provider.exports.history import IDS_TOGETHER, TOLD_TOGETHER
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.triggers.watcher import SevenBridgesExportEventTrigger
 from tests.integration.faces.conftest import check_size, use_token
@@ -65,6 +66,7 @@ class Triggerer:
     def __init__(self, store=None):
         self.store = store or Store()
         self.database = []
+        self.events = 0
         self.recording = True
 
     @property
@@ -98,7 +100,8 @@ class Triggerer:
                 entry = runner.events.popleft()
                 assert entry.persist_seq is not None
                 check_size(entry.event.payload)
-                self.database.append(entry.event.payload)
+                self.events += 1
+                self.database += entry.event.payload["exports"]
                 runner._shared_streams.confirm_persisted([entry.persist_seq])
             await asyncio.sleep(0.01)
 
@@ -250,6 +253,7 @@ async def test_more_than_fit_into_a_page_and_a_value(platform, started):
     await history(platform, IDS_TOGETHER + 230)
     async with started.running():
         await until(lambda: len(started.kept) == IDS_TOGETHER + 230)
+    assert started.events == math.ceil((IDS_TOGETHER + 230) / TOLD_TOGETHER)
     async with started.running():
         await some_cycles(platform, 10)
     assert len(started.told) == len(set(started.told)) == IDS_TOGETHER + 230

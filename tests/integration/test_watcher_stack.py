@@ -1,0 +1,77 @@
+"""An export that Airflow knows nothing of wakes a DAG, on a real Airflow whose triggerer is killed meanwhile."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import sevenbridges
+
+from airflow_sb_provider.emulator import Emulator, Knobs
+from airflow_sb_provider.emulator.seed import REPORT, RESULTS, VCF
+from dev.airflow_stack import AirflowStack
+
+DAGS = Path(__file__).parent / "watcher_dags"
+DAG = "landed"
+QUICK = {
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "5",
+}
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
+
+
+def listed(platform):
+    return sum(record.path == "/v2/storage/exports" and record.method == "GET" for record in platform.requests)
+
+
+def until(airflow, condition):
+    while not condition():
+        airflow.check_alive()
+        time.sleep(0.3)
+
+
+def landed(airflow):
+    """What each successful run of the DAG was told."""
+    runs = airflow.get(f"/dags/{DAG}/dagRuns")["dag_runs"]
+    return {
+        run["dag_run_id"]: airflow.xcom(DAG, run["dag_run_id"], "landed") for run in runs if run["state"] == "success"
+    }
+
+
+def told(airflow):
+    return [export["export_id"] for exports in landed(airflow).values() for export in exports]
+
+
+def test_an_export_from_anywhere_wakes_a_dag_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Emulator(knobs=Knobs(pending_seconds=0.2, running_seconds=0.2)) as platform:
+        client = sevenbridges.Api(url=platform.url, token=platform.token, debug=True)
+
+        def export(file, location):
+            made = client.exports.submit_export(client.files.get(file), RESULTS, location, copy_only=True)
+            return made.id
+
+        connections = {"sevenbridges_default": platform.connection_json()}
+        with AirflowStack(tmp_path / "airflow", DAGS, connections, QUICK) as airflow:
+            airflow.wait_for_dag(DAG)
+            until(airflow, lambda: listed(platform) > 1)
+            first = export(VCF, "landed/first.vcf")
+            until(airflow, lambda: told(airflow) == [first])
+            [[event]] = landed(airflow).values()
+            assert event["uri"] == "s3://demo-results/exports/landed/first.vcf"
+            # The watch goes on asking once what it told has been recorded.
+            asked = listed(platform)
+            until(airflow, lambda: listed(platform) > asked + 1)
+
+            airflow.kill("triggerer")
+            second = export(REPORT, "landed/second.html")
+            third = export(VCF, "landed/third.vcf")
+            while {job.state for job in platform.exports} != {"COMPLETED"}:
+                time.sleep(0.1)
+            asked = listed(platform)
+            airflow.start("triggerer")
+            until(airflow, lambda: set(told(airflow)) >= {first, second, third})
+            until(airflow, lambda: listed(platform) > asked + 5)
+            assert sorted(told(airflow)) == sorted([first, second, third])
+            assert platform.token not in "".join(airflow.tail(name, 10**6) for name in airflow.processes)
