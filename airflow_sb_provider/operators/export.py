@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tenacity import Retrying
 
-from airflow_sb_provider._compat import DateTimeTrigger, conf
+from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, DateTimeTrigger, conf
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import ExportJob, ExportState, File
 from airflow_sb_provider.exceptions import (
@@ -151,7 +151,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         with airflow_failures(), self._shown(context):
             request, wants_dry_run = self._checked()
             if wants_dry_run:
-                context["ti"].xcom_push(key="export_id", value=None)
+                self._tell_id(context, None)
                 told = run_dry(self.hook, request)
                 file = {"id": request.file, "name": told["name"], "size": told["size"]}
                 self._status.show(state="DRY_RUN", file=file, uri=told["uri"])
@@ -206,6 +206,11 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         if self._status["file"] is None:
             self._status.note(**request_status(request))
         return request, wants_dry_run
+
+    @staticmethod
+    def _tell_id(context: Context, export_id: str | None) -> None:
+        if export_id is not None or AIRFLOW_STORES_NONE:
+            context["ti"].xcom_push(key="export_id", value=export_id)
 
     def _attempt(self, context: Context, request: ExportRequest) -> Attempt:
         ti = context["ti"]
@@ -473,7 +478,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         return result
 
     def _already_done(self, context: Context, request: ExportRequest, done: Done) -> dict[str, Any]:
-        context["ti"].xcom_push(key="export_id", value=done.job.id if done.job else None)
+        self._tell_id(context, done.job.id if done.job else None)
         volume_details = volume_or_none(self.hook, request.volume)
         result = describe_export(
             done.job,
