@@ -5,10 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import Param, dag, get_current_context, task
-
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
+
+try:
+    from airflow.providers.standard.operators.empty import EmptyOperator
+    from airflow.sdk import Param, dag, get_current_context, task
+except ImportError:  # Airflow 2
+    from airflow.decorators import dag, task
+    from airflow.models.param import Param
+    from airflow.operators.empty import EmptyOperator
+    from airflow.operators.python import get_current_context
 
 COPY_OR_MOVE = (
     "**On: copies.** The Platform keeps the files, and you pay for both. "

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from airflow.sdk import Param, dag
-
 from airflow_sb_provider.operators.export import SevenBridgesExportOperator
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
+
+try:
+    from airflow.sdk import Param, dag
+except ImportError:  # Airflow 2
+    from airflow.decorators import dag
+    from airflow.models.param import Param
 
 
 @dag(
