@@ -22,7 +22,7 @@ from tests.docs.checks import (
     check_variable,
     commands,
 )
-from tests.docs.pages import blocks, in_languages
+from tests.docs.pages import ROOT, blocks, in_languages
 from tests.integration.dags.conftest import example, serialize
 
 SHELL = ("", "bash", "sh", "console", "shell")
@@ -52,7 +52,11 @@ def test_commands(block):
 
 @of("dockerfile")
 def test_images(block):
-    for run in re.findall(r"^RUN (pip .*)$", block.text, re.MULTILINE):
+    check_image(block.text)
+
+
+def check_image(text):
+    for run in re.findall(r"^RUN (pip .*)$", text, re.MULTILINE):
         for words in commands(run.replace("${AIRFLOW_VERSION}", "3.3.2")):
             check_command(words)
 
@@ -99,6 +103,16 @@ DATA = {
 @of(*DATA)
 def test_data(block, tmp_path):
     DATA[block.language](block.text, tmp_path)
+
+
+def test_files_beside_the_pages():
+    for path in (ROOT / "docs").rglob("Dockerfile"):
+        check_image(path.read_text())
+    for path in (ROOT / "docs").rglob("*.yaml"):
+        check_yaml(path.read_text(), path.parent)
+        for section, options in yaml.safe_load(path.read_text()).get("config", {}).items():
+            for option, value in options.items():
+                check_setting(section, option, str(value))
 
 
 @of("python")
