@@ -13,7 +13,7 @@ BENCH_BIN := $(BENCH_VENV)/bin
 BENCH_STAMP := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs ui test test-unit test-ui faults soak bench bench-triggerer bench-bulk lint format size constraints clean
+.PHONY: help install demo docs ui test test-unit test-ui faults cluster soak bench bench-triggerer bench-bulk matrix lint format size constraints clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -49,6 +49,9 @@ test-ui: $(STAMP)  ## what is seen in Airflow, with Chromium (Debian: apt-get in
 faults: $(STAMP)  ## kill the processes of a real Airflow at every chosen point
 	$(BIN)/python -m pytest -s tests/faults/test_kills.py
 
+cluster: $(STAMP)  ## an Airflow of many processes, as in production, some of them killed (Debian: apt-get install redis-server)
+	$(BIN)/python -m dev.cluster
+
 soak: $(STAMP)  ## a million simulated schedules (SEEDS=from:to for others)
 	SEEDS=$${SEEDS:-0:1000000} $(BIN)/python -m pytest -s -o timeout=0 tests/faults/test_simulation.py
 	SEEDS=$${BULK_SEEDS:-0:50000} $(BIN)/python -m pytest -s -o timeout=0 tests/faults/test_bulk_simulation.py -k schedule
@@ -72,6 +75,9 @@ bench-triggerer: $(STAMP)  ## 5,000 waiting sensors in a real Airflow, 20 minute
 
 bench-bulk: $(STAMP)  ## many exports three ways on a real Airflow, end to end, 30 minutes (BENCH="--help")
 	$(BIN)/python -m tests.bench.end_to_end $(BENCH)
+
+matrix: $(STAMP)  ## the wheel on every supported Airflow and Python (MATRIX="--list", "--only 2.11,3.3 --python here")
+	$(BIN)/python -m dev.matrix $(MATRIX)
 
 $(BENCH_STAMP): pyproject.toml constraints/bench.txt constraints/dev.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'

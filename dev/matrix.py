@@ -1,0 +1,296 @@
+"""The built wheel on every supported Airflow and Python, each as it was on the day of that Airflow's release.
+
+A cell is one Airflow on one Python: an environment of its own under ``build/matrix``, into which the wheel is installed
+with its dependencies, as a managed service would have them. What runs in it is in ``tests/matrix`` and ``tests/unit``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "matrix"
+# A copy of what the cells run, without the package: they must find the wheel's.
+TREE = BUILD / "tree"
+COPIED = ("dev", "docs", "example_dags", "tests", "pyproject.toml")
+UV = Path(sys.executable).with_name("uv")
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHONS = ("3.11", "3.12", "3.13")
+TOOLS = (
+    "apache-airflow-providers-openlineage",
+    "boto3",
+    "hypothesis",
+    "jsonschema",
+    "moto[server]",
+    "psutil",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-timeout",
+    "requests-mock",
+)
+NO_PYTHON = "no Python"
+# What a cell does, and where the tests of it are.
+STEPS = {
+    "install": "",
+    "provider": "tests/matrix/test_provider.py",
+    "unit": "tests/unit",
+    "examples": "tests/matrix/test_examples.py",
+    "running": "tests/matrix/test_running.py",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """An Airflow release: the first moment after the day of its release, and the Pythons that it is made for."""
+
+    airflow: str
+    until: str
+    pythons: tuple[str, ...] = PYTHONS
+    # 3.0 has the fields of no provider in its connection form without this one, which managed services bring.
+    also: tuple[str, ...] = ()
+
+
+LINES = (
+    Line("2.11.2", "2026-03-15T00:00:00Z", ("3.11", "3.12")),
+    Line("3.0.6", "2025-08-30T00:00:00Z", ("3.11", "3.12"), ("apache-airflow-providers-fab",)),
+    Line("3.1.8", "2026-03-12T00:00:00Z"),
+    Line("3.2.2", "2026-05-30T00:00:00Z"),
+    Line("3.3.2", "2026-09-18T00:00:00Z"),
+)
+
+
+class StepFailed(Exception):
+    """A step of a cell failed; its log says why."""
+
+
+@dataclass
+class Cell:
+    """One Airflow on one Python, and what was seen of it."""
+
+    line: Line
+    python: str
+    seen: dict[str, str] = field(default_factory=dict)
+    lacks: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What it is called in the table and on the disk."""
+        return f"airflow-{self.line.airflow}-python-{self.python}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether a step failed."""
+        return "FAILED" in self.seen.values()
+
+    @property
+    def folder(self) -> Path:
+        """Its environment and its logs."""
+        return BUILD / self.name
+
+    @property
+    def executable(self) -> Path:
+        """The Python of its environment."""
+        return self.folder / "venv" / "bin" / "python"
+
+    def run(self, wheel: Path) -> None:
+        """Do all steps; nothing can be seen where the wheel cannot be installed."""
+        interpreter = find_python(self.python)
+        if interpreter is None:
+            self.seen = dict.fromkeys(STEPS, NO_PYTHON)
+            return
+        begin = time.monotonic()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        if self._do("install", lambda: self._install(interpreter, wheel)):
+            # A real Airflow mostly waits; the unit tests do not.
+            with ThreadPoolExecutor(1) as beside:
+                beside.submit(self._do, "unit", lambda: self._pytest("unit", STEPS["unit"]))
+                for step in ("provider", "examples", "running"):
+                    self._do(step, lambda step=step: self._pytest(step, STEPS[step]))  # type: ignore[misc]
+        self.seconds = time.monotonic() - begin
+
+    def _do(self, step: str, what: Callable[[], str]) -> bool:
+        """Do a step and keep what was seen; returns whether it went well."""
+        begin = time.monotonic()
+        try:
+            self.seen[step] = what()
+        except StepFailed as failure:
+            self.seen[step] = "FAILED"
+            print(f"  {failure}", flush=True)
+        print(f"  {step}: {self.seen[step]}, {time.monotonic() - begin:.0f} s", flush=True)
+        return self.seen[step] != "FAILED"
+
+    def _install(self, interpreter: str, wheel: Path) -> str:
+        """Install the wheel into what this Airflow had, as a user would, and only then the tools of the tests."""
+        self._call("install", [UV, "venv", "--quiet", "--no-python-downloads", "--python", interpreter, "venv"])
+        airflow = f"apache-airflow=={self.line.airflow}"
+        self._uv("pip", "install", "--exclude-newer", self.line.until, airflow, *self.line.also, str(wheel))
+        self._uv("pip", "check")
+        # What a user gets must not change when the tools come.
+        pins = self.folder / "installed.txt"
+        listed = self._uv("pip", "freeze").splitlines()
+        pins.write_text("\n".join(line for line in listed if "==" in line) + "\n")
+        self._call("install", [self.executable, "-m", "tests.matrix.import_all"], cwd=TREE)
+        self._uv(
+            *("pip", "install", "--exclude-newer", self.line.until, "--constraints", str(pins)),
+            *(f"airflow-sb-provider[emulator] @ {wheel.as_uri()}", *TOOLS),
+        )
+        self._call("install", [self.executable, "-m", "tests.matrix.import_all", "with_optional"], cwd=TREE)
+        return "ok"
+
+    def _pytest(self, step: str, path: str) -> str:
+        shutil.rmtree(self.folder / f"{step}-files", ignore_errors=True)
+        log = self._call(
+            step,
+            [
+                self.executable,
+                "-m",
+                "pytest",
+                "-rA",
+                "--durations=5",
+                f"--basetemp={self.folder / f'{step}-files'}",
+                path,
+            ],
+            cwd=TREE,
+        )
+        self.lacks += re.findall(r"^not offered: (.*)$", log, re.MULTILINE)
+        told = re.search(r"^=+ (.*) in [\d.]+s.*=+$", log, re.MULTILINE)
+        counts = {word: count for count, word in re.findall(r"(\d+) (\w+)", told[1] if told else "")}
+        # A test that is skipped tells nothing, so that a cell has none.
+        if not counts.get("passed") or set(counts) - {"passed", "warning", "warnings"}:
+            raise StepFailed(f"not all tests ran: {told[1] if told else 'no summary'}")
+        return f"ok ({counts['passed']})"
+
+    def _uv(self, *arguments: str) -> str:
+        return self._call("install", [UV, *arguments[:2], "--python", self.executable, *arguments[2:]])
+
+    def _call(self, step: str, command: Sequence[str | Path], cwd: Path | None = None) -> str:
+        """Run a command, add what it says to the step's log and return it."""
+        log = self.folder / f"{step}.log"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "PYTHON"))}
+        with log.open("a+") as output:
+            output.write(f"$ {' '.join(map(str, command))}\n")
+            output.flush()
+            begin = output.tell()
+            done = subprocess.run(
+                [str(part) for part in command],
+                cwd=cwd or self.folder,
+                env={**clean, "AIRFLOW_HOME": str(self.folder / f"{step}-home")},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+            output.seek(begin)
+            said = output.read()
+        if done.returncode:
+            last = "\n".join(f"    {line}" for line in said.splitlines()[-20:])
+            raise StepFailed(f"status {done.returncode}, see {log.relative_to(ROOT)}; its end:\n{last}")
+        return said
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the chosen cells one after the other, and print the table; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m dev.matrix", description=__doc__)
+    parser.add_argument("--only", metavar="2.11,3.3", help="Airflow lines or releases (default: all)")
+    parser.add_argument(
+        "--python", metavar="3.11,3.12", help="Pythons (default: all); 'here' is the one that runs this"
+    )
+    parser.add_argument("--list", action="store_true", help="tell the cells and run nothing")
+    options = parser.parse_args(arguments)
+    pythons = (options.python or ",".join(PYTHONS)).replace("here", HERE).split(",")
+    only = options.only.split(",") if options.only else [""]
+    chosen = [line for line in LINES if any(f"{line.airflow}.".startswith(part and f"{part}.") for part in only)]
+    cells = [Cell(line, python) for line in chosen for python in line.pythons if python in pythons]
+    for line in chosen:
+        if not any(cell.line is line for cell in cells):
+            print(f"Airflow {line.airflow} is not made for Python {', '.join(pythons)}: no cell.", flush=True)
+    if not cells:
+        parser.error(f"no cell is --only {options.only} --python {options.python}; --list tells them")
+    if options.list:
+        for cell in cells:
+            where = find_python(cell.python) or NO_PYTHON
+            print(
+                f"Airflow {cell.line.airflow:8} Python {cell.python:6} packages until {cell.line.until[:10]}  {where}"
+            )
+        return 0
+    wheel = prepare()
+    for number, cell in enumerate(cells, 1):
+        print(f"[{number}/{len(cells)}] Airflow {cell.line.airflow} on Python {cell.python}", flush=True)
+        cell.run(wheel)
+    print("\n".join(["", *table(cells)]))
+    ran = [cell for cell in cells if cell.seconds]
+    return 1 if any(cell.failed for cell in cells) or not ran else 0
+
+
+def prepare() -> Path:
+    """Build the wheel and copy what the cells run; returns the wheel."""
+    dist = BUILD / "dist"
+    for folder in (dist, TREE):
+        shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", dist], cwd=ROOT, check=True)
+    TREE.mkdir(parents=True)
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, TREE / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, TREE / name)
+    (wheel,) = dist.glob("*.whl")
+    return wheel
+
+
+def find_python(version: str) -> str | None:
+    """Return an interpreter of this version: the one that runs this, one on the PATH, or one of pyenv's."""
+    if version == HERE:
+        return sys.executable
+    for path in _pythons(version):
+        with_version = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+        # pyenv's shims are there also for versions that are not chosen.
+        if with_version.stdout.startswith(f"Python {version}."):
+            return path
+    return None
+
+
+def _pythons(version: str) -> Iterator[str]:
+    if found := shutil.which(f"python{version}"):
+        yield found
+    if pyenv := shutil.which("pyenv"):
+        prefix = subprocess.run([pyenv, "prefix", version], capture_output=True, text=True, check=False).stdout.strip()
+        if prefix:
+            yield f"{prefix}/bin/python"
+
+
+def table(cells: Sequence[Cell]) -> list[str]:
+    """Return the lines of the table, and below it what an Airflow does not offer."""
+    head = ["Airflow", "Python", *STEPS, "seconds"]
+    rows = [
+        [cell.line.airflow, cell.python, *(cell.seen.get(step, "-") for step in STEPS), f"{cell.seconds:.0f}"]
+        for cell in cells
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [
+        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
+    ]
+    lacks: dict[str, list[str]] = {}
+    for cell in cells:
+        for lack in cell.lacks:
+            lacks.setdefault(lack, []).append(f"{cell.line.airflow} on {cell.python}")
+    return [*lines, "", *(f"Not offered by {', '.join(dict.fromkeys(where))}: {lack}" for lack, where in lacks.items())]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""`python -m tests.matrix.ask_airflow RESULTS`: what Airflow's commands tell of the provider, all in one process."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import sys
+from pathlib import Path
+
+from tests.matrix.deprecations import Deprecations
+
+COMMANDS = ("providers list", "providers hooks", "providers links", "plugins")
+
+
+def main(results):
+    seen = Deprecations(Path(importlib.util.find_spec("airflow_sb_provider").origin).parent).watch()
+    from airflow.__main__ import main as airflow
+
+    told = {}
+    for command in COMMANDS:
+        sys.argv = ["airflow", *command.split(), "--output", "json"]
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            airflow()
+        print(f"$ {' '.join(sys.argv)}\n{said.getvalue()}")
+        told[command] = _rows(said.getvalue())
+    Path(results).write_text(json.dumps({"told": told, "deprecations": seen.ours}))
+
+
+def _rows(text):
+    """The one list of JSON in an output, around which some Airflows write what they log."""
+    start = -1
+    while (start := text.find("[", start + 1)) >= 0:
+        with contextlib.suppress(ValueError):
+            rows, _ = json.JSONDecoder().raw_decode(text[start:])
+            if rows and isinstance(rows[0], dict):
+                return rows
+    raise ValueError(f"no list in {text!r}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,84 @@
+"""Airflow finds the provider and all that is in it, and has nothing to say against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from airflow_sb_provider import __version__
+from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.get_provider_info import get_provider_info
+from airflow_sb_provider.triggers.watcher import SevenBridgesExportEventTrigger
+from tests.matrix.conftest import AIRFLOW, ROOT
+
+pytestmark = pytest.mark.timeout(300)
+INFO = get_provider_info()
+OF_OURS = re.compile(r"sevenbridges|seven bridges|airflow.sb.provider", re.IGNORECASE)
+COMPLAINTS = re.compile(r"warn|error|exception|fail|deprecat|traceback", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """What Airflow's commands answered, and all they wrote besides."""
+    path = tmp_path_factory.mktemp("asked") / "asked.json"
+    home = tmp_path_factory.mktemp("airflow")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.matrix.ask_airflow", str(path)],
+        cwd=ROOT,
+        env={**environment, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(done.stdout)
+    assert done.returncode == 0
+    return {**json.loads(path.read_text()), "output": done.stdout}
+
+
+def only(rows, **wanted):
+    (row,) = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    return row
+
+
+def test_the_provider(asked):
+    row = only(asked["told"]["providers list"], package_name="airflow-sb-provider")
+    assert row["version"] == __version__
+    assert row["description"].startswith("Exports files from the Seven Bridges Platform")
+
+
+def test_the_connection_type_and_its_hook(asked):
+    row = only(asked["told"]["providers hooks"], connection_type="sevenbridges")
+    assert row["class"] == INFO["connection-types"][0]["hook-class-name"]
+    assert row["conn_id_attribute_name"] == "sevenbridges_conn_id"
+    assert row["package_name"] == "airflow-sb-provider"
+    assert row["hook_name"] == "Seven Bridges"
+
+
+def test_the_links(asked):
+    listed = {name for row in asked["told"]["providers links"] for name in row.values()}
+    assert set(INFO["extra-links"]) <= listed
+
+
+def test_the_plugin(asked):
+    assert only(asked["told"]["plugins"], name="sevenbridges_export")
+
+
+def test_airflow_complains_of_nothing_of_ours(asked):
+    lines = asked["output"].splitlines()
+    assert [line for line in lines if OF_OURS.search(line) and COMPLAINTS.search(line)] == []
+    assert asked["deprecations"] == []
+
+
+def test_a_watcher_says_what_it_needs():
+    if AIRFLOW >= (3, 3):
+        assert SevenBridgesExportEventTrigger(volume="demo/results").volume == "demo/results"
+    else:
+        with pytest.raises(SevenBridgesInputError, match=r"needs Airflow 3\.3 or newer; this is \d"):
+            SevenBridgesExportEventTrigger(volume="demo/results")
