@@ -153,7 +153,8 @@ class Sweep:
     """A reading of a whole list, page by page, that notices if it may have missed something.
 
     Each page must go on where the one before it ended: share jobs with it, in the same order. Then whatever was in the
-    list when the sweep began, and still is, has been seen, however the list grew or shrank meanwhile.
+    list when the sweep began, and still is, has been seen, however the list grew or shrank meanwhile. Where a page does
+    not, as in a list whose order is not firm, the sweep goes on, but tells of no whole list.
     """
 
     def __init__(self) -> None:
@@ -165,6 +166,7 @@ class Sweep:
         self._last: list[str] = []
         self._before: deque[str] = deque(maxlen=10 * PAGE_LIMIT)
         self._lost = 0
+        self._is_broken = False
 
     @property
     def begun(self) -> bool:
@@ -181,17 +183,24 @@ class Sweep:
                 self._go_on(offset, ids)
             return offset == 0 and ends
         common = set(self._last) & set(ids)
-        if not common:
-            if offset == self.at:
-                self._find_again(offset, ids)
+        expected = offset == self.at
+        if common and self._fits(ids, common):
+            if ids[-1] not in common:
+                self._go_on(offset, ids)
+            elif expected:
+                self.at = _after(offset, ids)
+        elif not expected:
             return False
-        if not self._fits(ids, common):
+        elif common:
+            # It is still read to the end, but proves nothing.
+            self._is_broken = True
+            self._go_on(offset, ids)
+        else:
+            self._find_again(offset, ids)
+            return False
+        if ends and self._is_broken:
             self._begin_again()
             return False
-        if ids[-1] not in common:
-            self._go_on(offset, ids)
-        elif offset == self.at:
-            self.at = _after(offset, ids)
         return ends
 
     def _fits(self, ids: Sequence[str], common: set[str]) -> bool:

@@ -14,10 +14,12 @@ from airflow_sb_provider.api.models import ExportJob, Page, Volume
 from airflow_sb_provider.exports import history
 from airflow_sb_provider.exports.history import (
     IDS_TOGETHER,
+    LOST_PAGES,
     MOST_PAGES,
     SLACK,
     Cursor,
     History,
+    Sweep,
     completed_exports,
     export_event,
 )
@@ -160,6 +162,30 @@ def test_what_a_cycle_costs_while_nothing_is_new(past, requests):
     watcher.cycle()
     watcher.cycle()
     assert watcher.most == requests
+
+
+@pytest.mark.parametrize(
+    ("change", "pages"),
+    [
+        (lambda ids: [f"new {number}" for number in range(250)] + ids, 11),
+        (lambda ids: ids[60:], 11),
+        (lambda ids: ids[:290], 3),
+        (lambda ids: ids[:250], 2),
+        (lambda ids: ids[::-1], LOST_PAGES + 14),
+        (lambda ids: [f"other {each}" for each in ids], LOST_PAGES + 14),
+    ],
+    ids=["grew before it", "shrank before it", "shrank behind it", "shrank across it", "reversed", "replaced"],
+)
+def test_a_sweep_finds_its_place_in_a_list_that_changed(change, pages):
+    sweep, ids = Sweep(), [str(number) for number in range(1000)]
+    for _ in range(3):
+        assert not sweep.take(sweep.at, ids[sweep.at : sweep.at + 100], ends=False)
+    ids = change(ids)
+    for _ in range(pages):
+        offset = sweep.at
+        if sweep.take(offset, ids[offset : offset + 100], ends=offset + 100 >= len(ids)):
+            return
+    raise AssertionError(f"not through after {pages} pages")
 
 
 @pytest.mark.parametrize("order", ["by id", "by start"])
@@ -339,12 +365,30 @@ def test_a_list_whose_pages_do_not_go_on():
     platform = Platform("oldest first", 500)
     watcher = Watcher(platform)
     dice = random.Random(7)
+    platform.now += 10 * SLACK
     listed = sorted(platform.jobs + platform.complete(40), key=ORDERS["by id"])
     platform.page = lambda offset: Page([each for each in listed if dice.random() < 0.2][:100], len(listed))
     for _ in range(60):
         watcher.history.begin_cycle()
         while watcher.history.next_offset is not None:
             watcher.step()
+    assert watcher.history.cursor.since == START
+
+
+@pytest.mark.parametrize("alike", [8, 60])
+def test_a_list_in_order_of_a_time_that_many_share(alike):
+    """Those that share it are in another order in each answer: no sweep proves anything, but each sees the middle."""
+    platform = Platform("oldest first", 3000)
+    dice = random.Random(7)
+    platform.order = lambda job: (job.started_on.timestamp() // (60 * alike), dice.random())
+    watcher = Watcher(platform)
+    for number in range(4):
+        platform.now += 2 * SLACK
+        [made] = platform.complete(ran=platform.now - START + 60 * (250 * number + 120))
+        for _ in range(3 * cycles_for(3000)):
+            watcher.cycle()
+        assert watcher.told == [made.id]
+        watcher.told = []
     assert watcher.history.cursor.since == START
 
 
