@@ -66,6 +66,7 @@ class AirflowStack:
         connections: Airflow connections by id, each as a URI or as JSON.
         extra_env: environment variables that win over the stack's own.
         sql_alchemy_conn: the metadata database; SQLite in ``home`` unless given.
+        components: the arguments of ``airflow`` for each process, by its name.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class AirflowStack:
         connections: Mapping[str, str] | None = None,
         extra_env: Mapping[str, str] | None = None,
         sql_alchemy_conn: str | None = None,
+        components: Mapping[str, tuple[str, ...]] = COMPONENTS,
     ) -> None:
         self.home = home
+        self.components = components
         self.logs = home / "logs"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -120,7 +123,7 @@ class AirflowStack:
         """Start everything and wait until it is healthy."""
         try:
             self.migrate()
-            for name in COMPONENTS:
+            for name in self.components:
                 self.start(name)
             self.wait_healthy()
         except BaseException:
@@ -149,7 +152,7 @@ class AirflowStack:
         before = self.processes.get(name)
         if before and before.poll() is None:
             raise StackError(f"{name} still runs")
-        self.processes[name] = self._spawn(name, COMPONENTS[name])
+        self.processes[name] = self._spawn(name, self.components[name])
 
     def kill(self, name: str) -> None:
         """End a component and all that it started at once, as a crash of its machine would."""
