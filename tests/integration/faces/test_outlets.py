@@ -14,6 +14,7 @@ from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.lineage.outlets import asset_uri
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
+from tests.integration.faces.conftest import Runner
 
 ALIAS = AssetAlias("exports")
 RESULTS = Asset("s3://demo-results/exports")
@@ -72,7 +73,9 @@ def test_an_export_that_has_landed_is_announced(platform, runner, export, deferr
     assert runner.outlet_events[RESULTS].extra == extra
 
 
-def test_an_export_that_a_retry_takes_over_is_announced_again(runner, export, deferrable):
+@pytest.mark.parametrize("store", [True, False], ids=["store", "no store"])
+def test_an_export_that_a_retry_takes_over_is_announced_again(export, deferrable, store):
+    runner = Runner(store=store)
     operator = export(deferrable=deferrable, outlets=[ALIAS])
     runner.run(operator)
     [(_, first)] = events(runner)
@@ -95,7 +98,9 @@ def test_nothing_has_landed_in_a_dry_run_or_when_nobody_waits(runner, export):
     assert (events(runner), runner.outlet_events[RESULTS].extra) == ([], {})
 
 
-def test_a_finished_move_that_is_taken_over_without_a_wait_is_not_announced(runner, export):
+@pytest.mark.parametrize("store", [True, False], ids=["store", "no store"])
+def test_a_finished_move_that_is_taken_over_without_a_wait_is_not_announced(export, store):
+    runner = Runner(store=store)
     operator = export(outlets=[ALIAS])
     runner.run(operator)
     operator.wait_for_completion = False
@@ -226,6 +231,7 @@ def test_many_that_a_retry_takes_over_are_announced_again(platform, runner):
     files = [platform.add_file(f"{number:03}.txt", b"x").id for number in range(3)]
     operator = bulk(files, deferrable=True)
     runner.run(operator)
+    assert [(extra["file"], extra["adopted"]) for _, extra in events(runner)] == [(file, False) for file in files]
     runner.run(operator)
     assert [(extra["file"], extra["adopted"]) for _, extra in events(runner)] == [(file, True) for file in files]
 
