@@ -274,7 +274,7 @@ class History:
         return None
 
     def take(self, page: Page[ExportJob], date: int | None) -> None:
-        """Take the page at `next_offset`.
+        """Take the page at `next_offset`; what was told before has been `recorded`.
 
         :param date: the Platform's time.
         """
@@ -319,7 +319,7 @@ class History:
             finished = _finished(job)
             # A time to come would end the watch until then.
             self._newest = max(self._newest or 0, finished if date is None else min(finished, date))
-            known = job.id in self._found or job.id in self._told or job.id in self.cursor
+            known = job.id in self._found or job.id in self.cursor
             if finished >= self.cursor.since and not known:
                 fresh[job.id] = job
         return fresh

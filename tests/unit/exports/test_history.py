@@ -156,6 +156,17 @@ def test_a_list_in_order_of_time_shows_what_is_new_in_one_cycle(order, past):
     assert watcher.most <= MOST_PAGES
 
 
+@pytest.mark.parametrize("order", ["oldest first", "newest first"])
+def test_more_than_a_cycle_may_ask_for_is_found_by_the_sweep(order):
+    platform = Platform(order, 1000)
+    watcher = Watcher(platform)
+    made = platform.complete(1500)
+    for _ in range(cycles_for(2500)):
+        watcher.cycle()
+    assert sorted(watcher.told) == sorted(each.id for each in made)
+    assert watcher.most == MOST_PAGES
+
+
 @pytest.mark.parametrize(("past", "requests"), [(50, 1), (100, 1), (150, 2), (10_000, 6), (100_000, 6)])
 def test_what_a_cycle_costs_while_nothing_is_new(past, requests):
     watcher = Watcher(Platform("newest first", past))
@@ -172,9 +183,18 @@ def test_what_a_cycle_costs_while_nothing_is_new(past, requests):
         (lambda ids: ids[:290], 3),
         (lambda ids: ids[:250], 2),
         (lambda ids: ids[::-1], LOST_PAGES + 14),
+        (lambda ids: [f"new {number}" for number in range(250)] + ids[:180] + ids[280:], LOST_PAGES + 16),
         (lambda ids: [f"other {each}" for each in ids], LOST_PAGES + 14),
     ],
-    ids=["grew before it", "shrank before it", "shrank behind it", "shrank across it", "reversed", "replaced"],
+    ids=[
+        "grew before it",
+        "shrank before it",
+        "shrank behind it",
+        "shrank across it",
+        "reversed",
+        "grew, and its page vanished",
+        "replaced",
+    ],
 )
 def test_a_sweep_finds_its_place_in_a_list_that_changed(change, pages):
     sweep, ids = Sweep(), [str(number) for number in range(1000)]
@@ -416,6 +436,7 @@ def test_a_time_to_come_does_not_end_the_watch():
     for _ in range(3):
         platform.now += SLACK
         platform.complete()
+        watcher.cycle()
         watcher.cycle()
     assert len(watcher.told) == 4
 
