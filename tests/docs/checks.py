@@ -27,9 +27,6 @@ NOT_RUN = {
     "docker": "wants Docker; tests/cluster checks its Compose file",
     "kubectl": "wants a Kubernetes cluster",
     "helm": "wants a Kubernetes cluster; tests/cluster checks its values",
-    "docker": "wants Docker",
-    "kubectl": "wants a Kubernetes cluster",
-    "helm": "wants a Kubernetes cluster; the values are checked",
     "zip": "packs what pip has brought from a package index",
     "dockerfile": "wants Docker; its lines of pip are checked",
 }
