@@ -65,7 +65,7 @@ class Runner:
         self.max_tries = self.try_number + self.retries
 
     def run(self, operator):
-        operator.__dict__.pop("hook", None)
+        forget(operator)
         self.try_number += 1
         self.xcom = {}
         ti = SimpleNamespace(
@@ -90,7 +90,7 @@ class Runner:
                 self.deferrals.append(deferred)
                 check_size(deferred.trigger.serialize()[1])
                 event = asyncio.run(first_event(deferred.trigger))
-                operator.__dict__.pop("hook", None)
+                forget(operator)
                 # What a process told of outlets before it deferred is lost with it.
                 self.outlet_events = context["outlet_events"] = OutletEventAccessors()
                 method = getattr(operator, deferred.method_name)
@@ -99,6 +99,12 @@ class Runner:
     def _push(self, key, value):
         check_size(value)
         self.xcom[key] = value
+
+
+def forget(operator):
+    """Each process has an operator of its own, which knows nothing yet."""
+    for name in ("hook", "_report"):
+        operator.__dict__.pop(name, None)
 
 
 def check_size(value):
