@@ -358,6 +358,15 @@ def test_many_are_told_in_parts_the_earliest_first():
     assert sorted(watcher.told) == sorted(each.id for each in made)
 
 
+def test_ids_are_forgotten_only_after_the_time_that_makes_them_old():
+    cursor = Cursor(START)
+    cursor.add({"a": START})
+    assert [key for key, _ in cursor.changes()] == ["1", ""]
+    cursor.saved()
+    cursor.advance(START + 1)
+    assert cursor.changes() == [("", {"since": START + 1, "pages": []}), ("1", None)]
+
+
 def test_a_quiet_watch_writes_nothing():
     watcher = Watcher(Platform("newest first", 300))
     watcher.cycle()
