@@ -78,26 +78,31 @@ def test_the_job_of_another_id_is_not_taken_for_it(platform, runner):
 
 
 def test_a_log_that_nobody_reads_does_not_hold_up_the_triggerer(platform, monkeypatch):
-    read = threading.Event()
+    read, all_written = threading.Event(), threading.Event()
+    lines = []
 
     class UnreadLog:
-        lines = 0
-
         def info(self, line):
             assert read.wait(30), "what should read it was held up"
-            self.lines += 1
+            lines.append(line)
+            if len(lines) == 2:
+                all_written.set()
 
-    log = UnreadLog()
-    monkeypatch.setattr(SevenBridgesExportTrigger, "log", log)
-    trigger = SevenBridgesExportTrigger(export_ids=start_two(platform), poll_interval=0.1)
+    monkeypatch.setattr(SevenBridgesExportTrigger, "log", UnreadLog())
+    platform.trouble("job_stuck", state="RUNNING", times=2)
+    ids = start_two(platform)
+    trigger = SevenBridgesExportTrigger(export_ids=ids, poll_interval=0.1)
 
     async def logged():
         waiting = asyncio.create_task(first_event(trigger))
-        while not any(record.path.endswith("/exports/get") for record in platform.requests):
+        while sum(record.path.endswith("/exports/get") for record in platform.requests) < 4:
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.2)
-        read.set()
+        for export_id in ids:
+            platform.release(export_id)
         return await waiting
 
     assert asyncio.run(logged())["status"] == "ended"
-    assert log.lines >= 2
+    assert lines == []
+    read.set()
+    assert all_written.wait(10)
+    assert lines == [f"Export {export_id} is RUNNING." for export_id in ids]
