@@ -35,6 +35,8 @@ def results(tmp_path_factory, environment):
     path = tmp_path_factory.mktemp("results") / "results.json"
     for command in (
         ["airflow", "db", "migrate"],
+        # Airflow 2 fails a task whose dataset alias its database does not know, as it does once a DAG has been parsed.
+        *([["airflow", "dags", "reserialize"]] if AIRFLOW < (3,) else []),
         ["tests.matrix.dags_test", str(path), *DAG_IDS],
     ):
         subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment, check=True)
