@@ -198,7 +198,7 @@ class Cell:
             output.seek(begin)
             said = output.read()
         if done.returncode:
-            last = "\n".join(f"    {line}" for line in said.splitlines()[-20:])
+            last = "\n".join(f"    {line[:200]}" for line in said.splitlines()[-20:])
             raise StepFailed(f"status {done.returncode}, see {log.relative_to(ROOT)}; its end:\n{last}")
         return said
 

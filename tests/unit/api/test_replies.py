@@ -177,8 +177,9 @@ def test_no_json_raises_anything_but_our_errors(call, status, data):
         b'{"username": "m\\ud800e"}',
         b'{"username": "m\xed\xa0\x80e"}',
         b'{"username": "me", "\\udfff": 1}',
-        b'{"username": "me", "x": [' + b",".join([b"[]"] * MAX_CONTAINERS) + b"]}",
-        b'{"username": "me", "x": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+        pytest.param(b'{"username": "me", "x": [' + b",".join([b"[]"] * MAX_CONTAINERS) + b"]}", id="many"),
+        # Python 3.13 reads some thousand levels.
+        pytest.param(b'{"username": "me", "x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", id="deep"),
     ],
 )
 def test_what_a_database_or_the_memory_cannot_hold_is_no_answer(body):
