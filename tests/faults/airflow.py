@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -182,7 +183,7 @@ class SimProcess:
         raise Killed
 
 
-class SimAirflow:
+class SimAirflow(ABC):
     """A schedule: everything follows from its seed. What strikes and what must hold is the subclass's matter."""
 
     process_class: type[SimProcess]
@@ -207,13 +208,13 @@ class SimAirflow:
             return True
         return False
 
+    @abstractmethod
     def misfortune(self):
         """What may strike before any step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self):
         """What must hold after every step."""
-        raise NotImplementedError
 
     def ended(self, process, state, value):
         """What must hold when a try has ended."""
