@@ -216,10 +216,10 @@ class SimAirflow(ABC):
     def check(self):
         """What must hold after every step."""
 
-    def ended(self, process, state, value):
+    def ended(self, process, state, value):  # noqa: B027 - a world may have nothing to check then
         """What must hold when a try has ended."""
 
-    def stepped(self, process):
+    def stepped(self, process):  # noqa: B027 - a world may have nothing to check then
         """What must hold when a process has given way."""
 
     def over(self, task, state, told):
