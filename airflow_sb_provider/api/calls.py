@@ -234,7 +234,7 @@ def _page(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], Page
         following = [
             link.get("href")
             for link in (links if isinstance(links, list) else [])
-            if isinstance(link, Mapping) and isinstance(rel := link.get("rel"), str) and rel.lower() == "next"
+            if isinstance(link, dict) and isinstance(rel := link.get("rel"), str) and rel.lower() == "next"
         ]
         return Page(
             items=[build(_mapping(item)) for item in _items(body)],
@@ -264,7 +264,7 @@ def _bulk_items(body: Any, count: int, build: Callable[[Json], T]) -> list[T | S
         raise ValueError(f"expected {count} items, got {len(items)}")
     results: list[T | SevenBridgesApiError] = []
     for item in map(_mapping, items):
-        if isinstance(error := item.get("error"), Mapping) and error:
+        if isinstance(error := item.get("error"), dict) and error:
             results.append(error_from_json(error))
         else:
             results.append(build(_mapping(item.get("resource"))))
@@ -279,7 +279,7 @@ def _items(body: Any) -> list[Any]:
 
 
 def _mapping(value: Any) -> Json:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         raise ValueError("a JSON object was expected")
     return value
 

@@ -95,7 +95,7 @@ class ExportJob:
             started_on=parse_time(data.get("started_on")),
             finished_on=parse_time(data.get("finished_on")),
             result=_record(data.get("result")) or None,
-            error=error_from_json(error) if isinstance(error, Mapping) and error else None,
+            error=error_from_json(error) if isinstance(error, dict) and error else None,
         )
 
     def to_json(self, *, with_result: bool = True) -> dict[str, Any]:
@@ -332,7 +332,7 @@ def readable(text: str, limit: int) -> str:
 
 
 def _object(value: object) -> Json:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _record(value: object) -> Json:
@@ -341,10 +341,15 @@ def _record(value: object) -> Json:
 
 
 def _within(value: object, levels: int) -> bool:
-    if not isinstance(value, Mapping | list):
+    if not isinstance(value, dict | list):
         return True
-    inner = value.values() if isinstance(value, Mapping) else value
-    return levels > 0 and all(_within(each, levels - 1) for each in inner)
+    if levels == 0:
+        return False
+    # Not any() of a generator: this runs for each export of each answer.
+    for each in value.values() if isinstance(value, dict) else value:
+        if isinstance(each, dict | list) and not _within(each, levels - 1):
+            return False
+    return True
 
 
 def _list(value: object) -> list[Any]:

@@ -113,7 +113,7 @@ def _error(status: int, headers: Mapping[str, str], body: bytes) -> SevenBridges
         data = _decode(body)
     except (ValueError, RecursionError):
         data = None
-    known = data if isinstance(data, Mapping) else {"message": _plain(body)}
+    known = data if isinstance(data, dict) else {"message": _plain(body)}
     error = error_from_json(known, status, _request_id(headers))
     if isinstance(error, SevenBridgesRateLimitError):
         error.reset_at = RateLimit.from_headers(headers).reset
@@ -145,11 +145,13 @@ def _decode(body: bytes) -> Any:
     """
     if body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
         raise ValueError("too many objects and lists")
-    if _NUL.search(body):
+    # Most answers have no such mark, and patterns are slow on large ones.
+    has_escapes = b"\\u" in body
+    if has_escapes and _NUL.search(body):
         raise ValueError("NUL in a text")
     text = body.decode("utf-8-sig")
     data: Any = json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_no_number)
-    if _SURROGATE.search(body):
+    if has_escapes and _SURROGATE.search(body):
         json.dumps(data, ensure_ascii=False).encode()
     return data
 

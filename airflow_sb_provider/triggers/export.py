@@ -99,8 +99,8 @@ class SevenBridgesExportTrigger(BaseTrigger):
             yield TriggerEvent({"status": "refused", "message": str(error), "adopted": self.adopted})
             return
         watch = Watch(export_ids, enough=self.enough, fail_fast=self.fail_fast)
-        waiter = Waiter(watch, self.sevenbridges_conn_id, self.poll_interval)
-        waiting, shown = pollers(), progress()
+        waiter = Waiter(watch, self.sevenbridges_conn_id, self.poll_interval, self._tell)
+        waiting = pollers()
         waiting.add(waiter)
         last_look: float | None = None
         try:
@@ -116,15 +116,14 @@ class SevenBridgesExportTrigger(BaseTrigger):
                     break
                 left = None if watch.end_time is None else watch.end_time - now
                 await waiter.wait(left)
-                lines = waiter.take_lines()
-                # When the wait is over the task goes on at once and tells more.
-                if lines and not watch.event(time.time()):
-                    log_writer.write(self.log.info, lines)
-                    shown.tell(self.task_instance, progress_status(watch, lines[-1], time.time()))
             yield TriggerEvent({**event, "adopted": self.adopted})
         finally:
-            shown.forget(self.task_instance)
+            progress().forget(self.task_instance)
             await waiting.remove(waiter)
+
+    def _tell(self, watch: Watch, lines: list[str]) -> None:
+        log_writer.write(self.logger(), lines)
+        progress().tell(self.task_instance, progress_status(watch, lines[-1], time.time()))
 
 
 async def _load_poller() -> None:

@@ -9,9 +9,13 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from typing import Protocol
 
-    Entry = tuple[contextvars.Context, Callable[[str], object], Sequence[str]]
+    class Logger(Protocol):
+        def info(self, line: str) -> object: ...
+
+    Entry = tuple[contextvars.Context, Logger, Sequence[str]]
 
 
 class LogWriter:
@@ -26,21 +30,21 @@ class LogWriter:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def write(self, log: Callable[[str], object], lines: Sequence[str]) -> None:
-        """Have ``log`` called with each line soon, in the context of the caller, which tells whose log it is."""
+    def write(self, logger: Logger, lines: Sequence[str]) -> None:
+        """Have each line logged soon, in the context of the caller, which tells whose log it is."""
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="sevenbridges-log", daemon=True)
                 self._thread.start()
-        self._entries.put((contextvars.copy_context(), log, lines))
+        self._entries.put((contextvars.copy_context(), logger, lines))
 
     def _run(self) -> None:
         while True:
-            context, log, lines = self._entries.get()
+            context, logger, lines = self._entries.get()
             for line in lines:
                 # A line that cannot be written must not end the log of all others.
                 with suppress(Exception):
-                    context.run(log, line)
+                    context.run(logger.info, line)
 
 
 log_writer = LogWriter()

@@ -29,11 +29,13 @@ from airflow_sb_provider.hooks.asynchronous import SevenBridgesAsyncHook
 from airflow_sb_provider.hooks.connection import look_up_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from airflow_sb_provider.api.models import ExportJob
     from airflow_sb_provider.exports.waiting import Watch
     from airflow_sb_provider.hooks.connection import ConnectionSettings
+
+    News = Callable[[Watch, list[str]], None]
 
 CONNECTIONS = 4
 LOOK_UP_AGAIN = 300.0
@@ -42,24 +44,28 @@ PORTION = 10
 
 
 class Waiter:
-    """A trigger that waits: its watch, through which connection, and how often to ask.
+    """A trigger that waits: its watch, through which connection, how often to ask, and what to do with news.
 
-    There may be ten thousand of them, so that each is kept small.
+    There may be ten thousand of them, so that each is kept small, and woken only when its wait may be over.
+
+    :param news: called with the watch and lines worth logging, in the context in which the waiter was made; not at
+        the end, when the task goes on at once and tells more.
     """
 
-    __slots__ = ("_wake_up", "conn_id", "lines", "poll_interval", "poller", "unasked", "watch")
+    __slots__ = ("_context", "_news", "_wake_up", "conn_id", "poll_interval", "poller", "unasked", "watch")
 
-    def __init__(self, watch: Watch, conn_id: str, poll_interval: float) -> None:
+    def __init__(self, watch: Watch, conn_id: str, poll_interval: float, news: News) -> None:
         self.watch = watch
         self.conn_id = conn_id
         self.poll_interval = poll_interval
-        self.lines: list[str] = []
-        self.unasked: set[str] = set()
+        self.unasked: set[str] | None = None
         self.poller: Poller | None = None
+        self._news = news
+        self._context = contextvars.copy_context()
         self._wake_up: asyncio.Future[None] | None = None
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait until there are lines to log or the wait may be over, at most so long."""
+        """Wait until the wait may be over, at most so long."""
         loop = asyncio.get_running_loop()
         self._wake_up = loop.create_future()
         alarm = None if seconds is None else loop.call_later(max(0.0, seconds), self._wake)
@@ -72,16 +78,13 @@ class Waiter:
 
     def tell(self, export_id: str, answer: ExportJob | SevenBridgesError) -> None:
         """Take the answer for one id."""
-        self.lines += self.watch.take([export_id], answer if isinstance(answer, SevenBridgesError) else [answer])
-        was_last = self.unasked == {export_id}
-        self.unasked.discard(export_id)
-        if self.lines or self.watch.over or self.watch.has_enough or was_last:
+        lines = self.watch.take([export_id], answer if isinstance(answer, SevenBridgesError) else [answer])
+        if self.unasked:
+            self.unasked.discard(export_id)
+        if self.watch.over or self.watch.has_enough or self.unasked == set():
             self._wake()
-
-    def take_lines(self) -> list[str]:
-        """Return what should be logged, once."""
-        lines, self.lines = self.lines, []
-        return lines
+        elif lines:
+            self._context.run(self._news, self.watch, lines)
 
     def hurry(self) -> None:
         """Have every id that is open asked for at once; ``unasked`` are those that no answer has come for since."""
@@ -145,6 +148,7 @@ class Poller:
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections = asyncio.Semaphore(CONNECTIONS)
         self._more = asyncio.Event()
+        self._sleeps_until: float | None = None
         self._look_up_at = 0.0
         self._unauthorized = False
 
@@ -162,14 +166,14 @@ class Poller:
             self._schedule.add(export_id, waiter.poll_interval, now)
         if not self._tasks:
             self._start(self._run())
-        self._more.set()
+        self._wake()
 
     def hurry(self, export_ids: Iterable[str]) -> None:
         """Ask for some ids at once."""
         now = time.monotonic()
         for export_id in export_ids:
             self._schedule.hurry(export_id, now)
-        self._more.set()
+        self._wake()
 
     async def remove(self, waiter: Waiter) -> None:
         """Forget a waiter; stop if it was the last."""
@@ -242,9 +246,16 @@ class Poller:
             due = self._schedule.next_at
             if due is not None and due <= time.monotonic():
                 return
+            self._sleeps_until = due
             self._more.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._more.wait(), None if due is None else due - time.monotonic())
+
+    def _wake(self) -> None:
+        # Only if something is due sooner than it sleeps: most that come are not, and they come in thousands.
+        due = self._schedule.next_at
+        if due is not None and (self._sleeps_until is None or due < self._sleeps_until):
+            self._more.set()
 
     async def _look_up_connections(self) -> None:
         if time.monotonic() < self._look_up_at:
@@ -297,7 +308,7 @@ class Poller:
         for export_id in batch:
             if export_id in self._waiters:
                 self._schedule.asked(export_id, asked_at)
-        self._more.set()
+        self._wake()
         await self._hand_out(batch, answers)
 
     async def _hand_out(self, batch: list[str], answers: Sequence[ExportJob | SevenBridgesError]) -> None:
