@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import time
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from airflow_sb_provider._compat import BaseTrigger, TriggerEvent
 from airflow_sb_provider.exceptions import SevenBridgesInputError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import jinja2
 
 _loaded: set[ModuleType] = set()
+_loading: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 class SevenBridgesExportTrigger(BaseTrigger):
@@ -131,8 +133,10 @@ async def _load_poller() -> None:
 
     Operators import this module too and do not need what the poller needs, which takes a quarter of a second.
     """
-    if not _loaded:
-        _loaded.add(await asyncio.to_thread(importlib.import_module, "airflow_sb_provider.triggers.poller"))
+    # A lock lets those that wait go on one by one: thousands in one turn of the event loop would hold up all others.
+    async with _loading.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        if not _loaded:
+            _loaded.add(await asyncio.to_thread(importlib.import_module, "airflow_sb_provider.triggers.poller"))
 
 
 class _AnsweredTaskInstance:

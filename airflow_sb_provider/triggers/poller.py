@@ -41,6 +41,9 @@ CONNECTIONS = 4
 LOOK_UP_AGAIN = 300.0
 LOOK_UP_PAUSE = 10.0
 PORTION = 10
+# How many whose wait is over may be on their way out together, and for how long the others stand back for them.
+LEAVING = 100
+STAND_BACK = 1.0
 
 
 class Waiter:
@@ -76,15 +79,17 @@ class Waiter:
             if alarm:
                 alarm.cancel()
 
-    def tell(self, export_id: str, answer: ExportJob | SevenBridgesError) -> None:
-        """Take the answer for one id."""
+    def tell(self, export_id: str, answer: ExportJob | SevenBridgesError) -> bool:
+        """Take the answer for one id; return whether the wait is over."""
         lines = self.watch.take([export_id], answer if isinstance(answer, SevenBridgesError) else [answer])
         if self.unasked:
             self.unasked.discard(export_id)
-        if self.watch.over or self.watch.has_enough or self.unasked == set():
+        is_over = self.watch.over or self.watch.has_enough
+        if is_over or self.unasked == set():
             self._wake()
         elif lines:
             self._context.run(self._news, self.watch, lines)
+        return is_over
 
     def hurry(self) -> None:
         """Have every id that is open asked for at once; ``unasked`` are those that no answer has come for since."""
@@ -149,6 +154,7 @@ class Poller:
         self._connections = asyncio.Semaphore(CONNECTIONS)
         self._more = asyncio.Event()
         self._sleeps_until: float | None = None
+        self._leaving: set[Waiter] = set()
         self._look_up_at = 0.0
         self._unauthorized = False
 
@@ -190,6 +196,7 @@ class Poller:
         await self._hook.close()
 
     def _drop(self, waiter: Waiter) -> None:
+        self._leaving.discard(waiter)
         for export_id in waiter.watch.export_ids:
             self._leave(export_id, waiter)
 
@@ -232,6 +239,8 @@ class Poller:
             self._connections.release()
             return
         asking = self._start(self._ask(batch))
+        # Only after the answers have been handed out, else they would pile up.
+        asking.add_done_callback(lambda _: self._connections.release())
         if self._pacing.one_at_a_time:
             await asyncio.wait([asking])
 
@@ -298,8 +307,6 @@ class Poller:
         except Exception as error:
             # The wait goes on. Only the kind of error is told, since a library's words may show headers.
             answers = [SevenBridgesConnectionError(f"The poll failed with {type(error).__name__}.")] * len(batch)
-        finally:
-            self._connections.release()
         if not isinstance(answers[0], SevenBridgesConnectionError):
             refused = isinstance(answers[0], SevenBridgesRateLimitError)
             self._pacing.told(self._hook.rate_limit, len(batch), time.time(), refused=refused)
@@ -317,12 +324,22 @@ class Poller:
             self._look_up_at = 0.0
         for number, (export_id, answer) in enumerate(zip(batch, answers, strict=True)):
             for waiter in self._waiters.get(export_id, ()):
-                waiter.tell(export_id, answer)
+                if waiter.tell(export_id, answer):
+                    self._leaving.add(waiter)
                 if waiter.watch.settled(export_id):
                     self._leave(export_id, waiter)
             if number % PORTION == PORTION - 1:
                 # So many that end at once would hold up everything else in the triggerer.
                 await asyncio.sleep(0)
+                await self._stand_back()
+
+    async def _stand_back(self) -> None:
+        # Airflow logs each event in a thread, and thousands that wait for that are much for the garbage collector.
+        until = time.monotonic() + STAND_BACK
+        while len(self._leaving) >= LEAVING:
+            if time.monotonic() > until:
+                self._leaving.clear()
+            await asyncio.sleep(0.005)
 
     @property
     def _tags(self) -> dict[str, str]:
