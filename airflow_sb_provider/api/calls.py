@@ -6,9 +6,8 @@ https://docs.sevenbridges.com/reference
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 from airflow_sb_provider.api.models import (
@@ -24,6 +23,9 @@ from airflow_sb_provider.api.models import (
     parse_integer,
 )
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
 Identified = TypeVar("Identified", ExportJob, File)

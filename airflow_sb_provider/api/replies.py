@@ -6,7 +6,6 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +17,8 @@ from airflow_sb_provider.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_sb_provider.api.calls import Call
 
 T = TypeVar("T")

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    class Logger(Protocol):
-        def info(self, line: str) -> object: ...
+    class _Logger(Protocol):
+        def info(self, line: str, /) -> object: ...
 
-    Entry = tuple[contextvars.Context, Logger, Sequence[str]]
+    Entry = tuple[contextvars.Context, _Logger, Sequence[str]]
 
 
 class LogWriter:
@@ -30,7 +30,7 @@ class LogWriter:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def write(self, logger: Logger, lines: Sequence[str]) -> None:
+    def write(self, logger: _Logger, lines: Sequence[str]) -> None:
         """Have each line logged soon, in the context of the caller, which tells whose log it is."""
         with self._starting:
             if self._thread is None:

@@ -221,3 +221,50 @@ def test_its_figures_are_told(platform, started, monkeypatch):
     assert len(told["sevenbridges.poller.requests"]) == len(polls(platform))
     assert (told["sevenbridges.poller.waiters"][0], told["sevenbridges.poller.waiters"][-1]) == (3, 0)
     assert told["sevenbridges.poller.rate_limit_remaining"][-1] <= 10**6 - len(polls(platform))
+
+
+def test_of_many_that_end_at_once_only_some_are_on_their_way_out(platform, started, monkeypatch):
+    """Airflow logs each event in a thread before a trigger may leave: the others are told when those have gone."""
+    monkeypatch.setattr(polling, "STAND_BACK", 60.0)
+    ids = started(300)
+    told = []
+
+    async def take_event(each, may_leave):
+        async for event in trigger(each).run():
+            told.append(event.payload["export_id"])
+            await may_leave.wait()
+
+    async def run():
+        may_leave = asyncio.Event()
+        tasks = [asyncio.create_task(take_event(each, may_leave)) for each in ids]
+        while len(told) < polling.LEAVING:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        at_the_door = len(told)
+        may_leave.set()
+        await asyncio.gather(*tasks)
+        return at_the_door
+
+    assert asyncio.run(run()) < polling.LEAVING + 4 * polling.PORTION
+    assert sorted(told) == sorted(ids)
+
+
+def test_some_that_never_leave_do_not_hold_up_the_others(platform, started, monkeypatch):
+    monkeypatch.setattr(polling, "STAND_BACK", 0.05)
+    ids = started(300)
+
+    async def stay(each, told):
+        async for _ in trigger(each).run():
+            told.append(each)
+            await asyncio.Event().wait()
+
+    async def run():
+        told = []
+        tasks = [asyncio.create_task(stay(each, told)) for each in ids]
+        while len(told) < len(ids):
+            await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(run(), 60))

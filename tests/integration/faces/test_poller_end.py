@@ -16,7 +16,7 @@ def test_news_at_the_moment_of_the_end_do_not_keep_it_alive(platform):
 
     async def run():
         waiting = pollers()
-        waiter = Waiter(Watch([export_id]), "sevenbridges_default", 60)
+        waiter = Waiter(Watch([export_id]), "sevenbridges_default", 60, lambda *news: None)
         waiting.add(waiter)
         while not waiter.watch.jobs:
             await asyncio.sleep(0.1)

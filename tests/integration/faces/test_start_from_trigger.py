@@ -88,7 +88,7 @@ def test_a_log_that_nobody_reads_does_not_hold_up_the_triggerer(platform, monkey
             if len(lines) == 2:
                 all_written.set()
 
-    monkeypatch.setattr(SevenBridgesExportTrigger, "log", UnreadLog())
+    monkeypatch.setattr(SevenBridgesExportTrigger, "logger", staticmethod(UnreadLog))
     platform.trouble("job_stuck", state="RUNNING", times=2)
     ids = start_two(platform)
     trigger = SevenBridgesExportTrigger(export_ids=ids, poll_interval=0.1)
@@ -105,4 +105,4 @@ def test_a_log_that_nobody_reads_does_not_hold_up_the_triggerer(platform, monkey
     assert lines == []
     read.set()
     assert all_written.wait(10)
-    assert lines == [f"Export {export_id} is RUNNING." for export_id in ids]
+    assert lines[:2] == [f"Export {export_id} is RUNNING." for export_id in ids]
