@@ -196,6 +196,7 @@ class Poller:
         await self._hook.close()
 
     def _drop(self, waiter: Waiter) -> None:
+        waiter.poller = None
         self._leaving.discard(waiter)
         for export_id in waiter.watch.export_ids:
             self._leave(export_id, waiter)
@@ -292,8 +293,9 @@ class Poller:
     async def _tell_all(self, waiters: Iterable[Waiter], error: SevenBridgesError) -> None:
         for waiter in waiters:
             for export_id in list(waiter.watch.open):
-                waiter.tell(export_id, error)
+                self._tell(waiter, export_id, error)
             await asyncio.sleep(0)
+            await self._stand_back()
 
     async def _ask(self, batch: list[str]) -> None:
         asked_at = time.monotonic()
@@ -324,14 +326,21 @@ class Poller:
             self._look_up_at = 0.0
         for number, (export_id, answer) in enumerate(zip(batch, answers, strict=True)):
             for waiter in self._waiters.get(export_id, ()):
-                if waiter.tell(export_id, answer):
-                    self._leaving.add(waiter)
+                self._tell(waiter, export_id, answer)
                 if waiter.watch.settled(export_id):
                     self._leave(export_id, waiter)
             if number % PORTION == PORTION - 1:
                 # So many that end at once would hold up everything else in the triggerer.
                 await asyncio.sleep(0)
                 await self._stand_back()
+
+    def _tell(self, waiter: Waiter, export_id: str, answer: ExportJob | SevenBridgesError) -> None:
+        try:
+            if waiter.tell(export_id, answer) and waiter.poller is self:
+                self._leaving.add(waiter)
+        except Exception as error:
+            # One that cannot take its answer must not keep the others from theirs.
+            self._hook.log.error("Export %s: its news could not be told (%s).", export_id, type(error).__name__)
 
     async def _stand_back(self) -> None:
         # Airflow logs each event in a thread, and thousands that wait for that are much for the garbage collector.

@@ -33,7 +33,7 @@ def use_token(monkeypatch, emulator, token, **extra):
 
 
 class Store:
-    """Airflow's task state store: outlives tries."""
+    """Airflow's store of a task's or an asset's state: outlives tries."""
 
     def __init__(self):
         self.values = {}

@@ -83,6 +83,27 @@ def test_an_unknown_id_fails_alone(platform, started):
     assert [event["status"] for event in events] == ["ended", "ended", "ended", "refused"]
 
 
+def test_one_that_cannot_log_its_news_keeps_nobody_from_theirs(platform, started, monkeypatch):
+    def broken():
+        raise OSError("no thread can be started")
+
+    monkeypatch.setattr(SevenBridgesExportTrigger, "logger", staticmethod(broken))
+    platform.trouble("job_stuck", state="RUNNING", times=40)
+    ids = started(40)
+    platform.release(ids[-1])
+
+    async def run():
+        waits = [asyncio.create_task(first_event(trigger(each))) for each in ids]
+        event = await waits[-1]
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        return event
+
+    assert asyncio.run(run())["status"] == "ended"
+    assert len(polls(platform)) <= 2
+
+
 def test_what_has_ended_is_not_asked_for_again(platform, started):
     platform.trouble("job_stuck", path="/v2/bulk/storage/exports/create")
     ids = started(60)
