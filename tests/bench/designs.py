@@ -19,28 +19,29 @@ PROVIDERS = "airflow.providers"
 
 
 @dataclass(frozen=True)
-class Job:
-    """A scripted job: its number for the peers, its export id and path for us, when it finishes (epoch)."""
+class Wait:
+    """What one trigger waits for: a number for the peers, export ids and a path for us, when it is over (epoch)."""
 
     number: int
     finish: float
+    together: int = 1
 
     @property
-    def export(self) -> str:
-        return f"{self.number:032d}"
+    def exports(self) -> list[str]:
+        return [f"{self.number * self.together + each:032d}" for each in range(self.together)]
 
     @property
     def path(self) -> str:
-        return f"v2/storage/exports/{self.export}"
+        return f"v2/storage/exports/{self.exports[0]}"
 
 
 @dataclass(frozen=True)
 class Design:
-    """A trigger class, its arguments for a job, and the test of its event."""
+    """A trigger class, its arguments, and the test of its event."""
 
     title: str
     classpath: str
-    kwargs: Callable[[Job], dict[str, Any]]
+    kwargs: Callable[[Wait], dict[str, Any]]
     succeeded: Callable[[Any], bool]
 
 
@@ -48,34 +49,35 @@ DESIGNS = {
     "ours": Design(
         "SevenBridgesExportTrigger",
         "airflow_sb_provider.triggers.export.SevenBridgesExportTrigger",
-        lambda job: {"export_ids": [job.export], "poll_interval": INTERVAL},
-        lambda event: event["status"] == "ended" and event["job"]["state"] == "COMPLETED",
+        lambda wait: {"export_ids": wait.exports, "poll_interval": INTERVAL},
+        # Of many in one trigger the event tells no states.
+        lambda event: event["status"] == "ended" and event.get("job", {"state": "COMPLETED"})["state"] == "COMPLETED",
     ),
     "databricks": Design(
         "DatabricksExecutionTrigger",
         f"{PROVIDERS}.databricks.triggers.databricks.DatabricksExecutionTrigger",
-        lambda job: {"run_id": job.number, "databricks_conn_id": "bench", "polling_period_seconds": int(INTERVAL)},
+        lambda wait: {"run_id": wait.number, "databricks_conn_id": "bench", "polling_period_seconds": int(INTERVAL)},
         lambda event: "SUCCESS" in event["run_state"],
     ),
     "dbt-cloud": Design(
         "DbtCloudRunJobTrigger",
         f"{PROVIDERS}.dbt.cloud.triggers.dbt.DbtCloudRunJobTrigger",
-        lambda job: {"run_id": job.number, "conn_id": "bench", "account_id": 1, **_peer()},
+        lambda wait: {"run_id": wait.number, "conn_id": "bench", "account_id": 1, **_peer()},
         lambda event: event["status"] == "success",
     ),
     "airbyte": Design(
         "AirbyteSyncTrigger",
         f"{PROVIDERS}.airbyte.triggers.airbyte.AirbyteSyncTrigger",
-        lambda job: {"job_id": job.number, "conn_id": "bench", **_peer()},
+        lambda wait: {"job_id": wait.number, "conn_id": "bench", **_peer()},
         lambda event: event["status"] == "success",
     ),
     "http": Design(
         "HttpEventTrigger",
         f"{PROVIDERS}.http.triggers.http.HttpEventTrigger",
-        lambda job: {
+        lambda wait: {
             "response_check_path": "tests.bench.finished.finished",
             "http_conn_id": "bench",
-            "endpoint": job.path,
+            "endpoint": wait.path,
             "headers": HEADER,
             "poll_interval": INTERVAL,
         },
@@ -84,13 +86,13 @@ DESIGNS = {
     "naive": Design(
         "a GET for each job, one aiohttp session",
         "tests.bench.naive.NaiveTrigger",
-        lambda job: {"path": job.path, "headers": HEADER, "poll_interval": INTERVAL},
+        lambda wait: {"path": wait.path, "headers": HEADER, "poll_interval": INTERVAL},
         lambda event: event["state"] == "COMPLETED",
     ),
     "null": Design(
         "sleeps, asks nobody",
         "tests.bench.naive.SleepTrigger",
-        lambda job: {"finish": job.finish, "poll_interval": INTERVAL},
+        lambda wait: {"finish": wait.finish, "poll_interval": INTERVAL},
         lambda event: event["state"] == "COMPLETED",
     ),
 }

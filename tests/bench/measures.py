@@ -17,6 +17,9 @@ BEAT = 0.05
 
 def measure(cell: Cell, server: dict[str, Any], triggerers: list[dict[str, Any]]) -> dict[str, Any]:
     """One cell's figures; times in seconds, what never happened is None."""
+    told_ends = server.pop("told_ends")
+    if cell.together > 1:
+        triggerers = [_by_job(told, told_ends, cell.together) for told in triggerers]
     finishes = [finish for _, finish in cell.schedule()]
     late = sorted(
         max(0.0, moment - finishes[int(number)]) for told in triggerers for number, moment in told["fired"].items()
@@ -53,6 +56,24 @@ def measure(cell: Cell, server: dict[str, Any], triggerers: list[dict[str, Any]]
         "look_ups": sum(told["look_ups"] for told in triggerers),
         "log_lines": sum(told["log_lines"] for told in triggerers),
         "ended": max(told["ended"] for told in triggerers),
+    }
+
+
+def _by_job(told: dict[str, Any], told_ends: dict[str, float], together: int) -> dict[str, Any]:
+    """What a triggerer whose triggers wait for many jobs told, as if each job had a trigger of its own.
+
+    A job is seen when the server has answered that it has ended, if the event of its trigger came too.
+    """
+
+    def jobs(trigger: str) -> list[str]:
+        return [str(int(trigger) * together + each) for each in range(together)]
+
+    return {
+        **told,
+        "created": {job: created for trigger, created in told["created"].items() for job in jobs(trigger)},
+        "fired": {job: told_ends[job] for trigger in told["fired"] for job in jobs(trigger)},
+        "failed": {job: failed for trigger, failed in told["failed"].items() for job in jobs(trigger)},
+        "peak_waiting": told["peak_waiting"] * together,
     }
 
 

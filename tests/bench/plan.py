@@ -30,6 +30,7 @@ class Cell:
 
     ``limit`` is ``none``, ``requests`` (1000 for 300 s), or ``items`` (the same, a bulk call costing its items).
     ``bare`` leaves Airflow's runner out, so that what the triggers themselves cost can be seen.
+    ``together`` jobs are waited for by one trigger.
     """
 
     design: str
@@ -39,10 +40,12 @@ class Cell:
     triggerers: int = 1
     spread: float = 60.0
     bare: bool = False
+    together: int = 1
 
     @property
     def name(self) -> str:
         shared = f", {self.triggerers} triggerers" if self.triggerers > 1 else ""
+        shared += f", {self.together:,} in a trigger" if self.together > 1 else ""
         limit = {"none": "", "requests": ", rate limit", "items": ", rate limit by item"}[self.limit]
         return f"{self.design} {self.jobs:,} {self.kind}{limit}{shared}{', bare loop' if self.bare else ''}"
 
@@ -70,6 +73,12 @@ class Cell:
         dice = random.Random(SEED)
         starts = [number * RAMP / self.jobs for number in range(self.jobs)]
         return [(start, start + dice.uniform(0, self.spread)) for start in starts]
+
+    def triggers(self) -> list[tuple[float, float]]:
+        """When each trigger is created and its last job finishes, in seconds."""
+        schedule = self.schedule()
+        groups = [schedule[first : first + self.together] for first in range(0, self.jobs, self.together)]
+        return [(max(start for start, _ in group), max(finish for _, finish in group)) for group in groups]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -99,6 +108,9 @@ def cells() -> list[Cell]:
         Cell("ours", 10_000, "long", "requests", triggerers=2, spread=SPREADS["long"]),
         Cell("ours", 1_000, "long", "items", spread=SPREADS["long"]),
         *(Cell(design, 10_000, "at-once", spread=SPREADS["at-once"]) for design in ("ours", "null")),
+        Cell("ours", 10_000, together=1_000),
+        Cell("ours", 10_000, "at-once", spread=SPREADS["at-once"], together=1_000),
+        Cell("ours", 10_000, "long", "requests", spread=SPREADS["long"], together=1_000),
         *(Cell(design, 10_000, bare=True) for design in ("ours", "naive", "null")),
         *(Cell(design, 10_000, "at-once", spread=SPREADS["at-once"], bare=True) for design in ("ours", "null")),
     ]

@@ -23,7 +23,7 @@ COLOURS = dict(zip(DESIGNS, ("#d62728", "#0072b2", "#e69f00", "#8c564b", "#009e7
 
 def draw(cells: list[Figures], folder: Path) -> None:
     """Draw every plot that the cells have figures for, as PNG and SVG."""
-    found = [cell for cell in cells if "error" not in cell and not cell.get("bare")]
+    found = [cell for cell in cells if "error" not in cell and not cell.get("bare") and cell.get("together", 1) == 1]
     mpl.rcParams.update(
         {
             "font.size": 9,

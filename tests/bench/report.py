@@ -67,7 +67,11 @@ def _number(value: float | None, digits: int = 0, factor: float = 1) -> str:
 
 
 COLUMNS: dict[str, Callable[[Figures], str]] = {
-    "design": lambda of: of["design"] + (f" x {of['triggerers']}" if of["triggerers"] > 1 else ""),
+    "design": lambda of: (
+        of["design"]
+        + (f" x {of['triggerers']}" if of["triggerers"] > 1 else "")
+        + (f", {of['together']:,} in a trigger" if of.get("together", 1) > 1 else "")
+    ),
     "requests": lambda of: _number(of["requests"]),
     "of ideal": lambda of: _number(of["ratio"], 2),
     "ids/request": lambda of: _number(of["id_asks"] / of["requests"] if of["requests"] else None, 1),
@@ -91,8 +95,8 @@ COLUMNS: dict[str, Callable[[Figures], str]] = {
 WIDE = ("ids/request", "open", "but GC", "max", "look-ups")
 """What is in docs/performance.md only."""
 LEGEND = (
-    "of ideal: requests to one for each hundred waiting triggers an interval. TCP: connections; open: at most at once. "
-    "CPU*: CPU s per 10,000 job-minutes. KB/job: memory per waiting trigger. lag: of the event loop, ms: p99, max "
+    "of ideal: requests to one for each hundred waiting jobs an interval. TCP: connections; open: at most at once. "
+    "CPU*: CPU s per 10,000 job-minutes. KB/job: memory per waiting job. lag: of the event loop, ms: p99, max "
     "while triggers are created, max afterwards; but GC: max apart from garbage collection. seen: s from a job's end "
     "to its trigger's event, of all jobs; – is never. look-ups: of the Airflow connection."
 )
@@ -169,6 +173,7 @@ LIMITED = Cell("ours", 10_000, "long", "requests", spread=600)
 TWO = Cell("ours", 10_000, "long", "requests", 2, spread=600)
 ITEMS = Cell("ours", 1_000, "long", "items", spread=600)
 AT_ONCE = Cell("ours", 10_000, "at-once", spread=0)
+MANY, MANY_AT_ONCE, MANY_LIMITED = (replace(cell, together=1_000) for cell in (BIG, AT_ONCE, LIMITED))
 NAIVE, NULL, NULL_AT_ONCE = Cell("naive", 10_000), Cell("null", 10_000), replace(AT_ONCE, design="null")
 BARE, BARE_NAIVE, BARE_NULL = (replace(cell, bare=True) for cell in (BIG, NAIVE, NULL))
 BARE_AT_ONCE, BARE_FLOOR = replace(AT_ONCE, bare=True), replace(NULL_AT_ONCE, bare=True)
@@ -196,6 +201,32 @@ TARGETS: list[tuple[str, str, float, int, Callable[..., float], tuple[Cell, ...]
         (BARE_AT_ONCE, BARE_FLOOR),
     ),
     ("memory per waiting job, KB", "10,000 short, bare loop", 12, 1, lambda of: of["memory_per_job"] / 1024, (BARE,)),
+    ("requests, of ideal", "10,000 short, in 10 triggers", 1.02, 3, lambda of: float(of["ratio"]), (MANY,)),
+    ("CPU per job-minute, of naive's", "10,000 short, in 10 triggers", 1 / 8, 3, _to_naive, (MANY, NAIVE)),
+    ("loop lag p99, ms", "10,000 short, in 10 triggers", 20, 0, _lag_p99, (MANY,)),
+    ("loop lag max above null's, ms", "10,000 short, in 10 triggers", 60, 0, _above_null, (MANY, NULL)),
+    ("loop lag p99, ms", "10,000 at once, in 10 triggers", 20, 0, _lag_p99, (MANY_AT_ONCE,)),
+    (
+        "loop lag max above null's, ms",
+        "10,000 at once, in 10 triggers",
+        60,
+        0,
+        _above_null,
+        (MANY_AT_ONCE, NULL_AT_ONCE),
+    ),
+    (
+        "memory per waiting job, KB",
+        "10,000 short, in 10 triggers",
+        12,
+        1,
+        lambda of: of["memory_per_job"] / 1024,
+        (MANY,),
+    ),
+    ("seen p50, s", "10,000 short, in 10 triggers", 5.2, 2, _seen(50), (MANY,)),
+    ("seen p99, s", "10,000 short, in 10 triggers", 10.2, 2, _seen(99), (MANY,)),
+    ("429s and lost jobs", "10,000 long, rate limit, in 10 triggers", 0, 0, _lost, (MANY_LIMITED,)),
+    ("seen p50, s", "10,000 long, rate limit, in 10 triggers", 7, 2, _seen(50), (MANY_LIMITED,)),
+    ("seen p99, s", "10,000 long, rate limit, in 10 triggers", 25, 2, _seen(99), (MANY_LIMITED,)),
     ("seen p50, s", "10,000 short", 5.2, 2, _seen(50), (BIG,)),
     ("seen p99, s", "10,000 short", 10.2, 2, _seen(99), (BIG,)),
     ("429s and lost jobs", "10,000 long, rate limit", 0, 0, _lost, (LIMITED,)),

@@ -25,7 +25,7 @@ from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.log import configure_logging
 from airflow.secrets.environment_variables import EnvironmentVariablesBackend
 
-from tests.bench.designs import DESIGNS, Job
+from tests.bench.designs import DESIGNS, Wait
 from tests.bench.plan import Cell
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ScriptedRunner(TriggerRunner):
         self._cell, self._began = cell, began
         self._tell = tell
         self._design = DESIGNS[cell.design]
-        self._jobs = [job for job in enumerate(cell.schedule()) if job[0] % cell.triggerers == share]
+        self._script = [trigger for trigger in enumerate(cell.triggers()) if trigger[0] % cell.triggerers == share]
         self._creating = asyncio.Lock()
         self._helpers: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -130,11 +130,11 @@ class ScriptedRunner(TriggerRunner):
             await super().create_triggers()
 
     async def _feed(self) -> None:
-        for number, (start, finish) in self._jobs:
+        for number, (start, finish) in self._script:
             if (pause := start - self._now) > 0:
                 await self.create_triggers()
                 await asyncio.sleep(pause)
-            kwargs = self._design.kwargs(Job(number, self._began + finish))
+            kwargs = self._design.kwargs(Wait(number, self._began + finish, self._cell.together))
             self.to_create.append(
                 RunTrigger(id=number, classpath=self._design.classpath, encrypted_kwargs=json.dumps(kwargs))
             )
@@ -156,7 +156,7 @@ class ScriptedRunner(TriggerRunner):
             self._collected = 0.0
             if len(self.lag) % BEATS_PER_SAMPLE == 0 and self._waiting >= self.peak_waiting:
                 self.peak_waiting, self.rss_at_peak = self._waiting, _rss()
-            if len(self.fired) + len(self.failed) == len(self._jobs) or self._now > self._cell.cap:
+            if len(self.fired) + len(self.failed) == len(self._script) or self._now > self._cell.cap:
                 self.cpu += time.process_time()
                 self._handle_signal(None, None)
 
