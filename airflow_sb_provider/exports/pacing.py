@@ -17,7 +17,7 @@ WINDOW = 300.0
 RESERVE = 0.1
 FLOOR = 0.01
 # What is left at a window's end is lost and waits mostly become fewer, so that a window's first half spends more.
-EARLY = 1.35
+EARLY = 1.25
 BLIND_PAUSE = 5.0
 _SAMPLE = 10.0
 _TREND = 60.0
@@ -91,7 +91,7 @@ class Pacing:
     def pause(self, wanted: float, now: float, items: int = BULK_LIMIT) -> float:
         """Return how long to wait before the next request.
 
-        Nothing waits as long as what will be wanted fits into what is left of the window.
+        Nothing waits as long as what will be wanted fits into one's own part of what is left of the window.
 
         :param wanted: how many ids are to be asked for in a second.
         :param now: epoch seconds.
@@ -108,10 +108,10 @@ class Pacing:
         cost = self._cost(items)
         if spendable < cost:
             return max(blocked, left)
-        if self._to_come(wanted, left, now) / items * cost <= spendable - self._foreign * left:
+        own = max(spendable - self._foreign * left, spendable / 2)
+        if self._to_come(wanted, left, now) / items * cost <= own:
             return blocked
-        fair = EARLY * spendable / left
-        return max(blocked, cost / max(fair - self._foreign, fair / 2))
+        return max(blocked, cost * left / (EARLY * own))
 
     def _cost(self, items: int) -> float:
         return items if self._by_items else 1
