@@ -98,7 +98,7 @@ def _detection(cells: list[Figures], path: Path) -> None:
         axes.set_title(title, loc="left", fontsize=9)
         axes.grid(alpha=0.3)
         if axes.lines:
-            axes.legend(frameon=False, loc="center right", fontsize=8)
+            axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.93), fontsize=8)
     both[0].set_ylabel("% of all jobs seen to have ended")
     figure.suptitle(
         "Who still sees jobs end under 1000 requests for 5 minutes", x=0.01, ha="left", fontsize=10, fontweight="bold"
