@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 GROUPS := dev docs release cluster
 # Pure and long: run without the burden of coverage.
 SIMULATION := tests/faults/test_simulation.py tests/faults/test_mutants.py tests/faults/test_bulk_simulation.py
+# Two processes share the tests: much of them is waiting.
+SHARED := --numprocesses 2
 STAMP := $(VENV)/.installed
 BENCH_VENV ?= .venv-bench
 BENCH_BIN := $(BENCH_VENV)/bin
@@ -35,8 +37,9 @@ ui: $(STAMP)  ## the same, left running for a look in the browser
 	$(BIN)/python -m dev.demo --keep
 
 test: $(STAMP)  ## every test, with coverage
-	$(BIN)/python -m pytest $(SIMULATION)
-	$(BIN)/python -m pytest tests $(SIMULATION:%=--ignore=%) -m "not slow and not ui" --cov --cov-report=term --cov-report=json:coverage.json
+	$(BIN)/python -m pytest $(SHARED) $(SIMULATION)
+	$(BIN)/python -m pytest $(SHARED) --dist loadgroup --no-loadscope-reorder tests $(SIMULATION:%=--ignore=%) -m "not slow and not ui" \
+		--cov --cov-report=term --cov-report=json:coverage.json
 	$(BIN)/python -m dev.branches coverage.json
 
 test-unit: $(STAMP)  ## the tests without sockets or Airflow processes

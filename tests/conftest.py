@@ -7,9 +7,20 @@ import pytest
 import requests
 
 # Airflow reads these when it is first imported, which the tests do while they are collected.
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-sb-tests-"))
+if "AIRFLOW_HOME" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
+    # Processes that share the tests share no database.
+    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-sb-tests-")
 os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
 os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "True")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Let the processes of pytest-xdist share the tests by file, but only one of them start Airflows."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            starts_airflow = item.get_closest_marker("processes")
+            item.add_marker(pytest.mark.xdist_group("processes" if starts_airflow else item.path.stem))
 
 
 @pytest.fixture
