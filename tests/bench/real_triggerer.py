@@ -371,7 +371,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     # Airflow's triggerer has a log file open for each trigger.
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    path = COMPLETE if options.tasks == TASKS else PARTIAL
+    # What is in docs is of runs in which all have ended.
+    path = COMPLETE if options.tasks == TASKS and options.finish else PARTIAL
     if options.floor:
         path = path.with_stem(f"{path.stem}-floor")
     path.parent.mkdir(parents=True, exist_ok=True)
