@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 
 import pytest
@@ -9,7 +11,8 @@ import requests
 # Airflow reads these when it is first imported, which the tests do while they are collected.
 if "AIRFLOW_HOME" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
     # Processes that share the tests share no database.
-    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-sb-tests-")
+    home = os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-sb-tests-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
 os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
 os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "True")
 
