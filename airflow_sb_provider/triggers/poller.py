@@ -196,7 +196,6 @@ class Poller:
         await self._hook.close()
 
     def _drop(self, waiter: Waiter) -> None:
-        waiter.poller = None
         self._leaving.discard(waiter)
         for export_id in waiter.watch.export_ids:
             self._leave(export_id, waiter)
@@ -292,8 +291,10 @@ class Poller:
 
     async def _tell_all(self, waiters: Iterable[Waiter], error: SevenBridgesError) -> None:
         for waiter in waiters:
-            for export_id in list(waiter.watch.open):
-                self._tell(waiter, export_id, error)
+            for export_id in waiter.watch.open:
+                # Since the look-up began it may have gone.
+                if waiter in self._waiters.get(export_id, ()):
+                    self._tell(waiter, export_id, error)
             await asyncio.sleep(0)
             await self._stand_back()
 
@@ -336,7 +337,7 @@ class Poller:
 
     def _tell(self, waiter: Waiter, export_id: str, answer: ExportJob | SevenBridgesError) -> None:
         try:
-            if waiter.tell(export_id, answer) and waiter.poller is self:
+            if waiter.tell(export_id, answer):
                 self._leaving.add(waiter)
         except Exception as error:
             # One that cannot take its answer must not keep the others from theirs.

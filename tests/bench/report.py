@@ -168,73 +168,60 @@ def _above_null(ours: Figures, null: Figures) -> float:
     return float(ours["lag_max"] - null["lag_max"]) * 1000
 
 
-BIG = Cell("ours", 10_000)
+def _ratio(figures: Figures) -> float:
+    return float(figures["ratio"])
+
+
+def _memory(figures: Figures) -> float:
+    return float(figures["memory_per_job"]) / 1024
+
+
+Target = tuple[str, str, float, int, "Callable[..., float]", tuple[Cell, ...]]
+BIG, NAIVE, NULL = (Cell(design, 10_000) for design in ("ours", "naive", "null"))
+AT_ONCE, NULL_AT_ONCE = (Cell(design, 10_000, "at-once", spread=0) for design in ("ours", "null"))
 LIMITED = Cell("ours", 10_000, "long", "requests", spread=600)
-TWO = Cell("ours", 10_000, "long", "requests", 2, spread=600)
 ITEMS = Cell("ours", 1_000, "long", "items", spread=600)
-AT_ONCE = Cell("ours", 10_000, "at-once", spread=0)
-MANY, MANY_AT_ONCE, MANY_LIMITED = (replace(cell, together=1_000) for cell in (BIG, AT_ONCE, LIMITED))
-NAIVE, NULL, NULL_AT_ONCE = Cell("naive", 10_000), Cell("null", 10_000), replace(AT_ONCE, design="null")
-BARE, BARE_NAIVE, BARE_NULL = (replace(cell, bare=True) for cell in (BIG, NAIVE, NULL))
-BARE_AT_ONCE, BARE_FLOOR = replace(AT_ONCE, bare=True), replace(NULL_AT_ONCE, bare=True)
-TARGETS: list[tuple[str, str, float, int, Callable[..., float], tuple[Cell, ...]]] = [
-    ("requests, of ideal", "10,000 short", 1.02, 3, lambda of: float(of["ratio"]), (BIG,)),
-    ("CPU per job-minute, of naive's", "10,000 short", 1 / 8, 3, _to_naive, (BIG, NAIVE)),
-    ("the same, both above null's", "10,000 short", 1 / 8, 3, _net_to_naive, (BIG, NAIVE, NULL)),
-    ("loop lag p99, ms", "10,000 short", 20, 0, _lag_p99, (BIG,)),
-    ("the same, above null's", "10,000 short", 20, 0, _p99_above_null, (BIG, NULL)),
-    ("loop lag max above null's, ms", "10,000 short", 60, 0, _above_null, (BIG, NULL)),
-    ("loop lag p99, ms", "10,000 at once", 20, 0, _lag_p99, (AT_ONCE,)),
-    ("the same, above null's", "10,000 at once", 20, 0, _p99_above_null, (AT_ONCE, NULL_AT_ONCE)),
-    ("loop lag max above null's, ms", "10,000 at once", 60, 0, _above_null, (AT_ONCE, NULL_AT_ONCE)),
-    ("memory per waiting job, KB", "10,000 short", 12, 1, lambda of: of["memory_per_job"] / 1024, (BIG,)),
-    ("CPU per job-minute, of naive's", "10,000 short, bare loop", 1 / 8, 3, _to_naive, (BARE, BARE_NAIVE)),
-    ("loop lag p99, ms", "10,000 short, bare loop", 20, 0, _lag_p99, (BARE,)),
-    ("loop lag max above null's, ms", "10,000 short, bare loop", 60, 0, _above_null, (BARE, BARE_NULL)),
-    ("loop lag p99, ms", "10,000 at once, bare loop", 20, 0, _lag_p99, (BARE_AT_ONCE,)),
-    (
-        "loop lag max above null's, ms",
-        "10,000 at once, bare loop",
-        60,
-        0,
-        _above_null,
-        (BARE_AT_ONCE, BARE_FLOOR),
-    ),
-    ("memory per waiting job, KB", "10,000 short, bare loop", 12, 1, lambda of: of["memory_per_job"] / 1024, (BARE,)),
-    ("requests, of ideal", "10,000 short, in 10 triggers", 1.02, 3, lambda of: float(of["ratio"]), (MANY,)),
-    ("CPU per job-minute, of naive's", "10,000 short, in 10 triggers", 1 / 8, 3, _to_naive, (MANY, NAIVE)),
-    ("loop lag p99, ms", "10,000 short, in 10 triggers", 20, 0, _lag_p99, (MANY,)),
-    ("loop lag max above null's, ms", "10,000 short, in 10 triggers", 60, 0, _above_null, (MANY, NULL)),
-    ("loop lag p99, ms", "10,000 at once, in 10 triggers", 20, 0, _lag_p99, (MANY_AT_ONCE,)),
-    (
-        "loop lag max above null's, ms",
-        "10,000 at once, in 10 triggers",
-        60,
-        0,
-        _above_null,
-        (MANY_AT_ONCE, NULL_AT_ONCE),
-    ),
-    (
-        "memory per waiting job, KB",
-        "10,000 short, in 10 triggers",
-        12,
-        1,
-        lambda of: of["memory_per_job"] / 1024,
-        (MANY,),
-    ),
-    ("seen p50, s", "10,000 short, in 10 triggers", 5.2, 2, _seen(50), (MANY,)),
-    ("seen p99, s", "10,000 short, in 10 triggers", 10.2, 2, _seen(99), (MANY,)),
-    ("429s and lost jobs", "10,000 long, rate limit, in 10 triggers", 0, 0, _lost, (MANY_LIMITED,)),
-    ("seen p50, s", "10,000 long, rate limit, in 10 triggers", 7, 2, _seen(50), (MANY_LIMITED,)),
-    ("seen p99, s", "10,000 long, rate limit, in 10 triggers", 25, 2, _seen(99), (MANY_LIMITED,)),
-    ("seen p50, s", "10,000 short", 5.2, 2, _seen(50), (BIG,)),
-    ("seen p99, s", "10,000 short", 10.2, 2, _seen(99), (BIG,)),
-    ("429s and lost jobs", "10,000 long, rate limit", 0, 0, _lost, (LIMITED,)),
-    ("seen p50, s", "10,000 long, rate limit", 7, 2, _seen(50), (LIMITED,)),
-    ("seen p99, s", "10,000 long, rate limit", 25, 2, _seen(99), (LIMITED,)),
-    ("429s and lost jobs", "the same, two triggerers, one token", 0, 0, _lost, (TWO,)),
-    ("seen p50, s", "the same, two triggerers, one token", 7, 2, _seen(50), (TWO,)),
-    ("seen p99, s", "the same, two triggerers, one token", 25, 2, _seen(99), (TWO,)),
+
+
+def _load(form: str, *, ours: dict[str, Any], others: dict[str, Any]) -> list[Target]:
+    """What waiting costs the process: the same bounds for each form of waiting."""
+    big, at_once = replace(BIG, **ours), replace(AT_ONCE, **ours)
+    naive, null, null_at_once = (replace(cell, **others) for cell in (NAIVE, NULL, NULL_AT_ONCE))
+    short, ending_together = f"10,000 short{form}", f"10,000 at once{form}"
+    return [
+        ("requests, of ideal", short, 1.02, 3, _ratio, (big,)),
+        ("CPU per job-minute, of naive's", short, 1 / 8, 3, _to_naive, (big, naive)),
+        ("the same, both above null's", short, 1 / 8, 3, _net_to_naive, (big, naive, null)),
+        ("loop lag p99, ms", short, 20, 0, _lag_p99, (big,)),
+        ("the same, above null's", short, 20, 0, _p99_above_null, (big, null)),
+        ("loop lag max above null's, ms", short, 60, 0, _above_null, (big, null)),
+        ("loop lag p99, ms", ending_together, 20, 0, _lag_p99, (at_once,)),
+        ("the same, above null's", ending_together, 20, 0, _p99_above_null, (at_once, null_at_once)),
+        ("loop lag max above null's, ms", ending_together, 60, 0, _above_null, (at_once, null_at_once)),
+        ("memory per waiting job, KB", short, 12, 1, _memory, (big,)),
+        ("seen p50, s", short, 5.2, 2, _seen(50), (big,)),
+        ("seen p99, s", short, 10.2, 2, _seen(99), (big,)),
+    ]
+
+
+def _limited(jobs: str, cell: Cell) -> list[Target]:
+    """Under the rate limit."""
+    return [
+        ("429s and lost jobs", jobs, 0, 0, _lost, (cell,)),
+        ("seen p50, s", jobs, 7, 2, _seen(50), (cell,)),
+        ("seen p99, s", jobs, 25, 2, _seen(99), (cell,)),
+    ]
+
+
+MANY = {"together": 1_000}
+BARE = {"bare": True}
+TARGETS = [
+    *_load(", in 10 triggers", ours=MANY, others={}),
+    *_limited("10,000 long, rate limit, in 10 triggers", replace(LIMITED, **MANY)),
+    *_load("", ours={}, others={}),
+    *_limited("10,000 long, rate limit", LIMITED),
+    *_limited("the same, two triggerers, one token", replace(LIMITED, triggerers=2)),
+    *_load(", bare loop", ours=BARE, others=BARE),
     ("429s and lost jobs", "1,000 long, a bulk call costs its items", 0, 0, _lost, (ITEMS,)),
 ]
 TARGET_HEADINGS = ("what", "jobs", "at most", "measured", "")

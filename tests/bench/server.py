@@ -70,7 +70,7 @@ class Server:
         self.first_request: float | None = None
         self.timeline: dict[int, list[int]] = {}
         self.windows: dict[bytes, tuple[int, int]] = {}
-        self.told_ends: dict[int, float] | None = {} if cell.together > 1 else None
+        self.told_ends: dict[int, float] = {}
 
     def report(self) -> dict[str, object]:
         return {
@@ -98,9 +98,8 @@ class Server:
             body = b'{"rate":{"limit":%d,"remaining":%d,"reset":%d}}' % (limit, left, reset)
             return _response(b"200 OK", headers, body)
         done = [now - self.began >= self.finishes[number] for number in ids]
-        if self.told_ends is not None:
-            for number in itertools.compress(ids, done):
-                self.told_ends.setdefault(number, now - self.began + LATENCY)
+        for number in itertools.compress(ids, done):
+            self.told_ends.setdefault(number, now - self.began + LATENCY)
         return _response(b"200 OK", headers, _body(path, ids, done))
 
     def _ids(self, path: bytes, body: bytes) -> list[int]:

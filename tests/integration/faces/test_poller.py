@@ -244,14 +244,15 @@ def test_its_figures_are_told(platform, started, monkeypatch):
     assert told["sevenbridges.poller.rate_limit_remaining"][-1] <= 10**6 - len(polls(platform))
 
 
-def test_of_many_that_end_at_once_only_some_are_on_their_way_out(platform, started, monkeypatch):
+@pytest.mark.parametrize("conn_id", [CONN, "not_there"])
+def test_of_many_that_end_at_once_only_some_are_on_their_way_out(platform, started, monkeypatch, conn_id):
     """Airflow logs each event in a thread before a trigger may leave: the others are told when those have gone."""
     monkeypatch.setattr(polling, "STAND_BACK", 60.0)
     ids = started(300)
     told = []
 
     async def take_event(each, may_leave):
-        async for event in trigger(each).run():
+        async for event in trigger(each, conn_id=conn_id).run():
             told.append(event.payload["export_id"])
             await may_leave.wait()
 
