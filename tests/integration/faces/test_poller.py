@@ -271,6 +271,31 @@ def test_of_many_that_end_at_once_only_some_are_on_their_way_out(platform, start
     assert sorted(told) == sorted(ids)
 
 
+def test_one_that_goes_while_others_are_told_holds_up_nobody(platform, monkeypatch):
+    monkeypatch.setattr(polling, "STAND_BACK", 60.0)
+    monkeypatch.setattr(polling, "LEAVING", 1)
+
+    async def run():
+        told, may_leave = [], asyncio.Event()
+
+        async def take_event(each):
+            async for _ in trigger(each, conn_id="not_there").run():
+                told.append(each)
+                await may_leave.wait()
+
+        pair = {each: asyncio.create_task(take_event(each)) for each in ("a", "b")}
+        while not told:
+            await asyncio.sleep(0.01)
+        third = asyncio.create_task(first_event(trigger("c", conn_id="not_there")))
+        await asyncio.sleep(0.1)
+        pair.pop("b" if told == ["a"] else "a").cancel()
+        may_leave.set()
+        await asyncio.gather(*pair.values())
+        return await asyncio.wait_for(third, 20)
+
+    assert asyncio.run(run())["status"] == "refused"
+
+
 def test_some_that_never_leave_do_not_hold_up_the_others(platform, started, monkeypatch):
     monkeypatch.setattr(polling, "STAND_BACK", 0.05)
     ids = started(300)
