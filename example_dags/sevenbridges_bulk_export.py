@@ -65,7 +65,7 @@ MANIFEST = (
             "bulk/{path}/{name}", type="string", minLength=1, title="Location pattern", description_md=PATTERN
         ),
         "copy_only": Param(True, type="boolean", title="Copy only", description_md=COPY_OR_MOVE),
-        "dry_run": Param(
+        "validate_only": Param(
             False,
             type="boolean",
             title="Dry run",
@@ -91,7 +91,7 @@ def sevenbridges_bulk_export() -> None:
         volume="{{ params.volume }}",
         location_pattern="{{ params.location_pattern }}",
         copy_only="{{ params.copy_only }}",
-        dry_run="{{ params.dry_run }}",
+        validate_only="{{ params.validate_only }}",
         manifest="{{ params.manifest }}",
         max_files="{{ params.max_files }}",
         # All others are exported; then the task fails and names the bad ones.
@@ -107,7 +107,7 @@ def sevenbridges_bulk_export() -> None:
         found = summary or ti.xcom_pull(task_ids="export")
         if found is None:
             return "Nothing was exported: see the log of the task export."
-        if found.get("dry_run"):
+        if found.get("validate_only"):
             return f"{found['total']} files, {found['bytes']} bytes would be exported."
         counts = ", ".join(f"{count} {state.lower()}" for state, count in found["counts"].items())
         errors = [f"{error['name']}: {error['message']}" for error in found["errors"]]

@@ -49,7 +49,7 @@ def sevenbridges_dry_run() -> None:
         file="{{ params.file }}",
         volume="{{ params.volume }}",
         location="{{ params.location }}",
-        dry_run=True,
+        validate_only=True,
     )
 
 

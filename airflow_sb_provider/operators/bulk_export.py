@@ -40,8 +40,8 @@ from airflow_sb_provider.links.export import (
     SevenBridgesVolumeLink,
 )
 from airflow_sb_provider.operators.base import SevenBridgesOperator
-from airflow_sb_provider.operators.dry_run import volume_problems
 from airflow_sb_provider.operators.ledger import Ledger
+from airflow_sb_provider.operators.validate import volume_problems
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ _SELECTION_FIELDS = (
     "copy_only",
     "properties",
 )
-_TOLD_BY_DRY_RUN = 100
+_SHOWN_BY_VALIDATION = 100
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class _Wanted:
 
     requests: Sequence[ExportRequest]
     selection: Selection | None
-    dry_run: bool
+    validate_only: bool
     manifest: str | None
     max_files: int | None
 
@@ -113,7 +113,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         other files. Costs a request for each file. (templated)
     :param copy_only: copies, so that the Platform keeps the files. (templated)
     :param properties: as in `SevenBridgesExportOperator`. (templated)
-    :param dry_run: checks everything, changes nothing, and says what would be done. (templated)
+    :param validate_only: checks everything, changes nothing, and says what would be done. (templated)
     :param manifest: where an audit record of every file is written: any address that Airflow's ``ObjectStoragePath``
         takes, ending in ``.jsonl`` or ``.csv``. (templated)
     :param max_files: refuses to start if there are more. (templated)
@@ -130,7 +130,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
     template_fields: Sequence[str] = (
         "exports",
         *_SELECTION_FIELDS,
-        "dry_run",
+        "validate_only",
         "manifest",
         "max_files",
         "sevenbridges_conn_id",
@@ -166,7 +166,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         overwrite: bool | str = False,
         copy_only: bool | str = False,
         properties: dict[str, str | None] | str | None = None,
-        dry_run: bool | str = False,
+        validate_only: bool | str = False,
         manifest: str | None = None,
         max_files: int | str | None = 10_000,
         sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name,
@@ -194,7 +194,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         self.overwrite = overwrite
         self.copy_only = copy_only
         self.properties = properties
-        self.dry_run = dry_run  # type: ignore[assignment,method-assign]
+        self.validate_only = validate_only
         self.manifest = manifest
         self.max_files = max_files
         self.sevenbridges_conn_id = sevenbridges_conn_id
@@ -219,7 +219,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         with airflow_failures(), self._shown(context):
             wanted = self._checked()
             entries = self._plan(wanted)
-            if wanted.dry_run:
+            if wanted.validate_only:
                 self._show(Batch(entries, time.time(), 0), state="DRY_RUN")
                 return self._tell(entries)
             ledger = Ledger(context)
@@ -295,7 +295,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         wanted = _Wanted(
             requests,
             selection,
-            dry_run=read("dry_run", read_boolean, self.dry_run, False),
+            validate_only=read("validate_only", read_boolean, self.validate_only, False),
             manifest=read("manifest", check_address, self._manifest, None) if self._manifest else None,
             max_files=read("max_files", _read_count, self.max_files, None) if _is_given(self.max_files) else None,
         )
@@ -505,10 +505,10 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         size = sum(entry.size or 0 for entry in entries)
         self.log.info("Dry run: %d files, %d bytes. Nothing was changed.", len(entries), size)
         return {
-            "dry_run": True,
+            "validate_only": True,
             "total": len(entries),
             "bytes": size,
-            "exports": rows[:_TOLD_BY_DRY_RUN],
+            "exports": rows[:_SHOWN_BY_VALIDATION],
         }
 
 

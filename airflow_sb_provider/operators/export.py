@@ -49,8 +49,8 @@ from airflow_sb_provider.links.addresses import file_page, folder_page, known_en
 from airflow_sb_provider.links.export import SevenBridgesDestinationLink, SevenBridgesFileLink, SevenBridgesVolumeLink
 from airflow_sb_provider.operators.base import SevenBridgesOperator
 from airflow_sb_provider.operators.bulk_export import SevenBridgesBulkExportOperator
-from airflow_sb_provider.operators.dry_run import dry_run as run_dry
 from airflow_sb_provider.operators.task_record import TaskRecord
+from airflow_sb_provider.operators.validate import validate_export
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
     :param copy_only: copies, so that the Platform keeps the file. (templated)
     :param properties: ``sse_algorithm`` (``AES256``, ``aws:kms``, None), ``sse_aws_kms_key_id``, ``aws_canned_acl``,
         ``aws_storage_class``; a mapping or its JSON. (templated)
-    :param dry_run: checks everything, changes nothing, and returns what would be done. (templated)
+    :param validate_only: checks everything, changes nothing, and returns what would be done. (templated)
     :param sevenbridges_conn_id: the Airflow connection. (templated)
     :param wait_for_completion: false to end with the submission, for a sensor to wait.
     :param deferrable: waits in the triggerer, without a worker slot.
@@ -101,7 +101,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         "overwrite",
         "copy_only",
         "properties",
-        "dry_run",
+        "validate_only",
         "sevenbridges_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"properties": "json"}
@@ -123,7 +123,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         overwrite: bool | str = False,
         copy_only: bool | str = False,
         properties: dict[str, str | None] | str | None = None,
-        dry_run: bool | str = False,
+        validate_only: bool | str = False,
         sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -138,7 +138,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         self.overwrite = overwrite
         self.copy_only = copy_only
         self.properties = properties
-        self.dry_run = dry_run  # type: ignore[assignment,method-assign]
+        self.validate_only = validate_only
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
@@ -149,10 +149,10 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the file, or take over what an earlier try began."""
         with airflow_failures(), self._shown(context):
-            request, wants_dry_run = self._checked()
-            if wants_dry_run:
+            request, validate_only = self._checked()
+            if validate_only:
                 self._tell_id(context, None)
-                told = run_dry(self.hook, request)
+                told = validate_export(self.hook, request)
                 file = {"id": request.file, "name": told["name"], "size": told["size"]}
                 self._status.show(state="DRY_RUN", file=file, uri=told["uri"])
                 return told
@@ -184,7 +184,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
 
     def _checked(self) -> tuple[ExportRequest, bool]:
         problems: list[str] = []
-        request, wants_dry_run = None, False
+        request, validate_only = None, False
         try:
             request = ExportRequest.checked(
                 file=self.file,
@@ -197,15 +197,15 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         except SevenBridgesInputError as error:
             problems += error.problems
         try:
-            wants_dry_run = read_boolean(self.dry_run)
+            validate_only = read_boolean(self.validate_only)
         except ValueError as problem:
-            problems.append(f"dry_run: {problem}")
+            problems.append(f"validate_only: {problem}")
         problems += self._connection_problems()
         if problems or request is None:
             raise SevenBridgesInputError(problems)
         if self._status["file"] is None:
             self._status.note(**request_status(request))
-        return request, wants_dry_run
+        return request, validate_only
 
     @staticmethod
     def _tell_id(context: Context, export_id: str | None) -> None:

@@ -80,7 +80,7 @@ class Stage:
 
     def clear(self) -> None:
         body = {
-            "dry_run": False,
+            "validate_only": False,
             "task_ids": ["export"],
             "dag_run_id": self.run_id,
             "only_failed": False,

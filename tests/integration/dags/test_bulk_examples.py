@@ -41,7 +41,7 @@ def test_without_the_bad_ones_it_succeeds(run, platform):
 
 def test_a_dry_run_reports_and_changes_nothing(run, platform):
     fill(platform)
-    dag_run = run(example(BULK), run_conf={**PARAMS, "dry_run": True})
+    dag_run = run(example(BULK), run_conf={**PARAMS, "validate_only": True})
     assert str(dag_run.state) == "success"
     assert xcom(dag_run, "report") == "200 files, 1973 bytes would be exported."
     assert platform.exports == []

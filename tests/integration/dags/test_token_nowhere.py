@@ -43,7 +43,7 @@ def stuck(platform):
 
 CASES = [
     ("success", calm, {}),
-    ("success", calm, {"dry_run": True}),
+    ("success", calm, {"validate_only": True}),
     ("success", calm, {"wait_for_completion": False}),
     ("success", lost_reply, {}),
     ("success", gateways_page, {}),
@@ -51,7 +51,7 @@ CASES = [
     ("failed", refused_token, {}),
     ("failed", stuck, {"timeout": 0.3}),
     ("failed", calm, {"volume": "no volume", "properties": {"unknown": "x"}}),
-    ("failed", calm, {"volume": "demo/readonly", "dry_run": True}),
+    ("failed", calm, {"volume": "demo/readonly", "validate_only": True}),
     ("failed", calm, {"file": "0" * 24}),
 ]
 

@@ -29,7 +29,7 @@ BAD = [
     ("overwrite", "", "true or false"),
     ("copy_only", "None", "true or false"),
     ("copy_only", 1, "true or false"),
-    ("dry_run", "perhaps", "true or false"),
+    ("validate_only", "perhaps", "true or false"),
     ("properties", {"storage_class": "GLACIER"}, "aws_storage_class"),
     ("properties", {"sse_algorithm": "rot13"}, "AES256"),
     ("properties", {"sse_aws_kms_key_id": "key"}, "aws:kms"),
@@ -78,7 +78,7 @@ def test_everything_at_once(platform, runner, export, deferrable):
         overwrite="o",
         copy_only="c",
         properties={"p": "q"},
-        dry_run="d",
+        validate_only="d",
         sevenbridges_conn_id=" ",
         deferrable=deferrable,
     )
@@ -90,15 +90,15 @@ def test_everything_at_once(platform, runner, export, deferrable):
         "overwrite",
         "copy_only",
         "properties",
-        "dry_run",
+        "validate_only",
         "sevenbridges_conn_id",
     ]
     assert not platform.requests
 
 
-@pytest.mark.parametrize("dry_run", [False, True])
-def test_a_connection_that_does_not_exist(platform, runner, export, dry_run):
-    error = refused(export(sevenbridges_conn_id="nowhere", dry_run=dry_run), runner)
+@pytest.mark.parametrize("validate_only", [False, True])
+def test_a_connection_that_does_not_exist(platform, runner, export, validate_only):
+    error = refused(export(sevenbridges_conn_id="nowhere", validate_only=validate_only), runner)
     assert "nowhere" in str(error)
     assert "sevenbridges_conn_id" in str(error)
     assert not platform.requests
@@ -117,11 +117,11 @@ def test_a_connection_that_does_not_exist(platform, runner, export, dry_run):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("dry_run", [False, True])
-def test_a_connection_that_cannot_be_used(platform, runner, export, monkeypatch, fields, words, dry_run):
+@pytest.mark.parametrize("validate_only", [False, True])
+def test_a_connection_that_cannot_be_used(platform, runner, export, monkeypatch, fields, words, validate_only):
     connection = json.loads(platform.connection_json()) | fields
     monkeypatch.setenv("AIRFLOW_CONN_SEVENBRIDGES_DEFAULT", json.dumps(connection))
-    error = refused(export(dry_run=dry_run), runner)
+    error = refused(export(validate_only=validate_only), runner)
     assert isinstance(error.__cause__, SevenBridgesInputError)
     assert words in str(error)
     assert "sevenbridges_default" in str(error)

@@ -239,8 +239,8 @@ def test_the_manifest_as_csv(platform, runner, files, tmp_path):
 
 def test_a_dry_run_changes_nothing(platform, runner, files):
     files(3)
-    result = runner.run(project(dry_run="true"))
-    assert (result["dry_run"], result["total"], result["bytes"]) == (True, 3, 30)
+    result = runner.run(project(validate_only="true"))
+    assert (result["validate_only"], result["total"], result["bytes"]) == (True, 3, 30)
     assert result["exports"][0]["uri"] == "s3://demo-results/exports/many/00000.vcf"
     assert platform.exports == []
 
@@ -269,7 +269,7 @@ def test_overwriting_moves_look_at_each_object(platform, runner, files):
         ({"exports": [{"file": "x"}]}, r"exports\[0\].file"),
         ({"project": PROJECT, "volume": "demo/results", "manifest": "a.xml"}, "manifest: 'a.xml'"),
         ({"project": PROJECT, "volume": "demo/results", "max_files": "many"}, "max_files: 'many'"),
-        ({"project": PROJECT, "volume": "demo/results", "dry_run": "perhaps"}, "dry_run: 'perhaps'"),
+        ({"project": PROJECT, "volume": "demo/results", "validate_only": "perhaps"}, "validate_only: 'perhaps'"),
         ({"project": PROJECT, "volume": "demo/results", "location_pattern": "{nme}"}, "location_pattern"),
     ],
 )

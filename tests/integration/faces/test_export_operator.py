@@ -386,7 +386,7 @@ def test_templated_fields():
         "overwrite",
         "copy_only",
         "properties",
-        "dry_run",
+        "validate_only",
         "sevenbridges_conn_id",
     }
 

@@ -104,7 +104,7 @@ def test_where_the_volume_is_hidden_the_object_is_not_told(platform, runner, exp
 
 
 def test_nothing_is_told_of_a_dry_run_or_of_fields_that_are_wrong(platform, runner, export):
-    task = export(dry_run=True)
+    task = export(validate_only=True)
     runner.run(task)
     assert complete(task) is None
     task = export(location="/wrong")

@@ -91,7 +91,7 @@ def test_an_alias_given_twice_hears_once_and_two_aliases_hear_both(runner, expor
 
 
 def test_nothing_has_landed_in_a_dry_run_or_when_nobody_waits(runner, export):
-    runner.run(export(dry_run=True, outlets=[ALIAS, RESULTS]))
+    runner.run(export(validate_only=True, outlets=[ALIAS, RESULTS]))
     assert (events(runner), runner.outlet_events[RESULTS].extra) == ([], {})
     operator = export(wait_for_completion=False, outlets=[ALIAS, RESULTS])
     runner.run(operator)
@@ -237,7 +237,7 @@ def test_many_that_a_retry_takes_over_are_announced_again(platform, runner):
 
 
 def test_a_dry_run_of_many_announces_nothing(platform, runner):
-    runner.run(bulk([platform.add_file("a.txt", b"x").id], dry_run=True))
+    runner.run(bulk([platform.add_file("a.txt", b"x").id], validate_only=True))
     assert (events(runner), runner.outlet_events[RESULTS].extra) == ([], {})
 
 

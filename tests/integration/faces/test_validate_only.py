@@ -8,10 +8,10 @@ BYTES = b"some bytes"
 
 def test_it_tells_what_would_be_done_and_does_nothing(platform, runner, export):
     platform.put_object("demo/results", "a/b.txt", b"old")
-    operator = export(dry_run="true", overwrite=True)
+    operator = export(validate_only="true", overwrite=True)
     report = runner.run(operator)
     assert report == {
-        "dry_run": True,
+        "validate_only": True,
         "username": "demo",
         "intent": "move, overwrite",
         "file": operator.file,
@@ -31,7 +31,7 @@ def test_it_names_everything_that_stands_in_the_way(platform, runner, export):
     platform.add_volume("demo/off", active=False, access_mode="RO")
     alias = platform.add_file("b.txt", BYTES, alias=("demo/archive", "old"))
     with pytest.raises(AirflowFailException) as caught:
-        runner.run(export(file=alias.id, volume="demo/off", dry_run=True))
+        runner.run(export(file=alias.id, volume="demo/off", validate_only=True))
     text = str(caught.value)
     for words in ("access mode RO", "not active", "alias of an object at demo/archive/old"):
         assert words in text
@@ -48,15 +48,15 @@ def test_it_names_everything_that_stands_in_the_way(platform, runner, export):
 )
 def test_a_problem(platform, runner, export, fields, words):
     with pytest.raises(AirflowFailException, match=words):
-        runner.run(export(dry_run=True, **fields))
+        runner.run(export(validate_only=True, **fields))
 
 
 def test_a_taken_location(platform, runner, export):
     platform.put_object("demo/results", "a/b.txt", b"old")
     with pytest.raises(AirflowFailException, match="holds an object already"):
-        runner.run(export(dry_run=True))
+        runner.run(export(validate_only=True))
 
 
 def test_what_may_not_be_looked_at_is_no_obstacle(platform, runner, export):
     platform.trouble("error", method="GET", path="/v2/storage/volumes/*/object", status=403, code=9020)
-    assert runner.run(export(dry_run=True))["replaces"] is None
+    assert runner.run(export(validate_only=True))["replaces"] is None

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
 
-def dry_run(hook: SevenBridgesHook, request: ExportRequest) -> dict[str, Any]:
+def validate_export(hook: SevenBridgesHook, request: ExportRequest) -> dict[str, Any]:
     """Return what an export would do; nothing is changed.
 
-    :returns: ``dry_run``, ``username``, ``intent``, ``file``, ``name``, ``size`` (bytes), ``volume``, ``location``,
-        ``uri``, ``replaces`` (size and etag of the object that would be deleted, or None).
+    :returns: ``validate_only``, ``username``, ``intent``, ``file``, ``name``, ``size`` (bytes), ``volume``,
+        ``location``, ``uri``, ``replaces`` (size and etag of the object that would be deleted, or None).
     :raises SevenBridgesExportRefused: naming everything that stands in the way.
     """
     user = hook.get_user()
@@ -63,7 +63,7 @@ def dry_run(hook: SevenBridgesHook, request: ExportRequest) -> dict[str, Any]:
         f" It would delete the object there ({replaces})." if replaces else "",
     )
     return {
-        "dry_run": True,
+        "validate_only": True,
         "username": user.username,
         "intent": str(request.intent),
         "file": request.file,
