@@ -71,6 +71,7 @@ class Attempt:
     :param looks: how many looks in a row found nothing while in doubt.
     :param other_credential: the earlier request was made with another token, whose jobs may be invisible.
     :param refusal: how the Platform refused the request, or how its job failed.
+    :param overwrite_sent: whether the request that was refused, or whose job failed, requested overwriting.
     """
 
     untroubled: bool = False
@@ -82,6 +83,7 @@ class Attempt:
     other_credential: bool = False
     refusal: SevenBridgesApiError | None = None
     failed: ExportJob | None = None
+    overwrite_sent: bool = False
     why: str = ""
 
 
@@ -89,7 +91,8 @@ def attempt_of(
     request: ExportRequest,
     *,
     record: Record | None,
-    has_store: bool,
+    nothing_sent: bool = False,
+    unreadable: bool = False,
     credential: str,
     try_number: int,
     max_tries: int,
@@ -100,7 +103,8 @@ def attempt_of(
     """Tell where a task stands when it starts, from its record and its number of tries.
 
     :param record: what the store holds for this task instance.
-    :param has_store: whether this Airflow has a store (3.3 and later).
+    :param nothing_sent: the earlier try's own state shows that it submitted nothing for this export.
+    :param unreadable: there is a state, but not one that can be read, so that anything may have been submitted.
     :param try_number: counts from 1 and goes on after a clear.
     :param max_tries: of the task instance; ``max_tries - retries`` is the try after which it was cleared.
     :param started_at: when this try began, in epoch seconds; the try before had ended by then.
@@ -109,16 +113,18 @@ def attempt_of(
     cleared_after = max(max_tries - retries, 0)
     fresh = try_number <= cleared_after + 1
     if record is None:
-        if first:
+        if first and not unreadable:
             return Attempt(untroubled=True)
-        if has_store and not cleared_after:
-            return Attempt(fresh=fresh, why="An earlier try ended before it asked for the export.")
-        what = "The task was cleared" if fresh else "This is a retry"
-        return Attempt(
-            fresh=fresh,
-            doubt_until=started_at + gateway_timeout,
-            why=f"{what} and no record says what was asked before.",
+        if nothing_sent:
+            return Attempt(fresh=fresh, why="An earlier try ended before it submitted the export.")
+        # A try without a store leaves no record, also of a request that is still on its way.
+        what = "This is the first try" if first else "The task was cleared" if fresh else "This is a retry"
+        which = (
+            "the record of what was submitted before cannot be read"
+            if unreadable
+            else "there is no record of what was submitted before"
         )
+        return Attempt(fresh=fresh, doubt_until=started_at + gateway_timeout, why=f"{what}, and {which}.")
 
     doubt_until = record.sent_at + gateway_timeout if record.outcome is Outcome.SENT else None
     if record.fingerprint != request.fingerprint:
@@ -126,12 +132,12 @@ def attempt_of(
             fresh=True,
             doubt_until=doubt_until,
             why="The record of an earlier try is of another export (file, destination or options differ); "
-            "it is not taken over.",
+            "it is not adopted.",
         )
     why = {
         Outcome.ACCEPTED: f"An earlier try started export {record.export_id}.",
         Outcome.REFUSED: "The Platform refused an earlier try.",
-        Outcome.SENT: "An earlier try asked for the export and did not live to see the answer.",
+        Outcome.SENT: "An earlier try submitted the export and ended before the response came.",
     }[record.outcome]
     return Attempt(
         fresh=record.max_tries != max_tries,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.api.calls import BULK_LIMIT
-from airflow_sb_provider.api.models import ExportJob, ExportState, File
+from airflow_sb_provider.api.models import ExportJob, ExportState, File, VolumeObject
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesExportFailed
 from airflow_sb_provider.exports.attempt import Attempt, Outcome, Record
 from airflow_sb_provider.exports.request import ExportRequest
@@ -21,6 +21,7 @@ REFUSED = "REFUSED"
 IN_DOUBT = "IN_DOUBT"
 BAD = (ExportState.FAILED, REFUSED, IN_DOUBT)
 ERRORS_TOLD = 10
+_KEPT_OTHERWISE = ("request", "attempt", "job", "object", "error", "why")
 MESSAGE_KEPT = 500
 
 
@@ -31,8 +32,11 @@ class Entry:
     ``state`` is the job's (`ExportState`), or ``WAITING`` (not asked for yet), ``REFUSED`` (never started) or
     ``IN_DOUBT`` (what became of it cannot be known). ``export_id`` is the job that is waited for, which may be
     another's. ``retriable`` tells of a bad one whether a later try may fare better. ``outcome``, ``own_id`` (its job),
-    ``sent_at``, ``credential`` and ``max_tries`` tell of the request that was sent, as `Record` does; ``attempt`` is
-    where this try stands with it. ``needs_look`` marks a file that may not be exportable.
+    ``sent_at``, ``credential`` and ``max_tries`` tell of the request that was sent, as `Record` does, and
+    ``overwrite_sent`` whether it requested overwriting; ``attempt`` is where this try stands with it. ``posts`` counts
+    the requests of this try, ``setbacks`` those that had no or a bad outcome. ``needs_look`` marks a file that may not
+    be exportable. ``job``, ``object``, ``error`` and ``why`` are what the process that learned them knows: they are
+    not kept.
     """
 
     request: ExportRequest
@@ -54,9 +58,15 @@ class Entry:
     sent_at: float | None = None
     credential: str = ""
     max_tries: int = 0
+    overwrite_sent: bool = False
+    posts: int = 0
     setbacks: int = 0
     needs_look: bool = False
     attempt: Attempt = field(default_factory=Attempt)
+    job: ExportJob | None = None
+    object: VolumeObject | None = None
+    error: SevenBridgesError | None = None
+    why: str = ""
 
     @property
     def bad(self) -> bool:
@@ -94,7 +104,7 @@ class Entry:
 
     def follow(self, job: ExportJob) -> None:
         """Take what a job tells."""
-        self.export_id, self.state = job.id, job.state
+        self.job, self.export_id, self.state = job, job.id, job.state
         self.started_on = job.started_on.isoformat() if job.started_on else None
         self.finished_on = job.finished_on.isoformat() if job.finished_on else None
         if job.result and self.size is None and job.result.get("id"):
@@ -105,11 +115,12 @@ class Entry:
 
     def wait_again(self, attempt: Attempt) -> None:
         """Have it asked for (again), if a look finds that it is not made."""
-        self.state, self.attempt = WAITING, attempt
-        self.code, self.message, self.retriable = None, "", False
+        self.state, self.attempt, self.job = WAITING, attempt, None
+        self.code, self.message, self.retriable, self.error = None, "", False, None
 
     def fail(self, error: SevenBridgesError, state: str) -> None:
         """Give it up, and say why."""
+        self.error = error
         cause = error.job.error if isinstance(error, SevenBridgesExportFailed) else error
         self.state, self.retriable = state, not error.permanent
         self.code = cause.code if isinstance(cause, SevenBridgesApiError) else None
@@ -126,7 +137,7 @@ class Entry:
         data = {
             each.name: getattr(self, each.name)
             for each in fields(self)
-            if each.name not in ("request", "attempt") and getattr(self, each.name) != getattr(usual, each.name)
+            if each.name not in _KEPT_OTHERWISE and getattr(self, each.name) != getattr(usual, each.name)
         }
         data["request"] = {key: value for key, value in asdict(self.request).items() if value}
         if len(self.message) > MESSAGE_KEPT:
@@ -138,7 +149,10 @@ class Entry:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Entry:
-        """Build from what `to_json` returned."""
+        """Build from what `to_json` returned.
+
+        :raises TypeError: or `ValueError`, `KeyError`, if it was written by something else.
+        """
         own = dict(data)
         request, attempt = ExportRequest(**own.pop("request")), Attempt(**own.pop("attempt", {}))
         if own.get("outcome"):
@@ -150,13 +164,14 @@ class Entry:
 class Batch:
     """All exports of one task.
 
-    ``started_at`` is when its first try began, in epoch seconds; ``max_tries`` is the task instance's, which a clear
-    changes. ``left_out`` are files that earlier tries asked to export and this one does not want, with the time until
-    when such a request may still be accepted.
+    ``started_at`` is when its first try began, in epoch seconds; ``try_number`` and ``max_tries`` are the task
+    instance's when this try began; a clear changes the latter. ``left_out`` are files that earlier tries submitted and
+    this one does not want, with the time until when such a request may still be accepted.
     """
 
     entries: list[Entry]
     started_at: float
+    try_number: int
     max_tries: int
     left_out: dict[str, float] = field(default_factory=dict)
 

@@ -18,7 +18,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
 )
 from airflow_sb_provider.exports.attempt import Attempt
-from airflow_sb_provider.exports.destination import alias_fits, same_place
+from airflow_sb_provider.exports.destination import alias_readings, certainly_same_place, same_place
 from airflow_sb_provider.exports.request import ExportRequest, Intent
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ class Facts:
     :param recorded: the job of the stored id, or why it cannot be seen.
     :param file: the file, or why it cannot be seen.
     :param volumes: by id, those that the token may see.
-    :param alias_is_proven: a file that is an alias at the destination needs no look at its object, since that of
-        another one on the same volume was looked at.
     :param object: what is at the destination; an error if that cannot be seen, None if nothing is there.
-    :param voucher: a completed job of this file and destination.
+    :param alias_objects: by location on the alias's volume, what is at each place that a file which may be an alias of
+        the destination may be an alias of; an error if that cannot be seen, None if nothing is there.
+    :param voucher: the newest completed job to this destination, if it is one of this file.
     :param history_complete: whether the search for one reached the end.
     """
 
@@ -53,18 +53,18 @@ class Facts:
     recorded: ExportJob | SevenBridgesApiError | None = None
     file: File | SevenBridgesApiError | None = None
     volumes: Mapping[str, Volume] = field(default_factory=dict)
-    alias_is_proven: bool = False
     object: VolumeObject | SevenBridgesApiError | None = None
+    alias_objects: Mapping[str, VolumeObject | SevenBridgesApiError | None] = field(default_factory=dict)
     voucher: ExportJob | None = None
     history_complete: bool = True
 
 
 @dataclass(frozen=True)
 class Submit:
-    """Ask for the export. ``replaces`` is the object that it will delete.
+    """Submit the export. ``replaces`` is the object that it will delete.
 
-    ``overwrite`` is what to ask with: false where a move finds nothing to overwrite, so that nothing that comes there
-    in the meantime, such as a twin's only copy, is deleted.
+    ``overwrite`` is what to submit: false where nothing is there to overwrite, so that an object that appears there
+    in the meantime, such as the only copy of another file, is not deleted.
     """
 
     why: str
@@ -144,63 +144,81 @@ def _recorded(request: ExportRequest, facts: Facts) -> Decision | None:
         return None
     if request.intent is Intent.COPY_OVERWRITE and facts.attempt.fresh:
         return None
-    return Adopt(f"Export {job.id}, started by an earlier try, is COMPLETED: taking it over.", job)
+    return Adopt(f"Export {job.id}, started by an earlier try, is COMPLETED: adopting it.", job)
 
 
 def _already_made(request: ExportRequest, facts: Facts) -> Decision | None:
     if not request.copy_only:
         return _already_moved(request, facts)
-    attempt = facts.attempt
-    wanted_again = request.overwrite and attempt.fresh
-    if wanted_again or not facts.voucher or not isinstance(facts.object, VolumeObject):
+    wanted_again = request.overwrite and facts.attempt.fresh
+    # A voucher found in a part of the history may not be the newest.
+    if wanted_again or not facts.voucher or not facts.history_complete or not isinstance(facts.object, VolumeObject):
         return None
-    if not _sizes_agree(facts):
+    if not _sizes_agree(facts.file, facts.object):
         return None
     return Done(
-        f"The copy is there ({facts.object}), made by export {facts.voucher.id}: taking it over.",
+        f"The copy is there ({facts.object}), made by export {facts.voucher.id}: adopting it.",
         facts.voucher,
         facts.object,
     )
 
 
 def _already_moved(request: ExportRequest, facts: Facts) -> Decision | None:
-    file, found = facts.file, facts.object
+    file = facts.file
     if not isinstance(file, File) or not file.is_alias:
         return None
-    fits, fits_in_any_reading = alias_fits(file, request, facts.volumes)
-    if not fits:
+    readings = alias_readings(file, request, facts.volumes)
+    if not any(readings.values()):
         return None
-    if facts.alias_is_proven:
-        return Done("The file is already an alias of the object there: the move is made.")
-    if isinstance(found, VolumeObject):
-        if _sizes_agree(facts):
-            return Done(f"The file is already an alias of the object there ({found}): the move is made.", None, found)
-        return _doubt(
-            request,
-            f"the file is an alias of the object there, but their sizes differ: {file.size} bytes against {found}. "
-            "Check the object.",
-        )
+    if len(readings) > 1:
+        return _moved_in_one_reading(request, facts, file, readings)
+    [location] = readings
+    found = facts.alias_objects.get(location or "")
     if isinstance(found, SevenBridgesApiError):
-        if fits_in_any_reading:
-            return Done(f"The file is already an alias at that place; the object cannot be looked at: {found}")
+        return Done(f"The file is already an alias at that place; the object cannot be read: {found}")
+    if found is None:
         return _doubt(
             request,
-            f"the file is an alias of {file.volume}/{file.location}, which may be that place, and the object cannot be "
-            f"looked at: {found} Check where the object is.",
+            f"the file is an alias of {file.volume}/{file.location}, but no object is there. Check the bucket: "
+            "a lifecycle rule or a person may have removed it.",
         )
+    if _sizes_agree(file, found):
+        return Done(f"The file is already an alias of the object there ({found}): the move is made.", None, found)
     return _doubt(
         request,
-        f"the file is an alias of {file.volume}/{file.location}, but no object is there. Check the bucket: "
-        "a lifecycle rule or a person may have removed it.",
+        f"the file is an alias of the object there, but their sizes differ: {file.size} bytes against {found}. "
+        "Check the object.",
     )
+
+
+def _moved_in_one_reading(
+    request: ExportRequest, facts: Facts, file: File, readings: Mapping[str | None, bool]
+) -> Decision | None:
+    """Decide by the objects where an alias's location has several readings: one object alone must fit the file."""
+    objects = {location: facts.alias_objects.get(location or "") for location in readings}
+    possible = [location for location in readings if location is None or _may_hold(objects[location], file)]
+    if len(possible) == 1 and isinstance(found := objects[possible[0]], VolumeObject):
+        if readings[possible[0]]:
+            return Done(f"The file is already an alias of the object there ({found}): the move is made.", None, found)
+        return None
+    places = ", ".join(f"{file.volume}/{location}" for location in readings if location is not None)
+    return _doubt(
+        request,
+        f"the file is an alias of {file.volume}/{file.location}, which may mean {places}, and the objects there do not "
+        "show which. Check which of these objects is the file's.",
+    )
+
+
+def _may_hold(found: VolumeObject | SevenBridgesApiError | None, file: File) -> bool:
+    """Whether what was found at a place may be the bytes of a file: invisible is not absent."""
+    if isinstance(found, VolumeObject):
+        return found.size is None or file.size is None or found.size == file.size
+    return found is not None
 
 
 def _refused(request: ExportRequest, facts: Facts) -> Decision | None:
     attempt = facts.attempt
     if attempt.refusal is None:
-        return None
-    if attempt.refusal.code == TAKEN and request.intent is Intent.MOVE_OVERWRITE:
-        # It was asked for without overwrite, since nothing was there; what is there now is named before it is deleted.
         return None
     cause = explain(request, facts)
     if attempt.failed:
@@ -213,17 +231,23 @@ def _refused(request: ExportRequest, facts: Facts) -> Decision | None:
 def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
     file, attempt = facts.file, facts.attempt
     if isinstance(file, File) and (file.is_alias or file.is_folder):
-        return Fail(SevenBridgesExportRefused(f"Nothing was asked for: {explain(request, facts)}"))
-    if request.copy_only:
+        return Fail(SevenBridgesExportRefused(f"Nothing was submitted: {explain(request, facts)}"))
+    careful = attempt.doubt_until is not None or request.overwrite
+    if request.copy_only and not careful:
         return None
-    in_doubt = attempt.doubt_until is not None
-    careful = in_doubt or request.overwrite
     if isinstance(file, SevenBridgesApiError) and careful:
-        return _doubt(request, f"the file cannot be looked at: {file} Check whether it was moved.")
-    if attempt.other_credential:
+        return _doubt(request, f"the file cannot be read: {file} Check whether it was moved or deleted.")
+    if request.overwrite and isinstance(facts.object, SevenBridgesApiError):
         return _doubt(
             request,
-            "an earlier try asked with another token, whose exports may be invisible to this one. Check them.",
+            f"what is at the destination cannot be read: {facts.object} Overwriting deletes it, and it may be the only "
+            "copy of another file. Give the token's user read access to the volume's objects, or export without "
+            "overwrite.",
+        )
+    if attempt.other_credential and not request.copy_only:
+        return _doubt(
+            request,
+            "an earlier try submitted with another token, whose exports may be invisible to this one. Check them.",
         )
     if not facts.jobs_complete and careful:
         return _doubt(
@@ -232,47 +256,46 @@ def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
     if attempt.doubt_until is not None:
         if attempt.looks < 1 or facts.now < attempt.doubt_until:
             return LookAgain(
-                "Nothing is found of an export that may have been asked for; looking once more before asking (again).",
+                "The Platform shows nothing of an export that may have been submitted; checking once more before "
+                "submitting it.",
                 max(attempt.doubt_until, facts.now),
             )
-        if request.overwrite:
+        if request.intent is Intent.MOVE_OVERWRITE:
             return _doubt(
                 request,
-                "it may have been asked for before and nothing is found of it. A second request could delete the only "
-                "copy of a file, so that none is made. Check the object there and the file; then start a new run.",
+                "it may have been submitted before and nothing is found of it. A second request could delete the only "
+                "copy of a file, so none is sent. Check the object there and the file; then start a new run.",
             )
     return _rivals(request, facts)
 
 
 def _rivals(request: ExportRequest, facts: Facts) -> Decision | None:
     for job in facts.jobs:
-        if job.file == request.file:
+        if job.file == request.file and not request.copy_only:
             return _doubt(
                 request,
                 f"export {job.id} of the same file to {job.volume}/{job.location} is {job.state}. Wait for its end; "
                 "if it is a move, the file cannot be exported again.",
             )
-        if request.overwrite:
+        if request.overwrite and same_place(
+            (job.volume, job.location), (request.volume, request.location), facts.volumes
+        ):
             return _doubt(
                 request,
-                f"export {job.id} of another file, {job.file}, to the same place is {job.state}; overwriting now could "
-                "destroy what it makes. Wait for its end, then look.",
+                f"export {job.id} of file {job.file} to the same place is {job.state}; overwriting now could destroy "
+                "what it makes. Wait for its end, then check the object.",
             )
     return None
 
 
 def _submit(request: ExportRequest, facts: Facts) -> Decision:
     attempt, found = facts.attempt, facts.object
-    why = "" if attempt.untroubled else f"{attempt.why} The Platform shows nothing of it: asking for the export. "
+    why = f"{attempt.why} The Platform shows nothing of it: submitting the export. " if attempt.why else ""
     if not request.overwrite:
         return Submit(why.strip(), overwrite=False)
     if isinstance(found, VolumeObject):
         return Submit(f"{why}The object there ({found}) will be deleted and replaced.", True, found)
-    if isinstance(found, SevenBridgesApiError):
-        return Submit(f"{why}What is there cannot be looked at ({found}); it will be deleted and replaced.", True)
-    if request.copy_only:
-        return Submit(why.strip(), overwrite=True)
-    return Submit(f"{why}Nothing is there to overwrite, so overwriting is not asked for.", overwrite=False)
+    return Submit(f"{why}Nothing is there to overwrite, so overwriting is not requested.", overwrite=False)
 
 
 def explain(request: ExportRequest, facts: Facts) -> str:
@@ -293,10 +316,12 @@ def explain(request: ExportRequest, facts: Facts) -> str:
             )
     elif isinstance(file, SevenBridgesApiError):
         return f"File {request.file} cannot be looked at: {file}"
+    if refusal and refusal.code == TAKEN and request.overwrite:
+        return _why_not_overwritten(request, facts)
     if refusal and refusal.code == TAKEN and isinstance(found, VolumeObject):
         if facts.voucher:
             owner = f"made from the same file by export {facts.voucher.id}"
-        elif isinstance(file, File) and _sizes_agree(facts):
+        elif _sizes_agree(file, found):
             owner = "of the same size as the file, perhaps made from it"
         else:
             owner = "made from something else"
@@ -304,16 +329,30 @@ def explain(request: ExportRequest, facts: Facts) -> str:
     return ""
 
 
-def _sizes_agree(facts: Facts) -> bool:
-    known = [item.size for item in (facts.file, facts.object) if isinstance(item, File | VolumeObject)]
-    return len(known) == 2 and known[0] == known[1] and known[0] is not None
+def _why_not_overwritten(request: ExportRequest, facts: Facts) -> str:
+    found = f" ({facts.object})" if isinstance(facts.object, VolumeObject) else ""
+    if facts.attempt.overwrite_sent:
+        return (
+            f"Overwriting was requested, but the object at {request.volume}/{request.location}{found} was not deleted: "
+            "an object lock, a retention rule or a policy of the bucket may forbid it. Check the bucket, or choose "
+            "another location."
+        )
+    return (
+        f"Nothing was at {request.volume}/{request.location} when it was checked, so overwriting was not requested; an "
+        f"object{found} has appeared there since. It is not deleted, as it may be the only copy of another file. Check "
+        "it, then clear the task to replace it, or choose another location."
+    )
+
+
+def _sizes_agree(file: File | SevenBridgesApiError | None, found: VolumeObject) -> bool:
+    return isinstance(file, File) and file.size is not None and file.size == found.size
 
 
 def _is_same(job: ExportJob, request: ExportRequest, facts: Facts) -> bool:
-    return job.file == request.file and same_place(
+    return job.file == request.file and certainly_same_place(
         (job.volume, job.location), (request.volume, request.location), facts.volumes
     )
 
 
 def _doubt(request: ExportRequest, text: str) -> Fail:
-    return Fail(SevenBridgesInDoubt(f"The {request} is in doubt, nothing was asked for: {text}"))
+    return Fail(SevenBridgesInDoubt(f"The {request} is in doubt, nothing was submitted: {text}"))

@@ -26,42 +26,50 @@ def object_uri(volume: Volume, location: str) -> str | None:
     return f"{scheme}://{volume.bucket}/{_key(volume.prefix, location, with_slash=True)}"
 
 
-def alias_fits(file: File, request: ExportRequest, volumes: Mapping[str, Volume]) -> tuple[bool, bool]:
-    """Tell whether an alias is at a request's destination: in any reading, and in all readings.
+def alias_readings(file: File, request: ExportRequest, volumes: Mapping[str, Volume]) -> dict[str | None, bool]:
+    """Return where an alias's object may be, and for each place whether that is the request's destination.
+
+    Keys are locations on the alias's own volume; None stands for a place that cannot be computed, since a volume's
+    prefix is not known. An empty result means that the alias is certainly elsewhere. Whether an object is at each
+    location decides which reading is right.
 
     :param file: an alias.
     :param request: whose volume and location are meant.
     :param volumes: by id, both the alias's and the request's where they could be read.
     """
-    fitting = fitting_readings(file, request, volumes)
-    return bool(fitting), len(fitting) == len(_READINGS)
-
-
-def fitting_readings(file: File, request: ExportRequest, volumes: Mapping[str, Volume]) -> frozenset[tuple[bool, bool]]:
-    """Return the readings in which an alias is at a request's destination.
-
-    Each is a pair: whether the alias's location includes the prefix, and whether a slash is put.
-    """
     wanted, actual = volumes.get(request.volume), volumes.get(file.volume or "")
     if file.location is None or file.volume is None:
-        return frozenset()
+        return {}
     if wanted is None or actual is None or not wanted.bucket or not actual.bucket:
         same = file.volume == request.volume and file.location == request.location
-        return frozenset(reading for reading in _READINGS if same and not reading[0])
+        return {file.location: True, None: False} if same else {}
     if wanted.bucket != actual.bucket or wanted.service != actual.service:
-        return frozenset()
-    return frozenset(
-        (included, with_slash)
-        for included, with_slash in _READINGS
-        if (file.location if included else _key(actual.prefix, file.location, with_slash))
-        == _key(wanted.prefix, request.location, with_slash)
-    )
+        return {}
+    fits: dict[str | None, bool] = {}
+    for includes_prefix, with_slash in _READINGS:
+        location = _below(actual.prefix, file.location, with_slash) if includes_prefix else file.location
+        if location:
+            alias_key = _key(actual.prefix, location, with_slash)
+            here = alias_key == _key(wanted.prefix, request.location, with_slash)
+            fits[location] = fits.get(location, True) and here
+    return fits
+
+
+def certainly_same_place(
+    one: tuple[str | None, str | None], other: tuple[str | None, str | None], volumes: Mapping[str, Volume]
+) -> bool:
+    """Whether two pairs of volume and location mean the same bucket and key in every reading."""
+    if one == other:
+        return True
+    if not (one[0] and one[1] and other[0] and other[1]):
+        return False
+    return places(one[0], one[1], volumes) == places(other[0], other[1], volumes)
 
 
 def same_place(
     one: tuple[str | None, str | None], other: tuple[str | None, str | None], volumes: Mapping[str, Volume]
 ) -> bool:
-    """Whether two pairs of volume and location mean the same bucket and key; two volumes may share a bucket."""
+    """Whether two pairs of volume and location may mean the same bucket and key; two volumes may share a bucket."""
     if one == other:
         return True
     if not (one[0] and one[1] and other[0] and other[1]):
@@ -85,3 +93,9 @@ def _key(prefix: str, location: str, with_slash: bool) -> str:
     if with_slash and prefix and not prefix.endswith("/"):
         prefix += "/"
     return prefix + location
+
+
+def _below(prefix: str, key: str, with_slash: bool) -> str | None:
+    """Return the location that makes a key on a volume with this prefix; None if the key is not on it."""
+    start = _key(prefix, "", with_slash)
+    return key[len(start) :] if key.startswith(start) and len(key) > len(start) else None

@@ -1,7 +1,8 @@
-"""Ask for the exports of a batch, a hundred at a time, each once."""
+"""Submit the exports of a batch, a hundred at a time, each once."""
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,46 +14,59 @@ from airflow_sb_provider.api.models import ExportJob, ExportState, File
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
+    SevenBridgesError,
     SevenBridgesExportFailed,
     SevenBridgesExportRefused,
     SevenBridgesInDoubt,
+    SevenBridgesMaintenanceError,
+    SevenBridgesRateLimitError,
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.exports.attempt import Attempt, Outcome
 from airflow_sb_provider.exports.batch import IN_DOUBT, REFUSED, WAITING, Entry, due_to_ask
 from airflow_sb_provider.exports.decide import NOT_EXPORTABLE, TAKEN, Adopt, Done, Fail, LookAgain, Submit, decide
-from airflow_sb_provider.exports.request import Intent
 from airflow_sb_provider.hooks.facts import Look, gather_facts
-from airflow_sb_provider.hooks.retrying import retry_rules
+from airflow_sb_provider.hooks.retrying import RATE_LIMIT_WINDOW, retry_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_sb_provider.exceptions import SevenBridgesError
     from airflow_sb_provider.exports.batch import Batch
     from airflow_sb_provider.exports.decide import Decision
     from airflow_sb_provider.exports.request import ExportRequest
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
+# Of one export in one try, whatever happens and however often the task is deferred meanwhile.
+MAX_POSTS = 4
 MAX_SETBACKS = 2
+# Of calls in a row that did not reach the Platform.
+MAX_UNSENT = 5
+# A call that is refused as a whole is submitted in parts, so that an export is in three calls at most.
+PARTS = 10
 # Lists of hundreds in flight change while they are read; they can be trusted when enough of them have ended.
 MAX_UNREADABLE = 10
 UNREADABLE_PAUSE = 30.0
 # How a bulk call is refused as a whole although only one of its exports may be wrong.
 _MAY_BE_ONE = (400, 404, 409, 422)
+_TOO_MANY_POSTS = (
+    f"The export was submitted {MAX_POSTS} times in this try, and the Platform accepted none of the requests. The log "
+    "has each response. A retry checks the Platform and submits it again."
+)
 
 
 class _Unreadable(LookAgain):
-    """Nothing was found, but the lists could not be trusted: such a look does not count."""
+    """Nothing was found, but the lists could not be trusted: such a check does not count."""
 
 
 class BatchSubmitter:
-    """Asks for the exports of a batch: decides by `exports.decide`, as for a single one, but with a look for a hundred.
+    """Submits the exports of a batch, decided by `exports.decide`, with one check for a hundred.
 
-    :param hook: through which all is asked.
-    :param save: keeps entries where a later try finds them; called before each request and after its answer.
+    :param hook: through which all requests go.
+    :param save: keeps entries where a later try finds them; called before each submission and after its response.
     :param max_tries: of the task instance, for the records.
-    :param fail_fast: asks for nothing more once one is bad.
+    :param single: the task is of one export: it goes through ``POST /storage/exports``, each decision is logged, and
+        the cause of every failed job is searched for, which costs requests.
+    :param fail_fast: submits nothing more once one is bad.
     """
 
     def __init__(
@@ -61,21 +75,24 @@ class BatchSubmitter:
         save: Callable[[Sequence[Entry]], None],
         *,
         max_tries: int,
+        single: bool = False,
         fail_fast: bool = False,
     ) -> None:
         self.hook = hook
         self._save = save
         self._max_tries = max_tries
+        self._single = single
         self._fail_fast = fail_fast
-        self._look = Look(hook, for_many=True)
+        self._look = Look(hook, for_many=not single)
         self._began = 0.0
-        # Parts of calls that were refused as a whole, to be asked for apart.
+        self._unsent = 0
+        # Parts of calls that were refused as a whole, to be submitted apart.
         self._apart: list[list[Entry]] = []
 
     def submit(self, batch: Batch, max_active: int) -> float | None:
-        """Ask for what waits, until so many are in flight.
+        """Submit what waits, until so many are in flight.
 
-        :returns: None; or, where all that is left is in doubt and nothing was found of it, when to look again (epoch
+        :returns: None; or, where all that is left is in doubt and nothing was found of it, when to check again (epoch
             seconds).
         :raises SevenBridgesAuthError: if the token is refused; other errors when the Platform does not recover.
         """
@@ -89,67 +106,88 @@ class BatchSubmitter:
             ready = [entry for entry in waiting if not _looks_again_at(entry) > time.time()]
             if not ready:
                 return min((_looks_again_at(entry) for entry in waiting), default=None)
-            # Those that need a look come last, so that one look serves all of them.
-            ready.sort(key=lambda entry: not entry.attempt.untroubled)
+            # Those that need a check come last, so that one check serves all of them.
+            ready.sort(key=needs_check)
             chunk = self._apart.pop() if self._apart else due_to_ask(ready)[0]
-            again(self._decide_and_submit, chunk[:room])
+            # Decided on anew after each pause, so that what is submitted rests on what the Platform shows now.
+            wanted = again(self._decide_all, chunk[:room])
+            if wanted:
+                self._send(wanted)
 
     def take(self, entries: Sequence[Entry], answers: Sequence[ExportJob | SevenBridgesApiError]) -> None:
-        """Take what the Platform tells of entries in flight."""
-        taken_over = [
-            entry
-            for entry, answer in zip(entries, answers, strict=True)
-            if isinstance(answer, ExportJob) and answer.state == ExportState.COMPLETED
-            if answer.id != entry.own_id and not entry.request.copy_only
-        ]
-        # A job does not tell whether it is a move.
-        files = self.hook.get_files([entry.request.file for entry in taken_over])
-        copied = {file.id for file in files if isinstance(file, File) and not file.is_alias}
+        """Take what the Platform shows of entries in flight."""
+        aliases = self._adopted_aliases(entries, answers)
         for entry, answer in zip(entries, answers, strict=True):
             if isinstance(answer, ExportJob):
-                self._follow(entry, answer, copied)
+                self._follow(entry, answer, aliases)
             elif answer.permanent:
                 doubt = SevenBridgesInDoubt(
                     f"Export {entry.export_id} cannot be seen: {answer} It may go on; check the connection's token, "
                     "which must belong to the user who started it."
                 )
+                doubt.__cause__ = answer
                 entry.fail(doubt, IN_DOUBT)
 
-    def _decide_and_submit(self, chunk: Sequence[Entry]) -> None:
-        # Together, so that what has to wait for the rate limit is decided on anew before it is sent.
+    def _adopted_aliases(
+        self, entries: Sequence[Entry], answers: Sequence[ExportJob | SevenBridgesApiError]
+    ) -> dict[str, bool]:
+        """Return for each file whose job was adopted and is completed whether it is an alias now: jobs do not say."""
+        aliases: dict[str, bool] = {}
+        unknown: list[str] = []
+        for entry, answer in zip(entries, answers, strict=True):
+            if isinstance(answer, ExportJob) and answer.state == ExportState.COMPLETED and answer.id != entry.own_id:
+                if answer.result and answer.result.get("id"):
+                    aliases[entry.request.file] = File.from_json(answer.result).is_alias
+                if not aliases.get(entry.request.file):
+                    unknown.append(entry.request.file)
+        files = self.hook.get_files(unknown)
+        return aliases | {file.id: file.is_alias for file in files if isinstance(file, File)}
+
+    def _decide_all(self, chunk: Sequence[Entry]) -> list[tuple[Entry, Submit]]:
+        """Decide on entries, apply what needs no request, and return what is to be submitted."""
         self.hook.wait_for_rate_limit()
         now = time.time()
         chunk = [entry for entry in chunk if entry.state == WAITING and _looks_again_at(entry) <= now]
-        wanted: list[tuple[Entry, ExportRequest]] = []
+        wanted: list[tuple[Entry, Submit]] = []
         changed: list[Entry] = []
         for entry, decision in zip(chunk, self._decide(chunk), strict=True):
-            if isinstance(decision, Submit):
-                if decision.replaces:
-                    self.hook.log.info("File %s: %s", entry.request.file, decision.why)
-                wanted.append((entry, replace(entry.request, overwrite=decision.overwrite)))
+            self._log(entry, decision)
+            if isinstance(decision, Submit) and entry.posts < MAX_POSTS:
+                wanted.append((entry, decision))
                 continue
             changed.append(entry)
             if isinstance(decision, Adopt):
                 entry.adopted = True
-                self._follow(entry, decision.job)
+                self.take([entry], [decision.job])
             elif isinstance(decision, Done):
                 entry.adopted, entry.state, entry.export_id = True, ExportState.COMPLETED, None
+                entry.object = decision.object
                 if decision.job:
                     entry.follow(decision.job)
             elif isinstance(decision, LookAgain):
-                # Looks that do not count are counted below zero.
+                # Checks that do not count are counted below zero.
                 looks = min(entry.attempt.looks, 0) - 1 if isinstance(decision, _Unreadable) else 1
                 entry.attempt = replace(entry.attempt, looks=looks, doubt_until=decision.at)
+            elif isinstance(decision, Submit):
+                self._fail(entry, SevenBridgesError(_TOO_MANY_POSTS), REFUSED)
             else:
                 self._give_up(entry, decision)
         if changed:
             self._save(changed)
-        if wanted:
-            self._send(wanted)
+        return wanted
+
+    def _log(self, entry: Entry, decision: Decision) -> None:
+        if isinstance(decision, Fail):
+            return
+        entry.why = decision.why
+        if isinstance(decision, Submit) and decision.replaces:
+            # What may destroy data is named before it happens.
+            self.hook.log.warning("File %s: %s", entry.request.file, decision.why)
+        elif self._single and decision.why and not isinstance(decision, LookAgain):
+            self.hook.log.info(decision.why)
 
     def _decide(self, chunk: Sequence[Entry]) -> list[Decision]:
-        simple = [_needs_no_look(entry) for entry in chunk]
-        careful = [entry for entry, needs_no_look in zip(chunk, simple, strict=True) if not needs_no_look]
+        careful = [entry for entry in chunk if needs_check(entry)]
         decisions: list[Decision] = []
         if careful:
             requests, attempts = [entry.request for entry in careful], [entry.attempt for entry in careful]
@@ -159,65 +197,99 @@ class BatchSubmitter:
                 decision if found.jobs_complete else _patient(entry, decision, found.now)
                 for entry, found, decision in zip(careful, facts, decide(requests, facts), strict=True)
             ]
-        found = iter(decisions)
-        return [
-            Submit("", overwrite=entry.request.overwrite) if needs_no_look else next(found)
-            for entry, needs_no_look in zip(chunk, simple, strict=True)
-        ]
+        checked = iter(decisions)
+        return [next(checked) if needs_check(entry) else Submit("", overwrite=False) for entry in chunk]
 
     def _give_up(self, entry: Entry, decision: Fail) -> None:
         error = decision.error
+        error.__cause__ = error.__cause__ or entry.attempt.refusal
         states = {SevenBridgesInDoubt: IN_DOUBT, SevenBridgesExportFailed: ExportState.FAILED}
         self._fail(entry, error, states.get(type(error), REFUSED))
 
-    def _send(self, wanted: Sequence[tuple[Entry, ExportRequest]]) -> None:
+    def _send(self, wanted: Sequence[tuple[Entry, Submit]]) -> None:
         entries = [entry for entry, _ in wanted]
-        for entry in entries:
+        requests = [replace(entry.request, overwrite=decision.overwrite) for entry, decision in wanted]
+        for entry, request in zip(entries, requests, strict=True):
             entry.outcome, entry.sent_at, entry.own_id = Outcome.SENT, time.time(), None
             entry.credential, entry.max_tries = self.hook.settings.credential, self._max_tries
+            entry.overwrite_sent = request.overwrite
+            entry.posts += 1
             entry.attempt = replace(entry.attempt, doubt_until=None, looks=0)
-        # The intent is written first: without it nothing is sent, and a try after a crash knows that it must look.
+        # The intent is written first: without it nothing is sent, and a try after a crash knows that it must check.
         self._save(entries)
-        copy_only = entries[0].request.copy_only
         try:
-            call = calls.start_exports([request for _, request in wanted], copy_only=copy_only)
-            answers = self.hook.send(call, again=False)
-        except SevenBridgesReplyLost as lost:
-            self.hook.log.warning("%s Looking for these %d exports before anything else.", lost, len(entries))
+            answers = self._post(requests)
+        except (SevenBridgesReplyLost, SevenBridgesMaintenanceError) as lost:
+            # A gateway may say "maintenance" of a request that the Platform has accepted.
+            self.hook.log.warning("%s Checking for it before anything else (exports: %d).", lost, len(entries))
             for entry in entries:
                 self._lost(entry, lost)
-            self._save(entries)
-            return
         except (SevenBridgesApiError, SevenBridgesConnectionError) as error:
             for entry in entries:
                 entry.outcome = Outcome.REFUSED
             self._save(entries)
-            if not isinstance(error, SevenBridgesApiError) or error.status not in _MAY_BE_ONE:
-                raise
-            if len(entries) == 1:
-                self._refused(entries[0], error)
-                self._save(entries)
-            else:
-                # The others must not suffer for the one that is wrong. They are decided on anew.
-                middle = len(entries) // 2
-                self._apart += [entries[middle:], entries[:middle]]
-            return
-        for entry, answer in zip(entries, answers, strict=True):
-            if isinstance(answer, ExportJob):
-                entry.outcome, entry.own_id = Outcome.ACCEPTED, answer.id
-                self._follow(entry, answer)
-            elif answer.permanent:
-                self._refused(entry, answer)
-            else:
-                self._lost(entry, answer)
+            self._refused_as_a_whole(entries, error)
+        else:
+            self._unsent = 0
+            for entry, answer in zip(entries, answers, strict=True):
+                if isinstance(answer, ExportJob):
+                    entry.outcome, entry.own_id, entry.adopted = Outcome.ACCEPTED, answer.id, False
+                    if self._single:
+                        self.hook.log.info("The Platform accepted it as export %s (%s).", answer.id, answer.state)
+                    self._follow(entry, answer)
+                elif answer.permanent:
+                    self._refused(entry, answer)
+                else:
+                    self._lost(entry, answer)
         self._save(entries)
+
+    def _post(self, requests: Sequence[ExportRequest]) -> Sequence[ExportJob | SevenBridgesApiError]:
+        copy_only = requests[0].copy_only
+        if self._single:
+            return [self.hook.send(calls.start_export(requests[0], copy_only=copy_only), again=False)]
+        return self.hook.send(calls.start_exports(requests, copy_only=copy_only), again=False)
+
+    def _refused_as_a_whole(
+        self, entries: Sequence[Entry], error: SevenBridgesApiError | SevenBridgesConnectionError
+    ) -> None:
+        """Apply an error that proves that nothing of a call was accepted."""
+        if isinstance(error, SevenBridgesConnectionError):
+            for entry in entries:
+                entry.posts -= 1
+            self._unsent += 1
+            if self._unsent >= MAX_UNSENT:
+                raise error
+            self._pause(error, min(2.0**self._unsent, 30.0))
+        elif isinstance(error, SevenBridgesRateLimitError):
+            if max(entry.posts for entry in entries) >= MAX_POSTS:
+                raise error
+            left = RATE_LIMIT_WINDOW if error.reset_at is None else error.reset_at - time.time()
+            self._pause(error, min(max(left, 0.0), RATE_LIMIT_WINDOW) + random.uniform(0.1, 1))
+        elif self._single:
+            self._refused(entries[0], error)
+        elif error.status not in _MAY_BE_ONE:
+            raise error
+        elif len(entries) == 1:
+            self._refused(entries[0], error)
+        else:
+            # The others must not suffer for the one that is wrong. They are decided on anew.
+            size = -(-len(entries) // PARTS)
+            self._apart += [list(entries[start : start + size]) for start in range(0, len(entries), size)]
+
+    def _pause(self, error: SevenBridgesError, seconds: float) -> None:
+        self.hook.log.warning("%s Submitting again in %.0f s.", error, seconds)
+        time.sleep(seconds)
 
     def _refused(self, entry: Entry, refusal: SevenBridgesApiError) -> None:
         entry.outcome = Outcome.REFUSED
         entry.setbacks += 1
         if refusal.code in (NOT_EXPORTABLE, TAKEN) and entry.setbacks <= MAX_SETBACKS:
-            # It may tell of an export that is made already, or a twin's.
-            entry.attempt = replace(entry.attempt, untroubled=False, refusal=refusal)
+            # It may mean an export that is made already, or a twin's.
+            if self._single:
+                self.hook.log.info("The Platform refuses: %s Searching for the cause.", refusal)
+            entry.attempt = replace(
+                entry.attempt, untroubled=False, refusal=refusal, overwrite_sent=entry.overwrite_sent
+            )
             return
         self._fail(entry, refusal, REFUSED)
 
@@ -230,45 +302,60 @@ class BatchSubmitter:
             fresh=False,
             sent_at=entry.sent_at,
             doubt_until=time.time() + self.hook.settings.gateway_timeout,
-            why="The answer to the first request was lost.",
+            why="The response to the first request was lost.",
         )
 
-    def _follow(self, entry: Entry, job: ExportJob, copied: Collection[str] = ()) -> None:
+    def _follow(self, entry: Entry, job: ExportJob, aliases: Mapping[str, bool] | None = None) -> None:
         entry.follow(job)
-        if entry.done and entry.request.file in copied:
+        is_alias = (aliases or {}).get(entry.request.file)
+        if entry.done and is_alias is False and not entry.request.copy_only:
             refused = SevenBridgesExportRefused(
-                f"Export {job.id}, which was running already, was a copy: the file is still on the Platform. To move "
-                "it, start a new run with overwrite or another location."
+                f"Export {job.id}, which was running already, was a copy: the file is still on the Platform and the "
+                f"object is at {entry.request.volume}/{entry.request.location}. To move the file, start a new run with "
+                "overwrite or another location."
             )
             self._fail(entry, refused, REFUSED)
+        if entry.done and is_alias and entry.request.copy_only:
+            self.hook.log.warning(
+                "Export %s, which was running already, was a move: file %s is now an alias of the object.",
+                job.id,
+                entry.request.file,
+            )
         if entry.state != ExportState.FAILED:
             return
         refusal = job.error or SevenBridgesApiError(0, message="The Platform gave no reason.")
-        if refusal.code in (NOT_EXPORTABLE, TAKEN) and entry.setbacks <= MAX_SETBACKS:
-            # A twin may have been faster, so that the failure tells of an export that is made.
+        if (self._single or refusal.code in (NOT_EXPORTABLE, TAKEN)) and entry.setbacks <= MAX_SETBACKS:
+            # A twin may have been faster, so that the failure means an export that is made.
             entry.setbacks += 1
-            # The failure of a job that was taken over says nothing about this task's own request.
-            doubt = None if job.id == entry.own_id else entry.doubt_until(self.hook.settings.gateway_timeout)
-            entry.wait_again(Attempt(refusal=refusal, failed=job, doubt_until=doubt))
+            if self._single:
+                self.hook.log.info("Export %s failed: %s Searching for the cause.", job.id, refusal)
+            # The failure of a job that was adopted says nothing about this task's own request.
+            own = job.id == entry.own_id
+            doubt = None if own else entry.doubt_until(self.hook.settings.gateway_timeout)
+            entry.wait_again(
+                Attempt(refusal=refusal, failed=job, doubt_until=doubt, overwrite_sent=own and entry.overwrite_sent)
+            )
             return
         self._fail(entry, SevenBridgesExportFailed(job), ExportState.FAILED)
 
     def _fail(self, entry: Entry, error: SevenBridgesError, state: str) -> None:
         entry.fail(error, state)
-        self.hook.log.error("File %s (%s): %s", entry.request.file, entry.name or "name unknown", entry.message)
+        if not self._single:
+            self.hook.log.error("File %s (%s): %s", entry.request.file, entry.name or "name unknown", entry.message)
+
+
+def needs_check(entry: Entry) -> bool:
+    """Whether the Platform is checked before an entry is submitted: unless nothing can be destroyed or made twice."""
+    return not entry.attempt.untroubled or entry.request.overwrite
 
 
 def _patient(entry: Entry, decision: Decision, now: float) -> Decision:
-    """Return to look again where a request in doubt would be given up for lists that cannot be trusted."""
+    """Return to check again where a request in doubt would be given up for lists that cannot be trusted."""
     attempt = entry.attempt
     given_up = isinstance(decision, Fail) and isinstance(decision.error, SevenBridgesInDoubt)
     if not given_up or entry.request.overwrite or not attempt.doubt_until or attempt.looks <= -MAX_UNREADABLE:
         return decision
     return _Unreadable("", max(attempt.doubt_until, now + UNREADABLE_PAUSE))
-
-
-def _needs_no_look(entry: Entry) -> bool:
-    return entry.attempt.untroubled and entry.request.intent is not Intent.MOVE_OVERWRITE
 
 
 def _looks_again_at(entry: Entry) -> float:
@@ -277,7 +364,7 @@ def _looks_again_at(entry: Entry) -> float:
 
 
 def _listed_after(entry: Entry) -> float:
-    """Return from when the lists of jobs must be: since it was asked for, failed, or cannot be accepted any more."""
-    if entry.request.intent is Intent.MOVE_OVERWRITE or entry.attempt.failed:
+    """Return from when the lists of jobs must be: since it was submitted, failed, or cannot be accepted any more."""
+    if entry.request.overwrite or entry.attempt.failed:
         return time.time()
     return max(entry.sent_at or 0.0, _looks_again_at(entry))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from airflow_sb_provider.api import calls
@@ -15,7 +16,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesNotFoundError,
 )
 from airflow_sb_provider.exports.decide import TAKEN, Facts
-from airflow_sb_provider.exports.destination import fitting_readings, places
+from airflow_sb_provider.exports.destination import alias_readings, certainly_same_place, places, same_place
 from airflow_sb_provider.exports.request import ExportRequest, Intent
 from airflow_sb_provider.hooks.sevenbridges import has_next
 
@@ -31,18 +32,16 @@ _INVISIBLE = (SevenBridgesForbiddenError, SevenBridgesNotFoundError)
 
 
 class Look:
-    """The lists that one look at the Platform needs, kept for the looks that follow.
+    """The lists that one check of the Platform needs, kept for the checks that follow.
 
-    A single export looks anew each time; a batch keeps them, since its hundreds are looked at one after another.
+    A single export lists anew each time; a batch keeps the lists, since its hundreds are checked one after another.
 
-    :param for_many: keeps the history too, and looks at no object of an alias where another on its volume has shown how
-        the Platform writes its location, and this one fits if written so.
+    :param for_many: keeps the history too.
     """
 
     def __init__(self, hook: SevenBridgesHook, *, for_many: bool = False) -> None:
         self.hook = hook
         self.for_many = for_many
-        self.proven: dict[str, frozenset[tuple[bool, bool]]] = {}
         self._listed_at = 0.0
         self._in_flight: tuple[list[ExportJob], bool] = ([], False)
         self._history_at = 0.0
@@ -61,11 +60,12 @@ class Look:
             self._in_flight, self._listed_at = (list(jobs.values()), complete), listed_at
         return self._in_flight
 
-    def history(self, wanted: Sequence[ExportRequest], since: float) -> tuple[list[ExportJob], bool]:
-        """Return completed jobs that may vouch for copies, listed after ``since``, and whether all were read."""
-        if not (wanted and self.for_many):
-            return _list_jobs(self.hook, ExportState.COMPLETED, enough=wanted)
-        if self._history_at <= since:
+    def history(self, since: float) -> tuple[list[ExportJob], bool]:
+        """Return the completed jobs, listed after ``since``, and whether none can have been missed.
+
+        All of them, since only the newest job to a place tells whose object is there.
+        """
+        if not self.for_many or self._history_at <= since:
             listed_at = time.time()
             self._history, self._history_at = _list_jobs(self.hook, ExportState.COMPLETED), listed_at
         return self._history
@@ -82,8 +82,9 @@ def gather_facts(
 
     It looks in the order in which exports travel: PENDING, RUNNING, then the object and last the file, which must still
     be the Platform's when a request follows. Requests: one for each hundred jobs in flight (two at least, at most
-    50 for each state), one for each hundred files and for each hundred stored ids, one for each volume, at most
-    two for each object that matters, and for copies that may be made already at most 50 of history.
+    50 for each state), one for each hundred files and for each hundred stored ids, one for each volume, one for each
+    destination that matters, at most three for an alias that may be the destination's, and for copies that may be made
+    already at most 50 of history.
 
     :param look: the lists of earlier looks.
     :param since: from when (epoch seconds) the lists of jobs must be at least; usually they are read anew.
@@ -93,13 +94,14 @@ def gather_facts(
     listed, jobs_complete = look.in_flight(since)
     stored = [attempt.export_id for attempt in attempts if attempt.export_id]
     recorded = dict(zip(stored, hook.get_exports(stored), strict=True))
-    needs_history = [
-        request for request, attempt in zip(requests, attempts, strict=True) if _may_be_copied(request, attempt)
-    ]
-    history, history_complete = look.history(needs_history, since)
-    volumes = _volumes(hook, {request.volume for request in requests} | {job.volume for job in listed if job.volume})
+    history: list[ExportJob] = []
+    history_complete = True
+    if any(_may_be_copied(request, attempt) for request, attempt in zip(requests, attempts, strict=True)):
+        history, history_complete = look.history(since)
+    ids = {request.volume for request in requests} | {job.volume for job in listed if job.volume}
+    volumes = _volumes(hook, ids | {job.volume for job in history if job.volume and _may_meet(job, requests)})
     objects = {
-        request: _object_at(hook, request)
+        request: _object_at(hook, request.volume, request.location)
         for request, attempt in zip(requests, attempts, strict=True)
         if request.overwrite or attempt.refusal
     }
@@ -107,17 +109,12 @@ def gather_facts(
     files = dict(zip(file_ids, hook.get_files(file_ids), strict=True))
     aliases = {file.id: file for file in files.values() if isinstance(file, File) and file.is_alias}
     volumes |= _volumes(hook, {file.volume for file in aliases.values() if file.volume} - volumes.keys())
-    proven: set[ExportRequest] = set()
-    for request in requests:
-        if (alias := aliases.get(request.file)) and (readings := fitting_readings(alias, request, volumes)):
-            known = look.proven.get(request.volume)
-            if known and known <= readings:
-                proven.add(request)
-                continue
-            objects[request] = found = _object_at(hook, request)
-            if look.for_many and isinstance(found, VolumeObject) and found.size in (None, alias.size):
-                look.proven[request.volume] = readings & known if known else readings
-    nearby = _Nearby(listed, volumes)
+    alias_objects = {
+        request: _objects_of_alias(hook, alias, request, volumes)
+        for request in requests
+        if (alias := aliases.get(request.file))
+    }
+    nearby, completed = _Nearby(listed, volumes), _Nearby(history, volumes)
     return [
         Facts(
             now=time.time(),
@@ -127,9 +124,9 @@ def gather_facts(
             recorded=recorded.get(attempt.export_id or ""),
             file=files[request.file],
             volumes=volumes,
-            alias_is_proven=request in proven,
             object=objects.get(request),
-            voucher=_voucher(request, attempt, history),
+            alias_objects=alias_objects.get(request, {}),
+            voucher=_voucher(request, attempt, completed.to(request), volumes),
             history_complete=history_complete,
         )
         for request, attempt in zip(requests, attempts, strict=True)
@@ -156,30 +153,27 @@ class _Nearby:
         return tuple(found.values())
 
 
-def _list_jobs(
-    hook: SevenBridgesHook, state: ExportState, *, enough: Sequence[ExportRequest] | None = None
-) -> tuple[list[ExportJob], bool]:
+def _list_jobs(hook: SevenBridgesHook, state: ExportState) -> tuple[list[ExportJob], bool]:
     """Return the jobs in a state, and whether none can have been missed.
 
     Lists are in no documented order and change while they are read. One page misses nothing. Several miss nothing if
-    each goes on where the one before ended, or if the number of jobs stayed the same and all were seen.
-
-    :param enough: stop when each of these has a job; an empty sequence reads nothing.
+    each goes on where the one before ended, or if the number of jobs stayed the same and all were seen. A list that
+    shows fewer jobs than its total says is incomplete, whatever its links say.
     """
     seen: dict[str, ExportJob] = {}
     offset, previous, in_order = 0, list[str](), True
     totals: set[int | None] = set()
     for _ in range(MAX_PAGES):
-        if enough is not None and all(_vouched(request, seen.values()) for request in enough):
-            return list(seen.values()), True
         page = hook.send(calls.list_exports(states=[state], offset=offset))
         ids = [job.id for job in page.items]
         in_order = in_order and (not previous or _goes_on(previous, ids))
         previous = ids
         totals.add(page.total)
-        seen.update((job.id, job) for job in page.items if job.state == state)
+        # A job may go from PENDING to RUNNING while the list is made: its own state is the newer one.
+        seen.update((job.id, job) for job in page.items if job.state == state or not job.ended)
         if not page.items or not has_next(page, hook.settings.endpoint):
-            return list(seen.values()), in_order or totals == {len(seen)}
+            all_seen = page.total is None or page.total <= len(seen)
+            return list(seen.values()), all_seen and (in_order or totals == {len(seen)})
         # Pages overlap, since a list that shrinks while it is read moves items to earlier pages.
         offset += max(len(page.items) - _OVERLAP, 1)
     return list(seen.values()), False
@@ -201,13 +195,23 @@ def _volumes(hook: SevenBridgesHook, ids: Iterable[str]) -> dict[str, Volume]:
     return volumes
 
 
-def _object_at(hook: SevenBridgesHook, request: ExportRequest) -> VolumeObject | SevenBridgesApiError | None:
+def _object_at(hook: SevenBridgesHook, volume: str, location: str) -> VolumeObject | SevenBridgesApiError | None:
     try:
-        return hook.find_volume_object(request.volume, request.location)
+        return hook.find_volume_object(volume, location)
     except SevenBridgesApiError as error:
         if error.permanent:
             return error
         raise
+
+
+def _objects_of_alias(
+    hook: SevenBridgesHook, alias: File, request: ExportRequest, volumes: Mapping[str, Volume]
+) -> dict[str, VolumeObject | SevenBridgesApiError | None]:
+    """Return what is at each place that an alias may mean, if one of them is the destination."""
+    readings = alias_readings(alias, request, volumes)
+    if not any(readings.values()):
+        return {}
+    return {location: _object_at(hook, alias.volume or "", location) for location in readings if location is not None}
 
 
 def _may_be_copied(request: ExportRequest, attempt: Attempt) -> bool:
@@ -217,16 +221,30 @@ def _may_be_copied(request: ExportRequest, attempt: Attempt) -> bool:
     return request.intent is Intent.COPY_OVERWRITE and not attempt.fresh and attempt.sent_at is not None
 
 
-def _voucher(request: ExportRequest, attempt: Attempt, history: Sequence[ExportJob]) -> ExportJob | None:
+def _may_meet(job: ExportJob, requests: Sequence[ExportRequest]) -> bool:
+    """Whether a job may be to the place of a request: of two locations of one key, one is the end of the other."""
+    location = job.location or ""
+    return any(request.location.endswith(location) or location.endswith(request.location) for request in requests)
+
+
+def _voucher(
+    request: ExportRequest, attempt: Attempt, completed: Iterable[ExportJob], volumes: Mapping[str, Volume]
+) -> ExportJob | None:
+    """Return the newest completed job to a destination if it certainly made this copy there, else None."""
     if not _may_be_copied(request, attempt):
         return None
-    since = attempt.sent_at if request.intent is Intent.COPY_OVERWRITE else None
-    for job in history:
-        started = job.started_on.timestamp() if job.started_on else None
-        if _vouched(request, [job]) and (since is None or (started is not None and started >= since - 5)):
-            return job
-    return None
-
-
-def _vouched(request: ExportRequest, jobs: Iterable[ExportJob]) -> bool:
-    return any((job.file, job.volume, job.location) == (request.file, request.volume, request.location) for job in jobs)
+    here = (request.volume, request.location)
+    jobs = [job for job in completed if same_place((job.volume, job.location), here, volumes)]
+    times = [job.finished_on or job.started_on for job in jobs]
+    if len(jobs) > 1 and not all(times):
+        return None
+    newest = max(zip(times, jobs, strict=True), key=lambda pair: pair[0] or datetime.min, default=(None, None))[1]
+    if newest is None or newest.file != request.file:
+        return None
+    if not certainly_same_place((newest.volume, newest.location), here, volumes):
+        return None
+    if request.intent is Intent.COPY_OVERWRITE:
+        started = newest.started_on.timestamp() if newest.started_on else None
+        if attempt.sent_at is None or started is None or started < attempt.sent_at - 5:
+            return None
+    return newest

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from airflow_sb_provider._compat import DateTimeTrigger, ObjectStoragePath, conf, hook_lineage_is_read
+from airflow_sb_provider._compat import ObjectStoragePath, conf, hook_lineage_is_read
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesBatchFailed,
     SevenBridgesError,
     SevenBridgesExportTimeout,
-    SevenBridgesInDoubt,
     SevenBridgesInputError,
 )
-from airflow_sb_provider.exports.attempt import attempt_of
 from airflow_sb_provider.exports.batch import Batch, Entry
 from airflow_sb_provider.exports.destination import object_uri
 from airflow_sb_provider.exports.manifest import check_address, manifest_text
@@ -27,22 +23,19 @@ from airflow_sb_provider.exports.report import Landing, Report
 from airflow_sb_provider.exports.request import check_seconds, read_boolean
 from airflow_sb_provider.exports.selection import Selection, check_batch, plan, read_exports
 from airflow_sb_provider.exports.status import batch_status
-from airflow_sb_provider.exports.waiting import MAX_IDS, POLL_INTERVAL, WEEK, Watch
-from airflow_sb_provider.hooks.batch import BatchSubmitter
+from airflow_sb_provider.exports.waiting import MAX_IDS, POLL_INTERVAL, WEEK
 from airflow_sb_provider.hooks.failures import airflow_failures
 from airflow_sb_provider.hooks.selection import list_selected
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.hooks.waiting import volume_or_none, wait
+from airflow_sb_provider.hooks.waiting import volume_or_none
 from airflow_sb_provider.links.addresses import folder_page, project_page
 from airflow_sb_provider.links.export import (
     SevenBridgesDestinationLink,
     SevenBridgesProjectLink,
     SevenBridgesVolumeLink,
 )
-from airflow_sb_provider.operators.base import SevenBridgesOperator
-from airflow_sb_provider.operators.ledger import Ledger
+from airflow_sb_provider.operators.base import OnError, SevenBridgesOperator
 from airflow_sb_provider.operators.validate import volume_problems
-from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +44,6 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.models import Volume
     from airflow_sb_provider.exports.request import ExportRequest
 
-OnError = Literal["fail_at_end", "fail_fast", "report"]
 _SELECTION_FIELDS = (
     "project",
     "folder",
@@ -220,35 +212,9 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
             wanted = self._checked()
             entries = self._plan(wanted)
             if wanted.validate_only:
-                self._show(Batch(entries, time.time(), 0), state="DRY_RUN")
+                self._show(Batch(entries, time.time(), 0, 0), state="DRY_RUN")
                 return self._tell(entries)
-            ledger = Ledger(context)
-            batch = self._begin(context, entries, ledger)
-            self._show(batch)
-            self._write_manifest(context, batch)
-            ledger.start(batch)
-            return self._export(context, batch, ledger)
-
-    def resume(self, context: Context, event: Any) -> dict[str, Any]:
-        """Go on when the trigger has ended: enough exports have, or a request in doubt can be looked for again."""
-        with airflow_failures(), self._shown(context, resumed=True):
-            ledger = Ledger(context)
-            batch = ledger.load()
-            if batch is None or ledger.has_lost:
-                raise SevenBridgesInDoubt(
-                    "What this task has asked for is not, or not all, in Airflow's database any more. The exports go "
-                    "on; a retry looks for them before it asks for anything."
-                )
-            return self._export(context, batch, ledger, ended=bool(batch.in_flight), timed_out=_is_timeout(event))
-
-    def on_kill(self) -> None:
-        """Say that the exports go on: the API has no cancel."""
-        if self._batch and (in_flight := len(self._batch.in_flight)):
-            self.log.warning(
-                "The task is ended, but %d exports go on at the Platform, which has no cancel. "
-                "A retry or a cleared task waits for them instead of starting others.",
-                in_flight,
-            )
+            return self._export(context, entries)
 
     def _show(self, batch: Batch, **more: Any) -> None:
         """Show how far it is; the volumes have been looked at already."""
@@ -335,100 +301,19 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
             needs_look=file.is_alias or file.is_folder,
         )
 
-    def _begin(self, context: Context, entries: list[Entry], ledger: Ledger) -> Batch:
-        """Return the batch of this try, with what earlier ones have done."""
-        ti, now = context["ti"], time.time()
-        before = ledger.load() if ledger.has_store else None
-        gateway_timeout = self.hook.settings.gateway_timeout
-        known = {entry.request.file: entry for entry in before.entries} if before else {}
-        left_out = dict(before.left_out) if before else {}
-        for entry in entries:
-            earlier = known.pop(entry.request.file, None)
-            attempt = attempt_of(
-                entry.request,
-                record=earlier.record if earlier else None,
-                # A record that is lost may have told of a request.
-                has_store=ledger.has_store and not ledger.has_lost,
-                credential=self.hook.settings.credential,
-                try_number=ti.try_number,
-                max_tries=ti.max_tries,
-                retries=self.retries or 0,
-                started_at=now,
-                gateway_timeout=gateway_timeout,
-            )
-            doubt = left_out.pop(entry.request.file, None)
-            if earlier:
-                doubt = earlier.doubt_until(gateway_timeout)
-                if earlier.request.fingerprint == entry.request.fingerprint:
-                    entry.remember(earlier)
-            elif doubt is None:
-                doubt = attempt.doubt_until
-            entry.attempt = replace(
-                attempt, doubt_until=doubt, untroubled=attempt.untroubled and not (entry.needs_look or doubt)
-            )
-        left_out |= {file: until for file, entry in known.items() if (until := entry.doubt_until(gateway_timeout))}
-        is_retry = before is not None and before.max_tries == ti.max_tries
-        return Batch(entries, before.started_at if before and is_retry else now, ti.max_tries, left_out)
+    def _planned(self, context: Context, batch: Batch) -> None:
+        self._show(batch)
+        self._write_manifest(context, batch)
 
-    def _export(
-        self, context: Context, batch: Batch, ledger: Ledger, *, ended: bool = False, timed_out: bool = False
-    ) -> dict[str, Any]:
-        """Ask, wait for half of them, ask for more, until all are exported or bad."""
-        self._batch = batch
-        submitter = BatchSubmitter(
-            self.hook, ledger.save, max_tries=batch.max_tries, fail_fast=self.on_error == "fail_fast"
-        )
-        try:
-            if ended:
-                self._take(submitter, batch, ledger)
-            while not timed_out:
-                look_again_at = submitter.submit(batch, self.max_active)
-                self.log.info(batch.progress(time.time()))
-                self._show(batch)
-                if self._is_over(batch):
-                    break
-                if batch.in_flight:
-                    timed_out = self._wait(submitter, batch, ledger)
-                elif look_again_at:
-                    self._pause(look_again_at)
-        except Exception:
-            # The record first: what is shown matters less, and could fail where the connection is gone.
-            self._write_manifest_quietly(context, batch)
-            self._show(batch)
-            self._report = self._reported(batch)
-            raise
-        return self._finish(context, batch, timed_out and not self._is_over(batch))
+    def _show_progress(self, batch: Batch) -> None:
+        self.log.info(batch.progress(time.time()))
+        self._show(batch)
 
-    def _is_over(self, batch: Batch) -> bool:
-        return (self.on_error == "fail_fast" and bool(batch.bad)) or not (batch.in_flight or batch.waiting)
-
-    def _take(self, submitter: BatchSubmitter, batch: Batch, ledger: Ledger) -> None:
-        in_flight = batch.in_flight
-        submitter.take(in_flight, self.hook.get_exports([entry.export_id or "" for entry in in_flight]))
-        ledger.save(in_flight)
-
-    def _wait(self, submitter: BatchSubmitter, batch: Batch, ledger: Ledger) -> bool:
-        """Wait for half of what is in flight, or for all if no more is to come; return whether the time is over."""
-        ids = [entry.export_id or "" for entry in batch.in_flight]
-        enough = -(-len(ids) // 2) if batch.waiting else None
-        end_time = None if self.timeout is None else batch.started_at + self.timeout
-        fail_fast = self.on_error == "fail_fast"
-        if self.deferrable:
-            trigger = SevenBridgesExportTrigger(
-                ids, self.sevenbridges_conn_id, self.poll_interval, end_time, enough=enough, fail_fast=fail_fast
-            )
-            self.defer(trigger=trigger, method_name="resume")
-        watch = Watch(ids, end_time, enough=enough, fail_fast=fail_fast)
-        event = wait(self.hook, watch, self.poll_interval, self._status.follow)
-        self._take(submitter, batch, ledger)
-        return bool(event["status"] == "timeout")
-
-    def _pause(self, until: float) -> None:
-        seconds = until - time.time()
-        self.log.info("Nothing is found of exports that may have been asked for; looking again in %.0f s.", seconds)
-        if self.deferrable and seconds > 0:
-            self.defer(trigger=DateTimeTrigger(moment=datetime.fromtimestamp(until, UTC)), method_name="resume")
-        time.sleep(max(seconds, 0.0))
+    def _failed(self, context: Context, batch: Batch) -> None:
+        # The record is written first: what is shown matters less, and could fail where the connection is gone.
+        self._write_manifest_quietly(context, batch)
+        self._show(batch)
+        self._report = self._reported(batch)
 
     def _finish(self, context: Context, batch: Batch, timed_out: bool) -> dict[str, Any]:
         self._show(batch)
@@ -510,11 +395,6 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
             "bytes": size,
             "exports": rows[:_SHOWN_BY_VALIDATION],
         }
-
-
-def _is_timeout(event: object) -> bool:
-    # Airflow's own trigger for a moment yields that moment.
-    return isinstance(event, Mapping) and event.get("status") == "timeout"
 
 
 def _is_given(value: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.exports.batch import Batch, Entry
@@ -12,7 +13,10 @@ if TYPE_CHECKING:
 
     from airflow_sb_provider._compat import Context
 
+log = logging.getLogger(__name__)
+
 KEY = "sevenbridges_batch"
+VERSION = 1
 PAGE = 50
 # What Airflow should keep as one value is 64 KB. An entry grows by its job's id, its times and its message.
 PAGE_BYTES = 60_000
@@ -20,11 +24,14 @@ GROWTH = 800
 
 
 class Ledger:
-    """A batch's entries, a page of at most fifty under each key, in the task state store; without one, in XCom.
+    """A batch's entries in the task state store; without one, in XCom, which outlives deferrals only.
 
-    XCom outlives deferrals only. A new batch goes under new keys, and the old one is dropped when all of it is written,
-    so that a process killed meanwhile forgets nothing. ``has_lost`` tells that a page is not there any more, so that
-    what was asked for is not known of all files.
+    The head, under one key, holds the entries themselves if they fit; else they are in pages of at most fifty, each
+    under a key of its own. A new batch of several pages goes under new keys, and the old one is dropped when all of it
+    is written, so that a process killed meanwhile forgets nothing.
+
+    ``is_unreadable`` tells that something was written, or a part of it, that cannot be read: by another state backend,
+    by a later version of the provider, or since a page is gone. Then anything may have been submitted.
 
     :param context: the task's context.
     """
@@ -33,9 +40,10 @@ class Ledger:
         self._ti = context["ti"]
         self._store: Any = context.get("task_state_store")
         self._generation = 0
+        self._about: dict[str, Any] = {}
         self._pages: list[list[Entry]] = []
         self._page_of: dict[int, int] = {}
-        self.has_lost = False
+        self.is_unreadable = False
 
     @property
     def has_store(self) -> bool:
@@ -43,38 +51,73 @@ class Ledger:
         return self._store is not None
 
     def load(self) -> Batch | None:
-        """Return the batch that this task instance wrote before; None if there is none."""
+        """Return the batch that this task instance wrote before, as far as it can be read; None if there is none."""
         head = self._get(KEY)
-        if not isinstance(head, dict):
+        if head is None:
             return None
-        self._generation = head["generation"]
-        pages = [self._get(self._page_key(number)) or [] for number in range(head["pages"])]
-        self.has_lost = not all(pages)
-        self._keep([[Entry.from_json(item) for item in page] for page in pages])
-        return Batch([entry for page in self._pages for entry in page], **head["batch"])
+        try:
+            if head["version"] != VERSION:
+                raise ValueError(f"version {head['version']}")
+            self._generation, self._about = head["generation"], head["batch"]
+            pages = [head["entries"]] if "entries" in head else [self._page(number) for number in range(head["pages"])]
+            self._keep([[Entry.from_json(item) for item in page] for page in pages])
+            return Batch([entry for page in self._pages for entry in page], **self._about)
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            log.warning("What this task wrote about its exports cannot be read: %r", problem)
+            self.is_unreadable = True
+            return None
 
     def start(self, batch: Batch) -> None:
         """Write a new batch in place of the one before."""
         before, pages_before = self._generation, len(self._pages)
+        self.keep(batch)
+        if len(self._pages) > 1:
+            for number in range(len(self._pages)):
+                self._write_page(number)
+        self._write_head()
+        if pages_before > 1:
+            for number in range(pages_before):
+                self._delete(f"{KEY}_{before}_{number}")
+
+    def keep(self, batch: Batch) -> None:
+        """Take a new batch of which nothing needs to be written before the first `save`."""
         self._generation += 1
+        self._about = {
+            "started_at": batch.started_at,
+            "try_number": batch.try_number,
+            "max_tries": batch.max_tries,
+            "left_out": batch.left_out,
+        }
         self._keep(_paged(batch.entries))
-        for number in range(len(self._pages)):
-            self._write(number)
-        about = {"started_at": batch.started_at, "max_tries": batch.max_tries, "left_out": batch.left_out}
-        self._set(KEY, {"generation": self._generation, "pages": len(self._pages), "batch": about})
-        for number in range(pages_before):
-            self._delete(f"{KEY}_{before}_{number}")
 
     def save(self, entries: Sequence[Entry]) -> None:
         """Write entries that changed."""
+        if len(self._pages) == 1:
+            self._write_head()
+            return
         for number in sorted({self._page_of[id(entry)] for entry in entries}):
-            self._write(number)
+            self._write_page(number)
 
     def _keep(self, pages: list[list[Entry]]) -> None:
         self._pages = pages
         self._page_of = {id(entry): number for number, page in enumerate(pages) for entry in page}
 
-    def _write(self, number: int) -> None:
+    def _write_head(self) -> None:
+        head: dict[str, Any] = {"version": VERSION, "generation": self._generation, "batch": self._about}
+        if len(self._pages) == 1:
+            head["entries"] = [entry.to_json() for entry in self._pages[0]]
+        else:
+            head["pages"] = len(self._pages)
+        self._set(KEY, head)
+
+    def _page(self, number: int) -> Any:
+        page = self._get(self._page_key(number))
+        if not page:
+            # Without this page nobody knows whether its exports were submitted.
+            self.is_unreadable = True
+        return page or []
+
+    def _write_page(self, number: int) -> None:
         self._set(self._page_key(number), [entry.to_json() for entry in self._pages[number]])
 
     def _page_key(self, number: int) -> str:

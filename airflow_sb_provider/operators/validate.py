@@ -8,7 +8,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesExportRefused,
 )
-from airflow_sb_provider.exports.destination import alias_fits, object_uri
+from airflow_sb_provider.exports.destination import alias_readings, object_uri
 
 if TYPE_CHECKING:
     from airflow_sb_provider.api.models import File, Volume
@@ -90,7 +90,7 @@ def _file_problems(file: File, request: ExportRequest, volumes: dict[str, Volume
     if file.type == "folder":
         return [f"file: {file.id} is a folder; export its files."]
     if file.is_alias:
-        fits, _ = alias_fits(file, request, volumes)
+        fits = any(alias_readings(file, request, volumes).values())
         where = "that place already" if fits else f"{file.volume}/{file.location}"
         return [
             f"file: {file.id} is an alias of an object at {where}; only files that the Platform stores can be exported."

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from airflow_sb_provider.operators.task_record import TaskRecord
+
 from airflow_sb_provider.exports import attempt as attempts
 from airflow_sb_provider.exports import decide as deciding
 from airflow_sb_provider.exports import destination
 from airflow_sb_provider.hooks import facts
 from airflow_sb_provider.operators import export as exporting
-from airflow_sb_provider.operators.task_record import TaskRecord
 
 Patch = Callable[[Any, str, Any], None]
 MUTANTS: dict[str, Callable[[Patch], None]] = {}

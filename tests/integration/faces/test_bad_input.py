@@ -43,22 +43,16 @@ BAD = [
 ]
 
 
-@pytest.fixture(params=["execute", "look_again", "execute_complete"])
-def half(request):
-    return request.param
-
-
-def refused(operator, runner, half="execute"):
+def refused(operator, runner):
     ti = type("TI", (), {"try_number": 1, "max_tries": 2, "xcom_push": lambda *_, **__: None})()
-    arguments = {} if half == "execute" else {"event": {"status": "ended"}}
     with pytest.raises(AirflowFailException) as caught:
-        getattr(operator, half)({"ti": ti, "task_state_store": runner.store}, **arguments)
+        operator.execute({"ti": ti, "task_state_store": runner.store})
     return caught.value
 
 
 @pytest.mark.parametrize(("field", "value", "fix"), BAD, ids=lambda value: repr(value)[:40])
-def test_a_wrong_value(platform, runner, export, half, field, value, fix):
-    error = refused(export(**{field: value}), runner, half)
+def test_a_wrong_value(platform, runner, export, field, value, fix):
+    error = refused(export(**{field: value}), runner)
     assert isinstance(error.__cause__, SevenBridgesInputError)
     text = str(error)
     assert text.startswith(f"{field}: ")

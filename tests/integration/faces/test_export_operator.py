@@ -118,27 +118,43 @@ def test_overwrite_replaces_what_the_log_names(platform, runner, export, deferra
     assert submissions(platform)[0].json["overwrite"] is True
 
 
-def test_a_move_that_finds_nothing_to_overwrite_does_not_ask_for_it(platform, runner, export):
-    result = runner.run(export(overwrite=True))
+@pytest.mark.parametrize("copy_only", [False, True])
+def test_an_export_that_finds_nothing_to_overwrite_does_not_request_it(platform, runner, export, copy_only):
+    result = runner.run(export(overwrite=True, copy_only=copy_only))
     assert submissions(platform)[0].json["overwrite"] is False
     assert result["overwrite"] is True
 
 
-def test_a_move_meets_what_came_meanwhile_and_names_it_before_deleting_it(platform, runner, export):
+@pytest.mark.parametrize("refuse_in_job", [False, True])
+@pytest.mark.parametrize("copy_only", [False, True])
+def test_an_object_that_appears_after_the_check_is_named_and_not_overwritten(
+    platform, runner, export, deferrable, copy_only, refuse_in_job
+):
+    platform.knobs.refuse_in_job = refuse_in_job
+
     def strike(record):
         if record.method == "POST" and record.path == "/v2/storage/exports" and len(submissions(platform)) == 1:
             platform.put_object("demo/results", "a/b.txt", b"old")
 
     platform.on("request", strike)
-    runner.run(export(overwrite=True))
-    assert [post.json["overwrite"] for post in submissions(platform)] == [False, True]
+    operator = export(overwrite=True, copy_only=copy_only, deferrable=deferrable)
+    with pytest.raises(AirflowFailException, match=r"has appeared there since.*clear the task"):
+        runner.run(operator)
+    assert [post.json["overwrite"] for post in submissions(platform)] == [False]
+    assert platform.object_bytes("demo/results", "a/b.txt") == b"old"
+    runner.clear()
+    assert runner.run(operator)["state"] == "COMPLETED"
     assert platform.object_bytes("demo/results", "a/b.txt") == BYTES
 
 
-def test_a_copy_overwrites_without_a_look(platform, runner, export):
-    runner.run(export(overwrite=True, copy_only=True))
-    assert paths(platform)[0] == "POST storage/exports"
+def test_a_copy_with_overwrite_checks_what_it_replaces_and_names_it_first(platform, runner, export, deferrable, capsys):
+    platform.put_object("demo/results", "a/b.txt", b"old")
+    named = []
+    platform.on("accepted", lambda _: named.append("3 bytes" in capsys.readouterr().out))
+    runner.run(export(overwrite=True, copy_only=True, deferrable=deferrable))
+    assert named == [True]
     assert submissions(platform)[0].json["overwrite"] is True
+    assert platform.object_bytes("demo/results", "a/b.txt") == BYTES
 
 
 def test_without_waiting_it_ends_with_the_submission(platform, runner, export):
@@ -269,7 +285,7 @@ def test_the_record_holds_no_token(platform, runner, export):
     runner.run(export())
     assert platform.token not in json.dumps(runner.store.values)
     [record] = runner.store.values.values()
-    assert record["export_id"] == platform.exports[0].id
+    assert record["entries"][0]["own_id"] == platform.exports[0].id
 
 
 @pytest.mark.parametrize("refuse_in_job", [False, True])
@@ -392,17 +408,29 @@ def test_templated_fields():
 
 
 def test_killed_it_says_that_the_export_goes_on(platform, runner, export, capsys):
-    operator = export()
+    platform.knobs.stuck = True
+    operator = export(wait_for_completion=False)
     operator.on_kill()
     runner.run(operator)
     operator.on_kill()
-    assert "goes on at the Platform" in capsys.readouterr().out
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "goes on at the Platform" in line]
+    assert platform.exports[0].id in line
 
 
 def test_trouble_before_the_submission_is_waited_for(platform, runner, export, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.hooks.retrying.MAINTENANCE_PAUSE", 0.01)
     monkeypatch.setattr("airflow_sb_provider.hooks.retrying.random.uniform", lambda low, high: low)
-    platform.trouble("error", status=503, code=0)
+    platform.trouble("error", status=503, code=0, method="GET", path="/v2/storage/exports")
     result = runner.run(export(overwrite=True))
     assert result["state"] == "COMPLETED"
     assert not result["adopted"]
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_maintenance_at_the_submission_is_doubt(platform, runner, export, deferrable, done):
+    """A gateway may say so of a request that the Platform has accepted."""
+    platform.knobs.running_seconds = 0.6
+    platform.trouble("error", status=503, code=0, done=done)
+    assert runner.run(export(deferrable=deferrable))["adopted"] is done
+    assert len(platform.exports) == 1
+    assert len(submissions(platform)) == (1 if done else 2)

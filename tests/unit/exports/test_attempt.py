@@ -11,11 +11,11 @@ REQUEST = ExportRequest("0" * 24, "o/v", "key")
 RECORD = Record(REQUEST.fingerprint, "me", sent_at=1000.0, max_tries=2)
 
 
-def attempt(record=None, *, request=REQUEST, has_store=True, try_number=1, max_tries=2, credential="me"):
+def attempt(record=None, *, request=REQUEST, try_number=1, max_tries=2, credential="me", **state):
     return attempt_of(
         request,
         record=record,
-        has_store=has_store,
+        **state,
         credential=credential,
         try_number=try_number,
         max_tries=max_tries,
@@ -25,33 +25,39 @@ def attempt(record=None, *, request=REQUEST, has_store=True, try_number=1, max_t
     )
 
 
-@pytest.mark.parametrize("has_store", [True, False])
-def test_a_first_try_is_untroubled(has_store):
-    first = attempt(has_store=has_store)
+def test_a_first_try_is_untroubled():
+    first = attempt()
     assert first.untroubled
     assert first.fresh
     assert first.doubt_until is None
 
 
-def test_a_retry_whose_earlier_try_wrote_nothing_has_nothing_out_but_looks():
-    retry = attempt(try_number=2)
+def test_a_first_try_that_finds_a_record_it_cannot_read_is_in_doubt():
+    first = attempt(unreadable=True)
+    assert not first.untroubled
+    assert first.doubt_until == 2090.0
+
+
+def test_a_retry_whose_earlier_try_submitted_nothing_checks_without_doubt():
+    retry = attempt(try_number=2, nothing_sent=True)
     assert not retry.untroubled
     assert retry.doubt_until is None
     assert not retry.fresh
 
 
-def test_a_retry_without_a_store_is_in_doubt_from_its_own_start():
-    retry = attempt(try_number=2, has_store=False)
+@pytest.mark.parametrize("unreadable", [True, False])
+def test_a_retry_without_a_record_is_in_doubt_from_its_own_start(unreadable):
+    """The first try may have run without a store, and its request may still be accepted."""
+    retry = attempt(try_number=2, unreadable=unreadable)
     assert retry.doubt_until == 2090.0
     assert not retry.fresh
 
 
-@pytest.mark.parametrize("has_store", [True, False])
-def test_a_clear_without_a_record_is_in_doubt_and_wants_the_export_anew(has_store):
-    cleared = attempt(try_number=2, max_tries=3, has_store=has_store)
+def test_a_clear_without_a_record_is_in_doubt_and_wants_the_export_anew():
+    cleared = attempt(try_number=2, max_tries=3)
     assert cleared.doubt_until == 2090.0
     assert cleared.fresh
-    retry_after_clear = attempt(try_number=3, max_tries=3, has_store=has_store)
+    retry_after_clear = attempt(try_number=3, max_tries=3)
     assert not retry_after_clear.fresh
 
 
@@ -75,11 +81,11 @@ def test_a_clear_after_a_record_wants_the_export_anew():
     assert cleared.export_id == "job"
 
 
-def test_a_record_of_another_export_is_not_taken_over_and_said():
+def test_a_record_of_another_export_is_not_adopted_and_said():
     other = attempt(replace(RECORD, outcome=Outcome.ACCEPTED, export_id="job"), request=replace(REQUEST, location="x"))
     assert other.export_id is None
     assert not other.untroubled
-    assert "not taken over" in other.why
+    assert "not adopted" in other.why
 
 
 def test_another_credential_is_noticed():

@@ -34,6 +34,7 @@ OBJECT = VolumeObject("key", "o/v", 10, "e1")
 VOLUMES = {
     "o/v": Volume("o/v", service="s3", bucket="b"),
     "o/prefixed": Volume("o/prefixed", service="s3", bucket="b", prefix="p"),
+    "o/folder": Volume("o/folder", service="s3", bucket="b", prefix="p/"),
 }
 TAKEN = SevenBridgesConflictError(409, 9107, "taken")
 NOT_EXPORTABLE = SevenBridgesForbiddenError(403, 9006, "cannot be exported")
@@ -71,16 +72,21 @@ def test_in_flight_is_adopted(request_, state):
     assert "job" in decision.why
 
 
-def test_in_flight_through_another_volume_of_the_same_bucket_is_the_same_place():
-    running = ExportJob("job", "RUNNING", ID, "o/prefixed", "key")
-    request = ExportRequest(ID, "o/v", "p/key", overwrite=True)
+@pytest.mark.parametrize("copy_only", [False, True])
+def test_in_flight_through_another_volume_of_the_same_bucket_is_adopted_only_if_it_is_certainly_the_same_place(
+    copy_only,
+):
+    request = ExportRequest(ID, "o/v", "p/key", overwrite=True, copy_only=copy_only)
+    running = ExportJob("job", "RUNNING", ID, "o/folder", "key")
     assert isinstance(one(request, jobs=(running,)), Adopt)
+    joined_with_a_slash_or_not = ExportJob("job", "RUNNING", ID, "o/prefixed", "key")
+    assert "job" in error_of(one(request, jobs=(joined_with_a_slash_or_not,)), SevenBridgesInDoubt)
 
 
 @pytest.mark.parametrize("request_", MOVES, ids=str)
 def test_a_move_that_is_made_is_taken_over(request_):
     for attempt in (RETRY, IN_DOUBT, replace(RETRY, refusal=NOT_EXPORTABLE), replace(RETRY, fresh=True)):
-        decision = one(request_, file=ALIAS_HERE, object=OBJECT, attempt=attempt)
+        decision = one(request_, file=ALIAS_HERE, alias_objects={"key": OBJECT}, attempt=attempt)
         assert isinstance(decision, Done)
         assert decision.object is OBJECT
 
@@ -95,17 +101,54 @@ def test_a_move_that_is_made_is_taken_over(request_):
     ],
 )
 def test_an_alias_whose_object_is_not_right_is_doubt(request_, file, found, words):
-    assert words in error_of(one(request_, file=file, object=found), SevenBridgesInDoubt)
+    assert words in error_of(one(request_, file=file, alias_objects={"key": found}), SevenBridgesInDoubt)
 
 
-def test_an_alias_that_fits_in_every_reading_needs_no_look_and_one_that_may_fit_does():
-    assert isinstance(one(MOVE, file=ALIAS_HERE, object=HIDDEN), Done)
-    request = replace(MOVE, volume="o/prefixed")
-    alias = replace(ALIAS_HERE, volume="o/prefixed")
-    assert "which may be that place" in error_of(one(request, file=alias, object=HIDDEN), SevenBridgesInDoubt)
-    assert isinstance(one(request, file=alias, object=OBJECT), Done)
-    assert isinstance(one(request, file=replace(alias, location="p/key"), object=OBJECT), Done)
-    assert isinstance(one(request, file=replace(alias, location="pkey"), object=OBJECT), Done)
+def test_an_alias_with_one_reading_is_the_move_although_its_object_is_hidden():
+    assert isinstance(one(MOVE, file=ALIAS_HERE, alias_objects={"key": HIDDEN}), Done)
+
+
+OTHER_SIZE = replace(OBJECT, size=11)
+
+
+@pytest.mark.parametrize(
+    ("location", "objects", "outcome"),
+    [
+        # The alias of "key" can only be p/key: no other key of this volume reads so.
+        ("key", {"key": OBJECT}, Done),
+        ("key", {"key": None}, SevenBridgesInDoubt),
+        ("key", {"key": OTHER_SIZE}, SevenBridgesInDoubt),
+        # The alias of "p/key" is p/key with its prefix shown, or p/p/key without.
+        ("p/key", {"key": OBJECT, "p/key": None, "/key": None}, Done),
+        ("p/key", {"key": OBJECT, "p/key": OTHER_SIZE, "/key": None}, Done),
+        ("p/key", {"key": None, "p/key": OBJECT, "/key": None}, SevenBridgesExportRefused),
+        ("p/key", {"key": OTHER_SIZE, "p/key": OBJECT, "/key": None}, SevenBridgesExportRefused),
+        ("p/key", {"key": OBJECT, "p/key": OBJECT, "/key": None}, SevenBridgesInDoubt),
+        ("p/key", {"key": OBJECT, "p/key": None, "/key": OBJECT}, SevenBridgesInDoubt),
+        ("p/key", {"key": OBJECT, "p/key": HIDDEN, "/key": None}, SevenBridgesInDoubt),
+        ("p/key", {"key": HIDDEN, "p/key": None, "/key": None}, SevenBridgesInDoubt),
+        ("p/key", {"key": None, "p/key": None, "/key": None}, SevenBridgesInDoubt),
+        ("p/key", {"key": replace(OBJECT, size=None), "p/key": OBJECT, "/key": None}, SevenBridgesInDoubt),
+        # Without a slash between prefix and location, "pkey" is the same object.
+        ("pkey", {"key": OBJECT, "pkey": None}, Done),
+        ("pkey", {"key": OBJECT, "pkey": OBJECT}, SevenBridgesInDoubt),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_objects_decide_which_reading_of_an_alias_is_right(location, objects, outcome, overwrite):
+    """A member can move a file so that its alias fits one reading, while somebody else's object lies at the other."""
+    request = replace(MOVE, volume="o/prefixed", overwrite=overwrite)
+    alias = replace(ALIAS_HERE, volume="o/prefixed", location=location)
+    decision = one(request, file=alias, alias_objects=objects, object=objects["key"])
+    if outcome is Done:
+        assert decision.object is objects["key"]
+    else:
+        error_of(decision, outcome)
+
+
+def test_an_alias_whose_volume_is_hidden_is_doubt():
+    hidden = {"volumes": {}, "alias_objects": {"key": OBJECT}}
+    assert "may mean" in error_of(one(MOVE, file=ALIAS_HERE, **hidden), SevenBridgesInDoubt)
 
 
 @pytest.mark.parametrize("request_", MOVES, ids=str)
@@ -136,8 +179,39 @@ def test_a_move_with_overwrite_in_doubt_is_never_asked_for_again():
 
 
 @pytest.mark.parametrize("request_", [COPY, COPY_OVERWRITE], ids=str)
-def test_a_copy_in_doubt_is_asked_for_again_at_once(request_):
-    assert isinstance(one(request_, attempt=IN_DOUBT), Submit)
+def test_a_copy_in_doubt_is_submitted_again_only_after_two_checks_and_the_gateway_time(request_):
+    assert isinstance(one(request_, attempt=IN_DOUBT, now=10.0), LookAgain)
+    checked = replace(IN_DOUBT, looks=1)
+    assert isinstance(one(request_, attempt=checked, now=89.0), LookAgain)
+    assert isinstance(one(request_, attempt=checked, now=90.0), Submit)
+
+
+@pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
+def test_what_cannot_be_read_is_not_overwritten(request_):
+    text = error_of(one(request_, object=HIDDEN, attempt=Attempt(untroubled=True)), SevenBridgesInDoubt)
+    assert "read access" in text
+    assert "only copy" in text
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_copy_with_overwrite_onto_the_object_that_the_file_is_an_alias_of_is_not_submitted(fresh):
+    attempt = Attempt(untroubled=fresh, fresh=fresh)
+    decision = one(COPY_OVERWRITE, file=ALIAS_HERE, object=OBJECT, alias_objects={"key": OBJECT}, attempt=attempt)
+    assert "alias" in error_of(decision, SevenBridgesExportRefused)
+
+
+@pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
+@pytest.mark.parametrize(
+    ("sent", "words"), [(True, "object lock"), (False, "has appeared there since")], ids=["overwrite", "no overwrite"]
+)
+@pytest.mark.parametrize("in_job", [False, True])
+def test_an_object_in_the_way_of_an_overwriting_export_ends_it(request_, sent, words, in_job):
+    failed = job("FAILED", request_, error=TAKEN) if in_job else None
+    attempt = Attempt(refusal=TAKEN, failed=failed, overwrite_sent=sent)
+    decision = one(request_, object=replace(OBJECT, size=3), attempt=attempt)
+    text = error_of(decision, SevenBridgesExportFailed if in_job else SevenBridgesExportRefused)
+    assert words in text
+    assert "3 bytes" in text
 
 
 def test_a_move_with_overwrite_says_which_object_is_replaced():
@@ -253,7 +327,8 @@ def test_a_failed_job_fails_with_the_platforms_own_error_and_the_cause():
 
 def test_a_failed_move_whose_twin_was_faster_is_done():
     failed = job("FAILED", error=NOT_EXPORTABLE)
-    decision = one(MOVE, attempt=Attempt(refusal=NOT_EXPORTABLE, failed=failed), file=ALIAS_HERE, object=OBJECT)
+    attempt = Attempt(refusal=NOT_EXPORTABLE, failed=failed)
+    decision = one(MOVE, attempt=attempt, file=ALIAS_HERE, alias_objects={"key": OBJECT})
     assert isinstance(decision, Done)
 
 
