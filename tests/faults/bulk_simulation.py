@@ -36,7 +36,14 @@ SMALL = {
     "exports.schedule.BULK_LIMIT": HUNDRED,
     "operators.ledger.PAGE": LEDGER_PAGE,
 }
-CLOCKED = ("operators.bulk_export", "hooks.batch", "hooks.facts", "hooks.waiting", "hooks.sevenbridges")
+CLOCKED = (
+    "operators.base",
+    "operators.bulk_export",
+    "hooks.batch",
+    "hooks.facts",
+    "hooks.waiting",
+    "hooks.sevenbridges",
+)
 
 
 class BulkPlatform(SimPlatform):
@@ -111,6 +118,8 @@ class Process(SimProcess):
         fate = world.fate_of_post()
         self.note(f"POST of {[item['source']['file'][0] for item in items]}, fate {fate}")
         looks = [self._look_for(item) for item in items]
+        if fate != "never sent":
+            world.count_posts(self.task, [item["source"]["file"] for item in items])
         given = (copy_only, self.task.name)
         if fate == "never sent":
             raise SevenBridgesConnectionError("refused", sent=False)
@@ -226,6 +235,8 @@ class World(SimAirflow):
                 platform.archived.add(wish["file"])
             elif chance < 0.15:
                 self._occupy(f"{number + 100:024x}", wish, move=rng.random() < 0.5)
+                if rng.random() < 0.3:
+                    platform.locked.add(self.key(wish))
             elif chance < 0.18:
                 # Moved before this batch: to where it should be, or elsewhere.
                 place = wish if rng.random() < 0.5 else {**wish, "location": f"pre/{wish['location']}"}
@@ -342,6 +353,8 @@ class World(SimAirflow):
                 self.change_list(task)
             if self.strike(0.001):
                 self.lose_page(task)
+            if self.strike(0.001):
+                self.spoil_record(task)
 
     def stepped(self, process):
         self._check_claims(process)

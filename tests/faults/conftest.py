@@ -8,4 +8,6 @@ from tests.faults.airflow import simulated_clock
 @pytest.fixture
 def clock(monkeypatch):
     """The clock of the world of single exports."""
-    return simulated_clock(monkeypatch, ("operators.export", "hooks.facts", "hooks.waiting"))
+    return simulated_clock(
+        monkeypatch, ("operators.base", "hooks.batch", "hooks.facts", "hooks.waiting", "hooks.sevenbridges")
+    )

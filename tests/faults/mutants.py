@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
-
-from airflow_sb_provider.operators.task_record import TaskRecord
 
 from airflow_sb_provider.exports import attempt as attempts
 from airflow_sb_provider.exports import decide as deciding
 from airflow_sb_provider.exports import destination
+from airflow_sb_provider.exports.batch import Entry
+from airflow_sb_provider.hooks import batch as submitting
 from airflow_sb_provider.hooks import facts
-from airflow_sb_provider.operators import export as exporting
+from airflow_sb_provider.operators import base
+from airflow_sb_provider.operators.ledger import Ledger
 
 Patch = Callable[[Any, str, Any], None]
 MUTANTS: dict[str, Callable[[Patch], None]] = {}
@@ -25,18 +26,18 @@ def mutant(make: Callable[[Patch], None]) -> Callable[[Patch], None]:
 
 def _attempts(patch: Patch, change: Callable[..., attempts.Attempt]) -> None:
     real = attempts.attempt_of
-    patch(exporting, "attempt_of", lambda request, **facts: change(real(request, **facts), facts))
+    patch(base, "attempt_of", lambda request, **facts: change(real(request, **facts), facts))
 
 
 def _facts(patch: Patch, change: Callable[[deciding.Facts], deciding.Facts]) -> None:
-    real = exporting.gather_facts
-    patch(exporting, "gather_facts", lambda *arguments: [change(found) for found in real(*arguments)])
+    real = submitting.gather_facts
+    patch(submitting, "gather_facts", lambda *arguments: [change(found) for found in real(*arguments)])
 
 
 @mutant
 def no_look(patch: Patch) -> None:
     """a retry does not look before it asks"""
-    _attempts(patch, lambda attempt, _: replace(attempt, untroubled=True))
+    _attempts(patch, lambda attempt, _: replace(attempt, untroubled=True, doubt_until=None))
 
 
 @mutant
@@ -100,27 +101,27 @@ def no_gateway_wait(patch: Patch) -> None:
 @mutant
 def record_after(patch: Patch) -> None:
     """the record is written only after the answer"""
-    real = TaskRecord.save
+    real = Ledger.save
 
-    def save(self: TaskRecord, record: attempts.Record) -> None:
-        if record.outcome is not attempts.Outcome.SENT:
-            real(self, record)
+    def save(self: Ledger, entries: Sequence[Entry]) -> None:
+        if not all(entry.outcome is attempts.Outcome.SENT for entry in entries):
+            real(self, entries)
 
-    patch(TaskRecord, "save", save)
+    patch(Ledger, "save", save)
 
 
 @mutant
 def zombie_goes_on(patch: Patch) -> None:
     """a refused write of the record does not stop the request"""
-    real = TaskRecord.save
+    real = Ledger.save
 
-    def save(self: TaskRecord, record: attempts.Record) -> None:
+    def save(self: Ledger, entries: Sequence[Entry]) -> None:
         try:
-            real(self, record)
+            real(self, entries)
         except Exception:
             return
 
-    patch(TaskRecord, "save", save)
+    patch(Ledger, "save", save)
 
 
 @mutant
@@ -158,13 +159,14 @@ def record_of_another(patch: Patch) -> None:
         record = record and replace(record, fingerprint=request.fingerprint)
         return real(request, record=record, **options)
 
-    patch(exporting, "attempt_of", attempt_of)
+    patch(base, "attempt_of", attempt_of)
 
 
 @mutant
 def lost_is_refused(patch: Patch) -> None:
     """a lost answer is taken for a refusal"""
     _attempts(patch, lambda attempt, _: replace(attempt, doubt_until=None))
+    patch(Entry, "doubt_until", lambda self, gateway_timeout: None)
 
 
 @mutant
@@ -183,25 +185,78 @@ def any_object(patch: Patch) -> None:
 @mutant
 def any_alias(patch: Patch) -> None:
     """an alias anywhere is taken for the move"""
-    patch(deciding, "alias_fits", lambda *arguments: (True, True))
+    for module in (deciding, facts):
+        patch(module, "alias_readings", lambda file, request, volumes: {request.location: True})
 
 
 @mutant
 def file_before_jobs(patch: Patch) -> None:
     """the file is looked at before the jobs in flight"""
-    real = facts._list_jobs
-    files: dict[str, Any] = {}
 
-    def gather(hook: Any, requests: Any, attempts_: Any) -> list[deciding.Facts]:
-        files["seen"] = hook.get_files([request.file for request in requests])
-        found = facts.gather_facts(hook, requests, attempts_)
-        return [replace(each, file=file) for each, file in zip(found, files["seen"], strict=True)]
+    def gather(hook: Any, requests: Any, *others: Any) -> list[deciding.Facts]:
+        files = hook.get_files([request.file for request in requests])
+        found = facts.gather_facts(hook, requests, *others)
+        return [replace(each, file=file) for each, file in zip(found, files, strict=True)]
 
-    patch(exporting, "gather_facts", gather)
-    patch(facts, "_list_jobs", real)
+    patch(submitting, "gather_facts", gather)
 
 
 @mutant
 def adopted_move_unverified(patch: Patch) -> None:
     """what an adopted job made is not looked at"""
-    patch(exporting.SevenBridgesExportOperator, "_verified", lambda self, request, job, adopted: job)
+    patch(submitting.BatchSubmitter, "_adopted_aliases", lambda self, entries, answers: {})
+
+
+@mutant
+def counters_restart(patch: Patch) -> None:
+    """counters begin anew at each resumption"""
+    real = Entry.to_json
+
+    def to_json(self: Entry) -> dict[str, Any]:
+        return {key: value for key, value in real(self).items() if key not in ("posts", "setbacks")}
+
+    patch(Entry, "to_json", to_json)
+
+
+@mutant
+def resumed_in_another_try(patch: Patch) -> None:
+    """a method that runs again in a retry goes on from what was written before"""
+    real = Ledger.load
+
+    def load(self: Ledger) -> Any:
+        batch = real(self)
+        return batch and replace(batch, try_number=self._ti.try_number)
+
+    patch(Ledger, "load", load)
+
+
+@mutant
+def unreadable_is_nothing(patch: Patch) -> None:
+    """a record that cannot be read is taken for none"""
+    _attempts(patch, lambda attempt, told: replace(attempt, doubt_until=None) if told["unreadable"] else attempt)
+
+
+@mutant
+def no_record_is_nothing(patch: Patch) -> None:
+    """without a record a retry takes it that nothing was submitted"""
+    _attempts(patch, lambda attempt, told: attempt if told["record"] else replace(attempt, doubt_until=None))
+
+
+@mutant
+def copy_unchecked(patch: Patch) -> None:
+    """a copy with overwrite is submitted without a check"""
+    patch(
+        submitting,
+        "needs_check",
+        lambda entry: not entry.attempt.untroubled or (entry.request.overwrite and not entry.request.copy_only),
+    )
+
+
+@mutant
+def any_voucher(patch: Patch) -> None:
+    """any completed job of the file vouches for a copy"""
+
+    def voucher(request: Any, attempt: Any, completed: Any, volumes: Any) -> Any:
+        return next((job for job in completed if job.file == request.file), None)
+
+    patch(facts, "_voucher", voucher)

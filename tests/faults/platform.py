@@ -72,6 +72,8 @@ class SimPlatform:
         self.late: list[tuple[float, dict, bool, Any, Look]] = []
         self.destroyed: list[tuple[SimJob, SimObject]] = []
         self.history: list[str] = []
+        self.locked: set[str] = set()
+        """keys of objects that cannot be deleted, by an object lock or a policy"""
 
     def note(self, text):
         self.history.append(f"{self.now - 1_000_000:8.1f} {text}")
@@ -128,7 +130,7 @@ class SimPlatform:
     def _end(self, job):
         file = self.files[job.file]
         found = self.objects.get(job.key)
-        if found and not job.overwrite:
+        if found and (not job.overwrite or job.key in self.locked):
             job.state, job.error = "FAILED", 9107
         else:
             if found:

@@ -56,6 +56,8 @@ class Process(SimProcess):
         if is_post:
             fate = world.fate_of_post()
             self.note(f"POST, fate {fate}")
+            if fate != "never sent":
+                world.count_posts(self.task, [call.body["source"]["file"]])
             world.unanswered += fate != "answered"
             arguments = (call.body, dict(call.query).get("copy_only") == "true", self.task.name, self.look)
             if fate == "never sent":
@@ -122,6 +124,8 @@ class World(SimAirflow):
                 self.platform.files[OTHER].alias = (volume, location)
         if rng.random() < 0.2:
             self.platform.objects[self.platform.key(volume, "changed")] = SimObject("lookalike", 10)
+        if self.key in self.platform.objects and rng.random() < 0.3:
+            self.platform.locked.add(self.key)
         self._checked = 0
         self.lost_to_a_twin = False
         self.platform.note(
@@ -198,6 +202,8 @@ class World(SimAirflow):
                 self.lose_worker(task)
             elif task.clears < 2 and task.try_number and self.strike(0.01):
                 self.clear(task)
+            if self.strike(0.003):
+                self.spoil_record(task)
 
     def run(self):
         self.go()
@@ -271,7 +277,10 @@ class World(SimAirflow):
         if not self.copy_only or self.overwrite:
             done = [job for job in platform.jobs if job.file == FILE and job.state == "COMPLETED"]
             allowed = len(self.tasks) + sum(task.clears for task in self.tasks) + self.unanswered
-            keeps_records = all(task.has_store for task in self.tasks)
+            # Without its record an overwriting copy of an earlier try is not known from one that is to be replaced.
+            keeps_records = all(task.has_store for task in self.tasks) and not (
+                self.tries_without_store or self.records_spoiled
+            )
             # What is in flight cannot be known from a list without order on several pages: then a copy is repeated.
             readable = self.platform.order != "shuffled" or len(self.platform.jobs) <= PAGE_CAP
             if keeps_records and readable and self.copy_only and len(done) > allowed:
