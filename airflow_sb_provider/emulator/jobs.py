@@ -100,9 +100,9 @@ class Jobs:
             await self._leave(job, lambda: self._knobs.running_seconds)
             raise job.fail_with
         platform.check_volume(volume)
-        if not self._knobs.delete_before_check:
+        if not (self._knobs.delete_before_check or self._knobs.overwrite_deletes_first):
             platform.check_source(file, volume)
-        if job.overwrite:
+        if job.overwrite and not self._knobs.overwrite_denied:
             async with self._locks[volume.bucket, key]:
                 await asyncio.to_thread(storage.delete, volume.bucket, key)
         else:
@@ -113,7 +113,7 @@ class Jobs:
         async with self._locks[volume.bucket, key], self._locks[(file.id,)]:
             platform.check_volume(volume)
             platform.check_source(file, volume)
-            if not job.overwrite:
+            if not job.overwrite or self._knobs.overwrite_denied:
                 await asyncio.to_thread(platform.check_free, volume, job.location)
             await asyncio.to_thread(storage.export, file.id, volume.bucket, key)
             if not job.copy_only:

@@ -31,6 +31,7 @@ class Knobs:
     maintenance: Annotated[bool, "every call is answered 503 with code 0"] = False
     offline: Annotated[bool, "every connection is cut before anything is done"] = False
     stuck: Annotated[bool, "jobs stay PENDING"] = False
+    overwrite_denied: Annotated[bool, "a job that would overwrite an object fails with 9107, the object stays"] = False
     retention_seconds: Annotated[float, "how long an ended job can still be seen, 0 for ever"] = 0.0
 
     # What nobody knows of the real API
@@ -38,6 +39,9 @@ class Knobs:
     refuse_in_job: Annotated[bool, "9006, 9026, 9027, 9069, 9107 fail the job, not the submission"] = False
     refuse_busy_file: Annotated[bool, "9006 at submission while another move of the file is under way"] = False
     delete_before_check: Annotated[bool, "overwrite deletes before the source is looked at"] = True
+    overwrite_deletes_first: Annotated[
+        bool, "overwrite is accepted for any file and deletes before the source is checked, even the file's own bytes"
+    ] = False
     alias_location_includes_prefix: Annotated[bool, "an alias's location shows the volume's prefix too"] = False
     prefix_joined_with_slash: Annotated[bool, "exactly one slash between prefix and location, or none"] = True
     leading_slash: Annotated[Literal["keep", "strip", "refuse"], "of a location"] = "keep"

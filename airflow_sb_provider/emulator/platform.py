@@ -308,7 +308,8 @@ class Platform:
         file = self.file(user, file_id, missing=9009, forbidden=9004)
         if not self.knobs.refuse_in_job:
             self.check_volume(volume)
-            self.check_source(file, volume)
+            if not (overwrite and self.knobs.overwrite_deletes_first):
+                self.check_source(file, volume)
             if not overwrite:
                 self.check_free(volume, location)
             if self.knobs.refuse_busy_file and not copy_only and self._moving(file):

@@ -204,10 +204,10 @@ class Server:
         self, request: web.Request, handler: Handler, record: RequestRecord, struck: dict[str, Trouble]
     ) -> web.Response | None:
         """The answer, with the troubles that replace it; None where a listener wants the connection cut."""
-        page, error, redirect = struck.get("html"), struck.get("error"), struck.get("redirect")
+        page, error, redirect = struck.get("html") or struck.get("text"), struck.get("error"), struck.get("redirect")
         replaced: web.Response | None = None
         if page:
-            replaced = _gateway_page(int(page.options["status"]))
+            replaced = _gateway_page(**page.options)
         elif error:
             options = error.options
             replaced = self._refused(Refusal(int(options["code"]), options["message"], options["status"]))
@@ -595,9 +595,12 @@ async def _cut_body(request: web.Request, whole: web.Response, cut: Trouble) -> 
     return broken
 
 
-def _gateway_page(status: int) -> web.Response:
-    page = f"<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center>nginx</body></html>"
-    return web.Response(status=status, text=page, content_type="text/html")
+def _gateway_page(
+    status: int, body: str | None = None, content_type: str = "text/html", done: bool = False
+) -> web.Response:
+    if body is None:
+        body = f"<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center>nginx</body></html>"
+    return web.Response(status=int(status), text=body, content_type=content_type)
 
 
 def _tampered(response: web.Response, struck: dict[str, Trouble]) -> web.Response:

@@ -20,6 +20,12 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"keep": 0.5, "connection": False},
     ),
     "html": ("a gateway's page with `status`; nothing is done unless `done`", SUBMIT, {"status": 502, "done": False}),
+    "text": (
+        "a gateway's answer with `status` and `body`, not the API's JSON whatever `content_type` says; nothing is done "
+        "unless `done`",
+        SUBMIT,
+        {"status": 404, "body": "default backend - 404", "content_type": "text/plain", "done": False},
+    ),
     "error": (
         "an error object; nothing is done unless `done`",
         SUBMIT,

@@ -138,6 +138,28 @@ def test_delete_before_check(emulator, caller, dangerous):
     assert (left is None) is dangerous
 
 
+@pytest.mark.parametrize("copy_only", ["true", "false"])
+def test_overwrite_denied(emulator, caller, copy_only):
+    emulator.knobs.overwrite_denied = True
+    emulator.put_object("demo/results", "out.vcf", b"locked")
+    assert caller.ended(caller.export(overwrite=True, copy_only=copy_only))["error"]["code"] == 9107
+    assert emulator.object_bytes("demo/results", "out.vcf") == b"locked"
+    assert emulator.platform.storage.has_source(VCF)
+    assert caller.ended(caller.export(location="free", overwrite=True))["state"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("copy_only", ["true", "false"])
+def test_overwrite_deletes_first(emulator, caller, copy_only):
+    alias = emulator.add_file("only.bam", b"only copy", alias=("demo/results", "only.bam"))
+    again = {"file": alias.id, "location": "only.bam", "overwrite": True, "copy_only": copy_only}
+    assert code(caller.export(**again)) == (403, 9006)
+    emulator.knobs.overwrite_deletes_first = True
+    assert caller.ended(caller.export(**again))["error"]["code"] == 9006
+    with pytest.raises(FileNotFoundError):
+        emulator.object_bytes("demo/results", "only.bam")
+    assert caller.ended(caller.export(overwrite=True))["state"] == "COMPLETED"
+
+
 @pytest.mark.parametrize(("included", "location"), [(True, "exports/out.vcf"), (False, "out.vcf")])
 def test_alias_location_includes_prefix(emulator, caller, included, location):
     emulator.knobs.alias_location_includes_prefix = included
