@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from airflow_sb_provider.api import calls
@@ -238,9 +237,11 @@ def _voucher(
     times = [job.finished_on or job.started_on for job in jobs]
     if len(jobs) > 1 and not all(times):
         return None
-    newest = max(zip(times, jobs, strict=True), key=lambda pair: pair[0] or datetime.min, default=(None, None))[1]
-    if newest is None or newest.file != request.file:
+    # Of jobs that ended in the same moment the order is not known: all of them must be of this file.
+    last = [job for job, time_ in zip(jobs, times, strict=True) if len(jobs) == 1 or time_ == max(filter(None, times))]
+    if not last or any(job.file != request.file for job in last):
         return None
+    newest = last[0]
     if not certainly_same_place((newest.volume, newest.location), here, volumes):
         return None
     if request.intent is Intent.COPY_OVERWRITE:

@@ -63,7 +63,9 @@ class Ledger:
             self._keep([[Entry.from_json(item) for item in page] for page in pages])
             return Batch([entry for page in self._pages for entry in page], **self._about)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            log.warning("The record of what this task submitted cannot be read (%r); checking the Platform instead.", problem)
+            log.warning(
+                "The record of what this task submitted cannot be read (%r); checking the Platform instead.", problem
+            )
             self.is_unreadable = True
             return None
 

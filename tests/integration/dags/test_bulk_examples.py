@@ -56,14 +56,14 @@ def test_what_cannot_begin_is_reported_too(run, platform):
 def test_mapped_tasks_keep_apart(run, platform, monkeypatch):
     """Each has its own export, result and name; on a retry it takes over its own export."""
     files = {platform.add_file(f"{number}.txt", b"x" * (number + 1)).id: number for number in range(5)}
-    resume = SevenBridgesExportOperator.execute_complete
+    resume = SevenBridgesExportOperator.resume
 
     def fail_at_first(self, context, event):
         if context["ti"].try_number == 1:
             raise AirflowException("the worker is lost")
         return resume(self, context, event)
 
-    monkeypatch.setattr(SevenBridgesExportOperator, "execute_complete", fail_at_first)
+    monkeypatch.setattr(SevenBridgesExportOperator, "resume", fail_at_first)
     dag = example(MAPPED)
     dag.get_task("export").partial_kwargs["retry_delay"] = 0.1
     dag_run = run(dag, run_conf={"ending": ".txt"})

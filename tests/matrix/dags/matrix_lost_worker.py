@@ -17,10 +17,10 @@ class LostAtFirst(SevenBridgesExportOperator):
         context["ti"].xcom_push(key="has_store", value=context.get("task_state_store") is not None)
         return super().execute(context)
 
-    def execute_complete(self, context, event):
+    def resume(self, context, event=None):
         if context["ti"].try_number == 1:
             raise RuntimeError("the worker is lost")
-        return super().execute_complete(context, event)
+        return super().resume(context, event)
 
 
 with DAG("matrix_lost_worker", start_date=datetime(2026, 1, 1), schedule=None):
