@@ -180,6 +180,8 @@ class World(SimAirflow):
         super().__init__(rng, platform, clock, most_faults=5)
         self.lost_to_a_twin: set[str] = set()
         self.disturbed = False
+        # A Platform that answers every submission with a gateway's error.
+        self.hopeless = not self.calm and rng.random() < 0.02
         self._checked = 0
         self._checked_history = -1
         self.files = [character * 24 for character in "0123456789"[: rng.randint(4, 9)]]
@@ -241,6 +243,11 @@ class World(SimAirflow):
                 # Moved before this batch: to where it should be, or elsewhere.
                 place = wish if rng.random() < 0.5 else {**wish, "location": f"pre/{wish['location']}"}
                 self._occupy(wish["file"], place, move=True)
+                if place is not wish and rng.random() < 0.5:
+                    # What lies at the destination may be as large as the file that lies elsewhere.
+                    lookalike = f"{number + 300:024x}"
+                    platform.files[lookalike] = SimFile(lookalike, platform.files[wish["file"]].size)
+                    self._occupy(lookalike, wish, move=False)
         for number in range(rng.choice([0, 0, 3, 20, 30])):
             file = f"{number + 200:024x}"
             platform.files[file] = SimFile(file, 5)
@@ -260,6 +267,8 @@ class World(SimAirflow):
     # Faults
 
     def fate_of_post(self):
+        if self.hopeless:
+            return "not done, reply lost"
         if not self.strike(0.35):
             return "answered"
         return self.rng.choice(
@@ -440,7 +449,7 @@ class World(SimAirflow):
     def finish(self):
         """After a clear without trouble all is made that could be."""
         readable = self.platform.order != "shuffled" or len(self.platform.jobs) <= PAGE_CAP
-        if self.disturbed or len(self.tasks) > 1 or not readable:
+        if self.disturbed or self.hopeless or len(self.tasks) > 1 or not readable:
             return
         free = [
             wish

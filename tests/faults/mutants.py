@@ -219,18 +219,6 @@ def counters_restart(patch: Patch) -> None:
 
 
 @mutant
-def resumed_in_another_try(patch: Patch) -> None:
-    """a method that runs again in a retry goes on from what was written before"""
-    real = Ledger.load
-
-    def load(self: Ledger) -> Any:
-        batch = real(self)
-        return batch and replace(batch, try_number=self._ti.try_number)
-
-    patch(Ledger, "load", load)
-
-
-@mutant
 def unreadable_is_nothing(patch: Patch) -> None:
     """a record that cannot be read is taken for none"""
     _attempts(patch, lambda attempt, told: replace(attempt, doubt_until=None) if told["unreadable"] else attempt)

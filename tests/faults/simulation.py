@@ -126,6 +126,8 @@ class World(SimAirflow):
             self.platform.objects[self.platform.key(volume, "changed")] = SimObject("lookalike", 10)
         if self.key in self.platform.objects and rng.random() < 0.3:
             self.platform.locked.add(self.key)
+        # A Platform that answers every submission with a gateway's error.
+        self.hopeless = not self.calm and rng.random() < 0.02
         self._checked = 0
         self.lost_to_a_twin = False
         self.platform.note(
@@ -151,6 +153,8 @@ class World(SimAirflow):
     # Faults
 
     def fate_of_post(self):
+        if self.hopeless:
+            return "not done, reply lost"
         if not self.strike(0.6):
             return "answered"
         return self.rng.choice(
@@ -261,8 +265,8 @@ class World(SimAirflow):
     def _check_failure(self, task, state, error):
         key = self.platform.key(task.operator.volume, task.operator.location)
         made = self.platform.files[FILE].alias_key == key and not self.copy_only
-        # A twin may make the move after this task has looked at the file that its colleague copied.
-        overtaken = len(self.tasks) > 1 and "was a copy" in error
+        # A twin may make the move after this task has read the file, and before it fails.
+        overtaken = len(self.tasks) > 1 and ("was a copy" in error or "has appeared there since" in error)
         if state == "failed" and made and not self.lost_to_a_twin and not overtaken:
             raise Violation(f"{task.name} is refused although its move is made: {error}")
 

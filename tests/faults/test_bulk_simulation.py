@@ -9,6 +9,7 @@ import pytest
 
 from airflow_sb_provider.exports import decide
 from airflow_sb_provider.exports.attempt import Outcome
+from airflow_sb_provider.exports.batch import Entry
 from airflow_sb_provider.hooks import batch as submitting
 from airflow_sb_provider.hooks import facts
 from airflow_sb_provider.operators import base, ledger
@@ -83,7 +84,28 @@ def any_reading_will_do(patch):
         patch(module, "alias_readings", readings)
 
 
+def resumed_in_another_try(patch):
+    real = ledger.Ledger.load
+
+    def load(self):
+        batch = real(self)
+        return batch and replace(batch, try_number=self._ti.try_number)
+
+    patch(ledger.Ledger, "load", load)
+
+
+def counters_restart(patch):
+    real = Entry.to_json
+
+    def to_json(self):
+        return {key: value for key, value in real(self).items() if key not in ("posts", "setbacks")}
+
+    patch(Entry, "to_json", to_json)
+
+
 MUTANTS = [
+    resumed_in_another_try,
+    counters_restart,
     intent_unwritten,
     retry_does_not_look,
     lost_is_refused,
