@@ -75,19 +75,21 @@ def _is_same_user(request: web.Request) -> bool:
     """Whether the caller's end of the connection belongs to this process's user; true where the system does not say."""
     if request.transport is None:
         return False
-    caller, here = (request.transport.get_extra_info(name) for name in ("peername", "sockname"))
+    ends = [request.transport.get_extra_info(name)[:2] for name in ("peername", "sockname")]
+    wanted = [[_end(host, port) for host, port in ends]]
+    if ":" not in ends[0][0]:
+        # A program may reach an IPv4 address through an IPv6 socket, as Java's do.
+        wanted.append([_end(f"::ffff:{host}", port) for host, port in ends])
     try:
         # Linux only.
-        table = Path("/proc/net/tcp6" if ":" in caller[0] else "/proc/net/tcp").read_text()
+        rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()]
     except OSError:
         return True
-    ends = [_end(caller), _end(here)]
-    rows = (line.split() for line in table.splitlines())
-    return any(row[1:3] == ends and int(row[7]) == os.geteuid() for row in rows)
+    return any(row[1:3] in wanted and int(row[7]) == os.geteuid() for row in rows)
 
 
-def _end(name: tuple[str, int]) -> str:
-    """An address and port as /proc/net/tcp writes them: 32-bit words in the machine's byte order."""
-    packed = ipaddress.ip_address(name[0]).packed
+def _end(host: str, port: int) -> str:
+    """An address and port as /proc/net/tcp and tcp6 write them: 32-bit words in the machine's byte order."""
+    packed = ipaddress.ip_address(host).packed
     words = struct.unpack(f"={len(packed) // 4}I", packed)
-    return f"{''.join(f'{word:08X}' for word in words)}:{name[1]:04X}"
+    return f"{''.join(f'{word:08X}' for word in words)}:{port:04X}"

@@ -604,11 +604,11 @@ async def _cut_body(request: web.Request, whole: web.Response, cut: Trouble) -> 
 
 
 def _gateway_page(
-    status: int, body: str | None = None, content_type: str = "text/html", done: bool = False
+    status: int, body: str | None = None, content_type: str = "text/html; charset=utf-8", done: bool = False
 ) -> web.Response:
     if body is None:
         body = f"<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center>nginx</body></html>"
-    return web.Response(status=int(status), text=body, content_type=content_type)
+    return web.Response(status=int(status), body=body.encode(), headers={"Content-Type": content_type})
 
 
 def _tampered(response: web.Response, struck: dict[str, Trouble]) -> web.Response:

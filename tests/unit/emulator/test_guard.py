@@ -198,6 +198,19 @@ def test_only_the_user_who_runs_it_reaches_what_needs_no_token(emulator, caller,
     assert caller.get("/user").status_code == 200
 
 
+def test_a_program_may_reach_the_ipv4_address_through_an_ipv6_socket(emulator, monkeypatch):
+    def status() -> int:
+        with socket.socket(socket.AF_INET6) as connection:
+            connection.connect((f"::ffff:{emulator.host}", emulator.port))
+            connection.sendall(b"GET /_local/state HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            return int(connection.recv(64).split()[1])
+
+    assert status() == 200
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    assert status() == 403
+
+
 def test_the_ipv6_loopback_address_is_guarded_alike(monkeypatch):
     with Emulator(host="::1") as emulator:
         assert emulator.url == f"http://[::1]:{emulator.port}/v2"
