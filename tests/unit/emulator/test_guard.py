@@ -198,28 +198,47 @@ def test_only_the_user_who_runs_it_reaches_what_needs_no_token(emulator, caller,
     assert caller.get("/user").status_code == 200
 
 
-def test_a_program_may_reach_the_ipv4_address_through_an_ipv6_socket(emulator, monkeypatch):
-    def status() -> int:
-        with socket.socket(socket.AF_INET6) as connection:
-            connection.connect((f"::ffff:{emulator.host}", emulator.port))
-            connection.sendall(b"GET /_local/state HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-            return int(connection.recv(64).split()[1])
+def test_where_the_system_does_not_say_whose_a_connection_is_every_user_is_served(emulator, monkeypatch):
+    def unreadable(self: Path, *_: object, **__: object) -> str:
+        raise FileNotFoundError(self)
 
-    assert status() == 200
-    mine = os.geteuid()
-    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
-    assert status() == 403
+    monkeypatch.setattr(Path, "read_text", unreadable)
+    assert requests.get(f"http://127.0.0.1:{emulator.port}/_local/state").status_code == 200
 
 
-def test_the_ipv6_loopback_address_is_guarded_alike(monkeypatch):
-    with Emulator(host="::1") as emulator:
-        assert emulator.url == f"http://[::1]:{emulator.port}/v2"
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+# A machine may have no IPv6; a program may reach an IPv4 address through an IPv6 socket.
+WAYS = [("127.0.0.1", "127.0.0.1"), *([("::1", "::1"), ("127.0.0.1", "::ffff:127.0.0.1")] if has_ipv6() else [])]
+
+
+@pytest.mark.parametrize(("host", "way"), WAYS)
+def test_every_loopback_address_is_guarded_alike(monkeypatch, host, way):
+    with Emulator(host=host) as emulator:
+
+        def status() -> int:
+            with socket.create_connection((way, emulator.port), timeout=5) as connection:
+                connection.sendall(b"GET /_local/state HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                return int(connection.recv(64).split()[1])
+
         assert Caller(emulator).get("/user").status_code == 200
-        state = emulator.url.replace("/v2", "/_local/state")
-        assert requests.get(state).status_code == 200
+        assert status() == 200
         mine = os.geteuid()
         monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
-        assert requests.get(state).status_code == 403
+        assert status() == 403
+
+
+def test_the_address_of_ipv6_loopback():
+    emulator = Emulator(host="::1", port=8000)
+    assert emulator.url == "http://[::1]:8000/v2"
+    emulator.stop()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.0.1", "example.com", "localhost.example.com"])
