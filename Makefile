@@ -1,7 +1,6 @@
 # Every target needs only make and Python 3.11 or newer: `make PYTHON=python3.12 test`.
 PYTHON ?= python3
 VENV ?= .venv
-UV_VERSION := 0.13.9
 
 BIN := $(VENV)/bin
 GROUPS := dev docs release cluster
@@ -13,6 +12,11 @@ STAMP := $(VENV)/.installed
 BENCH_VENV ?= .venv-bench
 BENCH_BIN := $(BENCH_VENV)/bin
 BENCH_STAMP := $(BENCH_VENV)/.installed
+# What is installed is what constraints/ lists, by hash; the second call fetches nothing, and fails if something is missing there.
+LOCKED := pip install --quiet --require-hashes --no-deps
+UNFETCHED := pip install --quiet --no-index --no-build-isolation
+COMPILE := pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo docs ui test test-unit test-ui faults cluster soak bench bench-triggerer bench-bulk matrix lint format size constraints clean
@@ -22,12 +26,12 @@ help:  ## list the targets
 
 install: $(STAMP)  ## everything into .venv
 
-$(STAMP): pyproject.toml constraints/dev.txt Makefile
+$(STAMP): pyproject.toml constraints/dev.txt constraints/uv.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints/dev.txt \
-		--build-constraints constraints/dev.txt $(GROUPS:%=--group %) --editable '.[emulator]'
+	$(BIN)/python -m $(LOCKED) --requirement constraints/uv.txt
+	$(BIN)/uv $(LOCKED) --python $(BIN)/python --requirements constraints/dev.txt
+	$(BIN)/uv $(UNFETCHED) --python $(BIN)/python $(GROUPS:%=--group %) --editable '.[emulator]'
 	@touch $@
 
 demo: $(STAMP)  ## one export, end to end: real Airflow, local Platform
@@ -82,12 +86,12 @@ bench-bulk: $(STAMP)  ## many exports three ways on a real Airflow, end to end, 
 matrix: $(STAMP)  ## the wheel on every supported Airflow and Python (MATRIX="--list", "--only 2.11,3.3 --python here")
 	$(BIN)/python -m dev.matrix $(MATRIX)
 
-$(BENCH_STAMP): pyproject.toml constraints/bench.txt constraints/dev.txt Makefile
+$(BENCH_STAMP): pyproject.toml constraints/bench.txt constraints/uv.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BENCH_BIN)/python || $(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(BENCH_BIN)/uv pip install --quiet --python $(BENCH_BIN)/python --constraints constraints/bench.txt \
-		--build-constraints constraints/dev.txt --group bench --editable .
+	$(BENCH_BIN)/python -m $(LOCKED) --requirement constraints/uv.txt
+	$(BENCH_BIN)/uv $(LOCKED) --python $(BENCH_BIN)/python --requirements constraints/bench.txt
+	$(BENCH_BIN)/uv $(UNFETCHED) --python $(BENCH_BIN)/python --group bench --editable .
 	@touch $@
 
 lint: $(STAMP)  ## ruff, mypy, the layers, and the documentation
@@ -107,12 +111,10 @@ format: $(STAMP)  ## let ruff rewrite what it can
 size: $(STAMP)  ## lines of code per folder
 	$(BIN)/python -m dev.size
 
-constraints: $(STAMP)  ## pin the newest versions again
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --extra emulator $(GROUPS:%=--group %) \
-		pyproject.toml --output-file constraints/dev.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --group bench pyproject.toml --output-file constraints/bench.txt
+constraints: $(STAMP)  ## pin the newest versions again, with their hashes
+	$(BIN)/uv $(COMPILE) --extra emulator $(GROUPS:%=--group %) pyproject.toml --output-file constraints/dev.txt
+	$(BIN)/uv $(COMPILE) --group bench pyproject.toml --output-file constraints/bench.txt
+	echo uv | $(BIN)/uv $(COMPILE) - --output-file constraints/uv.txt
 
 clean:  ## remove everything that is made here
 	rm -rf $(VENV) $(BENCH_VENV) build dist htmlcov .coverage .coverage.* coverage.json

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import signal
 import sys
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_sb_provider.emulator.emulator import Emulator, token_from_environment
+from airflow_sb_provider.emulator.emulator import Emulator
 from airflow_sb_provider.emulator.knobs import Knobs
 
 if TYPE_CHECKING:
@@ -26,18 +29,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AttributeError, ValueError) as wrong:
         print(f"--knob {setting}: {wrong}", file=sys.stderr)
         return 2
+    token = options.token
+    if options.token_file:
+        try:
+            token = _token_in(options.token_file)
+        except (OSError, ValueError) as wrong:
+            print(f"--token-file {options.token_file}: {wrong}", file=sys.stderr)
+            return 2
     # Blocked before any thread starts, so that all threads leave the signals to sigwait.
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    emulator = Emulator(
-        host=options.host,
-        port=options.port,
-        token=options.token or token_from_environment(),
-        storage=options.storage,
-        storage_endpoint=options.storage_endpoint,
-        seeded=options.seed,
-        knobs=knobs,
-    )
+    try:
+        emulator = Emulator(
+            host=options.host,
+            port=options.port,
+            token=token,
+            storage=options.storage,
+            storage_endpoint=options.storage_endpoint,
+            seeded=options.seed,
+            knobs=knobs,
+        )
+    except (OSError, ValueError) as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
     try:
         emulator.start()
     except OSError as taken:
@@ -58,9 +72,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"knobs:\n{knobs}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
-    parser.add_argument("--token", help="the user's token (default: SB_AUTH_TOKEN, else a new one)")
+    tokens = parser.add_mutually_exclusive_group()
+    tokens.add_argument("--token", help="the user's token, which other users see in the list of processes")
+    tokens.add_argument(
+        "--token-file", metavar="FILE", help="a file whose first line is the token, - for stdin (default: a new token)"
+    )
     parser.add_argument("--storage", help="folder or fsspec URL for the bytes (default: a temporary folder)")
     parser.add_argument("--storage-endpoint", help="URL of an S3-compatible service for --storage s3://bucket")
     parser.add_argument(
@@ -68,6 +86,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE", help="see below; repeatable")
     return parser
+
+
+def _token_in(file: str) -> str:
+    """The token in the first line of a file, `-` for stdin."""
+    if file == "-":
+        line = sys.stdin.readline()
+    else:
+        with Path(file).open(encoding="utf-8") as opened:
+            line = opened.readline()
+            if os.fstat(opened.fileno()).st_mode & 0o077:
+                print(f"--token-file {file}: other users can read it: chmod 600 {file}", file=sys.stderr)
+    if not line.strip():
+        raise ValueError("its first line is empty; write the token there")
+    return line.strip()
 
 
 def _greeting(emulator: Emulator) -> str:
@@ -84,7 +116,7 @@ def _greeting(emulator: Emulator) -> str:
     fate = " (removed when this stops)" if platform.storage.is_temporary else ""
     text = f"""\
         Local Seven Bridges Platform: {emulator.url}
-        export AIRFLOW_CONN_SEVENBRIDGES_DEFAULT='{emulator.connection_json()}'
+        export AIRFLOW_CONN_SEVENBRIDGES_DEFAULT={shlex.quote(emulator.connection_json())}
         Bytes: {platform.storage.url}{fate}
         """
     lines = [textwrap.dedent(text).rstrip()]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from airflow_sb_provider.emulator.guard import LOCAL
+
 if TYPE_CHECKING:
     from airflow_sb_provider.emulator.storage import Storage
 
-PATH = "/_local/s3"
+PATH = f"{LOCAL}/s3"
+_RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 
 
 class Buckets:
-    """GET and HEAD of an object, path style; for callers on this machine; signatures are not checked.
+    """GET and HEAD of an object, path style; signatures are not checked.
 
     :param storage: where the objects are.
     """
@@ -30,8 +32,6 @@ class Buckets:
         app.router.add_get(PATH + "/{bucket}/{key:.+}", self._get)
 
     async def _get(self, request: web.Request) -> web.Response:
-        if not ipaddress.ip_address(request.remote or "0.0.0.0").is_loopback:  # noqa: S104
-            return web.Response(status=403)
         bucket, key = request.match_info["bucket"], request.match_info["key"]
         found = await asyncio.to_thread(self._storage.look, bucket, key)
         if found is None:
@@ -45,8 +45,10 @@ class Buckets:
         if request.method == "HEAD":
             return web.Response(headers={**headers, "Content-Length": str(found.size)})
         data = await asyncio.to_thread(self._storage.read, bucket, key)
-        if part := re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", "")):
+        if part := _RANGE.fullmatch(request.headers.get("Range", "")):
             first, last = int(part[1]), min(int(part[2] or found.size), found.size - 1)
+            if first > last:
+                return web.Response(status=416, headers={"Content-Range": f"bytes */{found.size}"})
             headers["Content-Range"] = f"bytes {first}-{last}/{found.size}"
             return web.Response(status=206, body=data[first : last + 1], headers=headers)
         return web.Response(body=data, headers=headers)

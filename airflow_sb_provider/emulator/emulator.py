@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
+import re
 import secrets
 import threading
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +16,7 @@ from aiohttp import web
 
 from airflow_sb_provider.emulator.buckets import PATH, Buckets
 from airflow_sb_provider.emulator.control import Control
+from airflow_sb_provider.emulator.guard import is_loopback
 from airflow_sb_provider.emulator.knobs import Knobs
 from airflow_sb_provider.emulator.platform import Access, ExportJob, File, Platform, Volume
 from airflow_sb_provider.emulator.seed import PROJECT, seed
@@ -34,9 +35,9 @@ log = logging.getLogger(__name__)
 class Emulator:
     """The local Platform, served by a thread of its own: `with Emulator() as emulator: ...`.
 
-    :param host: the address to listen on.
+    :param host: the loopback address to listen on; ValueError for any other.
     :param port: the port, 0 for a free one.
-    :param token: the first user's token; a new one unless given.
+    :param token: the first user's token; a new one unless given. Never taken from the environment.
     :param username: the first user.
     :param storage: a folder or an fsspec URL for the bytes; a temporary folder unless given.
     :param storage_endpoint: the URL of an S3-compatible service.
@@ -56,12 +57,20 @@ class Emulator:
         seeded: bool = True,
         knobs: Knobs | None = None,
     ) -> None:
+        if not is_loopback(host):
+            raise ValueError(
+                f"host {host!r} is no loopback address; the local Platform listens on 127.0.0.1 or ::1 only"
+            )
         self.knobs = knobs or Knobs()
-        self.token = token or secrets.token_hex(16)
+        self.token = secrets.token_hex(16) if token is None else token
+        if not re.fullmatch("[!-~]{1,512}", self.token):
+            raise ValueError("token: give one line of 1 to 512 printable ASCII characters without spaces")
         self.platform = Platform(self.knobs, Storage(storage, storage_endpoint))
         self.platform.add_user(username, self.token)
         self.troubles = Troubles()
-        self.host, self.port = host, port
+        # The name may have two addresses, whose free ports differ.
+        self.host = "127.0.0.1" if host.lower().startswith("localhost") else host
+        self.port = port
         self._listeners: dict[Event, list[Listener]] = {"request": [], "accepted": []}
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
@@ -113,7 +122,8 @@ class Emulator:
         self._server = Server(self.platform, self.troubles, self._tell)
         app = self._server.application()
         Control(self._server, self.troubles).add_to(app)
-        Buckets(self.platform.storage).add_to(app)
+        if not self.platform.storage.has_real_buckets:
+            Buckets(self.platform.storage).add_to(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         try:
@@ -131,7 +141,7 @@ class Emulator:
     @property
     def url(self) -> str:
         """The API's base URL."""
-        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104
+        host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/v2"
 
     def connection_json(self) -> str:
@@ -256,8 +266,3 @@ class Emulator:
             except Exception:
                 log.exception("a callback for %r failed", event)
         return False not in answers
-
-
-def token_from_environment() -> str | None:
-    """The token in SB_AUTH_TOKEN, as the official client has it."""
-    return os.environ.get("SB_AUTH_TOKEN") or None

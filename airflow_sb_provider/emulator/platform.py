@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import secrets
 import string
 from dataclasses import dataclass, field
@@ -200,7 +201,7 @@ class Platform:
 
     def add_volume(self, volume_id: str, bucket: str | None = None, **details: Any) -> Volume:
         """A volume `owner/name` on a bucket, made if it is not there; `details` are fields of `Volume`."""
-        volume = Volume(volume_id, bucket or volume_id.replace("/", "-").replace("_", "-"), **details)
+        volume = Volume(volume_id, bucket or re.sub("[^A-Za-z0-9.-]", "-", volume_id), **details)
         self.storage.make_bucket(volume.bucket)
         self.volumes[volume_id] = volume
         return volume
@@ -365,11 +366,16 @@ def _parsed(body: Any, overwrite: bool) -> tuple[str, str, str, bool, dict[str, 
         properties = body.get("properties") or {}
     except (KeyError, TypeError, AttributeError):
         raise Refusal(9011) from None
-    if not all(isinstance(text, str) and text for text in texts):
+    if not all(isinstance(text, str) and text and _is_unicode(text) for text in texts):
         raise Refusal(9011)
     if not isinstance(replacing, bool) or not isinstance(properties, dict):
         raise Refusal(9011)
     return *texts, replacing, properties
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether the text can be sent and stored; JSON can escape halves of surrogate pairs."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _check_properties(properties: dict[str, Any]) -> None:

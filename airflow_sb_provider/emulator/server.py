@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
@@ -17,6 +18,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from airflow_sb_provider.emulator.errors import Refusal
+from airflow_sb_provider.emulator.guard import LOCAL, add_headers, guard
 from airflow_sb_provider.emulator.jobs import Jobs
 from airflow_sb_provider.emulator.views import BRIEF, Views, select
 
@@ -35,6 +37,7 @@ Json = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
+MAX_BODY = 4 << 20
 MAX_ITEMS = 100
 USUAL_LIMIT, MAX_LIMIT = 50, 100
 _NO_FILTERS = {"project", "parent", "fields", "offset", "limit"}
@@ -109,7 +112,8 @@ class Server:
 
     def application(self) -> web.Application:
         """The aiohttp application, with the control API of `control.py` still to be added."""
-        app = web.Application(middlewares=[self._front_door], client_max_size=16 << 20)
+        app = web.Application(middlewares=[guard, self._front_door], client_max_size=MAX_BODY)
+        app.on_response_prepare.append(add_headers)
         app.add_routes(
             [
                 web.get("/", self._links),
@@ -149,7 +153,7 @@ class Server:
 
     @web.middleware
     async def _front_door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith("/_local"):
+        if request.path.startswith(LOCAL):
             return await handler(request)
         record = await self._record(request)
         struck = self._troubles.for_request(request.method, request.path)
@@ -180,10 +184,12 @@ class Server:
         return response
 
     async def _record(self, request: web.Request) -> RequestRecord:
-        try:
-            body = json.loads(await request.read() or b"null")
-        except ValueError:
-            body = None
+        content = await request.read()
+        body = None
+        # Records are kept: a caller without a token must not fill the memory with bodies.
+        if _token(request) in self.platform.users:
+            with contextlib.suppress(ValueError, RecursionError):
+                body = json.loads(content or b"null")
         peer = request.transport.get_extra_info("peername") if request.transport else None
         record = RequestRecord(
             request.method, request.path, request.query, request.headers, body, tuple(peer[:2]) if peer else None
@@ -235,7 +241,7 @@ class Server:
                 {"status": reason, "message": f"HTTP {router.status} {router.reason}"}, status=router.status
             )
         except Exception:
-            log.exception("%s %s", request.method, request.path)
+            log.exception("%s %r", request.method, request.path)
             response = self._refused(Refusal(90004))
         if not isinstance(response, web.Response):
             raise TypeError(response)
@@ -267,7 +273,9 @@ class Server:
         moment = time.time()
         window = self._windows.get(token)
         if window is None or moment >= window.reset:
-            window = self._windows[token] = _Window(math.ceil(moment + self.knobs.rate_window))
+            window = _Window(math.ceil(moment + self.knobs.rate_window))
+            if token in self.platform.users:
+                self._windows[token] = window
         return window
 
     def _refused(self, refusal: Refusal) -> web.Response:
@@ -596,11 +604,11 @@ async def _cut_body(request: web.Request, whole: web.Response, cut: Trouble) -> 
 
 
 def _gateway_page(
-    status: int, body: str | None = None, content_type: str = "text/html", done: bool = False
+    status: int, body: str | None = None, content_type: str = "text/html; charset=utf-8", done: bool = False
 ) -> web.Response:
     if body is None:
         body = f"<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center>nginx</body></html>"
-    return web.Response(status=int(status), text=body, content_type=content_type)
+    return web.Response(status=int(status), body=body.encode(), headers={"Content-Type": content_type})
 
 
 def _tampered(response: web.Response, struck: dict[str, Trouble]) -> web.Response:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -13,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 _REAL_BUCKETS = {"s3", "s3a", "gs", "gcs"}
+_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,221}")
+_ESCAPES = {"%": "%25", "/": "%2F", "\0": "%00"}
+_PRIVATE = 0o700
 _CHUNK = 1 << 20
 
 
@@ -32,7 +39,8 @@ class Storage:
     """Bytes through fsspec; blocking, so call it from a thread of your own.
 
     On S3 (or GCS) a volume's bucket is the real bucket of that name, and `s3://bucket` only says where the
-    Platform's own copies live. In a folder, each bucket is a sub-folder.
+    Platform's own copies live. In a folder, each bucket is a sub-folder that only its owner may enter. Nothing is
+    read or written outside the buckets that `make_bucket` has made, and in a folder no symbolic link is followed.
 
     :param where: a folder or an fsspec URL; nothing for a temporary folder that `close` removes.
     :param endpoint: the URL of an S3-compatible service. Credentials come from the usual AWS environment variables.
@@ -49,14 +57,16 @@ class Storage:
         if endpoint:
             options["client_kwargs"] = {"endpoint_url": endpoint}
         self._fs, root = url_to_fs(where, **options)
-        self._root = str(root).rstrip("/")
+        self._is_folder = isinstance(self._fs, LocalFileSystem)
+        self._root = os.path.realpath(root) if self._is_folder else str(root).rstrip("/")
+        self._buckets: set[str] = set()
         self._real_buckets = protocol in _REAL_BUCKETS
         self.url = where if "://" in where else f"file://{where}"
         self.is_temporary = self._temporary is not None
         if self._real_buckets:
             self.make_bucket(self._root.partition("/")[0])
         else:
-            self._fs.makedirs(self._root, exist_ok=True)
+            self._make_private_folder(f"{self._root}/_platform")
 
     @property
     def has_real_buckets(self) -> bool:
@@ -69,10 +79,20 @@ class Storage:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def make_bucket(self, bucket: str) -> None:
-        """See to it that the bucket exists."""
-        path = bucket if self._real_buckets else f"{self._root}/{bucket}"
-        if not self._fs.exists(path):
+        """Make the bucket unless it exists; from then on its objects can be read and written.
+
+        :raises ValueError: the name is none that a bucket can have, or its folder is a symbolic link.
+        """
+        if not _BUCKET_NAME.fullmatch(bucket):
+            raise ValueError(
+                f"bucket {bucket!r}: a name begins with a letter or digit and has only letters, digits and . - _"
+            )
+        path = self._bucket(bucket)
+        if not self._real_buckets:
+            self._make_private_folder(path)
+        elif not self._fs.exists(path):
             self._fs.mkdir(path)
+        self._buckets.add(bucket)
 
     def object_url(self, bucket: str, key: str) -> str:
         """Where the object's bytes can be read on this machine, as an fsspec URL."""
@@ -82,9 +102,7 @@ class Storage:
 
     def put_source(self, file_id: str, data: bytes) -> None:
         """Keep the bytes of a Platform file."""
-        path = self._source(file_id)
-        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._fs.pipe_file(path, data)
+        self._fs.pipe_file(self._source(file_id), data)
 
     def read_source(self, file_id: str) -> bytes:
         """The bytes of a Platform file; FileNotFoundError once the Platform has none."""
@@ -115,12 +133,17 @@ class Storage:
 
     def look(self, bucket: str, key: str) -> StoredObject | None:
         """The object, if it is there."""
-        path = self._object(bucket, key)
         try:
+            path = self._object(bucket, key)
             info = self._fs.info(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return None if info["type"] == "directory" else self._described(key, path, info)
+        except OSError as failure:
+            # No file has a name that is longer than the folder allows.
+            if failure.errno == errno.ENAMETOOLONG:
+                return None
+            raise
+        return self._described(key, path, info) if info["type"] == "file" else None
 
     def delete(self, bucket: str, key: str) -> None:
         """Remove the object, if it is there."""
@@ -129,11 +152,11 @@ class Storage:
 
     def list(self, bucket: str, prefix: str = "") -> list[StoredObject]:
         """All objects whose key begins with `prefix`, by key."""
-        root = bucket if self._real_buckets else f"{self._root}/{bucket}"
+        root = self._known(bucket)
         found = []
         for path, info in self._fs.find(root, detail=True).items():
             key = _plain(path.removeprefix(f"{root}/"), self._real_buckets)
-            if key.startswith(prefix):
+            if key.startswith(prefix) and info["type"] == "file" and not self._leads_elsewhere(path):
                 found.append(self._described(key, path, info))
         return sorted(found, key=lambda each: each.key)
 
@@ -144,7 +167,6 @@ class Storage:
         # A plain file would be seen half written; object stores show an object when it is whole.
         landing = path if self._real_buckets else f"{self._root}/_platform/incoming-{uuid.uuid4().hex}"
         if not self._real_buckets:
-            self._fs.makedirs(f"{self._root}/_platform", exist_ok=True)
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
         digest, size = hashlib.md5(usedforsecurity=False), 0
         with self._fs.open(landing, "wb") as target:
@@ -171,22 +193,49 @@ class Storage:
         return digest.hexdigest()
 
     def _source(self, file_id: str) -> str:
-        return f"{self._root}/_platform/{file_id}"
+        return f"{self._root}/_platform/{_escaped(file_id)}"
+
+    def _bucket(self, bucket: str) -> str:
+        return bucket if self._real_buckets else f"{self._root}/{bucket}"
+
+    def _known(self, bucket: str) -> str:
+        if bucket not in self._buckets:
+            raise FileNotFoundError(f"there is no bucket {bucket!r}")
+        return self._bucket(bucket)
 
     def _object(self, bucket: str, key: str) -> str:
+        root = self._known(bucket)
         if self._real_buckets:
-            return f"{bucket}/{key}"
-        return f"{self._root}/{bucket}/{'/'.join(map(_safe, key.split('/')))}"
+            return f"{root}/{key}"
+        path = f"{root}/{'/'.join(map(_escaped, key.split('/')))}"
+        if self._leads_elsewhere(path):
+            raise FileNotFoundError(f"{path} is or crosses a symbolic link")
+        return path
+
+    def _leads_elsewhere(self, path: str) -> bool:
+        """Whether a path below the folder is a symbolic link or crosses one."""
+        return self._is_folder and os.path.realpath(path) != path
+
+    def _make_private_folder(self, path: str) -> None:
+        if not self._is_folder:
+            self._fs.makedirs(path, exist_ok=True)
+            return
+        if self._leads_elsewhere(path):
+            raise ValueError(f"{path} is a symbolic link; remove it, or store in another folder")
+        # A folder that was there before keeps its mode, what is made in it is private.
+        os.makedirs(self._root, _PRIVATE, exist_ok=True)
+        os.makedirs(path, exist_ok=True)
+        os.chmod(path, _PRIVATE)
 
 
-def _safe(part: str) -> str:
-    # Keys are free text; a folder must not let "..", "." or "//" lead elsewhere.
-    part = part.replace("%", "%25")
-    return part.replace(".", "%2E") if part in {".", ".."} else part or "%"
+def _escaped(part: str) -> str:
+    """A part of a key, which is free text, as a file's name that leads nowhere else."""
+    escaped = "".join(_ESCAPES.get(character, character) for character in part)
+    return escaped.replace(".", "%2E") if escaped in {".", ".."} else escaped or "%"
 
 
 def _plain(path: str, real_buckets: bool) -> str:
     if real_buckets:
         return path
     parts = (part if part != "%" else "" for part in path.split("/"))
-    return "/".join(part.replace("%2E", ".").replace("%25", "%") for part in parts)
+    return "/".join(re.sub("%[0-9A-F]{2}", lambda found: chr(int(found[0][1:], 16)), part) for part in parts)

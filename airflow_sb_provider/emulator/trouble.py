@@ -24,7 +24,7 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "a gateway's answer with `status` and `body`, not the API's JSON whatever `content_type` says; nothing is done "
         "unless `done`",
         SUBMIT,
-        {"status": 404, "body": "default backend - 404", "content_type": "text/plain", "done": False},
+        {"status": 404, "body": "default backend - 404", "content_type": "text/plain; charset=utf-8", "done": False},
     ),
     "error": (
         "an error object; nothing is done unless `done`",

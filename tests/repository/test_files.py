@@ -45,14 +45,46 @@ def test_the_workflow_runs_on_every_python_that_is_promised():
     assert set(load(".github/workflows/ci.yml")["jobs"]["test"]["strategy"]["matrix"]["python"]) == promised
 
 
-def test_the_workflow_may_only_read_and_pins_what_it_uses():
+def test_the_workflow_may_only_read_and_runs_only_make():
     workflow = load(".github/workflows/ci.yml")
     assert workflow["permissions"] == {"contents": "read"}
-    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
-    assert all(job["timeout-minutes"] for job in workflow["jobs"].values())
-    for step in steps:
-        assert re.fullmatch(r"actions/[\w-]+@v\d+\.\d+\.\d+", step.get("uses", "actions/x@v1.0.0"))
-        assert step.get("run", "make").startswith("make")
+    # YAML reads the key `on` as true.
+    assert set(workflow[True]) <= {"push", "pull_request", "schedule"}
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"]
+        assert "permissions" not in job
+        for step in job["steps"]:
+            assert re.fullmatch(r"make( [\w.=-]+)+", step.get("run", "make x"))
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+def test_every_action_is_pinned_to_a_commit_and_names_its_version():
+    workflows = list((ROOT / ".github/workflows").iterdir())
+    used = [line for path in workflows for line in path.read_text().splitlines() if "uses:" in line]
+    assert used
+    for line in used:
+        assert re.fullmatch(r" +- uses: actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+    assert load(".github/dependabot.yml")["updates"][0]["package-ecosystem"] == "github-actions"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "constraints").iterdir()))
+def test_constraints_pin_hashes_and_name_no_address(name):
+    text = (ROOT / "constraints" / name).read_text()
+    assert not re.search(r"://|^ *--(?!hash=)|@|^-", text, re.M)
+    entries = re.split(r"\n(?=\S)", text.rstrip("\n"))
+    assert entries
+    for entry in entries:
+        first, *hashes = entry.split(" \\\n")
+        assert re.fullmatch(r"[\w.-]+==[\w.]+( ; .*)?", first), first
+        assert hashes, first
+        assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line) for line in hashes)
+
+
+def test_what_is_installed_here_is_checked_against_the_hashes():
+    installs = [line.strip() for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
+    assert len(installs) == 2
+    assert all("--require-hashes" in line or "--no-index" in line for line in installs)
 
 
 def test_hooks_before_a_commit_need_nothing_but_the_venv():

@@ -168,8 +168,8 @@ def test_the_contents_of_a_volume(emulator, caller, volume):
 
 
 def test_links_follow_the_name_that_the_caller_used(emulator, caller):
-    answer = caller.get("/storage/exports", headers={"Host": "platform.local:8000"})
-    assert answer.json()["href"].startswith("http://platform.local:8000/v2/")
+    answer = caller.get("/storage/exports", headers={"Host": "localhost:8000"})
+    assert answer.json()["href"].startswith("http://localhost:8000/v2/")
 
 
 def test_the_public_file_looks_like_any_other(caller):

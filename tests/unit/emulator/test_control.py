@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -98,17 +99,33 @@ def test_stopping_abandons_jobs_and_ends_at_once():
     assert time.monotonic() - began < 30
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_the_command(tmp_path, stop):
+@pytest.mark.parametrize(
+    ("stop", "way"), [(signal.SIGINT, "argument"), (signal.SIGTERM, "file"), (signal.SIGTERM, "stdin")]
+)
+def test_the_command(tmp_path, monkeypatch, stop, way):
+    monkeypatch.setenv("SB_AUTH_TOKEN", "f" * 32)
+    token = "0123456789abcdef0123456789abcdef"
     command = [sys.executable, "-m", "airflow_sb_provider.emulator", "--storage", str(tmp_path)]
-    command += ["--token", "0123456789abcdef0123456789abcdef", "--knob", "stuck=true", "--knob", "created_status=201"]
+    command += ["--knob", "stuck=true", "--knob", "created_status=201"]
+    (tmp_path / "token").write_text(f"{token}\n")
+    (tmp_path / "token").chmod(0o600)
+    ways = {
+        "argument": ["--token", token],
+        "file": ["--token-file", str(tmp_path / "token")],
+        "stdin": ["--token-file", "-"],
+    }
+    command += ways[way]
     began = time.monotonic()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
+        assert process.stdin
         assert process.stdout
+        if way == "stdin":
+            process.stdin.write(f"{token}\n")
+            process.stdin.flush()
         told = [process.stdout.readline()]
         assert time.monotonic() - began < 30
-        while "Ctrl-C" not in told[-1]:
+        while told[-1] and "Ctrl-C" not in told[-1]:
             told.append(process.stdout.readline())
         text = "".join(told)
         shell = re.search("export AIRFLOW_CONN_SEVENBRIDGES_DEFAULT='(.*)'", text)
@@ -116,7 +133,7 @@ def test_the_command(tmp_path, stop):
         connection = json.loads(shell[1])
         assert connection["conn_type"] == "sevenbridges"
         headers = {"X-SBG-Auth-Token": connection["password"]}
-        assert connection["password"] == "0123456789abcdef0123456789abcdef"
+        assert connection["password"] == token
         assert requests.get(f"{connection['host']}/user", headers=headers).json()["username"] == "demo"
         for part in (VCF, "demo/results", "demo/genomics", str(tmp_path)):
             assert part in text
@@ -126,7 +143,7 @@ def test_the_command(tmp_path, stop):
         assert process.wait(5) == 0
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 @pytest.mark.parametrize("setting", ["stuck=perhaps", "nonsense=1"])
@@ -135,6 +152,25 @@ def test_the_command_refuses_a_wrong_knob(setting, capsys):
 
     assert main(["--knob", setting]) == 2
     assert setting.partition("=")[0] in capsys.readouterr().err
+
+
+def test_the_command_refuses_a_token_file_without_a_token(tmp_path, capsys, monkeypatch):
+    from airflow_sb_provider.emulator.__main__ import main
+
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "empty").chmod(0o644)
+    (tmp_path / "odd").write_text("two words\n")
+    (tmp_path / "odd").chmod(0o640)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    for file, words in (("empty", "is empty"), ("odd", "token: give one line"), ("missing", "No such file")):
+        assert main(["--token-file", str(tmp_path / file)]) == 2
+        shown = capsys.readouterr().err
+        assert words in shown
+        assert "two words" not in shown
+        assert ("chmod 600" in shown) is (file != "missing")
+    assert main(["--token-file", "-"]) == 2
+    with pytest.raises(SystemExit):
+        main(["--token", "a", "--token-file", "b"])
 
 
 def test_help_lists_the_knobs(capsys):
