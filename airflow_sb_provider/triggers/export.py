@@ -41,6 +41,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
         text, which Airflow renders before the trigger runs.
     :param enough: how many exports must have ended for the wait to end; None for all.
     :param fail_fast: the first export that failed ends the wait too.
+    :param silent_fail: a rejection (401, 403, 404) does not end the wait.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
         export_id: str | Sequence[str] | None = None,
         enough: int | None = None,
         fail_fast: bool = False,
+        silent_fail: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.export_ids = list(export_ids)
@@ -63,6 +65,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
         self.export_id = export_id
         self.enough = enough
         self.fail_fast = fail_fast
+        self.silent_fail = silent_fail
         if len(self.export_ids) > MAX_IDS:
             raise SevenBridgesInputError(
                 f"export_ids: {len(self.export_ids)} are too many; wait for at most {MAX_IDS}."
@@ -81,6 +84,8 @@ class SevenBridgesExportTrigger(BaseTrigger):
                 "export_id": self.export_id,
                 "enough": self.enough,
                 "fail_fast": self.fail_fast,
+                # Only where it is set, so that a triggerer of an earlier version runs all others.
+                **({"silent_fail": True} if self.silent_fail else {}),
             },
         )
 
@@ -100,7 +105,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
         except SevenBridgesInputError as error:
             yield TriggerEvent({"status": "refused", "message": str(error), "adopted": self.adopted})
             return
-        watch = Watch(export_ids, enough=self.enough, fail_fast=self.fail_fast)
+        watch = Watch(export_ids, enough=self.enough, fail_fast=self.fail_fast, patient=self.silent_fail)
         waiter = Waiter(watch, self.sevenbridges_conn_id, self.poll_interval, self._tell)
         waiting = pollers()
         waiting.add(waiter)
