@@ -11,9 +11,7 @@ from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 
 with DAG("kept_elsewhere", schedule=None, start_date=datetime(2026, 1, 1), params={"file": Param("", type="string")}):
     common = {"file": "{{ params.file }}", "volume": "demo/results", "copy_only": True}
-    SevenBridgesExportOperator(
-        task_id="export", location="kept/export.vcf", deferrable=True, poll_interval=1, **common
-    )
+    SevenBridgesExportOperator(task_id="export", location="kept/export.vcf", deferrable=True, poll_interval=1, **common)
     start = SevenBridgesExportOperator(task_id="start", location="kept/start.vcf", wait_for_completion=False, **common)
     wait = SevenBridgesExportSensor(
         task_id="wait",
