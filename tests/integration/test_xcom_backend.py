@@ -30,8 +30,8 @@ def test_what_is_shown_is_kept_in_airflows_own_database(tmp_path):
     with Emulator(knobs=Knobs(stuck=True, pending_seconds=0.1, running_seconds=0.1)) as platform:
         environment = {
             "AIRFLOW__CORE__XCOM_BACKEND": "slow_store.SlowStore",
-            "AIRFLOW__COMMON.IO__XCOM_OBJECTSTORAGE_PATH": f"file://{tmp_path}/xcoms",
-            "AIRFLOW__COMMON.IO__XCOM_OBJECTSTORAGE_THRESHOLD": "0",
+            "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"file://{tmp_path}/xcoms",
+            "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": "0",
             "LOCAL_PLATFORM": platform.url,
             "PYTHONPATH": os.pathsep.join([str(HERE / "xcom_backend"), str(CONFIG)]),
             "SLOW_STORE_CALLS": str(calls),
@@ -60,6 +60,7 @@ def test_what_is_shown_is_kept_in_airflows_own_database(tmp_path):
 
             until(lambda: airflow.states(DAG, run_id)["export"] == "deferred", "it is not deferred")
             until(lambda: airflow.states(DAG, run_id)["wait"] == "deferred", "the sensor is not deferred")
+            assert airflow.xcom(DAG, run_id, "export", "export_id").startswith("file://")
             assert shown(STATUS)["state"] == "PENDING"
             assert shown(STATUS)["file"]["id"] == VCF
             assert links() == LINKS
