@@ -25,17 +25,21 @@ if TYPE_CHECKING:
         ObjectStoragePath,
         PokeReturnValue,
     )
+    from airflow.sdk.bases.xcom import BaseXCom as PlainXCom
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
         AirflowNotFoundException,
+        AirflowRescheduleException,
         AirflowSensorTimeout,
         AirflowSkipException,
+        AirflowTaskTimeout,
     )
-    from airflow.sdk.execution_time.xcom import XCom
     from airflow.triggers.base import BaseEventTrigger
     from airflow.triggers.shared_stream import SharedStreamProducer
+
+    HAS_XCOM_BACKEND: bool
 else:
     try:
         from airflow.sdk import (
@@ -61,9 +65,28 @@ else:
     except ImportError:
         from airflow.hooks.base import BaseHook
     try:
+        from airflow.sdk.bases.xcom import BaseXCom
+        from airflow.sdk.bases.xcom import BaseXCom as PlainXCom
         from airflow.sdk.execution_time.xcom import XCom
     except ImportError:
-        from airflow.models.xcom import XCom
+        from airflow.models.xcom import BaseXCom, XCom
+        from airflow.utils.session import create_session
+
+        class PlainXCom:
+            """Airflow's own class, which in Airflow 2 writes plain values, but reads them by the backend."""
+
+            set = BaseXCom.set
+
+            @staticmethod
+            def get_value(*, ti_key, key):
+                where = {"run_id": ti_key.run_id, "dag_ids": ti_key.dag_id, "task_ids": ti_key.task_id, "key": key}
+                with create_session() as session:
+                    entries = BaseXCom.get_many(**where, map_indexes=ti_key.map_index, limit=1, session=session)
+                    entry = entries.with_entities(BaseXCom.value).first()
+                    return BaseXCom.deserialize_value(entry) if entry else None
+
+    # Whether XComs are kept elsewhere, so that Airflow's database has references in their place. PlainXCom has none.
+    HAS_XCOM_BACKEND = XCom is not BaseXCom
     try:
         from airflow.sdk.configuration import conf
     except ImportError:
@@ -73,16 +96,20 @@ else:
             AirflowException,
             AirflowFailException,
             AirflowNotFoundException,
+            AirflowRescheduleException,
             AirflowSensorTimeout,
             AirflowSkipException,
+            AirflowTaskTimeout,
         )
     except ImportError:
         from airflow.exceptions import (
             AirflowException,
             AirflowFailException,
             AirflowNotFoundException,
+            AirflowRescheduleException,
             AirflowSensorTimeout,
             AirflowSkipException,
+            AirflowTaskTimeout,
         )
     try:
         # Not the SDK's, which a triggerer does not set up.
@@ -111,11 +138,14 @@ __all__ = [
     "AIRFLOW_CONFIRMS_EVENTS",
     "AIRFLOW_RENDERS_TRIGGERS",
     "AIRFLOW_STORES_NONE",
+    "HAS_XCOM_BACKEND",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
+    "AirflowRescheduleException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
+    "AirflowTaskTimeout",
     "Asset",
     "AssetAlias",
     "BaseEventTrigger",
@@ -128,12 +158,12 @@ __all__ = [
     "Context",
     "DateTimeTrigger",
     "ObjectStoragePath",
+    "PlainXCom",
     "PokeReturnValue",
     "SharedStreamProducer",
     "StartTriggerArgs",
     "Stats",
     "TriggerEvent",
-    "XCom",
     "airflow_version",
     "collect_hook_lineage",
     "conf",

@@ -47,6 +47,8 @@ STEPS = {
     "install": "",
     "provider": "tests/matrix/test_provider.py",
     "unit": "tests/unit",
+    "attributes": "tests/matrix/test_shadowing.py",
+    "sensor": "tests/matrix/test_sensor_flags.py",
     "examples": "tests/matrix/test_examples.py",
     "running": "tests/matrix/test_running.py",
 }
@@ -119,7 +121,7 @@ class Cell:
             # A real Airflow mostly waits; the unit tests do not.
             with ThreadPoolExecutor(1) as beside:
                 beside.submit(self._do, "unit", lambda: self._pytest("unit", STEPS["unit"]))
-                for step in ("provider", "examples", "running"):
+                for step in ("provider", "attributes", "sensor", "examples", "running"):
                     self._do(step, lambda step=step: self._pytest(step, STEPS[step]))  # type: ignore[misc]
         self.seconds = time.monotonic() - begin
 

@@ -40,6 +40,7 @@ class Watch:
     Trouble (rate limit, maintenance, no answer, unreadable answers) never ends a wait. A refusal (401, 403, 404) of
     the same thing in ``strikes`` polls in a row does, and so does ``end_time``, in epoch seconds.
     ``enough`` ends that have been seen end it too, and with ``fail_fast`` the first export that failed.
+    ``patient`` has the wait go on through such rejections too, but not with a connection that cannot be used.
     ``unauthorized`` tells that the last poll's token was refused, so that the connection should be looked up again.
     """
 
@@ -51,6 +52,7 @@ class Watch:
     unauthorized: bool = False
     enough: int | None = None
     fail_fast: bool = False
+    patient: bool = False
     _strikes: dict[str, int] = field(default_factory=dict)
     _in_trouble: bool = False
     _told: int = 0
@@ -120,6 +122,9 @@ class Watch:
 
     def _strike(self, export_id: str, error: SevenBridgesError) -> list[str]:
         self._strikes[export_id] = self._strikes.get(export_id, 0) + 1
+        if self.patient and isinstance(error, SevenBridgesApiError):
+            is_first = self._strikes[export_id] == 1
+            return [f"Export {export_id} cannot be seen; the wait goes on: {error}"] if is_first else []
         if self._strikes[export_id] < self.strikes:
             return []
         self.refused[export_id] = error

@@ -3,22 +3,55 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import AirflowException, AirflowFailException, AirflowNotFoundException
 from airflow_sb_provider.exceptions import SevenBridgesError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @contextmanager
 def airflow_failures() -> Iterator[None]:
-    """Raise what cannot get better by a retry as ``AirflowFailException``, the rest as ``AirflowException``."""
+    """Raise what a retry cannot fix as ``AirflowFailException``, the rest as ``AirflowException``.
+
+    What is raised is an instance of the error's own class too, so that a rule of a retry policy can name that.
+    """
     try:
         yield
     except SevenBridgesError as error:
-        kind = AirflowFailException if error.permanent else AirflowException
-        raise kind(str(error)) from error
+        if isinstance(error, AirflowException):
+            raise
+        raise airflow_failure(error, final=error.permanent) from error
     except AirflowNotFoundException as error:
         raise AirflowFailException(f"{error} Make it, or name another in 'sevenbridges_conn_id'.") from error
+
+
+def airflow_failure(error: SevenBridgesError, *, final: bool) -> AirflowException:
+    """Return an error as Airflow's, with the text and the attributes that it has.
+
+    :param final: whether Airflow should not retry the task.
+    """
+    return _restore(AirflowFailException if final else AirflowException, type(error), error.args, vars(error))
+
+
+@cache
+def _both(airflow: type[AirflowException], ours: type[SevenBridgesError]) -> type[AirflowException]:
+    def reduce(self: Exception) -> tuple[Callable[..., AirflowException], tuple[object, ...]]:
+        # A class that no module holds cannot be pickled by its name.
+        return _restore, (airflow, ours, self.args, vars(self))
+
+    return type(ours.__name__, (airflow, ours), {"__module__": ours.__module__, "__reduce__": reduce})
+
+
+def _restore(
+    airflow: type[AirflowException], ours: type[SevenBridgesError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> AirflowException:
+    # Not by `__init__`, whose parameters differ from class to class.
+    # mypy takes classes of exceptions for unhashable.
+    failure: AirflowException = Exception.__new__(_both(airflow, ours))  # type: ignore[arg-type]
+    failure.args = args
+    vars(failure).update(attributes)
+    return failure

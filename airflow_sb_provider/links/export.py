@@ -1,7 +1,7 @@
 """The links of a task's details page.
 
-Airflow shows what is in a link's XCom. The operators push it as soon as it is known; when a task's process ends Airflow
-asks the link once more and writes its answer over it.
+Airflow shows what its database has as a link's XCom. The operators write it as soon as it is known, past any XCom
+backend, as Airflow does; when a task's process ends Airflow gets the link once more and writes that over it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow_sb_provider._compat import BaseOperatorLink, XCom
+from airflow_sb_provider._compat import BaseOperatorLink
+from airflow_sb_provider._compat import PlainXCom as XCom
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class SevenBridgesLink(BaseOperatorLink):
         except Exception as error:
             log.debug("No address for the link %r: %s", self.name, error)
             return ""
-        return address if isinstance(address, str) else ""
+        # Where a version before wrote it through an XCom backend, that is a reference.
+        return address if isinstance(address, str) and address.startswith("https://") else ""
 
 
 class SevenBridgesFileLink(SevenBridgesLink):

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow_sb_provider._compat import HAS_XCOM_BACKEND, PlainXCom
 from airflow_sb_provider.exceptions import SevenBridgesBatchFailed, SevenBridgesError
 from airflow_sb_provider.exports.status import PROGRESS, STATUS, error_status, moment, progress_status
 
@@ -32,7 +33,7 @@ class TaskStatus:
 
     def __init__(self, operator: Any, context: Context, kind: str, *, resumed: bool = False) -> None:
         self._operator = operator
-        self._ti = context["ti"]
+        self._ti: Any = context["ti"]
         self._status: dict[str, Any] = {
             "kind": kind,
             "try_number": getattr(self._ti, "try_number", None),
@@ -73,15 +74,24 @@ class TaskStatus:
                 self._push(key, address)
 
     def _push(self, key: str, value: Any) -> None:
+        ti = self._ti
         try:
-            self._ti.xcom_push(key=key, value=value)
+            if HAS_XCOM_BACKEND:
+                # Airflow's pages show what its database has, where a backend leaves a reference.
+                task = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
+                PlainXCom.set(key=key, value=value, **task)
+            else:
+                ti.xcom_push(key=key, value=value)
         except Exception as error:
             log.debug("What the task shows could not be written: %s", error)
 
     def _earlier(self) -> dict[str, Any]:
         ti = self._ti
         try:
-            status = ti.xcom_pull(task_ids=ti.task_id, key=STATUS, map_indexes=ti.map_index)
+            if HAS_XCOM_BACKEND:
+                status = PlainXCom.get_value(ti_key=ti, key=STATUS)
+            else:
+                status = ti.xcom_pull(task_ids=ti.task_id, key=STATUS, map_indexes=ti.map_index)
         except Exception as error:
             log.debug("What the task showed could not be read: %s", error)
             return {}

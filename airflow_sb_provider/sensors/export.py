@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import (
     AIRFLOW_RENDERS_TRIGGERS,
-    AirflowException,
-    AirflowFailException,
+    AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
     StartTriggerArgs,
@@ -26,7 +27,7 @@ from airflow_sb_provider.exceptions import (
 from airflow_sb_provider.exports.report import Landing, Report
 from airflow_sb_provider.exports.result import describe_export
 from airflow_sb_provider.exports.waiting import STRIKES, Watch, is_one_id, read_export_ids
-from airflow_sb_provider.hooks.failures import airflow_failures
+from airflow_sb_provider.hooks.failures import airflow_failure, airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.hooks.waiting import look_at_object, poll, volume_or_none
 from airflow_sb_provider.lineage.outlets import announce
@@ -34,9 +35,12 @@ from airflow_sb_provider.lineage.task import TellsLineage
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow_sb_provider._compat import Context
+
+# What `soft_fail` skips for. Anything else is wrong with the sensor or in doubt, which a skip would hide.
+_SOFT = (SevenBridgesExportFailed, AirflowSensorTimeout, AirflowTaskTimeout)
 
 
 class SevenBridgesExportSensor(TellsLineage, BaseSensorOperator):
@@ -48,7 +52,8 @@ class SevenBridgesExportSensor(TellsLineage, BaseSensorOperator):
     :param export_id: one id or a list of at most 1000, also as text. None means that there is nothing to wait for, as
         when the operator took over a finished move. (templated)
     :param sevenbridges_conn_id: the Airflow connection; its user must be the one who started the exports. (templated)
-    :param deferrable: waits in the triggerer; ``poke_interval``, ``timeout`` and ``soft_fail`` mean the same there.
+    :param deferrable: waits in the triggerer; ``poke_interval``, ``timeout``, ``soft_fail``, ``silent_fail`` and
+        ``never_fail`` mean the same there.
     :param start_from_trigger: begins in the triggerer, so that a worker is needed only at the end. Needs Airflow 3.3
         (before, it only defers) and an id that is text or a template; a mapped sensor (``expand``) begins in a worker.
     """
@@ -95,6 +100,7 @@ class SevenBridgesExportSensor(TellsLineage, BaseSensorOperator):
                 "export_id": self.export_id,
                 "sevenbridges_conn_id": self.sevenbridges_conn_id,
                 "poll_interval": max(self.poke_interval, 1.0),
+                "silent_fail": self.silent_fail,
             },
             next_method="execute_complete",
             timeout=timedelta(seconds=self.timeout),
@@ -102,56 +108,89 @@ class SevenBridgesExportSensor(TellsLineage, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker or, deferrable, in the triggerer."""
-        if not self.deferrable:
-            return super().execute(context)
-        value = self.poke(context)
-        if value.is_done:
-            return value.xcom_value
-        seconds = self.timeout
-        if self.execution_timeout:
-            # Airflow 3 does not apply it to a deferred task.
-            seconds = min(seconds, self.execution_timeout.total_seconds())
-        trigger = SevenBridgesExportTrigger(
-            read_export_ids(self.export_id),
-            self.sevenbridges_conn_id,
-            max(self.poke_interval, 1.0),
-            time.time() + seconds,
-        )
-        self.defer(trigger=trigger, method_name="execute_complete")
+        with self._flags():
+            if not self.deferrable:
+                return super().execute(context)
+            value = self.poke(context)
+            if value.is_done:
+                return value.xcom_value
+            seconds = self.timeout
+            if self.execution_timeout:
+                # Airflow 3 does not apply it to a deferred task.
+                seconds = min(seconds, self.execution_timeout.total_seconds())
+            trigger = SevenBridgesExportTrigger(
+                read_export_ids(self.export_id),
+                self.sevenbridges_conn_id,
+                max(self.poke_interval, 1.0),
+                time.time() + seconds,
+                silent_fail=self.silent_fail,
+            )
+            self.defer(trigger=trigger, method_name="execute_complete")
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral, as Airflow calls it."""
+        with self._flags():
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    @contextmanager
+    def _flags(self) -> Iterator[None]:
+        """Apply ``soft_fail`` and ``never_fail`` alike in every mode and on every Airflow.
+
+        Airflow itself skips for other failures while it pokes than after a deferral, and 2.11 for others than 3.3.
+        """
+        try:
+            yield
+        except AirflowRescheduleException:
+            raise
+        except Exception as error:
+            failure = error.__cause__ if isinstance(error, AirflowSkipException) else error
+            if failure is None:
+                raise
+            if self.never_fail:
+                raise AirflowSkipException("Skipping, since never_fail is set.") from failure
+            if self.soft_fail and isinstance(failure, _SOFT):
+                raise AirflowSkipException("Skipping, since soft_fail is set.") from failure
+            if failure is error:
+                raise
+            raise failure from failure.__cause__
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once; done when every export has ended."""
-        try:
-            return self._poke(context)
-        except AirflowException as error:
-            # Airflow itself skips a sensor that pokes only for some failures, a deferred one for all.
-            if self.soft_fail:
-                raise AirflowSkipException("Skipping, since soft_fail is set.") from error
-            raise
-
-    def _poke(self, context: Context) -> PokeReturnValue:
+        """Poll once; done when every export has ended."""
         with airflow_failures():
             ids = read_export_ids(self.export_id)
             if not ids:
                 self.log.info("No export id was given, so there is nothing to wait for.")
                 return PokeReturnValue(True, None)
-            # A sensor that is rescheduled starts anew each time, so that its first refusal counts.
+            # A sensor that is rescheduled starts anew each time, so that its first rejection counts.
             starts_anew = self.reschedule and not self.deferrable
             if self._watch is None:
-                self._watch = Watch(ids, strikes=1 if starts_anew else STRIKES)
-            event = poll(self.hook, self._watch)
+                self._watch = self._new_watch(ids, strikes=1 if starts_anew else STRIKES)
+            event = self._poll(self._watch)
             if starts_anew and self._watch.unauthorized:
-                # The connection has been looked up again: its token may have been replaced.
-                self._watch = Watch(ids, strikes=1)
-                event = poll(self.hook, self._watch)
+                # The connection is looked up again: its token may have been replaced.
+                self._watch = self._new_watch(ids, strikes=1)
+                event = self._poll(self._watch)
             if event is None:
                 return PokeReturnValue(False)
             return PokeReturnValue(True, self._ended(context, event, list(self._watch.jobs.values())))
+
+    def _new_watch(self, ids: Sequence[str], *, strikes: int) -> Watch:
+        return Watch(ids, strikes=strikes, patient=self.silent_fail)
+
+    def _poll(self, watch: Watch) -> dict[str, Any] | None:
+        self._check_connection()
+        return poll(self.hook, watch)
+
+    def _check_connection(self) -> None:
+        """Raise what is wrong with the connection, which would look like trouble to a poll."""
+        self.hook.settings  # noqa: B018
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on when the trigger has ended."""
         with airflow_failures():
             jobs = self._jobs_of(event)
+            if event["status"] == "refused":
+                self._check_connection()
             if jobs is None or all(job.ended for job in jobs):
                 return self._ended(context, event, jobs or [])
         # Of a template, the triggerer sees less than a worker: what a mapped task pushed is not there.
@@ -189,8 +228,8 @@ class SevenBridgesExportSensor(TellsLineage, BaseSensorOperator):
         if failed:
             more = f" {len(failed) - 1} more of {len(ids)} failed." if len(failed) > 1 else ""
             error = SevenBridgesExportFailed(failed[0], more.strip())
-            # A job that failed stays failed, however often a sensor asks.
-            raise AirflowFailException(str(error)) from error
+            # A job that failed stays failed, however often a sensor polls.
+            raise airflow_failure(error, final=True) from error
         results = [self._describe(by_id[export_id], single=single) for export_id in ids]
         self._report = Report([Landing.of_result(result, landed=True) for result in results], many=not single)
         announce(context, self.outlets, self.hook, self._report)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import importlib
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -17,13 +20,15 @@ from airflow_sb_provider.triggers.log_writer import log_writer
 from airflow_sb_provider.triggers.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from types import ModuleType
 
     import jinja2
 
 _loaded: set[ModuleType] = set()
 _loading: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+# Not the event loop's own threads, which Airflow logs with.
+_renderers = ThreadPoolExecutor(4, thread_name_prefix="sevenbridges-render")
 
 
 class SevenBridgesExportTrigger(BaseTrigger):
@@ -41,7 +46,10 @@ class SevenBridgesExportTrigger(BaseTrigger):
         text, which Airflow renders before the trigger runs.
     :param enough: how many exports must have ended for the wait to end; None for all.
     :param fail_fast: the first export that failed ends the wait too.
+    :param silent_fail: a rejection (401, 403, 404) does not end the wait.
     """
+
+    _rendering: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -53,6 +61,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
         export_id: str | Sequence[str] | None = None,
         enough: int | None = None,
         fail_fast: bool = False,
+        silent_fail: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.export_ids = list(export_ids)
@@ -63,6 +72,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
         self.export_id = export_id
         self.enough = enough
         self.fail_fast = fail_fast
+        self.silent_fail = silent_fail
         if len(self.export_ids) > MAX_IDS:
             raise SevenBridgesInputError(
                 f"export_ids: {len(self.export_ids)} are too many; wait for at most {MAX_IDS}."
@@ -81,17 +91,29 @@ class SevenBridgesExportTrigger(BaseTrigger):
                 "export_id": self.export_id,
                 "enough": self.enough,
                 "fail_fast": self.fail_fast,
+                # Only where it is set, so that a triggerer of an earlier version runs all others.
+                **({"silent_fail": True} if self.silent_fail else {}),
             },
         )
 
     def render_template_fields(self, context: Mapping[str, Any], jinja_env: jinja2.Environment | None = None) -> None:
-        """Render what a sensor that starts from its trigger gave as a template."""
+        """Render what a sensor that starts from its trigger gave as a template; on an event loop, `run` does it.
+
+        A template may pull an XCom, and then an XCom backend may take its time.
+        """
         ti = _AnsweredTaskInstance(context["ti"])
         answered: dict[str, Any] = {**context, "ti": ti, "task_instance": ti}
-        super().render_template_fields(answered, jinja_env)  # type: ignore[arg-type]
+        render = partial(super().render_template_fields, answered, jinja_env)  # type: ignore[arg-type]
+        if _is_on_event_loop():
+            self._rendering = render
+        else:
+            render()
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the poller has told enough, then yield the one event."""
+        if self._rendering:
+            context = contextvars.copy_context()
+            await asyncio.get_running_loop().run_in_executor(_renderers, context.run, self._rendering)
         await _load_poller()
         from airflow_sb_provider.triggers.poller import Waiter, pollers
 
@@ -100,7 +122,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
         except SevenBridgesInputError as error:
             yield TriggerEvent({"status": "refused", "message": str(error), "adopted": self.adopted})
             return
-        watch = Watch(export_ids, enough=self.enough, fail_fast=self.fail_fast)
+        watch = Watch(export_ids, enough=self.enough, fail_fast=self.fail_fast, patient=self.silent_fail)
         waiter = Waiter(watch, self.sevenbridges_conn_id, self.poll_interval, self._tell)
         waiting = pollers()
         waiting.add(waiter)
@@ -126,6 +148,14 @@ class SevenBridgesExportTrigger(BaseTrigger):
     def _tell(self, watch: Watch, lines: list[str]) -> None:
         log_writer.write(self.logger(), lines)
         progress().tell(self.task_instance, progress_status(watch, lines[-1], time.time()))
+
+
+def _is_on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _load_poller() -> None:

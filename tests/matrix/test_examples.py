@@ -58,3 +58,24 @@ def test_each_export_is_made_once(results, platform):
 
 def test_no_deprecation_is_of_our_making(results):
     assert results["deprecations"] == []
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_airflows_own_dry_run_renders_and_does_nothing(results, environment, platform, dag_id):
+    if AIRFLOW >= (3,):
+        print("not offered: `airflow tasks test --dry-run`, which Airflow 3 has no more")
+        return
+    before = len(platform.requests)
+    backfill = ["dags", "backfill", dag_id, "--dry-run", "--start-date", "2026-01-01", "--end-date", "2026-01-02"]
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", *backfill],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in done.stdout
+    assert len(platform.requests) == before

@@ -4,6 +4,8 @@
 
 const STATUS = "sevenbridges_export_status";
 const PROGRESS = "sevenbridges_export_progress";
+// In place of a value that is there but means nothing to this page, such as a reference of an XCom backend.
+const UNREADABLE = Symbol("unreadable");
 const PAUSE = 3000;
 const LONGEST_PAUSE = 30000;
 const OVER = ["success", "failed", "skipped", "upstream_failed", "removed"];
@@ -29,7 +31,7 @@ async function ask(path) {
 
 async function xcoms() {
   // Which there are is asked first: asking for one that is not there would fill the console with errors.
-  const found = await ask(`${instance}/xcomEntries?map_index=${mapIndex}&limit=100`);
+  const found = await ask(`${instance}/xcomEntries?map_index=${mapIndex}&xcom_key_pattern=sevenbridges_export_&limit=100`);
   const keys = new Set((found?.xcom_entries ?? []).filter((entry) => entry.map_index === mapIndex).map((entry) => entry.key));
   return Promise.all([STATUS, PROGRESS].map((key) => (keys.has(key) ? xcom(key) : null)));
 }
@@ -38,9 +40,9 @@ async function xcom(key) {
   const entry = await ask(`${instance}/xcomEntries/${key}?map_index=${mapIndex}&stringify=false`);
   let value = entry?.value;
   if (typeof value === "string") {
-    try { value = JSON.parse(value); } catch { value = null; }
+    try { value = JSON.parse(value); } catch { return UNREADABLE; }
   }
-  return value && typeof value === "object" ? value : null;
+  return value && typeof value === "object" ? value : UNREADABLE;
 }
 
 // Elements
@@ -364,9 +366,14 @@ function empty(task) {
   const ours = /^SevenBridges/.test(task.operator ?? task.operator_name ?? "");
   if (!ours) return [head("", "No export", "This task exports nothing", "This tab shows exports from the Seven Bridges Platform to a bucket.")];
   if (OVER.includes(task.state)) {
-    return [head(task.state === "failed" ? "bad" : "", task.state === "failed" ? "Failed" : "Nothing to show", "The task told nothing of its export", "Its log says what happened.")];
+    return [head(task.state === "failed" ? "bad" : "", task.state === "failed" ? "Failed" : "Nothing to show", "The task has reported nothing of its export", "Its log says what happened.")];
   }
-  return [head("wait", "Starting", "Nothing is asked for yet", "The export shows here as soon as the Platform has answered.")];
+  return [head("wait", "No status yet", "This task has reported no status yet", "The export shows here as soon as the Platform has answered. The task's log says what happens until then.")];
+}
+
+function unreadable(task) {
+  const note = "Airflow keeps it where this page cannot read it. The task's log says what happens to the export.";
+  return [head("wait", OVER.includes(task.state) ? "Ended" : "Status unknown", "The status of this export cannot be read here", note)];
 }
 
 function refusal(error) {
@@ -401,9 +408,12 @@ async function look() {
       show([head("", "No task", "There is no such task, or you may not see it")]);
       again = false;
     } else {
-      const [status, progress] = await xcoms();
-      if (status) show(status.kind === "bulk" ? many(task, status, progress) : single(task, status, progress));
-      else show(progress ? waiting(task, progress) : empty(task));
+      const values = await xcoms();
+      const [status, progress] = values.map((value) => (value === UNREADABLE ? null : value));
+      if (values[0] === UNREADABLE) show(unreadable(task));
+      else if (status) show(status.kind === "bulk" ? many(task, status, progress) : single(task, status, progress));
+      else if (progress) show(waiting(task, progress));
+      else show(values.includes(UNREADABLE) ? unreadable(task) : empty(task));
       again = !OVER.includes(task.state);
     }
     failures = 0;

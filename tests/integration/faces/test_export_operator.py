@@ -26,7 +26,7 @@ BYTES = b"some bytes"
 def failure(runner, operator, kind, cause):
     with pytest.raises(kind) as caught:
         runner.run(operator)
-    assert type(caught.value) is kind
+    assert isinstance(caught.value, AirflowFailException) is (kind is AirflowFailException)
     assert isinstance(caught.value.__cause__, cause)
     return str(caught.value)
 

@@ -185,7 +185,7 @@ def test_the_platforms_own_words_of_a_failed_job(platform, runner, export, defer
     platform.trouble("job_fails", code=code, message="The bucket said: no such key policy.")
     with pytest.raises(kind, match="The bucket said: no such key policy") as caught:
         runner.run(export(deferrable=deferrable))
-    assert type(caught.value) is kind
+    assert isinstance(caught.value, AirflowFailException) is (kind is AirflowFailException)
     assert isinstance(caught.value.__cause__, SevenBridgesExportFailed)
     assert caught.value.__cause__.job.error.code == code
 

@@ -28,6 +28,8 @@ def wait_for(runner, export_id):
 class PullingTask:
     """A task instance of a run in which ``start`` has pushed an id."""
 
+    dag_id, run_id, map_index = "d", "r", -1
+
     def __init__(self, task):
         self.task, self.task_id = task, task.task_id
         self.asked = []
@@ -54,6 +56,44 @@ def test_a_pull_always_names_the_indexes(template, rendered, asked):
     trigger.render_template_fields({"ti": ti, "task_instance": ti})
     assert trigger.export_id == rendered
     assert ti.asked == asked
+
+
+def test_an_xcom_backend_that_takes_its_time_does_not_hold_up_the_event_loop(platform):
+    """As Airflow 3.3 does it: it renders on the loop, where a template pulls an XCom through the backend."""
+    [export_id, _] = start_two(platform)
+    sensor = SevenBridgesExportSensor(
+        task_id="wait", export_id="{{ ti.xcom_pull('start', key='export_id') }}", start_from_trigger=True
+    )
+    trigger = SevenBridgesExportTrigger(**sensor.start_trigger_args.trigger_kwargs)
+    trigger.poll_interval = 0.1
+    loop_goes_on = threading.Event()
+
+    class SlowTask(PullingTask):
+        def xcom_pull(self, task_ids, *, key, map_indexes=None):
+            assert loop_goes_on.wait(10), "the event loop was held up"
+            return export_id
+
+    async def run_trigger():
+        trigger.task_instance = ti = SlowTask(sensor)
+        asyncio.get_running_loop().call_soon(loop_goes_on.set)
+        trigger.render_template_fields({"ti": ti, "task_instance": ti})
+        return [event.payload async for event in trigger.run()]
+
+    [event] = asyncio.run(run_trigger())
+    assert (event["status"], event["job"]["id"]) == ("ended", export_id)
+
+
+def test_a_template_that_cannot_be_rendered_breaks_the_trigger(platform):
+    sensor = SevenBridgesExportSensor(task_id="wait", export_id="{{ ti.nothing() }}", start_from_trigger=True)
+    trigger = SevenBridgesExportTrigger(**sensor.start_trigger_args.trigger_kwargs)
+
+    async def run_trigger():
+        trigger.task_instance = ti = PullingTask(sensor)
+        trigger.render_template_fields({"ti": ti, "task_instance": ti})
+        return [event async for event in trigger.run()]
+
+    with pytest.raises(Exception, match="nothing"):
+        asyncio.run(run_trigger())
 
 
 def test_what_only_a_worker_sees_is_waited_for_after_all(platform, runner):

@@ -168,6 +168,35 @@ def test_an_airflow_that_refuses_xcoms_does_not_stop_an_export(platform, export)
     assert Refusing().run(export())["state"] == "COMPLETED"
 
 
+class PlainOnly:
+    """Airflow's own XComs, of a process that writes them past a backend."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def set(self, *, key, value, dag_id, run_id, task_id, map_index):
+        self.values[dag_id, run_id, task_id, map_index, key] = json.loads(json.dumps(value))
+
+    def get_value(self, *, ti_key, key):
+        return self.values.get((ti_key.dag_id, ti_key.run_id, ti_key.task_id, ti_key.map_index, key))
+
+
+def test_an_xcom_backend_keeps_nothing_that_airflow_shows(platform, runner, known, export, deferrable, monkeypatch):
+    """Its database would have a reference in its place."""
+    shown = {}
+    monkeypatch.setattr("airflow_sb_provider.operators.status.HAS_XCOM_BACKEND", True)
+    monkeypatch.setattr("airflow_sb_provider.operators.status.PlainXCom", PlainOnly(shown))
+    operator = export(deferrable=deferrable)
+    result = runner.run(operator)
+    assert runner.xcom == {"export_id": result["export_id"]}
+    status = shown["dag", "run", operator.task_id, -1, STATUS]
+    assert (status["state"], status["location"]) == ("COMPLETED", "a/b.txt")
+    # What was known before the deferral is kept.
+    assert status["submitted_at"]
+    for kind in LINKS:
+        assert shown["dag", "run", operator.task_id, -1, kind().xcom_key].startswith("https://")
+
+
 def test_many_show_how_far_they_are(platform, runner, written, known, deferrable):
     ids = [platform.add_file(f"{n}.vcf", b"x" * 10, "demo/many").id for n in range(120)]
     platform.trouble("job_fails", code=9103, message="No <b>access</b>.")
@@ -262,6 +291,34 @@ def test_a_thousand_changes_at_once_are_written_one_by_one_the_newest_only(monke
 
     asyncio.run(run())
     assert written == [*range(999), 1000]
+
+
+def test_progress_is_written_past_any_xcom_backend(monkeypatch):
+    """A backend that takes its time would block the event loop."""
+    from airflow.sdk.bases.xcom import BaseXCom
+    from airflow.sdk.execution_time import task_runner
+
+    sent = []
+
+    class Backend(BaseXCom):
+        @staticmethod
+        def serialize_value(value, **where):
+            raise AssertionError("the backend was called")
+
+    class Comms:
+        async def asend(self, message):
+            sent.append((message.key, message.value))
+
+    monkeypatch.setattr("airflow.sdk.execution_time.xcom.XCom", Backend)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Comms(), raising=False)
+
+    async def run():
+        writer = Progress()
+        writer.tell(SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1), {"state": "RUNNING"})
+        await writer._writer
+
+    asyncio.run(run())
+    assert sent == [(PROGRESS, {"state": "RUNNING"})]
 
 
 def test_where_airflow_has_no_such_write_none_is_tried(monkeypatch):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 import time
 
 import pytest
@@ -18,6 +20,7 @@ from airflow_sb_provider.exports.waiting import Watch
 from airflow_sb_provider.hooks.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.hooks.waiting import look_at_object, poll, volume_or_none, wait
+from tests.unit.api.test_exceptions import ERRORS
 from tests.unit.hooks.servers import drop, reply
 
 
@@ -33,8 +36,31 @@ from tests.unit.hooks.servers import drop, reply
 def test_errors_become_airflows_with_the_cause_chained(error, kind):
     with pytest.raises(AirflowException) as caught, airflow_failures():
         raise error
-    assert type(caught.value) is kind
+    assert isinstance(caught.value, AirflowFailException) is (kind is AirflowFailException)
     assert str(caught.value) == str(error)
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_a_failure_is_still_what_it_was(error):
+    """So that a rule of a retry policy can name the provider's class."""
+    with pytest.raises(type(error)) as caught, airflow_failures():
+        raise error
+    assert isinstance(caught.value, AirflowException)
+    for failure in (caught.value, pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value)):
+        assert type(failure) is type(caught.value)
+        assert str(failure) == str(error)
+        # Exceptions inside of others have no equality of their own.
+        assert repr(failure.args) == repr(error.args)
+        assert repr(vars(failure)) == repr(vars(error))
+        assert failure.permanent == error.permanent
+    assert caught.value.__cause__ is error
+
+
+def test_a_failure_is_turned_into_airflows_once():
+    error = SevenBridgesServerError(500)
+    with pytest.raises(SevenBridgesServerError) as caught, airflow_failures(), airflow_failures():
+        raise error
     assert caught.value.__cause__ is error
 
 

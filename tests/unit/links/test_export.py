@@ -18,7 +18,9 @@ def test_what_the_process_knows_needs_no_look(monkeypatch):
     assert SevenBridgesFileLink().get_link(operator, ti_key=TI) == "https://x"
 
 
-@pytest.mark.parametrize(("value", "shown"), [("https://x", "https://x"), (None, ""), ({"no": "text"}, "")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [("https://x", "https://x"), (None, ""), ({"no": "text"}, ""), ("file:///xcoms/1", "")]
+)
 def test_the_address_comes_from_xcom(monkeypatch, value, shown):
     asked = []
 

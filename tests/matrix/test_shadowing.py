@@ -1,0 +1,177 @@
+"""No attribute of ours takes the place of one of Airflow's, on any Airflow, but for those that are meant to."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import textwrap
+
+import pytest
+
+import airflow_sb_provider
+from airflow_sb_provider._compat import (
+    AirflowException,
+    BaseEventTrigger,
+    BaseHook,
+    BaseOperator,
+    BaseOperatorLink,
+    BaseSensorOperator,
+    BaseTrigger,
+    SharedStreamProducer,
+)
+from airflow_sb_provider.exceptions import SevenBridgesError
+from airflow_sb_provider.hooks.failures import airflow_failure
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
+from airflow_sb_provider.plugins.export_tab import AirflowPlugin
+from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
+
+# What Airflow expects a subclass to override or to set, by its class.
+INTENDED = [
+    (BaseSensorOperator, {"poke", "resume_execution"}),
+    (
+        BaseOperator,
+        {
+            "execute",
+            "on_kill",
+            "operator_extra_links",
+            "start_from_trigger",
+            "start_trigger_args",
+            "template_fields",
+            "template_fields_renderers",
+            "ui_color",
+        },
+    ),
+    (BaseTrigger, {"cleanup", "render_template_fields", "run", "serialize"}),
+    (BaseEventTrigger, {"create_shared_stream_producer", "filter_shared_stream", "shared_stream_key"}),
+    (SharedStreamProducer, {"advance", "open_stream"}),
+    (
+        BaseHook,
+        {
+            "conn_name_attr",
+            "conn_type",
+            "default_conn_name",
+            "get_conn",
+            "get_connection_form_widgets",
+            "get_ui_field_behaviour",
+            "hook_name",
+            "test_connection",
+        },
+    ),
+    (BaseOperatorLink, {"get_link", "name", "xcom_key"}),
+    (AirflowPlugin, {"external_views", "fastapi_apps", "name"}),
+]
+
+
+def is_ours(cls):
+    return f"{cls.__module__}.".startswith("airflow_sb_provider.")
+
+
+def is_airflows(cls):
+    return f"{cls.__module__}.".startswith("airflow.")
+
+
+def find_faces():
+    """Every class of ours that is made from one of Airflow's."""
+    found = set()
+    for module in pkgutil.walk_packages(airflow_sb_provider.__path__, "airflow_sb_provider."):
+        if module.name.startswith(("airflow_sb_provider.emulator", "airflow_sb_provider.lineage.openlineage")):
+            continue
+        for cls in vars(importlib.import_module(module.name)).values():
+            if isinstance(cls, type) and is_ours(cls) and any(map(is_airflows, cls.__mro__)):
+                found.add(cls)
+    kinds = [SevenBridgesError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    errors = {
+        type(airflow_failure(kind.__new__(kind), final=final)) for kind in kinds if is_ours(kind) for final in (0, 1)
+    }
+    return sorted(found | {error for error in errors if AirflowException in error.__mro__}, key=repr)
+
+
+def names(cls):
+    """What a class has, what it declares, and what its methods set of an instance; not what Python itself knows."""
+    found = {*vars(cls), *vars(cls).get("__annotations__", ())}
+    found = {name for name in found if name != "_abc_impl" and not (name.startswith("__") and name.endswith("__"))}
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except (OSError, TypeError, SyntaxError):
+        return found
+    return found | assigned(tree, "self")
+
+
+def assigned(tree, *names):
+    """The attributes that code assigns of what it calls by one of these names."""
+    stores = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
+    return {node.attr for node in stores if isinstance(node.value, ast.Name) and node.value.id in names}
+
+
+def set_by_the_triggerer():
+    """What Airflow's triggerer sets of a trigger from outside."""
+    runner = importlib.import_module("airflow.jobs.triggerer_job_runner")
+    return assigned(ast.parse(inspect.getsource(runner)), "trigger", "trigger_instance")
+
+
+FACES = find_faces()
+
+
+def test_there_is_something_to_compare():
+    found = {cls.__name__ for cls in FACES}
+    assert {"SevenBridgesExportOperator", "SevenBridgesBulkExportOperator", "SevenBridgesExportSensor"} <= found
+    assert {
+        "SevenBridgesExportTrigger",
+        "SevenBridgesHook",
+        "SevenBridgesFileLink",
+        "SevenBridgesExportPlugin",
+    } <= found
+    assert {"SevenBridgesRateLimitError", "SevenBridgesInDoubt"} <= found
+    assert {"trigger_id", "triggerer_job_id"} <= set_by_the_triggerer()
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_nothing_of_airflows_is_shadowed(face):
+    airflows = {name for cls in face.__mro__ if not is_ours(cls) for name in names(cls)}
+    airflows |= set_by_the_triggerer() if issubclass(face, BaseTrigger) else set()
+    ours = {name for cls in face.__mro__ if is_ours(cls) for name in names(cls)}
+    intended = {name for base, allowed in INTENDED if issubclass(face, base) for name in allowed}
+    assert (ours & airflows) - intended == set()
+
+
+@pytest.mark.parametrize(
+    ("make", "base"),
+    [
+        (
+            lambda: SevenBridgesExportOperator(task_id="t", file="f", volume="v", location="l"),
+            lambda: BaseOperator(task_id="t"),
+        ),
+        (lambda: SevenBridgesBulkExportOperator(task_id="t"), lambda: BaseOperator(task_id="t")),
+        (
+            lambda: SevenBridgesExportSensor(task_id="t", export_id="e", start_from_trigger=True),
+            lambda: BaseSensorOperator(task_id="t"),
+        ),
+    ],
+    ids=["export", "bulk", "sensor"],
+)
+def test_an_instance_sets_nothing_that_its_class_has_of_airflow(make, base):
+    instance, plain = make(), base()
+    added = vars(instance).keys() - vars(plain).keys()
+    assert {name for name in added if hasattr(plain, name)} <= {"start_from_trigger", "start_trigger_args"}
+    # What has a value of its own has it from a parameter of Airflow's.
+    for name in vars(plain).keys() - {"start_from_trigger", "start_trigger_args"}:
+        assert type(getattr(instance, name)) is type(getattr(plain, name)), name
+    parameters = inspect.signature(type(instance).__init__).parameters.keys() - {"self", "kwargs"}
+    assert parameters & inspect.signature(type(plain).__init__).parameters.keys() == set()
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        SevenBridgesExportOperator(task_id="t", file="f", volume="v", location="l", validate_only=True),
+        SevenBridgesBulkExportOperator(task_id="t", project="a/b", volume="v"),
+        SevenBridgesExportSensor(task_id="t", export_id="e"),
+    ],
+    ids=lambda task: type(task).__name__,
+)
+def test_airflows_dry_run_renders_and_does_nothing(task):
+    assert task.dry_run() is None
