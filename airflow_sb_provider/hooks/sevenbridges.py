@@ -117,7 +117,7 @@ class SevenBridgesHook(BaseHook):
             with deadline(settings.total_timeout):
                 response = self._session.request(
                     call.method,
-                    call.url(settings.endpoint),
+                    settings.address(call),
                     json=call.body,
                     auth=TokenAuth(settings),
                     timeout=(settings.connect_timeout, settings.read_timeout),
