@@ -1,9 +1,12 @@
-"""What Airflow may render of a mapped task's fields: the text of the DAG's author, and nothing else."""
+"""How Airflow fills in a task's templated fields: it renders only the author's text, and sequences become lists."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from airflow_sb_provider._compat import AIRFLOW_PULLS_LAZILY
 
 if TYPE_CHECKING:
     import jinja2
@@ -13,12 +16,15 @@ if TYPE_CHECKING:
 _MISSING = object()
 
 
-class RendersAuthorsTextOnly:
+class RendersAuthorsText:
     """An operator or sensor whose mapped values from an XCom are never rendered as templates.
 
     Such a value may be the name of a file, which other people choose. Airflow documents that mapped values are not
     rendered, but up to 3.3.2 it renders those of ``expand_kwargs``. What the author wrote is rendered as usual: in
     ``partial``, in ``default_args``, and in lists that the DAG file itself gives to ``expand`` or ``expand_kwargs``.
+
+    What several mapped tasks pushed comes as a list, also into the text of a template, where Airflow 2 would write
+    ``LazySelectSequence([2 items])``.
     """
 
     _pulled: list[Any] | None = None
@@ -35,8 +41,37 @@ class RendersAuthorsTextOnly:
             # At the first field, while all of them still are what Airflow made the task with.
             self._pulled = _pulled_values(self, context)  # type: ignore[arg-type]
         if any(content is value for value in self._pulled):
-            return content
-        return super().render_template(content, context, jinja_env, seen_oids)  # type: ignore[misc]
+            return _without_laziness(content)
+        if AIRFLOW_PULLS_LAZILY and isinstance(content, str):
+            context = _pulling_lists(context)
+        rendered = super().render_template(content, context, jinja_env, seen_oids)  # type: ignore[misc]
+        return _without_laziness(rendered)
+
+
+class _ListPuller:
+    """A task instance whose ``xcom_pull`` returns lists instead of lazy sequences."""
+
+    def __init__(self, ti: Any) -> None:
+        self._ti = ti
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ti, name)
+
+    def xcom_pull(self, *args: Any, **kwargs: Any) -> Any:
+        return _without_laziness(self._ti.xcom_pull(*args, **kwargs))
+
+
+def _pulling_lists(context: Context) -> Context:
+    context = copy.copy(context)
+    context["ti"] = context["task_instance"] = _ListPuller(context["ti"])  # type: ignore[typeddict-item]
+    return context
+
+
+def _without_laziness(value: Any) -> Any:
+    """Return a list for a lazy sequence of XComs, which would be fetched at each use; anything else as it is."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | list | tuple):
+        return list(value)
+    return value
 
 
 def _pulled_values(task: BaseOperator, context: Context) -> list[Any]:

@@ -10,14 +10,14 @@ from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.lineage.outlets import announce
 from airflow_sb_provider.lineage.task import TellsLineage
 from airflow_sb_provider.operators.status import TaskStatus
-from airflow_sb_provider.rendering import RendersAuthorsTextOnly
+from airflow_sb_provider.rendering import RendersAuthorsText
 
 if TYPE_CHECKING:
     from airflow_sb_provider._compat import Context
     from airflow_sb_provider.exports.report import Report
 
 
-class SevenBridgesOperator(RendersAuthorsTextOnly, TellsLineage, BaseOperator):
+class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
     """A task with one connection, one hook, a status that is seen in Airflow, and a report for outlets and lineage."""
 
     ui_color = "#e3f1ee"

@@ -31,7 +31,7 @@ from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.hooks.waiting import look_at_object, poll, volume_or_none
 from airflow_sb_provider.lineage.outlets import announce
 from airflow_sb_provider.lineage.task import TellsLineage
-from airflow_sb_provider.rendering import RendersAuthorsTextOnly
+from airflow_sb_provider.rendering import RendersAuthorsText
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider._compat import Context
 
 
-class SevenBridgesExportSensor(RendersAuthorsTextOnly, TellsLineage, BaseSensorOperator):
+class SevenBridgesExportSensor(RendersAuthorsText, TellsLineage, BaseSensorOperator):
     """Waits until exports have ended, and fails if one of them failed.
 
     Returns for one id the dict that `SevenBridgesExportOperator` returns (``copy_only`` is None, since the Platform
