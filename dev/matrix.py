@@ -48,6 +48,7 @@ STEPS = {
     "provider": "tests/matrix/test_provider.py",
     "unit": "tests/unit",
     "examples": "tests/matrix/test_examples.py",
+    "mapping": "tests/matrix/test_mapping.py",
     "running": "tests/matrix/test_running.py",
 }
 
@@ -119,7 +120,7 @@ class Cell:
             # A real Airflow mostly waits; the unit tests do not.
             with ThreadPoolExecutor(1) as beside:
                 beside.submit(self._do, "unit", lambda: self._pytest("unit", STEPS["unit"]))
-                for step in ("provider", "examples", "running"):
+                for step in ("provider", "examples", "mapping", "running"):
                     self._do(step, lambda step=step: self._pytest(step, STEPS[step]))  # type: ignore[misc]
         self.seconds = time.monotonic() - begin
 
