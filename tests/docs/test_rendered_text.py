@@ -18,6 +18,18 @@ WHOLE = "an output as a whole argument: Airflow resolves it and renders nothing 
 ONCE = "the result of a template, which Airflow does not render again, and an id besides"
 OURS = "our operators take mapped values of an XCom literally: tests/integration/dags/test_mapped_values.py"
 KNOWN = {
+    "docs/bulk.md": {
+        "expand(file_ids=choose())": ID,
+        "expand_kwargs(choose_with_keys())": OURS,
+    },
+    "docs/operators.md": {
+        "SevenBridgesExportSensor(export_id={{ ti.xcom_pull('start', key='export_id') }})": ONCE,
+        "SevenBridgesExportSensor(export_id={{ ti.xcom_pull('each.start', key='export_id', "
+        "map_indexes=ti.map_index) }})": ONCE,
+        "SevenBridgesExportOperator(location=two-steps/{{ task.file }}.vcf)": ONCE,
+        "SevenBridgesExportSensor(export_id=starts.output['export_id'])": ID,
+        "report(look_up())": WHOLE,
+    },
     "example_dags/sevenbridges_export.py": {
         "SevenBridgesExportOperator(properties=properties())": "chosen in the form from a list; " + WHOLE,
         "read_object(export.output)": WHOLE,
@@ -80,9 +92,8 @@ def flows(text):
 
 def comes_from_a_task(value, tasks):
     for node in ast.walk(value):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"\{[{%]", node.value):
-            if re.search(r"\{[{%]", PLAIN.sub("", node.value)):
-                return True
+        if isinstance(node, ast.Constant) and re.search(r"\{[{%]", PLAIN.sub("", str(node.value))):
+            return True
         if isinstance(node, ast.Attribute) and node.attr == "output":
             return True
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in tasks:

@@ -20,7 +20,7 @@ WITHOUT_EXPORT = ("sevenbridges_asset_consumer", "sevenbridges_asset_watcher", "
 
 
 def test_every_example_is_run():
-    assert EXAMPLES == sorted([*FORMS, *OF_ONE_FILE, *WITHOUT_EXPORT])
+    assert sorted([*FORMS, *OF_ONE_FILE, *WITHOUT_EXPORT]) == EXAMPLES
 
 
 @pytest.mark.parametrize("name", FORMS)
