@@ -46,13 +46,17 @@ def sevenbridges_mapped_two_steps() -> None:
         # Only ids leave this task. Other people choose the names, and Airflow may render mapped text as a template.
         return [file.id for file in files if not file.is_folder and (file.name or "").endswith(params["ending"])]
 
+    @task
+    def location_of(file: str) -> str:
+        return f"{get_current_context()['params']['folder']}/{file}"
+
     @task_group
     def each(file: str) -> None:
         start = SevenBridgesExportOperator(
             task_id="start",
             file=file,
             volume="{{ params.volume }}",
-            location="{{ params.folder }}/{{ task.file }}",
+            location=location_of(file),
             copy_only=True,
             wait_for_completion=False,
         )

@@ -26,7 +26,7 @@ KNOWN = {
         "SevenBridgesExportSensor(export_id={{ ti.xcom_pull('start', key='export_id') }})": ONCE,
         "SevenBridgesExportSensor(export_id={{ ti.xcom_pull('each.start', key='export_id', "
         "map_indexes=ti.map_index) }})": ONCE,
-        "SevenBridgesExportOperator(location=two-steps/{{ task.file }}.vcf)": ONCE,
+        "SevenBridgesExportOperator(location=location_of(file))": WHOLE,
         "SevenBridgesExportSensor(export_id=starts.output['export_id'])": ID,
         "report(look_up())": WHOLE,
     },
@@ -44,7 +44,7 @@ KNOWN = {
     },
     "example_dags/sevenbridges_mapped_two_steps.py": {
         "expand(file=choose())": ID,
-        "SevenBridgesExportOperator(location={{ params.folder }}/{{ task.file }})": ONCE,
+        "SevenBridgesExportOperator(location=location_of(file))": WHOLE,
         "SevenBridgesExportSensor(export_id={{ ti.xcom_pull(task_ids='each.start', key='export_id', "
         "map_indexes=ti.map_index) }})": ONCE,
     },

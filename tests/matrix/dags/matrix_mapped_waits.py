@@ -59,9 +59,13 @@ with DAG("matrix_mapped_waits", start_date=datetime(2026, 1, 1), schedule=None):
     )
     start >> again
 
+    @task
+    def location_of(file):
+        return f"group/{file}"
+
     @task_group
     def each(file):
-        start = SevenBridgesExportOperator(task_id="start", file=file, location="group/{{ task.file }}", **COPY)
+        start = SevenBridgesExportOperator(task_id="start", file=file, location=location_of(file), **COPY)
         own = "{{ ti.xcom_pull('each.start', key='export_id', map_indexes=ti.map_index) }}"
         by_a_template = wait("by_a_template", own)
         start >> by_a_template
