@@ -131,11 +131,14 @@ else:
 _VERSION = tuple(int(part) for part in airflow_version.split(".")[:3] if part.isdigit())
 AIRFLOW_RENDERS_TRIGGERS = _VERSION >= (3, 3)
 AIRFLOW_CONFIRMS_EVENTS = _VERSION >= (3, 3)
+# What several mapped tasks pushed is pulled as a sequence whose text is not its items.
+AIRFLOW_PULLS_LAZILY = _VERSION < (3,)
 # 3.0 refuses an XCom that is None; a pull that finds nothing gives None, too.
 AIRFLOW_STORES_NONE = _VERSION < (3,) or _VERSION >= (3, 1)
 
 __all__ = [
     "AIRFLOW_CONFIRMS_EVENTS",
+    "AIRFLOW_PULLS_LAZILY",
     "AIRFLOW_RENDERS_TRIGGERS",
     "AIRFLOW_STORES_NONE",
     "HAS_XCOM_BACKEND",

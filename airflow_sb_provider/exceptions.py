@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_sb_provider.api.error_codes import advice_for
 
@@ -95,6 +95,17 @@ class SevenBridgesApiError(SevenBridgesError):
         self.message = message
         self.more_info = more_info
         self.request_id = request_id
+
+    def serialize(self) -> dict[str, Any]:
+        """Return what it holds: Airflow keeps an error that a task returns, such as in a list, as an XCom."""
+        return dict(vars(self))
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any], version: int) -> Self:
+        """Build from what `serialize` has returned."""
+        error = cls(*(data[name] for name in ("status", "code", "message", "more_info", "request_id")))
+        vars(error).update(data)
+        return error
 
     @property
     def advice(self) -> str | None:

@@ -50,6 +50,7 @@ STEPS = {
     "attributes": "tests/matrix/test_shadowing.py",
     "sensor": "tests/matrix/test_sensor_flags.py",
     "examples": "tests/matrix/test_examples.py",
+    "mapping": "tests/matrix/test_mapping.py",
     "running": "tests/matrix/test_running.py",
 }
 
@@ -121,7 +122,7 @@ class Cell:
             # A real Airflow mostly waits; the unit tests do not.
             with ThreadPoolExecutor(1) as beside:
                 beside.submit(self._do, "unit", lambda: self._pytest("unit", STEPS["unit"]))
-                for step in ("provider", "attributes", "sensor", "examples", "running"):
+                for step in ("provider", "attributes", "sensor", "examples", "mapping", "running"):
                     self._do(step, lambda step=step: self._pytest(step, STEPS[step]))  # type: ignore[misc]
         self.seconds = time.monotonic() - begin
 

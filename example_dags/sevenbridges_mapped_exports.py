@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.operators.export import SevenBridgesExportOperator
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 
 try:
     from airflow.sdk import Param, dag, get_current_context, task
@@ -27,31 +27,33 @@ except ImportError:  # Airflow 2
         "project": Param("demo/genomics", type="string", pattern="^[^/]+/[^/]+$", title="Project"),
         "ending": Param(".vcf", type="string", title="Ending", description="Of the files' names."),
         "volume": Param("demo/results", type="string", pattern="^.+/[^/]+$", title="Volume"),
-        "folder": Param("mapped", type="string", pattern="^[^/](.*[^/])?$", title="Folder on the volume"),
+        "folder": Param("mapped", type="string", pattern="^[^/{}]([^{}]*[^/{}])?$", title="Folder on the volume"),
     },
 )
 def sevenbridges_mapped_exports() -> None:
     """Copy each file that has the ending, and add up what was copied."""
 
     @task
-    def choose() -> list[dict[str, str]]:
+    def choose() -> list[str]:
         params = get_current_context()["params"]
         files = SevenBridgesHook().list_files(project=params["project"])
-        chosen = [file for file in files if not file.is_folder and (file.name or "").endswith(params["ending"])]
-        return [{"file": file.id, "location": f"{params['folder']}/{file.name}"} for file in chosen]
+        # Only ids leave this task. Other people choose the names, and Airflow may render mapped text as a template.
+        return [file.id for file in files if not file.is_folder and (file.name or "").endswith(params["ending"])]
 
-    exports = SevenBridgesExportOperator.partial(
+    exports = SevenBridgesBulkExportOperator.partial(
         task_id="export",
         volume="{{ params.volume }}",
+        # The task itself fills in the file's name, after Airflow has rendered the field.
+        location_pattern="{{ params.folder }}/{name}",
         copy_only=True,
         deferrable=True,
         retries=2,
-        map_index_template="{{ task.location }}",
-    ).expand_kwargs(choose())
+        map_index_template="{{ task.file_ids }}",
+    ).expand(file_ids=choose())
 
     @task
     def add_up(results: list[dict[str, Any]]) -> int:
-        return sum(result["size"] or 0 for result in results)
+        return sum(result["bytes"] for result in results)
 
     add_up(exports.output)
 

@@ -7,10 +7,10 @@ numbers may be text, times may carry ``Z`` or an offset, words may be in either 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
@@ -28,6 +28,8 @@ Json = Mapping[str, Any]
 
 # Of what is passed on as it came; the API's own file objects have three levels.
 MAX_NESTING = 20
+# What Airflow's serialization, old or new, and that of triggers' events mean something by.
+MARKS = frozenset({"__classname__", "__version__", "__data__", "__id__", "__type", "__var"})
 
 _ERRORS_BY_STATUS: dict[int, type[SevenBridgesApiError]] = {
     401: SevenBridgesAuthError,
@@ -36,6 +38,23 @@ _ERRORS_BY_STATUS: dict[int, type[SevenBridgesApiError]] = {
     409: SevenBridgesConflictError,
     429: SevenBridgesRateLimitError,
 }
+
+
+class Storable:
+    """What a task may return: Airflow keeps it as an XCom by these methods, and the next task gets it back."""
+
+    __slots__ = ()
+    _times: ClassVar[tuple[str, ...]] = ()
+
+    def serialize(self) -> dict[str, Any]:
+        """Return the fields, times as ISO 8601 text; Airflow goes on with what is in them."""
+        data = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+        return data | {name: data[name].isoformat() for name in self._times if data[name]}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any], version: int) -> Self:
+        """Build from what `serialize` has returned."""
+        return cls(**data | {name: parse_time(data[name]) for name in cls._times})
 
 
 class ExportState(StrEnum):
@@ -51,7 +70,7 @@ IN_FLIGHT = (ExportState.PENDING, ExportState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
-class ExportJob:
+class ExportJob(Storable):
     """An export job; ``None`` where the Platform did not say.
 
     ``state`` is a word of `ExportState`, or another one that the Platform may come to use.
@@ -69,6 +88,7 @@ class ExportJob:
     finished_on: datetime | None = None
     result: Json | None = None
     error: SevenBridgesApiError | None = None
+    _times: ClassVar[tuple[str, ...]] = ("started_on", "finished_on")
 
     @property
     def ended(self) -> bool:
@@ -122,7 +142,7 @@ class ExportJob:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class File(Storable):
     """A file or folder of a project. ``size`` is in bytes.
 
     ``storage`` is ``PLATFORM`` for a file that the Platform stores and ``VOLUME`` for an alias; an alias
@@ -182,7 +202,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Volume:
+class Volume(Storable):
     """A volume: a bucket, or the part of it under ``prefix``, attached to the Platform."""
 
     id: str
@@ -213,7 +233,7 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeObject:
+class VolumeObject(Storable):
     """An object on a volume. ``size`` is in bytes; ``etag`` is without quotes."""
 
     location: str | None = None
@@ -239,7 +259,7 @@ class VolumeObject:
 
 
 @dataclass(frozen=True)
-class User:
+class User(Storable):
     """The user that a token belongs to."""
 
     username: str
@@ -255,7 +275,7 @@ class User:
 
 
 @dataclass(frozen=True)
-class RateLimit:
+class RateLimit(Storable):
     """Requests per window, requests left in it, and its end in epoch seconds."""
 
     limit: int | None = None
@@ -275,7 +295,7 @@ class RateLimit:
 
 
 @dataclass(frozen=True)
-class Page(Generic[T]):
+class Page(Storable, Generic[T]):
     """One page of a list: its items, how many match in all (if told), and the address of the next page."""
 
     items: list[T]
@@ -336,8 +356,30 @@ def _object(value: object) -> Json:
 
 
 def _record(value: object) -> Json:
-    """Return an object that is kept as it came, unless it is nested more deeply than others can take."""
-    return _object(value) if _within(value, MAX_NESTING) else {}
+    """Return an object that is kept as it came, unless it is nested more deeply than others can take.
+
+    Without `MARKS`, by which Airflow would take a part of it in an XCom for the description of an object to make.
+    """
+    if not _within(value, MAX_NESTING):
+        return {}
+    record: Json = _without_marks(value) if _is_marked(value) else _object(value)
+    return record
+
+
+def _is_marked(value: object) -> bool:
+    if isinstance(value, dict) and not MARKS.isdisjoint(value):
+        return True
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            if isinstance(each, dict | list) and _is_marked(each):
+                return True
+    return False
+
+
+def _without_marks(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_marks(each) for key, each in value.items() if key not in MARKS}
+    return [_without_marks(each) for each in value] if isinstance(value, list) else value
 
 
 def _within(value: object, levels: int) -> bool:

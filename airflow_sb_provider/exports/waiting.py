@@ -198,7 +198,7 @@ def read_export_ids(value: object) -> list[str]:
 
 def _parse_ids(value: object) -> str | list[Any]:
     """Return one id or a list of ids; text may be an id, a list as JSON or Python writes it, or ``None``."""
-    if value is None or value in ("None", "null"):
+    if value is None or (isinstance(value, str) and value.strip() in ("None", "null")):
         return []
     if isinstance(value, str) and value.lstrip().startswith("["):
         for read in (json.loads, ast.literal_eval):

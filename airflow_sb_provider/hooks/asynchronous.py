@@ -105,7 +105,7 @@ class SevenBridgesAsyncHook(BaseHook):
         settings, session = self._settings, self._session
         assert settings is not None
         assert session is not None
-        url = call.url(settings.endpoint)
+        url = settings.address(call)
         name, value = settings.auth_header
         lost: SevenBridgesConnectionError | SevenBridgesApiError | None = None
         try:

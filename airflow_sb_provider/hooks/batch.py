@@ -214,7 +214,12 @@ class BatchSubmitter:
             entry.credential, entry.max_tries = self.hook.settings.credential, self._max_tries
             entry.overwrite_sent = request.overwrite
             entry.posts += 1
-            entry.attempt = replace(entry.attempt, doubt_until=None, looks=0)
+        decided_on = [replace(entry.attempt, doubt_until=None, looks=0) for entry in entries]
+        gateway_timeout = self.hook.settings.gateway_timeout
+        for entry in entries:
+            # Whoever reads this without what became of the request must check, and wait for the gateway.
+            until = (entry.sent_at or time.time()) + gateway_timeout
+            entry.attempt = replace(entry.attempt, untroubled=False, doubt_until=until, looks=0)
         # The intent is written first: without it nothing is sent, and a try after a crash knows that it must check.
         self._save(entries)
         try:
@@ -225,13 +230,14 @@ class BatchSubmitter:
             for entry in entries:
                 self._lost(entry, lost)
         except (SevenBridgesApiError, SevenBridgesConnectionError) as error:
-            for entry in entries:
-                entry.outcome = Outcome.REFUSED
+            for entry, attempt in zip(entries, decided_on, strict=True):
+                entry.outcome, entry.attempt = Outcome.REFUSED, attempt
             self._save(entries)
             self._refused_as_a_whole(entries, error)
         else:
             self._unsent = 0
-            for entry, answer in zip(entries, answers, strict=True):
+            for entry, attempt, answer in zip(entries, decided_on, answers, strict=True):
+                entry.attempt = attempt
                 if isinstance(answer, ExportJob):
                     entry.outcome, entry.own_id, entry.adopted = Outcome.ACCEPTED, answer.id, False
                     if self._single:

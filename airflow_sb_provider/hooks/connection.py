@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
 from airflow_sb_provider import __version__
 from airflow_sb_provider._compat import AirflowNotFoundException, airflow_version, get_connection_async
@@ -18,8 +20,11 @@ from airflow_sb_provider.exports.request import read_boolean
 
 if TYPE_CHECKING:
     from airflow_sb_provider._compat import Connection
+    from airflow_sb_provider.api.calls import Call
 
 USER_AGENT = f"airflow-sb-provider/{__version__} apache-airflow/{airflow_version}"
+# What is shorter than any real token may be an ordinary word.
+SHORTEST_TOKEN = 16
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
@@ -71,12 +76,27 @@ class ConnectionSettings:
             return "Authorization", f"Bearer {self.token}"
         return "X-SBG-Auth-Token", self.token
 
+    def address(self, call: Call[Any]) -> str:
+        """Return a call's whole address.
+
+        :raises SevenBridgesInputError: if the address or the body holds the token, whose only place is its header.
+        """
+        url = call.url(self.endpoint)
+        sent = f"{unquote_plus(url)} {json.dumps(call.body)}".casefold()
+        spellings = (self.token.casefold(), json.dumps(self.token)[1:-1].casefold())
+        if len(self.token) >= SHORTEST_TOKEN and any(spelling in sent for spelling in spellings):
+            raise SevenBridgesInputError(
+                "A field of this request, such as location, holds the connection's token. Nothing was sent. Find out "
+                "where the field's value comes from; names of files must not reach what Airflow renders."
+            )
+        return url
+
     def without_token(self, body: bytes) -> bytes:
         """Return an answer's body without the token: some gateways repeat a request's headers, and errors the body.
 
         What is shorter than any real token may be an ordinary word of the answer and stays.
         """
-        return body if len(self.token) < 16 else body.replace(self.token.encode(), b"***")
+        return body if len(self.token) < SHORTEST_TOKEN else body.replace(self.token.encode(), b"***")
 
     def told(self, text: str) -> str:
         """Return what a library tells of a failure fit to be told: it may hold pieces of an answer."""

@@ -28,6 +28,7 @@ from airflow_sb_provider.exports.pacing import seconds_until_allowed
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.hooks.connection import ConnectionSettings
 from airflow_sb_provider.hooks.retrying import retry_rules, settle
+from airflow_sb_provider.xcoms import allow_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 __all__ = ["SevenBridgesAsyncHook", "SevenBridgesHook", "has_next"]
 
 T = TypeVar("T")
+
+allow_results()
 
 
 class SevenBridgesHook(BaseHook):
@@ -117,7 +120,7 @@ class SevenBridgesHook(BaseHook):
             with deadline(settings.total_timeout):
                 response = self._session.request(
                     call.method,
-                    call.url(settings.endpoint),
+                    settings.address(call),
                     json=call.body,
                     auth=TokenAuth(settings),
                     timeout=(settings.connect_timeout, settings.read_timeout),

@@ -24,6 +24,7 @@ from airflow_sb_provider.lineage.outlets import announce
 from airflow_sb_provider.lineage.task import TellsLineage
 from airflow_sb_provider.operators.ledger import Ledger
 from airflow_sb_provider.operators.status import TaskStatus
+from airflow_sb_provider.rendering import RendersAuthorsText
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 OnError = Literal["fail_at_end", "fail_fast", "report"]
 
 
-class SevenBridgesOperator(TellsLineage, BaseOperator):
+class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
     """A task that exports: plans a batch, submits it, waits in its worker or deferred, and finishes.
 
     A single export is a batch of one. Each exports once, whatever ends the task in between: `exports.decide` has the

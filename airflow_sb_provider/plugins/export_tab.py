@@ -84,9 +84,17 @@ def _read(name: str) -> bytes:
 
 
 class SevenBridgesExportPlugin(AirflowPlugin):
-    """Shows the tab; an Airflow that knows no external views ignores it."""
+    """Shows the tab, which an Airflow that knows no external views ignores, and lets tasks read XComs of ours."""
 
     name = "sevenbridges_export"
+
+    @classmethod
+    def on_load(cls, *args: Any, **kwargs: Any) -> None:
+        """Let this process read what tasks returned of what the hook returns."""
+        from airflow_sb_provider.xcoms import allow_results
+
+        allow_results()
+
     fastapi_apps: list[Any] = [  # noqa: RUF012
         {"app": StaticPage(), "url_prefix": PREFIX, "name": "Seven Bridges export"},
     ]

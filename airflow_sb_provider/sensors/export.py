@@ -32,6 +32,7 @@ from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.hooks.waiting import look_at_object, poll, volume_or_none
 from airflow_sb_provider.lineage.outlets import announce
 from airflow_sb_provider.lineage.task import TellsLineage
+from airflow_sb_provider.rendering import RendersAuthorsText
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _SOFT = (SevenBridgesExportFailed, AirflowSensorTimeout, AirflowTaskTimeout)
 
 
-class SevenBridgesExportSensor(TellsLineage, BaseSensorOperator):
+class SevenBridgesExportSensor(RendersAuthorsText, TellsLineage, BaseSensorOperator):
     """Waits until exports have ended, and fails if one of them failed.
 
     Returns for one id the dict that `SevenBridgesExportOperator` returns (``copy_only`` is None, since the Platform

@@ -84,16 +84,6 @@ def any_reading_will_do(patch):
         patch(module, "alias_readings", readings)
 
 
-def resumed_in_another_try(patch):
-    real = ledger.Ledger.load
-
-    def load(self):
-        batch = real(self)
-        return batch and replace(batch, try_number=self._ti.try_number)
-
-    patch(ledger.Ledger, "load", load)
-
-
 def counters_restart(patch):
     real = Entry.to_json
 
@@ -104,7 +94,6 @@ def counters_restart(patch):
 
 
 MUTANTS = [
-    resumed_in_another_try,
     counters_restart,
     intent_unwritten,
     retry_does_not_look,

@@ -24,6 +24,7 @@ EXPORTS = {
     "sevenbridges_export": 1,
     "sevenbridges_export_two_steps": 1,
     "sevenbridges_mapped_exports": 1,
+    "sevenbridges_mapped_two_steps": 1,
 }
 
 

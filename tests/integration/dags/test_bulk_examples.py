@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException
 
-from airflow_sb_provider.operators.export import SevenBridgesExportOperator
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
 from tests.integration.dags.conftest import example, xcom
 from tests.integration.project_of_200 import PARAMS, check, fill
 
@@ -53,35 +56,70 @@ def test_what_cannot_begin_is_reported_too(run, platform):
     assert xcom(dag_run, "report").startswith("Nothing was exported")
 
 
-def test_mapped_tasks_keep_apart(run, platform, monkeypatch):
-    """Each has its own export, result and name; on a retry it takes over its own export."""
-    files = {platform.add_file(f"{number}.txt", b"x" * (number + 1)).id: number for number in range(5)}
-    resume = SevenBridgesExportOperator.resume
+def fail_first_resumption(monkeypatch, operator, method):
+    """The worker of each first try is lost right after the deferral."""
+    resume = getattr(operator, method)
 
     def fail_at_first(self, context, event):
         if context["ti"].try_number == 1:
             raise AirflowException("the worker is lost")
         return resume(self, context, event)
 
-    monkeypatch.setattr(SevenBridgesExportOperator, "resume", fail_at_first)
+    monkeypatch.setattr(operator, method, fail_at_first)
+
+
+def instances_of_second_try(dag_run):
+    instances = [ti for ti in dag_run.get_task_instances() if ti.task_id == "export"]
+    assert sorted(ti.map_index for ti in instances) == [0, 1, 2, 3, 4]
+    assert [ti.try_number for ti in instances] == [2] * 5
+    return instances
+
+
+def pulled(ti, key):
+    return ti.xcom_pull(task_ids="export", key=key, map_indexes=ti.map_index)
+
+
+def test_the_mapped_tasks_of_the_example_keep_apart(run, platform, monkeypatch):
+    """Each has its own export, summary and name; on a retry it takes over its own export."""
+    files = {platform.add_file(f"{number}.txt", b"x" * (number + 1)).id: number for number in range(5)}
+    fail_first_resumption(monkeypatch, SevenBridgesBulkExportOperator, "resume")
     dag = example(MAPPED)
     dag.get_task("export").partial_kwargs["retry_delay"] = 0.1
     dag_run = run(dag, run_conf={"ending": ".txt"})
     assert str(dag_run.state) == "success"
+    assert {job.file: job.location for job in platform.exports} == {
+        file: f"mapped/{number}.txt" for file, number in files.items()
+    }
+    assert len(platform.exports) == 5
+    for ti in instances_of_second_try(dag_run):
+        summary = pulled(ti, "return_value")
+        assert summary["bytes"] == files[ti.rendered_map_index] + 1
+        assert (summary["state"], summary["total"], summary["adopted"]) == ("COMPLETED", 1, 1)
+    assert xcom(dag_run, "add_up") == 15
 
-    instances = [ti for ti in dag_run.get_task_instances() if ti.task_id == "export"]
-    assert [ti.try_number for ti in instances] == [2] * 5
+
+def test_mapped_tasks_of_one_file_keep_apart(run, platform, monkeypatch):
+    """Each has its own export, result and name; on a retry it takes over its own export."""
+    files = {platform.add_file(f"{number}.txt", b"x" * (number + 1)).id: number for number in range(5)}
+    fail_first_resumption(monkeypatch, SevenBridgesExportOperator, "resume")
+    with DAG("mapped", start_date=datetime(2026, 1, 1), schedule=None) as dag:
+        SevenBridgesExportOperator.partial(
+            task_id="export",
+            volume="demo/results",
+            copy_only=True,
+            deferrable=True,
+            retries=1,
+            retry_delay=0.1,
+            map_index_template="{{ task.location }}",
+        ).expand_kwargs([{"file": file, "location": f"mapped/{number}.txt"} for file, number in files.items()])
+    dag_run = run(dag)
+    assert str(dag_run.state) == "success"
+
     jobs = {job.file: job for job in platform.exports}
     assert len(platform.exports) == len(jobs) == 5
-    seen = set()
-    for ti in instances:
-        result, export_id = (
-            ti.xcom_pull(task_ids="export", key=key, map_indexes=ti.map_index) for key in ("return_value", "export_id")
-        )
+    for ti in instances_of_second_try(dag_run):
+        result, export_id = pulled(ti, "return_value"), pulled(ti, "export_id")
         job = jobs[result["file"]]
         assert result["export_id"] == export_id == job.id
         assert (result["adopted"], result["size"]) == (True, files[job.file] + 1)
         assert result["location"] == job.location == ti.rendered_map_index
-        seen.add(ti.map_index)
-    assert seen == set(range(5))
-    assert xcom(dag_run, "add_up") == 15

@@ -4,17 +4,58 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from dataclasses import replace
 
 import pytest
 
 from airflow_sb_provider.api import calls
-from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError
+from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesInputError
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from tests.unit.hooks.faces import EXPORT, JOB, TOKEN
 from tests.unit.hooks.servers import cut, drop, never, raw, reply, serving
 
 START = calls.start_export(EXPORT, copy_only=False)
 CALLS = pytest.mark.parametrize("call", [calls.get_user(), START], ids=["get", "start"])
+
+
+BEARERS = [
+    calls.start_export(replace(EXPORT, location=f"mapped/{TOKEN}.vcf"), copy_only=True),
+    calls.start_exports([EXPORT, replace(EXPORT, location=f"{TOKEN.upper()}.vcf")], copy_only=True),
+    calls.start_export(replace(EXPORT, properties={"sse_aws_kms_key_id": TOKEN}), copy_only=True),
+    calls.get_export(TOKEN),
+    calls.get_exports(["a", TOKEN]),
+    calls.get_file(TOKEN),
+    calls.list_files(project=f"demo/{TOKEN}"),
+    calls.list_files(project="demo/genomics", metadata={TOKEN: ["x"]}),
+    calls.get_volume_object("demo/results", f"a b/{TOKEN}"),
+]
+
+
+@pytest.mark.parametrize("call", BEARERS, ids=range(len(BEARERS)))
+def test_it_is_in_no_address_and_no_body(face, platform, connect, call):
+    connect(platform.url)
+    with pytest.raises(SevenBridgesInputError, match="holds the connection's token") as caught:
+        face.send(call)
+    assert platform.seen == []
+    assert_keeps_silent(caught.value)
+
+
+@pytest.mark.parametrize("token", ['quoted"and\\backslashed', "plus+slash/equals==", "percent%41percent%42"])
+def test_it_is_found_in_the_spelling_of_a_request(face, platform, connect, token):
+    connect(platform.url, password=token)
+    for call in (
+        calls.start_export(replace(EXPORT, location=f"{token}.vcf"), copy_only=True),
+        calls.get_volume_object("demo/results", token),
+    ):
+        with pytest.raises(SevenBridgesInputError, match="holds the connection's token"):
+            face.send(call)
+    assert platform.seen == []
+
+
+def test_a_short_word_is_no_token(face, platform, connect):
+    connect(platform.url, password="output")
+    platform.answers = [reply(JOB)]
+    assert face.send(START).id == JOB["id"]
 
 
 @pytest.fixture

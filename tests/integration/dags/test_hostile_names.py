@@ -1,0 +1,56 @@
+"""Every example on a project whose members named the files to steal the token: names stay names."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.dags.conftest import ROOT, example, xcom
+from tests.integration.dags.hostile import HOSTILE, add_hostile_files, assert_token_nowhere
+
+PROJECT = {"project": "demo/hostile"}
+EXAMPLES = sorted(path.stem for path in (ROOT / "example_dags").glob("*.py"))
+# What the form says, beside the defaults, and the key of each name's object.
+FORMS = {
+    "sevenbridges_bulk_export": (PROJECT | {"name": None}, "bulk/{name}"),
+    "sevenbridges_mapped_exports": (PROJECT, "mapped/{name}"),
+    "sevenbridges_mapped_two_steps": (PROJECT, "two-steps-each/{file}"),
+}
+OF_ONE_FILE = ("sevenbridges_export", "sevenbridges_export_two_steps")
+WITHOUT_EXPORT = ("sevenbridges_asset_consumer", "sevenbridges_asset_watcher", "sevenbridges_dry_run")
+
+
+def test_every_example_is_run():
+    assert sorted([*FORMS, *OF_ONE_FILE, *WITHOUT_EXPORT]) == EXAMPLES
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_of_many_files(run, platform, capfd, caplog, name):
+    files = add_hostile_files(platform, PROJECT["project"])
+    conf, pattern = FORMS[name]
+    assert str(run(example(name), run_conf=conf).state) == "success"
+    made = {job.location: job.file for job in platform.exports}
+    assert made == {pattern.replace("{name}", each).replace("{file}", file): file for each, file in files.items()}
+    out, err = capfd.readouterr()
+    assert_token_nowhere(platform, out + err + caplog.text)
+
+
+@pytest.mark.parametrize("location", [HOSTILE[0], HOSTILE[1], HOSTILE[2]])
+@pytest.mark.parametrize("name", OF_ONE_FILE)
+def test_of_one_file_whose_name_is_typed_into_the_form(run, platform, capfd, caplog, name, location):
+    files = add_hostile_files(platform)
+    dag_run = run(example(name), run_conf={"file": files[location], "location": location})
+    assert str(dag_run.state) == "success"
+    assert [job.location for job in platform.exports] == [location]
+    result = xcom(dag_run, "export" if name == "sevenbridges_export" else "wait")
+    assert result["result"]["metadata"] == platform.platform.files[files[location]].metadata
+    out, err = capfd.readouterr()
+    assert_token_nowhere(platform, out + err + caplog.text)
+
+
+@pytest.mark.parametrize("name", WITHOUT_EXPORT)
+def test_of_no_export(run, platform, capfd, caplog, name):
+    files = add_hostile_files(platform)
+    conf = {"file": files[HOSTILE[0]], "location": HOSTILE[0]} if name == "sevenbridges_dry_run" else None
+    assert str(run(example(name), run_conf=conf).state) == "success"
+    out, err = capfd.readouterr()
+    assert_token_nowhere(platform, out + err + caplog.text)
