@@ -16,10 +16,11 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesExportFailed,
     SevenBridgesExportRefused,
     SevenBridgesInDoubt,
+    SevenBridgesNotExportable,
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.exports.attempt import Attempt, Outcome
-from airflow_sb_provider.exports.batch import IN_DOUBT, REFUSED, WAITING, Entry, due_to_ask
+from airflow_sb_provider.exports.batch import IN_DOUBT, REFUSED, SKIPPED, WAITING, Entry, due_to_ask
 from airflow_sb_provider.exports.decide import NOT_EXPORTABLE, TAKEN, Adopt, Done, Fail, LookAgain, Submit, decide
 from airflow_sb_provider.exports.request import Intent
 from airflow_sb_provider.hooks.facts import Look, gather_facts
@@ -53,6 +54,7 @@ class BatchSubmitter:
     :param save: keeps entries where a later try finds them; called before each request and after its answer.
     :param max_tries: of the task instance, for the records.
     :param fail_fast: asks for nothing more once one is bad.
+    :param skip_not_exportable: leaves files alone that cannot be exported, instead of failing them.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class BatchSubmitter:
         *,
         max_tries: int,
         fail_fast: bool = False,
+        skip_not_exportable: bool = False,
     ) -> None:
         self.hook = hook
         self._save = save
         self._max_tries = max_tries
         self._fail_fast = fail_fast
+        self._skip_not_exportable = skip_not_exportable
         self._look = Look(hook, for_many=True)
         self._began = 0.0
         # Parts of calls that were refused as a whole, to be asked for apart.
@@ -167,6 +171,10 @@ class BatchSubmitter:
 
     def _give_up(self, entry: Entry, decision: Fail) -> None:
         error = decision.error
+        if self._skip_not_exportable and _is_not_exportable(error):
+            entry.fail(error, SKIPPED)
+            self.hook.log.info("File %s (%s) is skipped: %s", entry.request.file, entry.name, entry.message)
+            return
         states = {SevenBridgesInDoubt: IN_DOUBT, SevenBridgesExportFailed: ExportState.FAILED}
         self._fail(entry, error, states.get(type(error), REFUSED))
 
@@ -256,6 +264,12 @@ class BatchSubmitter:
     def _fail(self, entry: Entry, error: SevenBridgesError, state: str) -> None:
         entry.fail(error, state)
         self.hook.log.error("File %s (%s): %s", entry.request.file, entry.name or "name unknown", entry.message)
+
+
+def _is_not_exportable(error: SevenBridgesError) -> bool:
+    if isinstance(error, SevenBridgesExportFailed):
+        return error.job.error is not None and error.job.error.code == NOT_EXPORTABLE
+    return isinstance(error, SevenBridgesNotExportable)
 
 
 def _patient(entry: Entry, decision: Decision, now: float) -> Decision:
