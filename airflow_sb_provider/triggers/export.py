@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from airflow_sb_provider._compat import BaseTrigger, TriggerEvent
 from airflow_sb_provider.exceptions import SevenBridgesInputError
-from airflow_sb_provider.exports.inputs import read_ids
+from airflow_sb_provider.exports.inputs import check_seconds, read_ids
 from airflow_sb_provider.exports.status import progress_status
 from airflow_sb_provider.exports.waiting import LAST_LOOK, MAX_IDS, POLL_INTERVAL, Watch, read_export_ids
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
@@ -56,6 +56,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
         fail_fast: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        check_seconds(poll_interval=poll_interval)
         self.export_ids = read_ids(export_ids, "export_ids")
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self.poll_interval = poll_interval

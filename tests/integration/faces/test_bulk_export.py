@@ -390,6 +390,14 @@ def test_nothing_but_an_own_manifest_is_overwritten(platform, runner, files, tmp
     assert platform.exports == []
 
 
+def test_what_cannot_be_read_is_not_overwritten(platform, runner, files, tmp_path):
+    files(1)
+    (tmp_path / "m.csv").mkdir()
+    with pytest.raises(AirflowFailException, match=r"manifest: what is at .*m\.csv cannot be read"):
+        runner.run(project(manifest=str(tmp_path / "m.csv")))
+    assert platform.exports == []
+
+
 @pytest.mark.parametrize("name", ["m.jsonl", "m.csv"])
 def test_a_retry_and_a_later_run_write_their_manifest_again(platform, runner, files, tmp_path, name):
     files(2)
