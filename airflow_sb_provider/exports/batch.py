@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.api.calls import BULK_LIMIT
-from airflow_sb_provider.api.models import ExportJob, ExportState, File
+from airflow_sb_provider.api.models import ExportJob, ExportState, File, readable
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesExportFailed
 from airflow_sb_provider.exports.attempt import Attempt, Outcome, Record
 from airflow_sb_provider.exports.request import ExportRequest
@@ -60,6 +60,11 @@ class Entry:
     setbacks: int = 0
     needs_look: bool = False
     attempt: Attempt = field(default_factory=Attempt)
+
+    @property
+    def label(self) -> str:
+        """Name and location on one line, whatever characters others have given them."""
+        return readable(f"{self.name or 'name unknown'} -> {self.request.location or 'nowhere'}", 1000)
 
     @property
     def bad(self) -> bool:
@@ -226,10 +231,7 @@ class Batch:
         bad = self.bad
         lines = [f"{len(bad):,} of {len(self.entries):,} files were not exported:"]
         shown = _one_of_each_cause_first(bad)[: 2 * ERRORS_TOLD]
-        lines += [
-            f"  {entry.state:9} {entry.request.file} {entry.name or ''} -> {entry.request.location}: {entry.message}"
-            for entry in shown
-        ]
+        lines += [f"  {entry.state:9} {entry.request.file} {entry.label}: {entry.message}" for entry in shown]
         if len(bad) > len(shown):
             where = f"see {manifest}" if manifest else "give 'manifest' a place to have them all written down"
             lines.append(f"  ... and {len(bad) - len(shown):,} more; {where}.")

@@ -173,7 +173,7 @@ class BatchSubmitter:
         error = decision.error
         if self._skip_not_exportable and _is_not_exportable(error):
             entry.fail(error, SKIPPED)
-            self.hook.log.info("File %s (%s) is skipped: %s", entry.request.file, entry.name, entry.message)
+            self.hook.log.info("File %s (%s) is skipped: %s", entry.request.file, entry.label, entry.message)
             return
         states = {SevenBridgesInDoubt: IN_DOUBT, SevenBridgesExportFailed: ExportState.FAILED}
         self._fail(entry, error, states.get(type(error), REFUSED))
@@ -263,7 +263,7 @@ class BatchSubmitter:
 
     def _fail(self, entry: Entry, error: SevenBridgesError, state: str) -> None:
         entry.fail(error, state)
-        self.hook.log.error("File %s (%s): %s", entry.request.file, entry.name or "name unknown", entry.message)
+        self.hook.log.error("File %s (%s): %s", entry.request.file, entry.label, entry.message)
 
 
 def _is_not_exportable(error: SevenBridgesError) -> bool:

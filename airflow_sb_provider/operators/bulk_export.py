@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from airflow_sb_provider._compat import DateTimeTrigger, ObjectStoragePath, conf, hook_lineage_is_read
@@ -92,6 +94,8 @@ _SELECTION_FIELDS = (
     "properties",
 )
 _SHOWN_BY_VALIDATION = 100
+# In characters, each of which may take six bytes.
+_MAX_TAGS = 4000
 
 
 @dataclass(frozen=True)
@@ -361,14 +365,14 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         entry = Entry(export.request, message=export.note, needs_look=True)
         if file := export.file:
             entry.name, entry.size, entry.project, entry.path = file.name, file.size, file.project, export.path
-            entry.tags = file.tags if self._manifest else ()
+            entry.tags = _first(file.tags) if self._manifest else ()
             entry.metadata = {key: file.metadata.get(key) for key in self.manifest_metadata}
             entry.needs_look = file.is_alias or file.is_folder
         if export.problem:
             skips = read_boolean(self.skip_not_exportable) and entry.needs_look and file is not None
             entry.state, entry.message = SKIPPED if skips else REFUSED, export.problem
             how = "is skipped" if skips else "cannot be exported"
-            self.log.warning("File %s (%s) %s: %s", export.request.file, entry.name, how, export.problem)
+            self.log.warning("File %s (%s) %s: %s", export.request.file, entry.label, how, export.problem)
         return entry
 
     def _begin(self, context: Context, entries: list[Entry], ledger: Ledger) -> Batch:
@@ -577,7 +581,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
             uri = object_uri(volume, request.location) if volume else None
             rows.append({"file": request.file, "name": entry.name, "size": entry.size, "uri": uri or request.location})
             doubt = f" (an alias, a folder, or not to be seen: it may be {otherwise})" if entry.needs_look else ""
-            self.log.info("%s -> %s, %s bytes%s", entry.name or request.file, rows[-1]["uri"], entry.size, doubt)
+            self.log.info("%s %s, %s bytes%s", request.file, entry.label, entry.size, doubt)
         size = sum(entry.size or 0 for entry in batch.waiting)
         self.log.info("Dry run: %d files, %d bytes. Nothing was changed.", len(rows), size)
         if batch.bad and self.on_error != "report":
@@ -589,6 +593,12 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
             "exports": rows[:_SHOWN_BY_VALIDATION],
             "counts": dict(Counter(entry.state for entry in batch.entries if entry.state != WAITING)),
         }
+
+
+def _first(tags: Sequence[str]) -> tuple[str, ...]:
+    """Return as many tags as Airflow can keep with the rest of a file's row."""
+    total = list(accumulate(len(tag) for tag in tags))
+    return tuple(tags[: bisect_right(total, _MAX_TAGS)])
 
 
 def _head(path: ObjectStoragePath) -> bytes:

@@ -437,6 +437,21 @@ def test_each_file_that_cannot_go_is_a_row(platform, runner, files, tmp_path, de
     assert {error["code"] for error in summary["errors"]} == {None}
 
 
+def test_a_name_makes_no_line_of_its_own(platform, runner, capfd):
+    platform.add_file("a\n  COMPLETED forged\x1b[31m.vcf", b"x", PROJECT)
+    with pytest.raises(AirflowFailException) as caught:
+        runner.run(project())
+    assert len(str(caught.value).splitlines()) == 2
+    assert "\x1b" not in str(caught.value)
+    assert "\n  COMPLETED forged" not in capfd.readouterr().out
+
+
+def test_a_file_with_many_tags_is_one_of_many(platform, runner, files, tmp_path):
+    files(3, tags=tuple("\u00e9" * 100 for _ in range(1000)))
+    assert runner.run(project(manifest=str(tmp_path / "m.jsonl")))["counts"] == {"COMPLETED": 3}
+    assert all(0 < len(row["tags"]) <= 40 for row in rows_of(tmp_path / "m.jsonl"))
+
+
 def test_a_name_that_is_not_printable_goes(platform, runner):
     name = "Screenshot 2026-05-12 at 4.42.48\u202fPM.png"
     file = platform.add_file(name, b"x", PROJECT).id
