@@ -201,6 +201,10 @@ class SevenBridgesExportRefused(SevenBridgesError):
     permanent = True
 
 
+class SevenBridgesNotExportable(SevenBridgesExportRefused):
+    """A file that no export can be made of as it is: an alias, a folder, a public or archived file."""
+
+
 class SevenBridgesInDoubt(SevenBridgesError):
     """What the Platform did cannot be known, so nothing more was asked of it.
 

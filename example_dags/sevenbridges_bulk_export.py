@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import Any
 
@@ -26,9 +27,11 @@ PATTERN = (
     "`a.vcf.gz`: `a` and `.vcf.gz`), `{id}`, `{project}`, `{project_owner}`, `{metadata[sample_id]}`. "
     "Two files that would become the same object are refused."
 )
+# Who fills in the form chooses a place below this folder, and no other: the worker may write to more than they may.
+MANIFESTS = os.environ.get("SEVENBRIDGES_MANIFESTS", "s3://my-bucket/manifests/")
 MANIFEST = (
-    "Where a record of every file is written, also when some fail: any address that Airflow's object storage takes, "
-    "such as `s3://bucket/manifests/run.jsonl`, ending in `.jsonl` or `.csv`. Empty for none."
+    f"Where a record of every file is written, also when some fail: an address below `{MANIFESTS}`, such as "
+    f"`{MANIFESTS}run.jsonl`, ending in `.jsonl` or `.csv`. Empty for none."
 )
 
 
@@ -93,6 +96,7 @@ def sevenbridges_bulk_export() -> None:
         copy_only="{{ params.copy_only }}",
         validate_only="{{ params.validate_only }}",
         manifest="{{ params.manifest }}",
+        manifest_prefix=MANIFESTS,
         max_files="{{ params.max_files }}",
         # All others are exported; then the task fails and names the bad ones.
         on_error="fail_at_end",

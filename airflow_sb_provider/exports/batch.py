@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.api.calls import BULK_LIMIT
-from airflow_sb_provider.api.models import ExportJob, ExportState, File, VolumeObject
+from airflow_sb_provider.api.models import ExportJob, ExportState, File, VolumeObject, readable
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesExportFailed
 from airflow_sb_provider.exports.attempt import Attempt, Outcome, Record
 from airflow_sb_provider.exports.request import ExportRequest
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 WAITING = "WAITING"
 REFUSED = "REFUSED"
 IN_DOUBT = "IN_DOUBT"
+SKIPPED = "SKIPPED"
 BAD = (ExportState.FAILED, REFUSED, IN_DOUBT)
 ERRORS_TOLD = 10
 _KEPT_OTHERWISE = ("request", "attempt", "job", "object", "error", "why")
@@ -29,14 +30,14 @@ MESSAGE_KEPT = 500
 class Entry:
     """One export of a batch.
 
-    ``state`` is the job's (`ExportState`), or ``WAITING`` (not asked for yet), ``REFUSED`` (never started) or
-    ``IN_DOUBT`` (what became of it cannot be known). ``export_id`` is the job that is waited for, which may be
-    another's. ``retriable`` tells of a bad one whether a later try may fare better. ``outcome``, ``own_id`` (its job),
-    ``sent_at``, ``credential`` and ``max_tries`` tell of the request that was sent, as `Record` does, and
-    ``overwrite_sent`` whether it requested overwriting; ``attempt`` is where this try stands with it. ``posts`` counts
-    the requests of this try, ``setbacks`` those that had no or a bad outcome. ``needs_look`` marks a file that may not
-    be exportable. ``job``, ``object``, ``error`` and ``why`` are what the process that learned them knows: they are
-    not kept.
+    ``state`` is the job's (`ExportState`), or ``WAITING`` (not submitted yet), ``REFUSED`` (never started), ``SKIPPED``
+    (left alone, since it cannot be exported) or ``IN_DOUBT`` (what became of it cannot be known). ``export_id`` is the
+    job that is waited for, which may be another's. ``retriable`` tells of a bad one whether a later try may fare
+    better. ``outcome``, ``own_id`` (its job), ``sent_at``, ``credential`` and ``max_tries`` tell of the request that
+    was sent, as `Record` does, and ``overwrite_sent`` whether it requested overwriting; ``attempt`` is where this try
+    stands with it. ``posts`` counts the requests of this try, ``setbacks`` those that had no or a bad outcome.
+    ``needs_look`` marks a file that may not be exportable. ``job``, ``object``, ``error`` and ``why`` are what the
+    process that learned them knows: they are not kept.
     """
 
     request: ExportRequest
@@ -44,6 +45,7 @@ class Entry:
     size: int | None = None
     project: str | None = None
     path: str = ""
+    tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     state: str = WAITING
     export_id: str | None = None
@@ -69,6 +71,11 @@ class Entry:
     why: str = ""
 
     @property
+    def label(self) -> str:
+        """Name and location on one line, whatever characters others have given them."""
+        return readable(f"{self.name or 'name unknown'} -> {self.request.location or 'nowhere'}", 1000)
+
+    @property
     def bad(self) -> bool:
         """Whether it will not be exported by this try."""
         return self.state in BAD
@@ -76,7 +83,7 @@ class Entry:
     @property
     def in_flight(self) -> bool:
         """Whether its job has not ended."""
-        return self.export_id is not None and self.state != WAITING and not self.bad and not self.done
+        return self.export_id is not None and self.state not in (WAITING, SKIPPED) and not self.bad and not self.done
 
     @property
     def done(self) -> bool:
@@ -154,7 +161,9 @@ class Entry:
         :raises TypeError: or `ValueError`, `KeyError`, if it was written by something else.
         """
         own = dict(data)
-        request, attempt = ExportRequest(**own.pop("request")), Attempt(**own.pop("attempt", {}))
+        own["tags"] = tuple(own.get("tags", ()))
+        # One that was refused may have no location.
+        request, attempt = ExportRequest(**{"location": "", **own.pop("request")}), Attempt(**own.pop("attempt", {}))
         if own.get("outcome"):
             own["outcome"] = Outcome(own["outcome"])
         return cls(request, attempt=attempt, **own)
@@ -193,9 +202,9 @@ class Batch:
     def summary(self, now: float, manifest: str | None = None) -> dict[str, Any]:
         """Return what the task hands on: small, however many files there are.
 
-        :returns: ``state`` (``COMPLETED`` if all are exported, else ``FAILED`` or ``RUNNING``), ``total``, ``counts``
-            by state, ``adopted``, ``bytes`` exported, ``seconds``, ``errors`` (the first ten: file, name, state, code,
-            message) and ``manifest`` (its address, or None).
+        :returns: ``state`` (``COMPLETED`` if all but the skipped are exported, else ``FAILED`` or ``RUNNING``),
+            ``total``, ``counts`` by state, ``adopted``, ``bytes`` exported, ``seconds``, ``errors`` (the first ten:
+            file, name, state, code, message) and ``manifest`` (its address, or None).
         """
         counts = Counter(str(entry.state) for entry in self.entries)
         done = [entry for entry in self.entries if entry.done]
@@ -215,14 +224,16 @@ class Batch:
         """Return one line on how far it is, for the task's log."""
         done = [entry for entry in self.entries if entry.done]
         moved = sum(entry.size or 0 for entry in done)
-        total = sum(entry.size or 0 for entry in self.entries)
+        total = sum(entry.size or 0 for entry in self.entries if entry.state != SKIPPED)
         new = sum(not entry.adopted for entry in done)
         parts = [f"{len(done):,} of {len(self.entries):,} files exported ({_bytes(moved)} of {_bytes(total)})"]
         if in_flight := len(self.in_flight):
             parts.append(f"{in_flight:,} in flight")
         if bad := len(self.bad):
             parts.append(f"{bad:,} failed")
-        left = len(self.entries) - len(done) - len(self.bad)
+        if skipped := sum(entry.state == SKIPPED for entry in self.entries):
+            parts.append(f"{skipped:,} skipped")
+        left = len(self.entries) - len(done) - bad - skipped
         if new and left and now > self.started_at:
             rate = new / (now - self.started_at)
             end = datetime.fromtimestamp(now + left / rate, UTC)
@@ -234,10 +245,7 @@ class Batch:
         bad = self.bad
         lines = [f"{len(bad):,} of {len(self.entries):,} files were not exported:"]
         shown = _one_of_each_cause_first(bad)[: 2 * ERRORS_TOLD]
-        lines += [
-            f"  {entry.state:9} {entry.request.file} {entry.name or ''} -> {entry.request.location}: {entry.message}"
-            for entry in shown
-        ]
+        lines += [f"  {entry.state:9} {entry.request.file} {entry.label}: {entry.message}" for entry in shown]
         if len(bad) > len(shown):
             where = f"see {manifest}" if manifest else "give 'manifest' a place to have them all written down"
             lines.append(f"  ... and {len(bad) - len(shown):,} more; {where}.")
@@ -247,11 +255,17 @@ class Batch:
 
 
 def due_to_ask(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """Return those to ask for in one call each: at most a hundred, copies, moves and overwriting moves apart."""
-    groups: dict[tuple[bool, bool], list[list[Entry]]] = {}
+    """Return those to ask for in one call each: at most a hundred, copies, moves and overwriting moves apart.
+
+    Copies of one file are apart too, since an answer names the file, and its place in the answer may be wrong.
+    """
+    groups: dict[tuple[bool, bool, int], list[list[Entry]]] = {}
+    times: Counter[str] = Counter()
     for entry in entries:
         request = entry.request
-        chunks = groups.setdefault((request.copy_only, request.overwrite and not request.copy_only), [[]])
+        times[request.file] += 1
+        kind = (request.copy_only, request.overwrite and not request.copy_only, times[request.file])
+        chunks = groups.setdefault(kind, [[]])
         if len(chunks[-1]) == BULK_LIMIT:
             chunks.append([])
         chunks[-1].append(entry)

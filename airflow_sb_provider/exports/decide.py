@@ -16,6 +16,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesExportFailed,
     SevenBridgesExportRefused,
     SevenBridgesInDoubt,
+    SevenBridgesNotExportable,
 )
 from airflow_sb_provider.exports.attempt import Attempt
 from airflow_sb_provider.exports.destination import alias_readings, certainly_same_place, same_place
@@ -225,13 +226,14 @@ def _refused(request: ExportRequest, facts: Facts) -> Decision | None:
         return Fail(SevenBridgesExportFailed(attempt.failed, cause))
     if attempt.refusal.code == TAKEN and request.intent is Intent.COPY and not facts.history_complete:
         return _doubt(request, f"{cause} The job history is too long to tell whether an earlier export made it.")
-    return Fail(SevenBridgesExportRefused(f"The Platform refused the {request}: {attempt.refusal} {cause}"))
+    kind = SevenBridgesNotExportable if attempt.refusal.code == NOT_EXPORTABLE else SevenBridgesExportRefused
+    return Fail(kind(f"The Platform refused the {request}: {attempt.refusal} {cause}"))
 
 
 def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
     file, attempt = facts.file, facts.attempt
     if isinstance(file, File) and (file.is_alias or file.is_folder):
-        return Fail(SevenBridgesExportRefused(f"Nothing was submitted: {explain(request, facts)}"))
+        return Fail(SevenBridgesNotExportable(f"Nothing was submitted: {explain(request, facts)}"))
     careful = attempt.doubt_until is not None or request.overwrite
     if request.copy_only and not careful:
         return None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_sb_provider.exports.names import MAX_KEY_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.exports.request import ExportRequest
 
 _SCHEMES = {"s3": "s3", "gcs": "gs", "google": "gs"}
+_RESERVED_BY_GCS = ".well-known/acme-challenge/"
 _READINGS = ((True, True), (True, False), (False, True), (False, False))
 
 
@@ -24,6 +27,16 @@ def object_uri(volume: Volume, location: str) -> str | None:
     if not (scheme and volume.bucket):
         return None
     return f"{scheme}://{volume.bucket}/{_key(volume.prefix, location, with_slash=True)}"
+
+
+def key_problem(volume: Volume, location: str) -> str | None:
+    """Return why an object's whole key, with the volume's prefix, cannot be one; None if it can."""
+    key = _key(volume.prefix, location, with_slash=True)
+    if len(key.encode()) > MAX_KEY_BYTES:
+        return f"location: with the volume's prefix the key is longer than {MAX_KEY_BYTES} bytes; shorten it."
+    if _SCHEMES.get(volume.service or "") == "gs" and key.startswith(_RESERVED_BY_GCS):
+        return f"location: Google Cloud Storage takes no key that begins with {_RESERVED_BY_GCS}; choose another."
+    return None
 
 
 def alias_readings(file: File, request: ExportRequest, volumes: Mapping[str, Volume]) -> dict[str | None, bool]:

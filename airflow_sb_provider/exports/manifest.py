@@ -1,13 +1,15 @@
-"""The audit record of a batch: a row for every file, as JSON Lines or CSV."""
+"""The audit record of a batch: a row for every file, as JSON Lines or CSV; and where one may be written."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.exports.destination import object_uri
+from airflow_sb_provider.exports.inputs import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +19,16 @@ if TYPE_CHECKING:
 
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _CSV = (".csv",)
+# The first row of a manifest is in so many bytes, whatever the Platform says of its file.
+HEAD_BYTES = 2**20
+_IDENTITY = ("dag_id", "task_id", "map_index")
+_COLUMNS = frozenset({"file", "volume", "location", "state", *_IDENTITY})
+# What a spreadsheet takes for a formula, also in full width.
+_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
+_LINE_ENDS = re.compile("[\u0085\u2028\u2029]")
+_TEMPLATE_MARK = re.compile(r"\{\{|\{%|\{#")
+# What object stores, local paths and URLs each understand in their own way.
+_AMBIGUOUS = re.compile(r"[\x00-\x1f\x7f\\%?#]|::")
 
 
 def check_address(address: object) -> str:
@@ -25,8 +37,71 @@ def check_address(address: object) -> str:
     :raises ValueError: if it does not.
     """
     if not isinstance(address, str) or not address.lower().endswith(_JSON_LINES + _CSV):
-        raise ValueError(f"{address!r} has no known ending; use .jsonl (JSON Lines) or .csv.")
+        raise ValueError(f"{short(address)} has no known ending; use .jsonl (JSON Lines) or .csv.")
     return address
+
+
+def check_prefix(prefix: object) -> str:
+    """Return the place below which manifests may be written, as the author of a DAG gives it.
+
+    :raises ValueError: if it is no place, or everything is below it.
+    """
+    if not isinstance(prefix, str) or _AMBIGUOUS.search(prefix) or not _place_of(prefix):
+        raise ValueError(f"{short(prefix)} is no folder; use one such as s3://my-bucket/manifests/.")
+    return prefix
+
+
+def prefix_in_template(source: object) -> str:
+    """Return the folder that a template names before its first mark; empty if it names none.
+
+    :param source: what the author of a DAG has written.
+    """
+    fixed = _TEMPLATE_MARK.split(source, maxsplit=1)[0] if isinstance(source, str) else ""
+    folder = fixed[: fixed.rfind("/") + 1]
+    return folder if _place_of(folder) and not _AMBIGUOUS.search(folder) else ""
+
+
+def check_below(address: str, prefix: str) -> str:
+    """Return an address if it is below a prefix.
+
+    A connection (``s3://conn@bucket``) is allowed by the prefix that names it.
+
+    :raises ValueError: if it is not, or if that cannot be said for sure.
+    """
+    allowed = _place_of(prefix)
+    if not allowed:
+        raise ValueError(
+            f"{short(address)} comes from a template, and anybody who fills it in could write anywhere; set "
+            "manifest_prefix to the folder below which manifests may be written."
+        )
+    if unclear := _AMBIGUOUS.search(address):
+        raise ValueError(f"{short(address)} holds {unclear[0]!r}; leave it out.")
+    place = _place_of(address)
+    below = place[len(allowed) :]
+    if place[: len(allowed)] != allowed or not below or any(name in ("", ".", "..") for name in below):
+        raise ValueError(f"{short(address)} is not below {prefix}; choose a place there.")
+    return address
+
+
+def is_manifest_of(head: bytes, address: str, run: Mapping[str, Any]) -> bool:
+    """Whether what is at an address is nothing, or an earlier manifest of the same task.
+
+    :param head: the first `HEAD_BYTES` of it.
+    :param run: as for `manifest_text`.
+    """
+    if not head:
+        return True
+    text = head.decode("utf-8", "replace")
+    row: Any
+    try:
+        if address.lower().endswith(_CSV):
+            row = next(csv.DictReader(io.StringIO(text)), {})
+            run = {key: _cell(run[key]) for key in _IDENTITY}
+        else:
+            row = json.loads(text.partition("\n")[0])
+    except (ValueError, RecursionError, csv.Error):
+        return False
+    return isinstance(row, dict) and row.keys() >= _COLUMNS and all(str(row[key]) == str(run[key]) for key in _IDENTITY)
 
 
 def manifest_text(
@@ -36,7 +111,7 @@ def manifest_text(
     volumes: Mapping[str, Volume],
     metadata: Sequence[str],
     run: Mapping[str, Any],
-) -> str:
+) -> bytes:
     """Return the whole manifest.
 
     :param address: whose ending tells the format.
@@ -45,17 +120,42 @@ def manifest_text(
     :param run: what is the same in each row, such as ``username``, ``dag_id`` and ``try_number``.
     """
     rows = (_row(entry, volumes, metadata, run) for entry in entries)
-    if not address.lower().endswith(_CSV):
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    text = io.StringIO()
-    writer: Any = None
-    for row in rows:
-        if writer is None:
-            writer = csv.DictWriter(text, row)
-            writer.writeheader()
-        properties = row["properties"]
-        writer.writerow({**row, "properties": json.dumps(properties) if properties else None})
-    return text.getvalue()
+    if address.lower().endswith(_CSV):
+        text = io.StringIO()
+        writer: Any = None
+        for row in rows:
+            if writer is None:
+                writer = csv.DictWriter(text, row)
+                writer.writeheader()
+            writer.writerow({key: _cell(value) for key, value in row.items()})
+        lines = text.getvalue()
+    else:
+        lines = "".join(
+            # Some readers of lines take these for the end of one.
+            _LINE_ENDS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", json.dumps(row, ensure_ascii=False)) + "\n"
+            for row in rows
+        )
+    # Half a pair of surrogates has no UTF-8; what replaces it is JSON's own way to write it.
+    return lines.encode("utf-8", "backslashreplace")
+
+
+def _cell(value: object) -> object:
+    """Return a value as CSV has it: text that no spreadsheet executes, numbers, and JSON for the rest."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return f"'{value}" if _FORMULA.match(value) else value
+
+
+def _place_of(address: str) -> tuple[str, ...]:
+    """Return scheme, bucket (with its connection) and folders of an address; nothing if it names neither."""
+    scheme, mark, rest = address.partition("://")
+    if not mark or scheme.lower() in ("file", "local"):
+        scheme, rest = "file", rest if mark else address
+    parts = rest.removesuffix("/").split("/")
+    names_one = parts[0] if scheme != "file" else rest.strip("/.")
+    return (scheme.lower(), *parts) if names_one else ()
 
 
 def _row(
@@ -68,11 +168,12 @@ def _row(
         "name": entry.name,
         "project": entry.project,
         "path": entry.path,
+        "tags": list(entry.tags),
         **{f"metadata.{key}": entry.metadata.get(key) for key in metadata},
         "size": entry.size,
         "volume": request.volume,
-        "location": request.location,
-        "uri": object_uri(volume, request.location) if volume else None,
+        "location": request.location or None,
+        "uri": object_uri(volume, request.location) if volume and request.location else None,
         "etag": None,
         "overwrite": request.overwrite,
         "copy_only": request.copy_only,

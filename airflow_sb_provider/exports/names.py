@@ -1,9 +1,10 @@
-"""Globs for the names of files, and patterns that make an object's key of what is known of a file."""
+"""Globs for the names of files, patterns that make an object's key of what is known of a file, and what a key is."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +19,12 @@ _GLOB_TOKEN = re.compile(r"\[!?\]?[^\]]*\]|[{},\[]|[^\[{},]+")
 _PATTERN_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}/]|[^{}/]+")
 _METADATA = re.compile(r"metadata\[([^\[\]]+)\]")
 _NO_FOLDER = ("", ".", "..")
+MAX_KEY_BYTES = 1024
+# pathlib leaves one slash of an address; an ARN is an address too.
+_SCHEME = r"[a-z][a-z0-9+.-]*://|(?:s3[an]?|gs|gcs|https?|file):/|arn:[^/]*:::"
+_ADDRESS = re.compile(rf"(?:{_SCHEME})/*([^/]*)/*(.*)", re.IGNORECASE | re.DOTALL)
+# Control characters, halves of a pair, and what the buckets' own lists, which are XML, cannot hold.
+_UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -109,11 +116,63 @@ class Pattern:
         return location
 
 
+def check_key(key: str) -> str:
+    """Return the key of an object, relative to its volume, if S3 and GCS both take it.
+
+    They take any character but a few, also those that have no shape, such as a no-break space.
+
+    :raises ValueError: if it is no key.
+    """
+    check_no_address(key)
+    if key.startswith("/"):
+        raise ValueError(f"{key!r} starts with a slash; leave it out, the key is relative to the volume.")
+    if key.endswith("/"):
+        raise ValueError(f"{key!r} ends with a slash; give the whole key, with the object's name.")
+    if key in _NO_FOLDER:
+        raise ValueError(f"{key!r} names no object; give the whole key, with the object's name.")
+    check_characters(key)
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise ValueError(f"{key[:60]!r}... is longer than {MAX_KEY_BYTES} bytes; shorten it.")
+    return key
+
+
+def check_characters(text: str) -> None:
+    """Check that text holds no character that neither a bucket nor a list of its objects can hold.
+
+    :raises ValueError: naming the first of them and its position, which counts from 1.
+    """
+    if unusable := _UNUSABLE.search(text):
+        character = unusable[0]
+        name = unicodedata.name(character, unicodedata.category(character))
+        kind = "a lone surrogate" if name == "Cs" else "a control character" if name == "Cc" else "no character"
+        raise ValueError(
+            f"{_cut(text)} holds U+{ord(character):04X} at position {unusable.start() + 1}, {kind}: line breaks, "
+            "control characters and the like cannot be in a key or an id; leave it out."
+        )
+
+
+def check_no_address(key: str) -> None:
+    """Check that a key, or a pattern of one, is no address of an object.
+
+    :raises ValueError: saying what to write.
+    """
+    if address := _ADDRESS.match(key):
+        bucket, rest = address[1], address[2] or "results/output.vcf"
+        raise ValueError(
+            f"{_cut(key)} is an address, but a key is wanted, which is relative to the volume; if the volume's bucket "
+            f"is {_cut(bucket)}, write {_cut(rest)}, without the volume's prefix."
+        )
+
+
 def text_of(value: object) -> str | None:
     """Return the text of a metadata value; None if it has none."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, str | int | float) and value != "" else None
+
+
+def _cut(text: str) -> str:
+    return repr(text) if len(text) <= 80 else f"{text[:80]!r}..."
 
 
 def _value(field: tuple[str, ...], values: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
@@ -125,13 +184,14 @@ def _value(field: tuple[str, ...], values: Mapping[str, str], metadata: Mapping[
         raise ValueError(f"{{{told}}} is missing or empty; set it at the Platform, or use another pattern.")
     if "/" in (value or "") or value in (".", ".."):
         raise ValueError(
-            f"{{{told}}} is {value!r}, which escapes the pattern's folder; mend it, or use another pattern."
+            f"{{{told}}} is {value!r}, which escapes the pattern's folder; correct it, or use another pattern."
         )
     return value or ""
 
 
 def _segments(text: str) -> list[list[str | tuple[str, ...]]]:
     """Return for each folder of a pattern, and the last name, its literal texts and its placeholders."""
+    check_no_address(text)
     segments: list[list[str | tuple[str, ...]]] = [[]]
     for token in _PATTERN_TOKEN.finditer(text):
         if token[0] == "/":

@@ -10,20 +10,10 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.exports.inputs import Problems, read_boolean, read_text, short
+from airflow_sb_provider.exports.names import check_characters, check_key
 
 _FILE_ID = re.compile(r"[0-9a-fA-F]{24}")
-_MAX_KEY_BYTES = 1024
-_BOOLEANS = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
 
 SSE_ALGORITHMS = ("AES256", "aws:kms", None)
 CANNED_ACLS = (
@@ -75,25 +65,17 @@ class ExportRequest:
 
         :raises SevenBridgesInputError: naming every wrong field, its value and the fix.
         """
-        problems: list[str] = []
-
-        def read(name: str, reader: Any, value: object, default: Any) -> Any:
-            try:
-                return reader(value)
-            except ValueError as problem:
-                problems.append(f"{name}: {problem}")
-                return default
-
+        problems = Problems()
+        read = problems.read
         request = cls(
             file=read("file", read_file, file, ""),
             volume=read("volume", read_volume, volume, ""),
-            location=read("location", _read_location, location, ""),
+            location=read("location", read_location, location, ""),
             overwrite=read("overwrite", read_boolean, overwrite, False),
             copy_only=read("copy_only", read_boolean, copy_only, False),
             properties=read("properties", _read_properties, properties, None),
         )
-        if problems:
-            raise SevenBridgesInputError(problems)
+        problems.raise_if_any()
         return request
 
     @property
@@ -102,6 +84,11 @@ class ExportRequest:
         if self.copy_only:
             return Intent.COPY_OVERWRITE if self.overwrite else Intent.COPY
         return Intent.MOVE_OVERWRITE if self.overwrite else Intent.MOVE
+
+    @property
+    def target(self) -> tuple[str, str, str]:
+        """File, volume and location, which tell the exports of a batch apart."""
+        return self.file, self.volume, self.location
 
     @property
     def fingerprint(self) -> str:
@@ -115,18 +102,6 @@ class ExportRequest:
         return f"{verb} of file {self.file} to {self.volume}/{self.location}{how}"
 
 
-def read_boolean(value: object) -> bool:
-    """Return a boolean, also for the text of one.
-
-    :raises ValueError: for anything else.
-    """
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and (known := _BOOLEANS.get(value.strip().lower())) is not None:
-        return known
-    raise ValueError(f"{value!r} is no boolean; use true or false.")
-
-
 def read_file(value: object) -> str:
     """Return a file's or folder's id.
 
@@ -136,20 +111,6 @@ def read_file(value: object) -> str:
     if not _FILE_ID.fullmatch(text):
         raise ValueError(f"{text!r} is no file id; use the file's 24 hexadecimal digits, not its name or path.")
     return text.lower()
-
-
-def check_seconds(**values: object) -> None:
-    """Check numbers of seconds that are not templated.
-
-    :raises SevenBridgesInputError: naming every one that is not above 0.
-    """
-    problems = [
-        f"{name}: {value!r} is no number of seconds above 0."
-        for name, value in values.items()
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0)
-    ]
-    if problems:
-        raise SevenBridgesInputError(problems)
 
 
 def read_volume(value: object) -> str:
@@ -164,23 +125,20 @@ def read_volume(value: object) -> str:
     return text
 
 
-def _read_location(value: object) -> str:
-    text = _plain_text(value, "the object's key on the volume, such as results/output.vcf")
-    if text.startswith("/"):
-        raise ValueError(f"{text!r} starts with a slash; leave it out, the key is relative to the volume.")
-    if text.endswith("/"):
-        raise ValueError(f"{text!r} ends with a slash; give the whole key, with the object's name.")
-    if len(text.encode()) > _MAX_KEY_BYTES:
-        raise ValueError(f"{text[:60]!r}... is longer than {_MAX_KEY_BYTES} bytes; shorten it.")
-    return text
+def read_location(value: object) -> str:
+    """Return the key of an object, as somebody has written it.
+
+    :raises ValueError: if it cannot be one.
+    """
+    return check_key(_plain_text(value, "the object's key on the volume, such as results/output.vcf"))
 
 
 def _plain_text(value: object, wanted: str) -> str:
-    if not isinstance(value, str) or value in ("", "None"):
-        raise ValueError(f"{value!r} is empty or no text; give {wanted}.")
-    if value != value.strip() or not all(character.isprintable() for character in value):
-        raise ValueError(f"{value!r} holds line breaks, control characters or outer spaces; give {wanted}.")
-    return value
+    text = read_text(value, wanted)
+    check_characters(text)
+    if text != text.strip():
+        raise ValueError(f"{short(text)} has outer spaces; leave them out, and give {wanted}.")
+    return text
 
 
 def _read_properties(value: object) -> dict[str, str | None] | None:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.exceptions import SevenBridgesInputError
-from airflow_sb_provider.exports.destination import object_uri, places
-from airflow_sb_provider.exports.names import Glob, Pattern, text_of
-from airflow_sb_provider.exports.request import ExportRequest, read_boolean, read_file
+from airflow_sb_provider.exports.destination import key_problem, object_uri, places
+from airflow_sb_provider.exports.inputs import (
+    Problems,
+    as_list,
+    first_problems,
+    from_text,
+    is_absent,
+    read_boolean,
+    read_item,
+    read_text,
+    read_texts,
+    short,
+)
+from airflow_sb_provider.exports.names import Glob, Pattern, check_key, text_of
+from airflow_sb_provider.exports.request import ExportRequest, read_file, read_location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from airflow_sb_provider.api.models import File, Volume
 
-PROBLEMS_TOLD = 20
 EXPORT_FIELDS = ("file", "volume", "location", "overwrite", "copy_only", "properties")
 INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".csi", ".idx")
 # Some tools put these in the place of the main file's ending.
@@ -33,20 +44,30 @@ class Selected:
 
     :param path: the folders below the selection's root, ``a/b``, empty for the root.
     :param belongs_to: for an index file that came along, its main file.
+    :param problem: why it cannot be exported, where that is known already.
+    :param note: what else is to be known of it.
     """
 
     file: File
     path: str = ""
     belongs_to: File | None = None
+    problem: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedExport:
-    """An export, and the file that it is of."""
+    """An export, and the file that it is of; None where only its id is known.
+
+    :param problem: why it cannot be made; its request is then not to be submitted.
+    :param note: what else is to be known of it.
+    """
 
     request: ExportRequest
-    file: File
-    path: str
+    file: File | None = None
+    path: str = ""
+    problem: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,57 +125,41 @@ class Selection:
         :param secondary_files: takes index files along.
         :raises SevenBridgesInputError: naming every wrong field, its value and the fix.
         """
-        problems: list[str] = []
-
-        def read(field_: str, reader: Callable[[Any], Any], value: object, default: Any = None) -> Any:
-            try:
-                return reader(value)
-            except ValueError as problem:
-                problems.append(f"{field_}: {problem}")
-                return default
-
+        problems = Problems()
+        read = problems.read
         given = {"project": project, "folder": folder, "file_ids": file_ids}
-        sources = [key for key, value in given.items() if not _is_absent(value)]
+        sources = [key for key, value in given.items() if not is_absent(value)]
         if len(sources) != 1:
-            told = ", ".join(f"{key}={_short(given[key])}" for key in sources) or "none of them is given"
-            problems.append(f"project, folder, file_ids: {told}; give one of the three.")
+            what = ", ".join(f"{key}={short(given[key])}" for key in sources) or "none of them is given"
+            problems.texts.append(f"project, folder, file_ids: {what}; give one of the three.")
         # A request for any file tells what is wrong with the fields that all files share.
         shared = {"volume": volume, "overwrite": overwrite, "copy_only": copy_only, "properties": properties}
-        request: ExportRequest | None = None
-        try:
-            request = ExportRequest.checked(file="0" * 24, location="any", **shared)
-        except SevenBridgesInputError as error:
-            problems += error.problems
-        selection = cls(
-            volume=request.volume if request else "",
-            project=read("project", _read_project, project) if "project" in sources else None,
-            folder=read("folder", read_file, folder) if "folder" in sources else None,
-            file_ids=read("file_ids", _read_file_ids, file_ids, ()) if "file_ids" in sources else (),
-            recursive=read("recursive", read_boolean, recursive),
-            name=read("name", lambda value: Glob(_read_texts(value)), name),
-            tags=read("tags", _read_texts, tags),
-            metadata=read("metadata", _read_metadata, metadata),
-            origin_task=None
-            if _is_absent(origin_task)
-            else read("origin_task", lambda value: _read_text(value, "the id of a task"), origin_task),
-            location_pattern=read(
-                "location_pattern",
-                lambda value: Pattern(_read_text(value, f"a pattern such as {Pattern.DEFAULT}")),
-                location_pattern,
-            ),
-            secondary_files=read("secondary_files", read_boolean, secondary_files),
-            overwrite=bool(request and request.overwrite),
-            copy_only=bool(request and request.copy_only),
-            properties=request.properties if request else None,
+        request = read(
+            "", lambda fields: ExportRequest.checked(file="0" * 24, location="any", **fields), shared, _NO_REQUEST
         )
-        if problems:
-            raise SevenBridgesInputError(first_problems(problems))
+        selection = cls(
+            volume=request.volume,
+            project=read("project", _read_project, project, None) if "project" in sources else None,
+            folder=read("folder", read_file, folder, None) if "folder" in sources else None,
+            file_ids=read("file_ids", _read_file_ids, file_ids, ()) if "file_ids" in sources else (),
+            recursive=read("recursive", read_boolean, recursive, False),
+            name=read("name", _read_globs, name, Glob()),
+            tags=read("tags", read_texts, tags, ()),
+            metadata=read("metadata", _read_metadata, metadata, {}),
+            origin_task=None if is_absent(origin_task) else read("origin_task", _read_task, origin_task, None),
+            location_pattern=read("location_pattern", _read_pattern, location_pattern, Pattern()),
+            secondary_files=read("secondary_files", read_boolean, secondary_files, False),
+            overwrite=request.overwrite,
+            copy_only=request.copy_only,
+            properties=request.properties,
+        )
+        problems.raise_if_any()
         return selection
 
     def matches(self, file: File) -> bool:
         """Whether a file is one of those that are meant; folders never are.
 
-        It asks all again that the Platform's own filters can tell, since what is moved cannot be moved back.
+        It checks again what the Platform's own filters can tell, since what is moved cannot be moved back.
         """
         return (
             not file.is_folder
@@ -205,93 +210,125 @@ class Selection:
 
 
 def plan(selection: Selection, selected: Sequence[Selected]) -> list[PlannedExport]:
-    """Return the export of each file, in order.
+    """Return the export of each file, in order; one that cannot have a location has the ``problem``."""
+    return [_planned(selection, chosen) for chosen in selected]
 
-    :raises SevenBridgesInputError: naming every file that cannot have a location, and why.
-    """
-    planned: list[PlannedExport] = []
-    problems: list[str] = []
-    for each in selected:
+
+def _planned(selection: Selection, chosen: Selected) -> PlannedExport:
+    file, problem, location = chosen.file, chosen.problem, ""
+    if not problem:
         try:
-            request = ExportRequest.checked(
-                file=each.file.id,
-                volume=selection.volume,
-                location=selection.location_of(each.file, each.path, each.belongs_to),
-                overwrite=selection.overwrite,
-                copy_only=selection.copy_only,
-                properties=selection.properties,
-            )
-        except SevenBridgesInputError as error:
-            problems += [f"file {each.file.name} ({each.file.id}): {problem}" for problem in error.problems]
-        except ValueError as problem:
-            problems.append(f"file {each.file.name} ({each.file.id}): location_pattern: {problem}")
-        else:
-            planned.append(PlannedExport(request, each.file, each.path))
-    if problems:
-        raise SevenBridgesInputError(first_problems(problems))
-    return planned
+            read_file(file.id)
+            location = selection.location_of(file, chosen.path, chosen.belongs_to)
+            check_key(location)
+        except ValueError as error:
+            problem = f"location_pattern: {error}"
+    request = ExportRequest(
+        file.id,
+        selection.volume,
+        location,
+        overwrite=selection.overwrite,
+        copy_only=selection.copy_only,
+        properties=selection.properties,
+    )
+    return PlannedExport(request, file, chosen.path, problem, chosen.note)
 
 
-def read_exports(value: object) -> list[ExportRequest]:
+def read_exports(value: object) -> list[PlannedExport]:
     """Return the exports of a list of mappings, also as JSON or as Python writes it, or a lazy sequence of XComs.
 
-    :raises SevenBridgesInputError: naming every wrong field of every export, such as ``exports[3].location``.
+    A location that can be no key is that file's ``problem``.
+
+    :raises SevenBridgesInputError: naming every other wrong field of every export, such as ``exports[3].volume``.
     """
-    exports: Any = _from_text(value)
-    if not _is_list(exports):
+    exports = as_list(from_text(value))
+    if exports is None:
         raise SevenBridgesInputError(
-            f"exports: {_short(exports)} is no list; use a list of mappings with {', '.join(EXPORT_FIELDS)}."
+            f"exports: {short(value)} is no list; use a list of mappings with {', '.join(EXPORT_FIELDS)}."
         )
-    requests: list[ExportRequest] = []
-    problems: list[str] = []
+    planned: list[PlannedExport] = []
+    problems = Problems()
     for number, fields in enumerate(exports):
         here = f"exports[{number}]"
         if not isinstance(fields, Mapping):
-            problems.append(f"{here}: {_short(fields)} is no mapping; use one with {', '.join(EXPORT_FIELDS)}.")
+            problems.texts.append(f"{here}: {short(fields)} is no mapping; use one with {', '.join(EXPORT_FIELDS)}.")
             continue
         unknown = [key for key in fields if key not in EXPORT_FIELDS]
-        problems += [f"{here}.{key}: is not known; use {', '.join(EXPORT_FIELDS)}." for key in unknown]
-        known = {key: fields[key] for key in EXPORT_FIELDS if key in fields}
+        problems.texts += [f"{here}.{key}: is not known; use {', '.join(EXPORT_FIELDS)}." for key in unknown]
+        known: dict[str, Any] = {"file": None, "volume": None, "location": None}
+        known |= {key: fields[key] for key in EXPORT_FIELDS if key in fields}
+        location, problem = known["location"], ""
+        if isinstance(location, str) and not is_absent(location):
+            try:
+                read_location(location)
+            except ValueError as error:
+                problem, known["location"] = f"location: {error}", "any"
         try:
-            requests.append(ExportRequest.checked(**{"file": None, "volume": None, "location": None, **known}))
+            request = ExportRequest.checked(**known)
         except SevenBridgesInputError as error:
-            problems += [f"{here}.{problem}" for problem in error.problems]
-    if problems:
-        raise SevenBridgesInputError(first_problems(problems))
-    return requests
+            problems.texts += [f"{here}.{text}" for text in error.problems]
+            continue
+        planned.append(PlannedExport(replace(request, location=location) if problem else request, problem=problem))
+    problems.raise_if_any()
+    return planned
 
 
-def check_batch(requests: Sequence[ExportRequest], volumes: Mapping[str, Volume], max_files: int | None = None) -> None:
-    """Refuse a set of exports that cannot be meant.
+def check_count(count: int, max_files: int | None) -> None:
+    """Check how many files there are.
+
+    :param max_files: how many are expected at most; None for any number.
+    :raises SevenBridgesInputError: for none, and for more.
+    """
+    if not count:
+        raise SevenBridgesInputError("There is nothing to export: no file was given or found.")
+    if max_files is not None and count > max_files:
+        raise SevenBridgesInputError(
+            f"max_files: there are {count} files to export, more than {max_files}; raise it or narrow."
+        )
+
+
+def with_conflicts(planned: Sequence[PlannedExport], volumes: Mapping[str, Volume]) -> list[PlannedExport]:
+    """Return the exports, in order, with the ``problem`` of those that cannot all be meant.
+
+    None of two exports to one object is made, since which of them is meant is not knowable; nor of two moves of a file.
+    Copies of a file to several places are fine.
 
     :param volumes: by id, those that the token may see.
-    :param max_files: how many exports are expected at most; None for any number.
-    :raises SevenBridgesInputError: for an empty set, too many exports, a file twice, or two exports to one object.
     """
-    if not requests:
-        raise SevenBridgesInputError("There is nothing to export: no file was given or found.")
-    problems: list[str] = []
-    if max_files is not None and len(requests) > max_files:
-        problems.append(
-            f"max_files: there are {len(requests)} files to export, more than {max_files}; raise it or narrow."
-        )
-    by_file: dict[str, ExportRequest] = {}
-    by_place: dict[tuple[object, ...], ExportRequest] = {}
-    for request in requests:
-        if (other := by_file.setdefault(request.file, request)) is not request:
-            problems.append(
-                f"file {request.file} is there twice, for {_place(other, volumes)} and {_place(request, volumes)}; "
-                "export it once."
+    by_file: dict[str, list[ExportRequest]] = defaultdict(list)
+    by_place: dict[tuple[object, ...], list[ExportRequest]] = defaultdict(list)
+    for export in planned:
+        if not export.problem:
+            by_file[export.request.file].append(export.request)
+            for place in places(export.request.volume, export.request.location, volumes):
+                by_place[place].append(export.request)
+
+    moved_twice = {
+        file
+        for file, requests in by_file.items()
+        if len(requests) > 1 and not all(request.copy_only for request in requests)
+    }
+
+    def problem_of(request: ExportRequest) -> str:
+        if request.file in moved_twice:
+            first, second, *_ = by_file[request.file]
+            return (
+                f"file {request.file} is there twice, for {_place(first, volumes)} and {_place(second, volumes)}, "
+                "and after a move nothing is left to export; move it once, and copy it elsewhere in a task before."
             )
-        here = places(request.volume, request.location, volumes)
-        taken = [other for place in here if (other := by_place.setdefault(place, request)) is not request]
-        if taken and taken[0].file != request.file:
-            problems.append(
-                f"files {taken[0].file} and {request.file} would both become {_place(request, volumes)}; "
-                "give each a location of its own."
-            )
-    if problems:
-        raise SevenBridgesInputError(first_problems(problems))
+        for place in places(request.volume, request.location, volumes):
+            for other in by_place[place]:
+                if other is not request and other.file == request.file:
+                    return f"file {request.file} is there twice, for {_place(request, volumes)}; give it once."
+                if other is not request:
+                    return (
+                        f"files {request.file} and {other.file} would both become {_place(request, volumes)}; "
+                        "give each a location of its own."
+                    )
+        volume = volumes.get(request.volume)
+        return (volume and key_problem(volume, request.location)) or ""
+
+    return [export if export.problem else replace(export, problem=problem_of(export.request)) for export in planned]
 
 
 def index_names(name: str) -> list[str]:
@@ -319,98 +356,74 @@ def _place(request: ExportRequest, volumes: Mapping[str, Volume]) -> str:
     return (volume and object_uri(volume, request.location)) or f"{request.volume}/{request.location}"
 
 
-def first_problems(problems: Sequence[str]) -> list[str]:
-    """Return as many problems as one reads, and how many more there are."""
-    more = len(problems) - PROBLEMS_TOLD
-    return [*problems[:PROBLEMS_TOLD], *([f"and {more} more."] if more > 0 else [])]
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
-
-
-def _is_absent(value: object) -> bool:
-    return value is None or (isinstance(value, str) and value in ("", "None"))
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
-
-
-def _from_text(value: object) -> Any:
-    """Return the list or mapping that a text of one means, anything else as it is."""
-    if not isinstance(value, str) or value.strip()[:1] not in ("[", "{", "("):
-        return value
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(value.strip())
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            continue
-    return value
-
-
-def _read_texts(value: object) -> tuple[str, ...]:
-    if _is_absent(value):
-        return ()
-    parsed = _from_text(value)
-    if isinstance(value, str) and not (_is_list(parsed) and all(isinstance(each, str) for each in parsed)):
-        # Such as the glob [ab]*, which is no list.
-        parsed = [value]
-    if _is_list(parsed) and not parsed:
-        # No filter at all would take everything.
-        raise ValueError("the list is empty; leave it out to take all, or give at least one.")
-    if not _is_list(parsed) or not all(isinstance(each, str) and each for each in parsed):
-        raise ValueError(f"{_short(value)} is no text and no list of texts; use one of them.")
-    return tuple(dict.fromkeys(parsed))
-
-
 def _read_project(value: object) -> str:
-    if not isinstance(value, str) or not all(value.rpartition("/")[::2]) or value != value.strip():
-        raise ValueError(f"{_short(value)} is no project id; use one such as rfranklin/my-project.")
-    return value
+    text = read_text(value, "a project id such as rfranklin/my-project")
+    if not all(text.rpartition("/")[::2]) or text != text.strip():
+        raise ValueError(f"{short(text)} is no project id; use one such as rfranklin/my-project.")
+    return text
 
 
-def _read_text(value: object, wanted: str) -> str:
-    if not isinstance(value, str) or _is_absent(value) or value != value.strip():
-        raise ValueError(f"{_short(value)} is empty or no text; use {wanted}.")
-    return value
+def _read_task(value: object) -> str:
+    return _without_outer_spaces(read_text(value, "the id of a task"))
+
+
+def _read_pattern(value: object) -> Pattern:
+    return Pattern(_without_outer_spaces(read_text(value, f"a pattern such as {Pattern.DEFAULT}")))
+
+
+def _without_outer_spaces(text: str) -> str:
+    if text != text.strip():
+        raise ValueError(f"{short(text)} has outer spaces; leave them out.")
+    return text
+
+
+def _read_globs(value: object) -> Glob:
+    if isinstance(value, str) and not is_absent(value):
+        items = from_text(value)
+        if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+            # Such as the glob [12]*, which is no list.
+            return Glob((value,))
+    return Glob(read_texts(value))
 
 
 def _read_file_ids(value: object) -> tuple[str, ...]:
-    ids = _from_text(value)
-    if isinstance(ids, str):
-        ids = [ids]
-    if not _is_list(ids):
-        raise ValueError(f"{_short(value)} is no list; use a list of file ids.")
-    if not ids:
+    ids = from_text(value)
+    items = [ids] if isinstance(ids, str | Integral) else as_list(ids)
+    if items is None:
+        raise ValueError(f"{short(value)} is no list; use a list of file ids.")
+    if not items:
         raise ValueError("the list is empty; give at least one file id.")
-    wrong = []
-    known: dict[str, None] = {}
-    for number, each in enumerate(ids):
-        try:
-            known[read_file(each)] = None
-        except ValueError as problem:
-            wrong.append(f"[{number}] {problem}")
-    if wrong:
-        raise ValueError(" ".join(first_problems(wrong)))
+    problems = Problems()
+    known = dict.fromkeys(problems.read(f"[{number}]", read_file, each, "") for number, each in enumerate(items))
+    if problems.texts:
+        raise ValueError(" ".join(first_problems(problems.texts)))
     return tuple(known)
 
 
 def _read_metadata(value: object) -> dict[str, tuple[str, ...]]:
-    if _is_absent(value):
+    if is_absent(value):
         return {}
-    fields = _from_text(value)
+    fields = from_text(value)
     if not isinstance(fields, Mapping) or not fields:
-        raise ValueError(f"{_short(value)} is empty or no mapping; use one of fields to values, or leave it out.")
+        raise ValueError(f"{short(value)} is empty or no mapping; use one of fields to values, or leave it out.")
     wanted = {}
     for key, values in fields.items():
-        texts = [text_of(each) for each in (values if _is_list(values) else [values])]
-        if not isinstance(key, str) or not key or not texts or not all(texts):
-            raise ValueError(f"{_short({key: values})} cannot be looked for; give a field and one value or several.")
-        wanted[key] = tuple(str(text) for text in texts)
+        items = as_list(values)
+        if not isinstance(key, str) or not key or items == []:
+            raise ValueError(f"{short({key: values})} cannot be looked for; give a field and one value or several.")
+        try:
+            # A boolean is one here: the Platform writes it in lower case.
+            wanted[key] = tuple(
+                str(item).lower() if isinstance(item, bool) else read_item(item, "one value or several")
+                for item in ([values] if items is None else items)
+            )
+        except ValueError as problem:
+            raise ValueError(f"{key}: {problem}") from None
     return wanted
 
 
 def _texts_of(value: object) -> set[str]:
-    return {text for each in (value if _is_list(value) else [value]) if (text := text_of(each))}  # type: ignore[attr-defined]
+    return {text for each in (value if isinstance(value, list) else [value]) if (text := text_of(each))}
+
+
+_NO_REQUEST = ExportRequest("", "", "")

@@ -19,6 +19,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesReplyLost,
 )
+from airflow_sb_provider.exports.batch import SKIPPED
 from airflow_sb_provider.exports.destination import object_uri
 
 if TYPE_CHECKING:
@@ -71,12 +72,12 @@ def batch_status(
     requests = [entry.request for entry in batch.entries]
     copies, overwrites = ({getattr(each, name) for each in requests} for name in ("copy_only", "overwrite"))
     ids = {each.volume for each in requests}
-    common = os.path.commonprefix([each.location for each in requests])  # noqa: RUF071 - cut at a slash below
+    common = os.path.commonprefix([each.location for each in requests if each.location])  # noqa: RUF071 - cut at a slash below
     folder, _, _ = common.rpartition("/")
     volume = volumes.get(next(iter(ids))) if len(ids) == 1 else None
     return {
         **batch.summary(now, manifest),
-        "bytes_total": sum(entry.size or 0 for entry in batch.entries),
+        "bytes_total": sum(entry.size or 0 for entry in batch.entries if entry.state != SKIPPED),
         "started_at": moment(batch.started_at),
         "source": cut(source),
         "volume": ", ".join(sorted(ids)[:3]) + (" ..." if len(ids) > 3 else ""),

@@ -185,6 +185,8 @@ def read_export_ids(value: object) -> list[str]:
     """
     parsed = _parse_ids(value)
     given = [parsed] if isinstance(parsed, str) else parsed
+    # An id of digits only is a number after native rendering.
+    given = [str(item) if isinstance(item, int) and not isinstance(item, bool) else item for item in given]
     wrong = [item for item in given if not isinstance(item, str) or not _EXPORT_ID.fullmatch(item)]
     if wrong:
         raise SevenBridgesInputError(

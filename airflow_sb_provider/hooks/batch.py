@@ -19,11 +19,12 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesExportRefused,
     SevenBridgesInDoubt,
     SevenBridgesMaintenanceError,
+    SevenBridgesNotExportable,
     SevenBridgesRateLimitError,
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.exports.attempt import Attempt, Outcome
-from airflow_sb_provider.exports.batch import IN_DOUBT, REFUSED, WAITING, Entry, due_to_ask
+from airflow_sb_provider.exports.batch import IN_DOUBT, REFUSED, SKIPPED, WAITING, Entry, due_to_ask
 from airflow_sb_provider.exports.decide import NOT_EXPORTABLE, TAKEN, Adopt, Done, Fail, LookAgain, Submit, decide
 from airflow_sb_provider.hooks.facts import Look, gather_facts
 from airflow_sb_provider.hooks.retrying import RATE_LIMIT_WINDOW, retry_rules
@@ -67,6 +68,7 @@ class BatchSubmitter:
     :param single: the task is of one export: it goes through ``POST /storage/exports``, each decision is logged, and
         the cause of every failed job is searched for, which costs requests.
     :param fail_fast: submits nothing more once one is bad.
+    :param skip_not_exportable: leaves files alone that cannot be exported, instead of failing them.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class BatchSubmitter:
         max_tries: int,
         single: bool = False,
         fail_fast: bool = False,
+        skip_not_exportable: bool = False,
     ) -> None:
         self.hook = hook
         self._save = save
         self._max_tries = max_tries
         self._single = single
         self._fail_fast = fail_fast
+        self._skip_not_exportable = skip_not_exportable
         self._look = Look(hook, for_many=not single)
         self._began = 0.0
         self._unsent = 0
@@ -203,6 +207,10 @@ class BatchSubmitter:
     def _give_up(self, entry: Entry, decision: Fail) -> None:
         error = decision.error
         error.__cause__ = error.__cause__ or entry.attempt.refusal
+        if self._skip_not_exportable and _is_not_exportable(error):
+            entry.fail(error, SKIPPED)
+            self.hook.log.info("File %s (%s) is skipped: %s", entry.request.file, entry.label, entry.message)
+            return
         states = {SevenBridgesInDoubt: IN_DOUBT, SevenBridgesExportFailed: ExportState.FAILED}
         self._fail(entry, error, states.get(type(error), REFUSED))
 
@@ -347,12 +355,18 @@ class BatchSubmitter:
     def _fail(self, entry: Entry, error: SevenBridgesError, state: str) -> None:
         entry.fail(error, state)
         if not self._single:
-            self.hook.log.error("File %s (%s): %s", entry.request.file, entry.name or "name unknown", entry.message)
+            self.hook.log.error("File %s (%s): %s", entry.request.file, entry.label, entry.message)
 
 
 def needs_check(entry: Entry) -> bool:
     """Whether the Platform is checked before an entry is submitted: unless nothing can be destroyed or made twice."""
     return not entry.attempt.untroubled or entry.request.overwrite
+
+
+def _is_not_exportable(error: SevenBridgesError) -> bool:
+    if isinstance(error, SevenBridgesExportFailed):
+        return error.job.error is not None and error.job.error.code == NOT_EXPORTABLE
+    return isinstance(error, SevenBridgesNotExportable)
 
 
 def _patient(entry: Entry, decision: Decision, now: float) -> Decision:

@@ -16,7 +16,7 @@ from airflow_sb_provider.api.environments import resolve_endpoint
 from airflow_sb_provider.api.models import readable
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesInputError
 from airflow_sb_provider.exports.attempt import GATEWAY_TIMEOUT
-from airflow_sb_provider.exports.request import read_boolean
+from airflow_sb_provider.exports.inputs import read_boolean
 
 if TYPE_CHECKING:
     from airflow_sb_provider._compat import Connection

@@ -24,6 +24,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesNotFoundError,
     SevenBridgesReplyLost,
 )
+from airflow_sb_provider.exports.inputs import read_ids
 from airflow_sb_provider.exports.pacing import seconds_until_allowed
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.hooks.connection import ConnectionSettings
@@ -218,7 +219,8 @@ class SevenBridgesHook(BaseHook):
 
     def get_exports(self, export_ids: Sequence[str]) -> list[ExportJob | SevenBridgesApiError]:
         """Return for each id, in order, its job or the error for it; one request for each hundred."""
-        return [item for chunk in _hundreds(export_ids) for item in self.send(calls.get_exports(chunk))]
+        ids = read_ids(export_ids, "export_ids")
+        return [item for chunk in _hundreds(ids) for item in self.send(calls.get_exports(chunk))]
 
     def list_exports(
         self, volume: str | None = None, states: Sequence[str] = (), *, limit: int | None = None
@@ -229,7 +231,8 @@ class SevenBridgesHook(BaseHook):
         :param states: only those in one of these states.
         :param limit: at most so many; None for all, which is a request for each hundred.
         """
-        return self._all(lambda offset: calls.list_exports(volume, states, offset=offset), limit)
+        wanted = read_ids(states, "states")
+        return self._all(lambda offset: calls.list_exports(volume, wanted, offset=offset), limit)
 
     def get_file(self, file_id: str) -> File:
         """Return a file's details."""
@@ -237,7 +240,8 @@ class SevenBridgesHook(BaseHook):
 
     def get_files(self, file_ids: Sequence[str]) -> list[File | SevenBridgesApiError]:
         """Return for each id, in order, its file or the error for it; one request for each hundred."""
-        return [item for chunk in _hundreds(file_ids) for item in self.send(calls.get_files(chunk))]
+        ids = read_ids(file_ids, "file_ids")
+        return [item for chunk in _hundreds(ids) for item in self.send(calls.get_files(chunk))]
 
     def list_files(
         self,
@@ -251,13 +255,16 @@ class SevenBridgesHook(BaseHook):
         limit: int | None = None,
     ) -> list[File]:
         """Return the files and folders on one level of a project or folder (see `api.calls.list_files`)."""
+        filters: dict[str, Any] = {
+            "names": read_ids(names, "names"),
+            "tags": read_ids(tags, "tags"),
+            "metadata": {key: read_ids(values, f"metadata[{key}]") for key, values in (metadata or {}).items()},
+        }
         return self._all(
             lambda offset: calls.list_files(
                 project=project,
                 parent=parent,
-                names=names,
-                tags=tags,
-                metadata=metadata,
+                **filters,
                 origin_task=origin_task,
                 offset=offset,
             ),
@@ -367,9 +374,11 @@ def __getattr__(name: str) -> Any:
 def _checked(exports: Sequence[ExportRequest | Mapping[str, Any]], copy_only: bool) -> list[ExportRequest]:
     checked: list[ExportRequest] = []
     problems: list[str] = []
+    if isinstance(exports, str | Mapping | ExportRequest):
+        raise SevenBridgesInputError(f"exports: {type(exports).__name__} is no list; give a list, also of one export.")
     for number, export in enumerate(exports):
-        fields = export if isinstance(export, Mapping) else vars(export)
         try:
+            fields = export if isinstance(export, Mapping) else vars(export)
             checked.append(ExportRequest.checked(**fields))
             if checked[-1].copy_only and not copy_only:
                 problems.append(

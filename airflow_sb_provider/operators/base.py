@@ -13,7 +13,8 @@ from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
 from airflow_sb_provider.api.models import ExportJob
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInDoubt
 from airflow_sb_provider.exports.attempt import attempt_of
-from airflow_sb_provider.exports.batch import Batch
+from airflow_sb_provider.exports.batch import WAITING, Batch
+from airflow_sb_provider.exports.inputs import read_boolean
 from airflow_sb_provider.exports.status import moment
 from airflow_sb_provider.exports.waiting import Watch
 from airflow_sb_provider.hooks.batch import BatchSubmitter, needs_check
@@ -55,6 +56,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
     timeout: float | None
     on_error: OnError = "fail_at_end"
     max_active: int = 1
+    skip_not_exportable: bool | str = False
     _status: TaskStatus
     _batch: Batch | None = None
 
@@ -118,12 +120,18 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
         # XCom may have outlived a try on Airflow 3.0: what it holds is older than the end of that try.
         before = ledger.load() if ledger.has_store else None
         gateway_timeout = self.hook.settings.gateway_timeout
-        known = {entry.request.file: entry for entry in before.entries} if before else {}
+        known = {entry.request.target: entry for entry in before.entries} if before else {}
         left_out = dict(before.left_out) if before else {}
         # A try in between that wrote nothing may have run without a store.
         is_complete = before is not None and not ledger.is_unreadable and before.try_number >= ti.try_number - 1
-        for entry in entries:
-            earlier = known.pop(entry.request.file, None)
+        wanted = {entry.request.target: entry for entry in entries if entry.state == WAITING}
+        # A file that is to go elsewhere now may still be exported to where an earlier try wanted it.
+        unwanted = {entry.request.file: entry for target, entry in known.items() if target not in wanted}
+        for entry in unwanted.values():
+            if until := entry.doubt_until(gateway_timeout):
+                left_out[entry.request.file] = max(until, left_out.get(entry.request.file, until))
+        for target, entry in wanted.items():
+            earlier = known.get(target) or unwanted.get(entry.request.file)
             attempt = attempt_of(
                 entry.request,
                 record=earlier.record if earlier else None,
@@ -136,17 +144,15 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
                 started_at=now,
                 gateway_timeout=gateway_timeout,
             )
-            doubt = left_out.pop(entry.request.file, None)
-            if earlier:
-                doubt = earlier.doubt_until(gateway_timeout)
-                if earlier.request.fingerprint == entry.request.fingerprint:
-                    entry.remember(earlier)
-            if doubt is None:
-                doubt = attempt.doubt_until
+            doubts = [left_out.get(entry.request.file), earlier.doubt_until(gateway_timeout) if earlier else None]
+            doubt = max(filter(None, doubts), default=attempt.doubt_until)
+            if earlier and earlier.request.fingerprint == entry.request.fingerprint:
+                entry.remember(earlier)
             entry.attempt = replace(
                 attempt, doubt_until=doubt, untroubled=attempt.untroubled and not (entry.needs_look or doubt)
             )
-        left_out |= {file: until for file, entry in known.items() if (until := entry.doubt_until(gateway_timeout))}
+        for entry in wanted.values():
+            left_out.pop(entry.request.file, None)
         is_retry = before is not None and before.max_tries == ti.max_tries
         started_at = before.started_at if before and is_retry else now
         return Batch(entries, started_at, ti.try_number, ti.max_tries, left_out)
@@ -172,7 +178,12 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
             ledger.save(entries)
 
         submitter = BatchSubmitter(
-            self.hook, save, max_tries=batch.max_tries, single=self.single, fail_fast=self.on_error == "fail_fast"
+            self.hook,
+            save,
+            max_tries=batch.max_tries,
+            single=self.single,
+            fail_fast=self.on_error == "fail_fast",
+            skip_not_exportable=read_boolean(self.skip_not_exportable),
         )
         timed_out = False
         try:

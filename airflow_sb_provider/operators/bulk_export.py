@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from airflow_sb_provider._compat import ObjectStoragePath, conf, hook_lineage_is_read
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.exceptions import (
-    SevenBridgesApiError,
     SevenBridgesBatchFailed,
     SevenBridgesError,
     SevenBridgesExportTimeout,
     SevenBridgesInputError,
 )
-from airflow_sb_provider.exports.batch import Batch, Entry
+from airflow_sb_provider.exports.batch import REFUSED, SKIPPED, WAITING, Batch, Entry
 from airflow_sb_provider.exports.destination import object_uri
-from airflow_sb_provider.exports.manifest import check_address, manifest_text
+from airflow_sb_provider.exports.inputs import (
+    Problems,
+    check_seconds,
+    is_absent,
+    read_boolean,
+    read_count,
+    read_switches,
+    read_texts,
+)
+from airflow_sb_provider.exports.manifest import (
+    HEAD_BYTES,
+    check_address,
+    check_below,
+    check_prefix,
+    is_manifest_of,
+    manifest_text,
+    prefix_in_template,
+)
 from airflow_sb_provider.exports.report import Landing, Report
-from airflow_sb_provider.exports.request import check_seconds, read_boolean
-from airflow_sb_provider.exports.selection import Selection, check_batch, plan, read_exports
+from airflow_sb_provider.exports.selection import (
+    PlannedExport,
+    Selection,
+    check_count,
+    plan,
+    read_exports,
+    with_conflicts,
+)
 from airflow_sb_provider.exports.status import batch_status
 from airflow_sb_provider.exports.waiting import MAX_IDS, POLL_INTERVAL, WEEK
 from airflow_sb_provider.hooks.failures import airflow_failures
@@ -61,16 +86,17 @@ _SELECTION_FIELDS = (
     "properties",
 )
 _SHOWN_BY_VALIDATION = 100
+# In characters, each of which may take six bytes.
+_MAX_TAGS = 4000
 
 
 @dataclass(frozen=True)
 class _Wanted:
     """What the templated fields mean."""
 
-    requests: Sequence[ExportRequest]
+    exports: Sequence[PlannedExport]
     selection: Selection | None
     validate_only: bool
-    manifest: str | None
     max_files: int | None
 
 
@@ -109,9 +135,14 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
     :param manifest: where an audit record of every file is written: any address that Airflow's ``ObjectStoragePath``
         takes, ending in ``.jsonl`` or ``.csv``. (templated)
     :param max_files: refuses to start if there are more. (templated)
+    :param skip_not_exportable: leaves files alone that cannot be exported as they are (aliases of something else,
+        public and archived files, folders), and counts them as ``SKIPPED``, not as failed. (templated)
     :param sevenbridges_conn_id: the Airflow connection. (templated)
     :param on_error: ``fail_at_end`` lets all others finish first, ``fail_fast`` asks for nothing more after the first
         bad one, ``report`` never fails for a bad file.
+    :param manifest_prefix: the folder below which a manifest may be written, such as ``s3://my-bucket/manifests/``.
+        Needed where ``manifest`` is a template that does not begin with a folder, and in mapped tasks: whoever fills
+        it in could write anywhere.
     :param manifest_metadata: the metadata fields that the manifest shows.
     :param max_active: how many exports are in flight at most, up to 1000.
     :param deferrable: waits in the triggerer, without a worker slot.
@@ -125,6 +156,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         "validate_only",
         "manifest",
         "max_files",
+        "skip_not_exportable",
         "sevenbridges_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
@@ -161,9 +193,11 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         validate_only: bool | str = False,
         manifest: str | None = None,
         max_files: int | str | None = 10_000,
+        skip_not_exportable: bool | str = False,
         sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name,
         on_error: OnError = "fail_at_end",
-        manifest_metadata: Sequence[str] = (),
+        manifest_prefix: str | None = None,
+        manifest_metadata: Sequence[str] | str = (),
         max_active: int = MAX_IDS,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = POLL_INTERVAL,
@@ -189,31 +223,40 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         self.validate_only = validate_only
         self.manifest = manifest
         self.max_files = max_files
+        self.skip_not_exportable = skip_not_exportable
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self.on_error = on_error
-        self.manifest_metadata = list(manifest_metadata)
+        self.manifest_prefix = manifest_prefix
         self.max_active = max_active
-        self.deferrable = deferrable
+        [self.deferrable] = read_switches(deferrable=deferrable)
         self.poll_interval = poll_interval
         self.timeout = timeout
+        # What Airflow makes of it is not what the DAG's author wrote.
+        self._manifest_source = manifest
         check_seconds(poll_interval=poll_interval, timeout=timeout)
-        problems = []
+        problems = Problems()
+        read = problems.read
         if on_error not in get_args(OnError):
-            problems.append(f"on_error: {on_error!r} is not known; use {', '.join(get_args(OnError))}.")
+            problems.texts.append(f"on_error: {on_error!r} is not known; use {', '.join(get_args(OnError))}.")
         active: object = max_active
         if isinstance(active, bool) or not isinstance(active, int) or not 1 <= active <= MAX_IDS:
-            problems.append(f"max_active: {active!r} is no whole number from 1 to {MAX_IDS}.")
-        if problems:
-            raise SevenBridgesInputError(problems)
+            problems.texts.append(f"max_active: {active!r} is no whole number from 1 to {MAX_IDS}.")
+        if manifest_prefix is not None:
+            read("manifest_prefix", check_prefix, manifest_prefix, "")
+        columns: object = None if manifest_metadata in ((), []) else manifest_metadata
+        none: tuple[str, ...] = ()
+        self.manifest_metadata = list(read("manifest_metadata", read_texts, columns, none))
+        problems.raise_if_any()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export what is meant and not exported yet."""
         with airflow_failures(), self._shown(context):
-            wanted = self._checked()
+            wanted = self._checked(context)
             entries = self._plan(wanted)
             if wanted.validate_only:
-                self._show(Batch(entries, time.time(), 0, 0), state="DRY_RUN")
-                return self._tell(entries)
+                batch = Batch(entries, time.time(), 0, 0)
+                self._show(batch, state="DRY_RUN")
+                return self._tell(batch)
             return self._export(context, entries)
 
     def _show(self, batch: Batch, **more: Any) -> None:
@@ -236,70 +279,67 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         # In a process that goes on after a deferral nothing has told of the volumes.
         self._status.show(**status | {"uri": status["uri"] or self._status["uri"]} | more)
 
-    def _checked(self) -> _Wanted:
-        problems: list[str] = []
-
-        def read(field: str, reader: Any, value: object, default: Any) -> Any:
-            try:
-                return reader(value)
-            except SevenBridgesInputError as error:
-                problems.extend(error.problems)
-            except ValueError as problem:
-                problems.append(f"{field}: {problem}")
-            return default
-
+    def _checked(self, context: Context) -> _Wanted:
+        problems = Problems()
+        read = problems.read
         selection: Selection | None = None
-        requests: list[ExportRequest] = []
-        if _is_given(self.exports):
-            chosen = [field for field in ("project", "folder", "file_ids") if _is_given(getattr(self, field))]
-            problems += [f"{field}: give either exports or a selection, not both." for field in chosen]
-            requests = read("exports", read_exports, self.exports, [])
-        else:
+        exports: Sequence[PlannedExport] = []
+        if is_absent(self.exports):
             fields = {field: getattr(self, field) for field in _SELECTION_FIELDS}
             selection = read("selection", lambda fields: Selection.checked(**fields), fields, None)
-        problems += self._connection_problems()
+        else:
+            chosen = [field for field in ("project", "folder", "file_ids") if not is_absent(getattr(self, field))]
+            problems.texts += [f"{field}: give either exports or a selection, not both." for field in chosen]
+            exports = read("exports", read_exports, self.exports, [])
+        problems.texts += self._connection_problems()
+        read("manifest", lambda _: self._manifest_for(context), self.manifest, None)
+        read("skip_not_exportable", read_boolean, self.skip_not_exportable, False)
         wanted = _Wanted(
-            requests,
+            exports,
             selection,
             validate_only=read("validate_only", read_boolean, self.validate_only, False),
-            manifest=read("manifest", check_address, self._manifest, None) if self._manifest else None,
-            max_files=read("max_files", _read_count, self.max_files, None) if _is_given(self.max_files) else None,
+            max_files=None if is_absent(self.max_files) else read("max_files", read_count, self.max_files, None),
         )
-        if problems:
-            raise SevenBridgesInputError(problems)
+        problems.raise_if_any()
         return wanted
 
     def _plan(self, wanted: _Wanted) -> list[Entry]:
-        """Return what is to be exported; nothing is asked for yet."""
-        files: list[File | SevenBridgesApiError]
-        if wanted.selection:
-            self.log.info("Looking for the files of %s.", wanted.selection)
-            planned = plan(wanted.selection, list_selected(self.hook, wanted.selection))
-            requests, paths = [each.request for each in planned], [each.path for each in planned]
-            files = [each.file for each in planned]
-        else:
-            requests, paths = list(wanted.requests), [""] * len(wanted.requests)
-            files = []
-        volumes = self._volumes(requests)
-        problems = [problem for volume in volumes.values() for problem in volume_problems(volume)]
-        if problems:
-            raise SevenBridgesInputError(problems)
-        check_batch(requests, volumes, wanted.max_files)
-        files = files or self.hook.get_files([request.file for request in requests])
-        return [self._entry(request, file, path) for request, file, path in zip(requests, files, paths, strict=True)]
-
-    def _entry(self, request: ExportRequest, file: File | SevenBridgesApiError, path: str) -> Entry:
-        if not isinstance(file, File):
-            return Entry(request, needs_look=True)
-        return Entry(
-            request,
-            name=file.name,
-            size=file.size,
-            project=file.project,
-            path=path,
-            metadata={key: file.metadata.get(key) for key in self.manifest_metadata},
-            needs_look=file.is_alias or file.is_folder,
+        """Return what is to be exported, with what cannot be; nothing is submitted yet."""
+        planned = wanted.exports
+        if selection := wanted.selection:
+            self.log.info("Looking for the files of %s.", selection)
+            check_count(len(selection.file_ids) or 1, wanted.max_files)
+            planned = plan(selection, list_selected(self.hook, selection, wanted.max_files))
+        check_count(len(planned), wanted.max_files)
+        volumes = self._volumes([export.request for export in planned])
+        problems = {volume_id: " ".join(volume_problems(volume)) for volume_id, volume in volumes.items()}
+        if all(problems.get(export.request.volume) for export in planned):
+            raise SevenBridgesInputError(problems.values())
+        planned = with_conflicts(
+            [replace(export, problem=export.problem or problems.get(export.request.volume, "")) for export in planned],
+            volumes,
         )
+        if not wanted.selection:
+            files = self.hook.get_files([export.request.file for export in planned])
+            planned = [
+                replace(export, file=file if isinstance(file, File) else None)
+                for export, file in zip(planned, files, strict=True)
+            ]
+        return [self._entry(export) for export in planned]
+
+    def _entry(self, export: PlannedExport) -> Entry:
+        entry = Entry(export.request, message=export.note, needs_look=True)
+        if file := export.file:
+            entry.name, entry.size, entry.project, entry.path = file.name, file.size, file.project, export.path
+            entry.tags = _first(file.tags) if self._manifest else ()
+            entry.metadata = {key: file.metadata.get(key) for key in self.manifest_metadata}
+            entry.needs_look = file.is_alias or file.is_folder
+        if export.problem:
+            skips = read_boolean(self.skip_not_exportable) and entry.needs_look and file is not None
+            entry.state, entry.message = SKIPPED if skips else REFUSED, export.problem
+            how = "is skipped" if skips else "cannot be exported"
+            self.log.warning("File %s (%s) %s: %s", export.request.file, entry.label, how, export.problem)
+        return entry
 
     def _planned(self, context: Context, batch: Batch) -> None:
         self._show(batch)
@@ -346,10 +386,30 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
 
     @property
     def _manifest(self) -> str | None:
-        return self.manifest if _is_given(self.manifest) else None
+        return None if is_absent(self.manifest) else self.manifest
+
+    def _manifest_for(self, context: Context) -> str | None:
+        """Return the manifest's address if it may be written there.
+
+        :raises ValueError: if not.
+        """
+        if self._manifest is None:
+            return None
+        address = check_address(self._manifest)
+        prefix = self.manifest_prefix
+        if prefix is None and context["ti"].map_index != -1:
+            # What a mapped task is made of may be what a task before has returned.
+            prefix = ""
+        elif prefix is None and address != self._manifest_source:
+            prefix = prefix_in_template(self._manifest_source)
+        return address if prefix is None else check_below(address, prefix)
 
     def _write_manifest(self, context: Context, batch: Batch) -> None:
-        if not self._manifest:
+        try:
+            address = self._manifest_for(context)
+        except ValueError as problem:
+            raise SevenBridgesInputError(f"manifest: {problem}") from None
+        if address is None:
             return
         ti = context["ti"]
         run = {
@@ -361,10 +421,15 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
             "try_number": ti.try_number,
         }
         volumes = self._volumes([entry.request for entry in batch.entries])
-        text = manifest_text(self._manifest, batch.entries, volumes=volumes, metadata=self.manifest_metadata, run=run)
-        path = ObjectStoragePath(self._manifest)
+        text = manifest_text(address, batch.entries, volumes=volumes, metadata=self.manifest_metadata, run=run)
+        path = ObjectStoragePath(address)
+        if not is_manifest_of(_head(path), address, run):
+            raise SevenBridgesInputError(
+                f"manifest: {address} holds something that is no manifest of this task; it is not replaced. Choose "
+                "another address."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(text)
 
     def _write_manifest_quietly(self, context: Context, batch: Batch) -> None:
         try:
@@ -376,34 +441,51 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         found = {volume: volume_or_none(self.hook, volume) for volume in {request.volume for request in requests}}
         return {volume: details for volume, details in found.items() if details}
 
-    def _tell(self, entries: Sequence[Entry]) -> dict[str, Any]:
-        """Say what would be done."""
-        volumes = self._volumes([entry.request for entry in entries])
+    def _tell(self, batch: Batch) -> dict[str, Any]:
+        """Say what would be done.
+
+        :raises SevenBridgesBatchFailed: if something could not be done, as without a dry run.
+        """
+        volumes = self._volumes([entry.request for entry in batch.entries])
+        otherwise = "skipped" if read_boolean(self.skip_not_exportable) else "refused"
         rows = []
-        for entry in entries:
+        for entry in batch.waiting:
             request = entry.request
             volume = volumes.get(request.volume)
             uri = object_uri(volume, request.location) if volume else None
             rows.append({"file": request.file, "name": entry.name, "size": entry.size, "uri": uri or request.location})
-            doubt = " (an alias, a folder, or not to be seen: it may be refused)" if entry.needs_look else ""
-            self.log.info("%s -> %s, %s bytes%s", entry.name or request.file, rows[-1]["uri"], entry.size, doubt)
-        size = sum(entry.size or 0 for entry in entries)
-        self.log.info("Dry run: %d files, %d bytes. Nothing was changed.", len(entries), size)
+            doubt = f" (an alias, a folder, or not to be seen: it may be {otherwise})" if entry.needs_look else ""
+            self.log.info("%s %s, %s bytes%s", request.file, entry.label, entry.size, doubt)
+        size = sum(entry.size or 0 for entry in batch.waiting)
+        self.log.info("Dry run: %d files, %d bytes. Nothing was changed.", len(rows), size)
+        if batch.bad and self.on_error != "report":
+            raise SevenBridgesBatchFailed(batch.failure(), permanent=True)
         return {
             "validate_only": True,
-            "total": len(entries),
+            "total": len(rows),
             "bytes": size,
             "exports": rows[:_SHOWN_BY_VALIDATION],
+            "counts": dict(Counter(entry.state for entry in batch.entries if entry.state != WAITING)),
         }
 
 
-def _is_given(value: object) -> bool:
-    return value is not None and value not in ("", "None")
+def _first(tags: Sequence[str]) -> tuple[str, ...]:
+    """Return as many tags as Airflow can keep with the rest of a file's row."""
+    total = list(accumulate(len(tag) for tag in tags))
+    return tuple(tags[: bisect_right(total, _MAX_TAGS)])
 
 
-def _read_count(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    if isinstance(value, str) and value.strip().isdigit() and int(value) > 0:
-        return int(value)
-    raise ValueError(f"{value!r} is no whole number above 0; use one, or None for any number.")
+def _head(path: ObjectStoragePath) -> bytes:
+    # As it is written: Airflow's own open() needs a provider for the scheme, and reports a read to lineage.
+    place: Any = getattr(path, "__wrapped__", path)
+    try:
+        with place.open("rb") as file:
+            head: bytes = file.read(HEAD_BYTES)
+            return head
+    except FileNotFoundError:
+        return b""
+    except (PermissionError, IsADirectoryError) as error:
+        raise SevenBridgesInputError(
+            f"manifest: what is at {path} cannot be read ({error}), and is not replaced unread. Choose another "
+            "address, or let the worker read there."
+        ) from error

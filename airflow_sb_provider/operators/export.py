@@ -18,8 +18,9 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.batch import Entry
 from airflow_sb_provider.exports.destination import object_uri
+from airflow_sb_provider.exports.inputs import check_seconds, read_boolean, read_switches
 from airflow_sb_provider.exports.report import Landing, Report
-from airflow_sb_provider.exports.request import ExportRequest, check_seconds, read_boolean
+from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.exports.result import describe_export
 from airflow_sb_provider.exports.status import file_status, job_status, moment, request_status
 from airflow_sb_provider.exports.waiting import POLL_INTERVAL, WEEK
@@ -116,8 +117,9 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         self.properties = properties
         self.validate_only = validate_only
         self.sevenbridges_conn_id = sevenbridges_conn_id
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
+        self.wait_for_completion, self.deferrable = read_switches(
+            wait_for_completion=wait_for_completion, deferrable=deferrable
+        )
         self.poll_interval = poll_interval
         self.timeout = timeout
         check_seconds(poll_interval=poll_interval, timeout=timeout)

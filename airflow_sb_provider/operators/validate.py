@@ -8,7 +8,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesExportRefused,
 )
-from airflow_sb_provider.exports.destination import alias_readings, object_uri
+from airflow_sb_provider.exports.destination import alias_readings, key_problem, object_uri
 
 if TYPE_CHECKING:
     from airflow_sb_provider.api.models import File, Volume
@@ -30,6 +30,7 @@ def validate_export(hook: SevenBridgesHook, request: ExportRequest) -> dict[str,
     try:
         volume = hook.get_volume(request.volume)
         problems += volume_problems(volume)
+        problems += filter(None, [key_problem(volume, request.location)])
     except SevenBridgesApiError as error:
         problems.append(f"volume: {error}")
     try:

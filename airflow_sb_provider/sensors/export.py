@@ -24,6 +24,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesInputError,
 )
+from airflow_sb_provider.exports.inputs import read_switches
 from airflow_sb_provider.exports.report import Landing, Report
 from airflow_sb_provider.exports.result import describe_export
 from airflow_sb_provider.exports.waiting import STRIKES, Watch, is_one_id, read_export_ids
@@ -74,6 +75,7 @@ class SevenBridgesExportSensor(RendersAuthorsText, TellsLineage, BaseSensorOpera
         super().__init__(**kwargs)
         self.export_id = export_id
         self.sevenbridges_conn_id = sevenbridges_conn_id
+        deferrable, start_from_trigger = read_switches(deferrable=deferrable, start_from_trigger=start_from_trigger)
         self.deferrable = deferrable or start_from_trigger
         if start_from_trigger and AIRFLOW_RENDERS_TRIGGERS:
             self._start_from_trigger()

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from airflow_sb_provider._compat import BaseTrigger, TriggerEvent
 from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.exports.inputs import check_seconds, read_ids
 from airflow_sb_provider.exports.status import progress_status
 from airflow_sb_provider.exports.waiting import LAST_LOOK, MAX_IDS, POLL_INTERVAL, Watch, read_export_ids
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
@@ -64,7 +65,8 @@ class SevenBridgesExportTrigger(BaseTrigger):
         silent_fail: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.export_ids = list(export_ids)
+        check_seconds(poll_interval=poll_interval)
+        self.export_ids = read_ids(export_ids, "export_ids")
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self.poll_interval = poll_interval
         self.end_time = end_time

@@ -23,7 +23,7 @@ def test_two_hundred_files_with_three_bad_ones(tmp_path):
     with Emulator(knobs=Knobs(pending_seconds=0.5, running_seconds=1.0)) as platform:
         good, bad = fill(platform)
         connections = {"sevenbridges_default": platform.connection_json()}
-        environment = openlineage_events.settings(lineage)
+        environment = {**openlineage_events.settings(lineage), "SEVENBRIDGES_MANIFESTS": f"{tmp_path}/"}
         with AirflowStack(tmp_path / "airflow", EXAMPLES, connections, environment) as airflow:
             seen = []
             run_id = airflow.trigger(DAG, {**PARAMS, "manifest": str(manifest)})

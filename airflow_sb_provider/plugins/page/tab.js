@@ -265,7 +265,8 @@ function many(task, status, progress) {
   const done = counts.COMPLETED ?? 0;
   const bad = (counts.FAILED ?? 0) + (counts.REFUSED ?? 0) + (counts.IN_DOUBT ?? 0);
   const flying = (counts.PENDING ?? 0) + (counts.RUNNING ?? 0);
-  const left = Math.max(0, total - done - bad - flying);
+  const skipped = counts.SKIPPED ?? 0;
+  const left = Math.max(0, total - done - bad - flying - skipped);
   const sameTry = status.try_number === task.try_number;
   const error = status.error;
   const over = OVER.includes(task.state) || task.state === "up_for_retry";
@@ -273,7 +274,7 @@ function many(task, status, progress) {
   if (error) [kind, word] = OUTCOMES[error.outcome] ?? OUTCOMES.ERROR;
   else if (status.state === "DRY_RUN") [kind, word] = WORDS.DRY_RUN;
   else if (bad && over) [kind, word] = ["bad", done ? "Partly failed" : "Failed"];
-  else if (total && done === total) [kind, word] = WORDS.COMPLETED;
+  else if (total && done + skipped === total) [kind, word] = WORDS.COMPLETED;
   else if (task.state === "failed") [kind, word] = OUTCOMES.TIMEOUT;
   else if (!total) [kind, word] = ["wait", "Starting"];
   const verb = status.copy_only ? "copied" : status.copy_only === false ? "moved" : "exported";
@@ -304,6 +305,7 @@ function many(task, status, progress) {
         "div", "figures",
         figure(count(done), status.adopted ? `exported, ${count(status.adopted)} of them before` : "exported"),
         figure(count(bad), "failed"),
+        skipped ? figure(count(skipped), "skipped") : null,
         figure(count(flying), "in flight"),
         figure(count(left), "still to ask for"),
         known(status.bytes) ? figure(bytes(status.bytes), known(status.bytes_total) ? `of ${bytes(status.bytes_total)}` : "exported") : null,

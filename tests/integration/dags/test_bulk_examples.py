@@ -18,9 +18,10 @@ def states(dag_run):
     return {ti.task_id: str(ti.state) for ti in dag_run.get_task_instances()}
 
 
-def test_a_project_with_three_bad_files(run, platform, tmp_path, capfd):
+def test_a_project_with_three_bad_files(run, platform, tmp_path, capfd, monkeypatch):
     good, bad = fill(platform)
     manifest = tmp_path / "made" / "manifest.jsonl"
+    monkeypatch.setenv("SEVENBRIDGES_MANIFESTS", f"{tmp_path}/")
     dag_run = run(example(BULK), run_conf={**PARAMS, "manifest": str(manifest)})
     assert str(dag_run.state) == "failed"
     assert states(dag_run) == {"export": "failed", "report": "success", "outcome": "upstream_failed"}
@@ -33,6 +34,14 @@ def test_a_project_with_three_bad_files(run, platform, tmp_path, capfd):
         failure=capfd.readouterr().out,
         manifest=manifest.read_text(),
     )
+
+
+def test_the_form_cannot_write_elsewhere(run, platform, tmp_path):
+    fill(platform)
+    dag_run = run(example(BULK), run_conf={**PARAMS, "manifest": str(tmp_path / "manifest.jsonl")})
+    assert states(dag_run)["export"] == "failed"
+    assert list(tmp_path.iterdir()) == []
+    assert platform.exports == []
 
 
 def test_without_the_bad_ones_it_succeeds(run, platform):

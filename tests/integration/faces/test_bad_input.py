@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import pytest
+from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.exports.waiting import read_export_ids
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
+from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
+from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 from tests.integration.faces.conftest import use_token
 
 BAD = [
@@ -25,6 +32,12 @@ BAD = [
     ("location", "", "results/output.vcf"),
     ("location", "/a.vcf", "starts with a slash"),
     ("location", "a/", "ends with a slash"),
+    ("location", "s3://demo-archive/n/output.vcf", "write 'n/output.vcf'"),
+    ("location", "gs:/demo-archive/n/output.vcf", "write 'n/output.vcf'"),
+    ("location", 5.6e22, "5.6e+22 is a number: native rendering"),
+    ("file", 5.6e22, "5.6e+22 is a number: native rendering"),
+    ("file", True, "True is a boolean"),
+    ("volume", 1.5, "1.5 is a number"),
     ("overwrite", "maybe", "true or false"),
     ("overwrite", "", "true or false"),
     ("copy_only", "None", "true or false"),
@@ -62,6 +75,93 @@ def test_a_wrong_value(platform, runner, export, field, value, fix):
         assert value in text
     assert not platform.requests
     assert not runner.store.values
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (field, value)
+        for field in ("wait_for_completion", "deferrable")
+        for value in (None, "", "perhaps", 0, 1, [], object())
+    ],
+)
+def test_a_switch_that_is_none_is_refused_at_once(export, field, value):
+    with pytest.raises(SevenBridgesInputError, match=rf"^{field}: .* use true or false.*not templated"):
+        export(**{field: value})
+
+
+def test_what_only_airflow_can_resolve_is_no_switch(export):
+    """In a mapped task group a field that is not templated keeps the argument itself, which is true."""
+    with DAG("d", start_date=datetime(2026, 1, 1)):
+
+        @task
+        def choose():
+            return False
+
+        chosen = choose()
+        for field in ("wait_for_completion", "deferrable"):
+            with pytest.raises(SevenBridgesInputError, match=rf"^{field}: .*not templated"):
+                export(**{field: chosen, "task_id": field})
+        with pytest.raises(SevenBridgesInputError, match="manifest_metadata: "):
+            SevenBridgesBulkExportOperator(task_id="bulk", manifest_metadata=chosen)
+        with pytest.raises(SevenBridgesInputError, match="start_from_trigger: "):
+            SevenBridgesExportSensor(task_id="sensor", export_id="x", start_from_trigger=chosen)
+
+
+def test_the_text_of_a_switch_means_what_it_says(platform, runner, export):
+    operator = export(wait_for_completion="false", deferrable="False")
+    assert (operator.wait_for_completion, operator.deferrable) == (False, False)
+    platform.knobs.stuck = True
+    assert runner.run(operator)["state"] in ("PENDING", "RUNNING")
+
+
+@pytest.mark.parametrize("value", [None, "30", True, 0, -1, float("nan"), float("inf"), [30]])
+def test_a_poll_interval_that_is_none_is_refused_at_once(export, value):
+    with pytest.raises(SevenBridgesInputError, match=r"^poll_interval: .* no number of seconds"):
+        export(poll_interval=value)
+
+
+def test_digits_may_be_a_number(platform, runner, export):
+    """As native rendering makes it of the text of one."""
+    platform.add_file("digits.txt", b"some bytes", "demo/genomics", file_id="1" * 24)
+    result = runner.run(export(file=int("1" * 24), location=20260101))
+    assert (result["file"], result["location"]) == ("1" * 24, "20260101")
+    assert read_export_ids(int("1" * 24)) == ["1" * 24]
+    assert read_export_ids([int("1" * 24), "a"]) == ["1" * 24, "a"]
+    for wrong in (1e23, True):
+        with pytest.raises(SevenBridgesInputError, match="is no export id"):
+            read_export_ids(wrong)
+
+
+def test_one_id_is_not_split_into_characters(platform, runner, export):
+    export_id = runner.run(export())["export_id"]
+    file_id = platform.exports[0].file
+    hook = SevenBridgesHook()
+    before = len(platform.requests)
+    assert [job.id for job in hook.get_exports(export_id)] == [export_id]
+    assert [file.id for file in hook.get_files(file_id)] == [file_id]
+    assert [job.id for job in hook.list_exports(states="COMPLETED")] == [export_id]
+    project = platform.platform.files[file_id].project
+    assert [file.id for file in hook.list_files(project=project, names="a.txt")] == [file_id]
+    assert hook.list_files(project=project, tags="ab", metadata={"s": "12"}) == []
+    assert len(platform.requests) == before + 5
+    query = platform.requests[-1].query
+    assert (query["tag"], query["metadata.s"]) == ("ab", "12")
+    assert SevenBridgesExportTrigger(export_id).export_ids == [export_id]
+    assert SevenBridgesExportTrigger(iter([export_id])).export_ids == [export_id]
+
+
+@pytest.mark.parametrize(
+    "ids", [None, b"abc", {"a": 1}, 7, 1.5, [None], [b"a"], [["a"]], [1.5], [True], [""]], ids=repr
+)
+def test_ids_that_are_none_are_refused(platform, ids):
+    hook = SevenBridgesHook()
+    for call in (hook.get_exports, hook.get_files, SevenBridgesExportTrigger):
+        with pytest.raises(SevenBridgesInputError, match=r"(export|file)_ids"):
+            call(ids)
+    with pytest.raises(SevenBridgesInputError):
+        hook.start_exports({"file": "a"} if ids is None else "abc")
+    assert platform.requests == []
 
 
 def test_everything_at_once(platform, runner, export, deferrable):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 
+from airflow_sb_provider.api.models import Page
 from airflow_sb_provider.emulator.platform import File
 from airflow_sb_provider.emulator.seed import ALIGNMENTS, BAM, BAM_INDEX, PROJECT, REFERENCE, REPORT, VCF
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
+    SevenBridgesAuthError,
     SevenBridgesInputError,
     SevenBridgesNotFoundError,
     SevenBridgesServerError,
@@ -104,7 +107,46 @@ def test_an_address_that_would_be_too_long_is_not_asked(platform, select):
     names = [f"{number}.bam" for number in range(1000)]
     assert len(select(project=MINE, name=names)) == 149
     assert len(select.requests) == 2
-    assert all(len(str(record.query)) < 6000 for record in select.records)
+    assert all(len(str(record.query)) < 2500 for record in select.records)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 413, 414, 431, 500, 502, 503])
+def test_where_filters_are_refused_all_is_listed(platform, select, logged, status):
+    """A gateway that takes no long query answers with a page of its own, which may look like maintenance."""
+    many(platform, 150)
+    names = [f"{number}.bam" for number in range(20)]
+    platform.trouble("html", method="GET", path="/v2/files", status=status)
+    assert select(project=MINE, name=names) == [f"/{name}" for name in names]
+    assert select.requests == ["GET files"] * 3
+    assert "does not filter here" in logged()
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, 90000), (414, 90000)])
+def test_where_the_api_refuses_filters_all_is_listed(platform, select, status, code):
+    many(platform, 50)
+    platform.trouble("error", method="GET", path="/v2/files", status=status, code=code)
+    assert select(project=MINE, tags="x", name=["1.bam"]) == []
+    assert select(project=MINE, name=["1.bam"]) == ["/1.bam"]
+    assert len(select.requests) == 1
+
+
+def test_a_list_that_is_cut_short_by_a_busy_platform_is_still_filtered(platform, select, monkeypatch):
+    many(platform, 250)
+    monkeypatch.setattr("airflow_sb_provider.hooks.retrying._pause", lambda state: 0)
+    platform.trouble("error", method="GET", path="/v2/files", status=429, code=1000)
+    assert select(project=MINE, name=["1.bam"]) == ["/1.bam"]
+    assert len(select.requests) == 2
+    platform.trouble("drop", method="GET", path="/v2/files")
+    assert select(project=MINE, name=["2.bam"]) == ["/2.bam"]
+    assert len(select.requests) == 2
+
+
+def test_a_refused_token_is_not_taken_for_a_refused_filter(platform, select):
+    many(platform, 5)
+    platform.trouble("error", method="GET", path="/v2/files", status=401, code=90001)
+    with pytest.raises(SevenBridgesAuthError):
+        select(project=MINE, name=["1.bam"])
+    assert len(paths(platform)) == 1
 
 
 def test_what_the_platform_does_not_filter_is_not_taken(platform, select, monkeypatch):
@@ -144,21 +186,30 @@ def test_a_folder_that_is_in_itself_is_listed_once(platform, select):
     assert len(select.requests) == 2
 
 
-def test_a_folder_whose_name_would_be_two(platform, select):
-    platform.platform.add_project(MINE)
-    platform.platform.add_folder("a/b", MINE)
-    with pytest.raises(SevenBridgesInputError, match="'a/b'"):
-        select(project=MINE, recursive=True)
-    assert select(project=MINE) == []
+def test_a_folder_whose_name_would_be_two_costs_only_its_files(platform, select):
+    platform.add_file("top", b"x", MINE)
+    odd = platform.platform.add_folder("odd", MINE)
+    platform.add_file("in", b"x", MINE, folder="odd/below")
+    odd.name = "a/b"
+    assert names(select(project=MINE, recursive=True)) == ["top", "in"]
+    assert [bool(each.problem) for each in select.found] == [False, True]
+    assert "'a/b' is no folder's name" in select.found[1].problem
+    assert names(select(project=MINE, recursive=True, location_pattern="{name}")) == ["top", "in"]
+    assert not any(each.problem for each in select.found)
+    ids = [each.file.id for each in select.found]
+    assert names(select(file_ids=ids)) == ["top", "in"]
+    assert [bool(each.problem) for each in select.found] == [False, True]
 
 
-def test_a_folder_that_leads_up_is_refused_in_the_plan(platform, hook):
+def test_a_folder_that_leads_up_costs_only_its_files(platform, hook):
     platform.add_file("x", b"x", MINE, folder="../..")
+    platform.add_file("top", b"x", MINE)
     selection = Selection.checked(
         volume="demo/results", project=MINE, recursive=True, location_pattern="in/{path}/{name}"
     )
-    with pytest.raises(SevenBridgesInputError, match=r"in/\.\./\.\./x"):
-        plan(selection, list_selected(hook, selection))
+    good, bad = plan(selection, list_selected(hook, selection))
+    assert (good.problem, good.request.location) == ("", "in/top")
+    assert "in/../../x" in bad.problem
 
 
 def test_what_is_not_there(platform, select):
@@ -210,7 +261,7 @@ def test_what_moved_to_a_later_page_is_taken_once(platform, select):
     assert len(select.requests) == 6
 
 
-def test_a_list_that_always_changes_is_told(platform, select, logged):
+def test_a_list_that_always_grows_is_told(platform, select, logged):
     many(platform, 150)
     root = platform.platform.projects[MINE].root_folder
 
@@ -222,6 +273,96 @@ def test_a_list_that_always_changes_is_told(platform, select, logged):
     assert len(select(project=MINE)) >= 150
     assert len(select.requests) == 6
     assert "me/p changed each time" in logged()
+
+
+def test_a_list_that_always_shrinks_may_have_lost_a_file(platform, select):
+    many(platform, 250)
+    files = platform.platform.files
+
+    def go(record):
+        first = next(each for each in files.values() if each.project == MINE and each.type == "file")
+        files.pop(first.id)
+
+    platform.on("request", go)
+    with pytest.raises(SevenBridgesApiError, match="me/p is not complete") as caught:
+        select(project=MINE)
+    assert not caught.value.permanent
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    """Changes each page of a list, as the hook reads it."""
+
+    def change(how):
+        read = SevenBridgesHook.send
+
+        def send(hook, call, **options):
+            answer = read(hook, call, **options)
+            return how(answer) if isinstance(answer, Page) else answer
+
+        monkeypatch.setattr(SevenBridgesHook, "send", send)
+
+    return change
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_list_without_its_end_is_read_again(platform, select, pages, times):
+    many(platform, 250)
+    left = [times]
+
+    def cut(page):
+        if left[0]:
+            left[0] -= 1
+            return replace(page, next=None)
+        return page
+
+    pages(cut)
+    assert len(select(project=MINE)) == 250
+    assert len(select.requests) == times + 3
+
+
+def test_a_list_that_never_has_its_end_is_an_error(platform, select, pages):
+    many(platform, 250)
+    pages(lambda page: replace(page, next=None))
+    with pytest.raises(SevenBridgesApiError, match="100 of 250") as caught:
+        select(project=MINE)
+    assert not caught.value.permanent
+    with pytest.raises(SevenBridgesApiError, match="100 of 250"):
+        select(project=MINE, recursive=True)
+
+
+@pytest.mark.parametrize("total", [None, 250])
+def test_a_page_that_comes_again_and_again_is_an_error(platform, select, pages, total):
+    many(platform, 250)
+    first = []
+
+    def repeat(page):
+        first.append(page)
+        return replace(first[0], total=total)
+
+    pages(repeat)
+    with pytest.raises(SevenBridgesApiError, match="is not complete"):
+        select(project=MINE)
+    assert len(first) == 6
+
+
+def test_more_files_than_expected_end_the_listing(platform, hook):
+    many(platform, 1000)
+    platform.add_file("a.vcf", b"x", MINE)
+    chosen = Selection.checked(volume="demo/results", project=MINE)
+    with pytest.raises(SevenBridgesInputError, match="max_files: there are 300 files to export at least"):
+        list_selected(hook, chosen, 250)
+    assert len(platform.requests) == 3
+    narrow = Selection.checked(volume="demo/results", project=MINE, name="*.vcf")
+    assert len(list_selected(hook, narrow, 1)) == 1
+
+
+def test_a_list_without_end_has_one_here(platform, select, pages, monkeypatch):
+    monkeypatch.setattr("airflow_sb_provider.hooks.selection.MAX_PAGES", 5)
+    many(platform, 600)
+    with pytest.raises(SevenBridgesInputError, match="more than 5 pages"):
+        select(project=MINE, name="*.none")
+    assert len(platform.requests) == 5
 
 
 # Given ids
@@ -258,20 +399,23 @@ def test_folders_that_are_in_each_other_have_an_end(platform, select):
     assert select(file_ids=[file.id]) == ["a/b/two.bam"]
 
 
-def test_ids_that_cannot_be_used_are_all_named(platform, select):
+def test_ids_that_cannot_be_used_cost_only_themselves(platform, select):
     hidden = platform.add_file("x", b"x", MINE, forbidden=True).id
-    with pytest.raises(SevenBridgesInputError) as caught:
-        select(file_ids=["f" * 24, BAM, hidden])
-    assert [problem.split(" cannot be seen")[0] for problem in caught.value.problems] == [
-        f"file_ids: {'f' * 24}",
-        f"file_ids: {hidden}",
-    ]
-    with pytest.raises(SevenBridgesInputError, match=f"{ALIGNMENTS} is the folder 'alignments'"):
-        select(file_ids=[BAM, ALIGNMENTS])
+    gone = "f" * 24
+    select(file_ids=[gone, BAM, hidden, ALIGNMENTS])
+    problems = {each.file.id: each.problem for each in select.found}
+    assert problems.keys() == {gone, BAM, hidden, ALIGNMENTS}
+    assert problems[BAM] == ""
+    assert f"file_ids: {gone} cannot be seen" in problems[gone]
+    assert f"file_ids: {hidden} cannot be seen" in problems[hidden]
+    assert f"{ALIGNMENTS} is the folder 'alignments'" in problems[ALIGNMENTS]
     platform.platform.files[ALIGNMENTS].forbidden = True
-    with pytest.raises(SevenBridgesInputError, match=f"location_pattern: {{path}}: {ALIGNMENTS} cannot be seen"):
-        select(file_ids=[BAM])
+    assert sorted(select(file_ids=[BAM, VCF])) == ["/NA12878.bam", "/NA12878.vcf"]
+    problems = {each.file.id: each.problem for each in select.found}
+    assert f"location_pattern: {{path}}: {ALIGNMENTS} cannot be seen" in problems[BAM]
+    assert problems[VCF] == ""
     assert select(file_ids=[BAM], location_pattern="{name}") == ["/NA12878.bam"]
+    assert not select.found[0].problem
 
 
 def test_trouble_is_no_wrong_id(platform, select, monkeypatch):
@@ -336,10 +480,36 @@ def test_what_the_platform_lists_comes_along(platform, select, logged):
     assert select(project=MINE, name="*.fasta", secondary_files=True) == ["/a.fasta", "/dictionary.dict", "/near.fai"]
     assert select.requests == ["GET files", "POST bulk/files/get"]
     assert f"secondary file {hidden} cannot be seen" in logged()
+    assert f"secondary file {hidden} cannot be seen" in select.found[0].note
     assert select(project=MINE, name="*.fasta") == ["/a.fasta"]
     platform.add_file("b.fasta", b"x", MINE, secondary=(near,))
     assert select(project=MINE, name="b.fasta", secondary_files=True) == ["/b.fasta", "/near.fai"]
     assert select.requests == ["GET files"]
+
+
+def test_secondary_files_of_another_project_stay(platform, select, logged):
+    """A project member may list any file as belonging to one of the project's."""
+    foreign = platform.add_file("theirs.bai", b"x", "me/other").id
+    own = platform.add_file("own.fai", b"x", MINE, folder="far").id
+    main = platform.add_file("a.bam", b"x", MINE, secondary=(foreign, own)).id
+    for chosen in ({"project": MINE}, {"project": MINE, "recursive": True, "name": "a.bam"}, {"file_ids": [main]}):
+        found = select(secondary_files=True, location_pattern="{name}", **chosen)
+        assert names(found) == ["a.bam", "own.fai"], chosen
+        assert f"secondary file {foreign} does not belong" in logged()
+        assert foreign in select.found[0].note
+
+
+def test_secondary_files_from_outside_of_the_folder_stay(platform, select, logged):
+    below = platform.add_file("below.fai", b"x", MINE, folder="in/deep").id
+    beside = platform.add_file("beside.fai", b"x", MINE, folder="out").id
+    above = platform.add_file("above.fai", b"x", MINE).id
+    platform.add_file("a.bam", b"x", MINE, folder="in", secondary=(below, beside, above))
+    folder = platform.platform.folder_at("in", MINE).id
+    for recursive in (False, True):
+        found = select(folder=folder, secondary_files=True, recursive=recursive, name="*.bam")
+        assert names(found) == ["a.bam", "below.fai"]
+        text = logged()
+        assert all(f"secondary file {each} does not belong" in text for each in (beside, above))
 
 
 def test_trouble_is_no_hidden_secondary_file(platform, select, monkeypatch):

@@ -26,6 +26,13 @@ def problems_of(**fields):
         ("file", "567890abc9b0307bc041416g", ["24 hexadecimal digits"]),
         ("file", FILE + "\n", ["line breaks"]),
         ("file", 567890, ["567890"]),
+        ("file", 5.6e22, ["5.6e+22 is a number: native rendering"]),
+        ("file", float("inf"), ["inf is a number: native rendering"]),
+        ("file", True, ["True is a boolean"]),
+        ("file", b"567890abc9b0307bc0414164", ["no text"]),
+        ("file", ["567890abc9b0307bc0414164"], ["no text"]),
+        ("volume", 1.0, ["1.0 is a number"]),
+        ("volume", "a\x00/b", ["U+0000 at position 2"]),
         ("volume", "", ["''", "rfranklin/output"]),
         ("volume", "output", ["'output'", "owner/name"]),
         ("volume", "/output", ["owner/name"]),
@@ -37,7 +44,22 @@ def problems_of(**fields):
         ("location", "", ["''", "key"]),
         ("location", "/output.vcf", ["starts with a slash"]),
         ("location", "results/", ["ends with a slash"]),
-        ("location", "a\nb", ["line breaks"]),
+        ("location", "a\nb", ["'a\\nb' holds U+000A at position 2", "line breaks"]),
+        ("location", "a\ud800", ["U+D800 at position 2"]),
+        ("location", " a", ["outer spaces"]),
+        ("location", "a\u202f", ["outer spaces"]),
+        ("location", 1e5, ["100000.0 is a number: native rendering"]),
+        ("location", False, ["False is a boolean"]),
+        ("location", {"a": 1}, ["no text"]),
+        ("location", "..", ["'..'", "names no object"]),
+        ("location", "s3://demo-archive/n/output.vcf", ["is an address", "'demo-archive'", "write 'n/output.vcf'"]),
+        ("location", "S3://demo-archive/n/output.vcf", ["write 'n/output.vcf'"]),
+        ("location", "gs://bucket/x", ["'bucket'", "write 'x'"]),
+        ("location", "https://bucket.s3.amazonaws.com/x", ["is an address"]),
+        ("location", "azure+x.y-z://bucket/x", ["is an address"]),
+        ("location", "s3://bucket", ["is an address", "results/output.vcf"]),
+        ("location", "s3:/bucket/x", ["'bucket'", "write 'x'"]),
+        ("location", "arn:aws:s3:::bucket/x", ["'bucket'", "write 'x'"]),
         ("location", "x" * 1025, ["1024 bytes"]),
         ("overwrite", "perhaps", ["'perhaps'", "true or false"]),
         ("overwrite", None, ["None", "true or false"]),
@@ -101,6 +123,27 @@ def test_a_boolean_as_text_means_what_it_says(text, meant):
 )
 def test_properties_as_templates_make_them(given, meant):
     assert ExportRequest.checked(**GOOD, properties=given).properties == meant
+
+
+@pytest.mark.parametrize(
+    ("location", "text"),
+    [
+        (20240115, "20240115"),
+        ("a\u202fb", "a\u202fb"),
+        ("run:/x", "run:/x"),
+        ("a/s3://b", "a/s3://b"),
+        ("sample:1", "sample:1"),
+        ("C:/x", "C:/x"),
+        ("\u00e9" * 512, "\u00e9" * 512),
+    ],
+)
+def test_locations(location, text):
+    assert ExportRequest.checked(**{**GOOD, "location": location}).location == text
+
+
+def test_a_file_id_of_digits_may_be_a_number():
+    number = int("1" * 24)
+    assert ExportRequest.checked(**{**GOOD, "file": number}).file == "1" * 24
 
 
 @pytest.mark.parametrize("volume", ["rfranklin/output", "my division/out", "a@b.org/out_1", "x/y/out", "…/out"])

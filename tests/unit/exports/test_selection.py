@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,13 +14,15 @@ from airflow_sb_provider.exceptions import SevenBridgesInputError
 from airflow_sb_provider.exports.destination import same_place
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.exports.selection import (
+    PlannedExport,
     Selected,
     Selection,
-    check_batch,
+    check_count,
     index_names,
     is_index,
     plan,
     read_exports,
+    with_conflicts,
 )
 
 ID = "567890abc9b0307bc0414164"
@@ -56,8 +59,14 @@ def file(name="a.bam", **fields):
         ("recursive", "perhaps", ["'perhaps'", "true or false"]),
         ("name", "runs/*.bam", ["slash"]),
         ("name", ["*.bam", "{"], ["'{'", "not closed"]),
-        ("name", 3, ["3", "list of texts"]),
-        ("name", ["a", 3], ["list of texts"]),
+        ("name", 3.0, ["3.0 is a number", "native rendering"]),
+        ("name", True, ["True is a boolean"]),
+        ("name", ["a", 1e23], ["1e+23 is a number", "list of texts"]),
+        ("name", ["a", ["b"]], ["['b']", "list of texts"]),
+        ("name", b"a", ["b'a'", "list of texts"]),
+        ("tags", [None], ["None", "list of texts"]),
+        ("tags", set(), ["empty"]),
+        ("tags", (each for each in ()), ["empty"]),
         ("name", ["a", ""], ["list of texts"]),
         ("name", [], ["empty"]),
         ("tags", "[]", ["empty"]),
@@ -68,11 +77,19 @@ def file(name="a.bam", **fields):
         ("metadata", {"sample_id": None}, ["sample_id", "one value or several"]),
         ("metadata", {"sample_id": []}, ["sample_id", "one value or several"]),
         ("metadata", {"": "x"}, ["''"]),
-        ("origin_task", 5, ["5", "task"]),
+        ("origin_task", 5.0, ["5.0", "task"]),
+        ("metadata", {"s": 1e23}, ["s: 1e+23 is a number", "native rendering"]),
+        ("metadata", {"s": {"a": "b"}}, ["s: {'a': 'b'}"]),
+        ("metadata", {"s": b"S1"}, ["s: b'S1'"]),
+        ("project", 1.5, ["1.5 is a number"]),
+        ("folder", 5.6e22, ["5.6e+22 is a number: native rendering"]),
         ("origin_task", " x", ["' x'"]),
         ("location_pattern", "{nmae}", ["'{nmae}'", "{name}"]),
         ("location_pattern", None, ["None", "{path}/{name}"]),
         ("location_pattern", "", ["''", "{path}/{name}"]),
+        ("location_pattern", "None", ["'None'", "{path}/{name}"]),
+        ("location_pattern", 1e5, ["100000.0 is a number"]),
+        ("location_pattern", "s3://bucket/{name}", ["is an address", "write '{name}'"]),
         ("secondary_files", 2, ["2", "true or false"]),
         ("overwrite", "x", ["'x'"]),
         ("copy_only", "x", ["'x'"]),
@@ -84,6 +101,38 @@ def test_a_wrong_value_is_named_with_its_field_and_the_fix(field, value, words):
     assert problem.startswith(f"{field}: ")
     for word in words:
         assert word in problem
+
+
+def test_native_rendering_makes_numbers_of_digits():
+    number = int("1" * 24)
+    assert selection(folder=number).folder == "1" * 24
+    assert selection(file_ids=number).file_ids == ("1" * 24,)
+    assert selection(file_ids=[number, ID]).file_ids == ("1" * 24, ID)
+    chosen = selection(name=[7, "a"], tags=2024, metadata={"n": [7, "8"], "m": 5}, origin_task=12)
+    assert (chosen.name.globs, chosen.tags, chosen.origin_task) == (("7", "a"), ("2024",), "12")
+    assert chosen.metadata == {"n": ("7", "8"), "m": ("5",)}
+    assert selection(location_pattern=2024).location_pattern.text == "2024"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        list,
+        tuple,
+        set,
+        frozenset,
+        iter,
+        lambda items: (each for each in items),
+        lambda items: dict.fromkeys(items).keys(),
+        lambda items: dict(enumerate(items)).values(),
+        lambda items: Lazy(items),
+    ],
+)
+def test_any_kind_of_list_is_one(form):
+    assert selection(file_ids=form([ID, OTHER])).file_ids == (ID, OTHER)
+    assert selection(tags=form(["a", "b"])).tags == ("a", "b")
+    assert selection(name=form(["None", "b"])).name.globs == ("None", "b")
+    assert selection(metadata={"s": form(["1", "2"])}).metadata == {"s": ("1", "2")}
 
 
 @pytest.mark.parametrize(
@@ -278,15 +327,68 @@ def test_a_plan_has_one_export_for_each_file():
     assert [(each.file, each.path) for each in planned] == [(files[0], "x"), (files[1], "")]
 
 
-def test_every_file_that_cannot_go_is_named():
+def test_a_file_that_cannot_go_is_named_and_costs_only_itself():
     chosen = selection(location_pattern="{metadata[s]}/{name}")
     files = [file(f"{n}.bam", metadata={"s": "x"} if n % 2 else {}) for n in range(60)]
     files[1] = file("bad\nname", metadata={"s": "x"})
-    told = problems_of(plan, chosen, [Selected(each) for each in files])
-    assert len(told) == 21
-    assert told[0].startswith(f"file 0.bam ({ID}): location_pattern: {{metadata[s]}} is missing or empty")
-    assert told[1].startswith(f"file bad\nname ({ID}): location: 'x/bad\\nname' holds line breaks")
-    assert told[20] == "and 11 more."
+    planned = plan(chosen, [*map(Selected, files), Selected(File(OTHER), problem="gone")])
+    assert [each.request.location for each in planned if not each.problem] == [f"x/{n}.bam" for n in range(3, 60, 2)]
+    assert planned[0].problem.startswith("location_pattern: {metadata[s]} is missing or empty")
+    assert planned[1].problem.startswith("location_pattern: 'x/bad\\nname' holds U+000A at position 6")
+    assert planned[60].problem == "gone"
+
+
+# What S3 and GCS take as a key
+
+TAKEN = [
+    "Screenshot 2026-05-12 at 4.42.48\u202fPM.png",
+    "a\u00a0b",
+    "\U0001f469\u200d\U0001f52c.txt",
+    "soft\u00adhyphen",
+    "\u3000ideographic\u3000",
+    "\u2028line\u2029paragraph",
+    "right\u202eleft",
+    "\ufeffmark",
+    "e\u0301 and \u00e9",
+    "\ue000private",
+    "\U0010fffd",
+    " outer ",
+    "back\\slash",
+    "?*#%[]{}<>|\"'`~&$@=;:+,",
+    "...",
+    "run:",
+]
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_any_name_that_a_bucket_takes(name):
+    (planned,) = plan(selection(), [Selected(file(name), "run:")])
+    assert (planned.problem, planned.request.location) == ("", f"run:/{name}")
+    (planned,) = plan(selection(location_pattern="{metadata[s]}/x"), [Selected(file(metadata={"s": name}))])
+    assert (planned.problem, planned.request.location) == ("", f"{name}/x")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a\x00", "U+0000 at position 4, a control character"),
+        ("\ra", "U+000D at position 3"),
+        ("a\tb", "U+0009 at position 4"),
+        ("a\x7f", "U+007F at position 4"),
+        ("a\x85b", "U+0085 at position 4"),
+        ("a\x9f", "U+009F at position 4"),
+        ("abc\ud800", "U+D800 at position 6, a lone surrogate"),
+        ("a\uffff", "U+FFFF at position 4"),
+        ("\u00e9" * 512, "longer than 1024 bytes"),
+    ],
+)
+def test_a_name_that_no_bucket_takes_costs_only_its_file(name, words):
+    chosen = selection(location_pattern="x/{name}")
+    bad, good = plan(chosen, [Selected(file(name)), Selected(file("b", id=OTHER))])
+    assert words in bad.problem
+    assert not good.problem
+    (bad,) = plan(selection(location_pattern="x/{metadata[s]}"), [Selected(file(metadata={"s": name}))])
+    assert words in bad.problem
 
 
 # A list of exports
@@ -308,7 +410,7 @@ class Lazy(Sequence):
 @pytest.mark.parametrize("form", [list, tuple, json.dumps, repr, Lazy])
 def test_a_list_of_exports_as_templates_and_xcom_make_it(form):
     exports = [GOOD, {**GOOD, "file": OTHER, "location": "b", "overwrite": True, "copy_only": True, "properties": None}]
-    assert read_exports(form(exports)) == [
+    assert [each.request for each in read_exports(form(exports))] == [
         ExportRequest(ID, "me/out", "a.bam"),
         ExportRequest(OTHER, "me/out", "b", overwrite=True, copy_only=True),
     ]
@@ -321,9 +423,16 @@ def test_wrong_exports_are_named_by_place_and_field():
         "exports[1].location",
         "exports[2]",
         "exports[3].loction",
-        "exports[3].location",
     ]
     assert "use file, volume, location, overwrite, copy_only, properties" in told[3]
+
+
+@pytest.mark.parametrize("location", ["/a", "a/", "a\nb", "s3://b/x", " a", "a\ud800", ".."])
+def test_a_location_that_is_no_key_costs_only_its_file(location):
+    bad, good = read_exports([{**GOOD, "location": location}, {**GOOD, "file": OTHER}])
+    assert bad.problem.startswith("location: ")
+    assert (bad.request.file, bad.request.location) == (ID, location)
+    assert (good.problem, good.request) == ("", ExportRequest(OTHER, "me/out", "a.bam"))
 
 
 @pytest.mark.parametrize("given", [None, "", "None", "a.bam", GOOD, json.dumps(GOOD), 5, "[", b"[]", "[" * 10_000])
@@ -351,26 +460,63 @@ def request(number, volume="me/out", location=None):
     return ExportRequest(f"{number:024x}", volume, location or f"{number}.bam")
 
 
+def conflicts(requests, volumes=VOLUMES):
+    return [each.problem for each in with_conflicts([PlannedExport(request) for request in requests], volumes)]
+
+
 def test_a_set_that_is_fine():
-    check_batch([request(n) for n in range(100)], VOLUMES, 100)
-    check_batch([request(1), request(2, "me/other", "1.bam"), request(3, "me/gcs", "runs/1.bam")], VOLUMES)
-    check_batch([request(1), request(2, "unseen/v", "1.bam")], {})
+    assert not any(conflicts([request(n) for n in range(100)]))
+    assert not any(conflicts([request(1), request(2, "me/other", "1.bam"), request(3, "me/gcs", "runs/1.bam")]))
+    assert not any(conflicts([request(1), request(2, "unseen/v", "1.bam")], {}))
 
 
 def test_an_empty_set_and_a_large_one_are_refused():
-    assert "nothing to export" in problems_of(check_batch, [], VOLUMES)[0]
-    (problem,) = problems_of(check_batch, [request(n) for n in range(101)], VOLUMES, 100)
+    check_count(100, 100)
+    check_count(10**6, None)
+    assert "nothing to export" in problems_of(check_count, 0, 5)[0]
+    (problem,) = problems_of(check_count, 101, 100)
     assert problem.startswith("max_files: there are 101 files")
     assert "more than 100" in problem
 
 
-def test_a_file_twice_is_refused():
-    (problem,) = problems_of(check_batch, [request(1), request(2), request(1, location="x")], VOLUMES)
-    assert f"{1:024x}" in problem
-    assert "s3://b/runs/1.bam" in problem
-    assert "s3://b/runs/x" in problem
-    (problem,) = problems_of(check_batch, [request(1), request(1)], VOLUMES)
-    assert "twice" in problem
+def test_a_file_that_is_moved_twice_costs_only_itself():
+    first, other, second = conflicts([request(1), request(2), request(1, location="x")])
+    assert other == ""
+    assert first == second
+    for word in (f"{1:024x}", "s3://b/runs/x", "s3://b/runs/1.bam", "move it once"):
+        assert word in first
+    assert all("twice" in each for each in conflicts([request(1), request(1)]))
+    assert all("twice" in each for each in conflicts([copy(1), request(1, "me/other")]))
+
+
+def test_a_file_may_be_copied_to_several_places():
+    assert not any(conflicts([copy(1), copy(1, "me/other"), copy(1, location="second")]))
+    one, other, fine = conflicts([copy(1), copy(1, "me/whole", "runs/1.bam"), copy(1, "me/other")])
+    assert "give it once" in one
+    assert "give it once" in other
+    assert fine == ""
+
+
+def test_ten_thousand_times_the_same_file_are_told_quickly():
+    assert all(conflicts([request(1)] * 10_000))
+
+
+@pytest.mark.parametrize(
+    ("volume", "location", "words"),
+    [
+        ("me/out", "x" * 1020, "longer than 1024 bytes"),
+        ("me/gcs", ".well-known/acme-challenge/x", "Google Cloud Storage takes no key"),
+    ],
+)
+def test_what_a_volume_cannot_hold_costs_only_its_file(volume, location, words):
+    bad, good = conflicts([request(1, volume, location), request(2)])
+    assert words in bad
+    assert good == ""
+    assert not any(conflicts([request(1, "me/other", location)]))
+
+
+def copy(number, *place, **fields):
+    return replace(request(number, *place, **fields), copy_only=True)
 
 
 @pytest.mark.parametrize(
@@ -382,9 +528,11 @@ def test_a_file_twice_is_refused():
         (("unseen/v", "x"), ("unseen/v", "x")),
     ],
 )
-def test_two_exports_to_one_place_are_refused(one, other):
-    (problem,) = problems_of(check_batch, [request(1, *one), request(2), request(3, *other)], VOLUMES)
-    assert f"{1:024x} and {3:024x}" in problem
+def test_of_two_exports_to_one_place_neither_is_made(one, other):
+    first, fine, second = conflicts([request(1, *one), request(2), request(3, *other)])
+    assert f"files {1:024x} and {3:024x}" in first
+    assert f"files {3:024x} and {1:024x}" in second
+    assert fine == ""
     assert same_place(one, other, VOLUMES)
 
 
@@ -392,11 +540,7 @@ def test_two_exports_to_one_place_are_refused(one, other):
     st.lists(st.tuples(st.sampled_from([*VOLUMES, "unseen/v"]), st.sampled_from(["x", "runs/x", "runsx"])), min_size=2)
 )
 def test_places_are_compared_as_pairs_are(wanted):
-    pairs = [(one, other) for n, one in enumerate(wanted) for other in wanted[:n]]
-    requests = [request(n, *place) for n, place in enumerate(wanted)]
-    try:
-        check_batch(requests, VOLUMES)
-        refused = False
-    except SevenBridgesInputError:
-        refused = True
-    assert refused == any(same_place(one, other, VOLUMES) for one, other in pairs)
+    problems = conflicts([request(n, *place) for n, place in enumerate(wanted)])
+    for number, place in enumerate(wanted):
+        others = wanted[:number] + wanted[number + 1 :]
+        assert bool(problems[number]) == any(same_place(place, other, VOLUMES) for other in others)
