@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from airflow_sb_provider.api import calls
-from airflow_sb_provider.api.replies import MAX_CONTAINERS, read_reply
+from airflow_sb_provider.api.replies import read_reply
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesMaintenanceError,
@@ -177,7 +177,7 @@ def test_no_json_raises_anything_but_our_errors(call, status, data):
         b'{"username": "m\\ud800e"}',
         b'{"username": "m\xed\xa0\x80e"}',
         b'{"username": "me", "\\udfff": 1}',
-        pytest.param(b'{"username": "me", "x": [' + b",".join([b"[]"] * MAX_CONTAINERS) + b"]}", id="many"),
+        pytest.param(b'{"username": "me", "x": [' + b",".join([b"[]"] * calls.PAGE.values) + b"]}", id="many"),
         # Python 3.13 reads some thousand levels.
         pytest.param(b'{"username": "me", "x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", id="deep"),
     ],

@@ -6,10 +6,11 @@ import gzip
 import json
 import time
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
-from airflow_sb_provider.api import calls, replies
+from airflow_sb_provider.api import calls
 from airflow_sb_provider.exceptions import (
     SevenBridgesConnectionError,
     SevenBridgesMalformedReply,
@@ -25,9 +26,7 @@ SMALL = 100_000
 MEGABYTE = b" " * 2**20
 
 
-@pytest.fixture
-def small(monkeypatch):
-    monkeypatch.setattr(replies, "MAX_BODY", SMALL)
+START_SMALL, GET_SMALL = (replace(call, bounds=calls.Bounds(SMALL, 1000)) for call in (START, GET))
 
 
 def padded(size):
@@ -78,35 +77,35 @@ TRICKLES = {
 }
 
 
-def test_an_answer_of_the_greatest_size_is_read(face, platform, connect, small):
+def test_an_answer_of_the_greatest_size_is_read(face, platform, connect):
     connect(platform.url)
     platform.answers = [reply(padded(SMALL)), reply(gzip.compress(padded(SMALL)), Content_Encoding="gzip")]
-    assert face.send(GET, GET).id == JOB["id"]
+    assert face.send(GET_SMALL, GET_SMALL).id == JOB["id"]
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-def test_a_larger_one_is_no_answer(face, platform, connect, clock, small, packed):
+def test_a_larger_one_is_no_answer(face, platform, connect, clock, packed):
     connect(platform.url)
     body = padded(SMALL + 1)
     platform.answers = [reply(gzip.compress(body), Content_Encoding="gzip") if packed else reply(body)]
     with pytest.raises(SevenBridgesMalformedReply, match=r"GET storage/exports/\w+ cannot be read: it is larger than"):
-        face.send(GET)
+        face.send(GET_SMALL)
     assert len(platform.seen) == 5
 
 
-def test_an_export_whose_answer_is_too_large_may_have_been_accepted(face, platform, connect, small):
+def test_an_export_whose_answer_is_too_large_may_have_been_accepted(face, platform, connect):
     connect(platform.url)
     platform.answers = [reply(padded(SMALL + 1)), reply(JOB)]
     with pytest.raises(SevenBridgesReplyLost, match="larger than"):
-        face.send(START)
+        face.send(START_SMALL)
     assert len(platform.seen) == 1
 
 
-def test_a_refusal_stays_one_however_large(face, platform, connect, small):
+def test_a_refusal_stays_one_however_large(face, platform, connect):
     connect(platform.url)
     platform.answers = [reply(padded(SMALL + 1), 403)]
     with pytest.raises(SevenBridgesMalformedReply, match="larger than") as caught:
-        face.send(START)
+        face.send(START_SMALL)
     assert (caught.value.status, caught.value.permanent, len(platform.seen)) == (403, True, 1)
 
 
@@ -118,7 +117,7 @@ def test_no_more_than_that_is_read_of_an_answer_without_end(face, platform, conn
     with pytest.raises(SevenBridgesMalformedReply):
         face.send(GET, again=False)
     # What was on its way counts too.
-    assert answer.sent < replies.MAX_BODY + 32 * 2**20
+    assert answer.sent < GET.bounds.size + 32 * 2**20
 
 
 def test_what_is_packed_counts_by_what_it_holds(face, platform, connect):
@@ -127,12 +126,12 @@ def test_what_is_packed_counts_by_what_it_holds(face, platform, connect):
     platform.answers = [reply(zeros, Content_Encoding="gzip")]
     tracemalloc.start()
     try:
-        with pytest.raises(SevenBridgesMalformedReply, match="larger than 64 MB"):
+        with pytest.raises(SevenBridgesMalformedReply, match="larger than 16,777,216 bytes"):
             face.send(GET, again=False)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 3 * replies.MAX_BODY
+    assert peak < 3 * GET.bounds.size
 
 
 def test_gzip_is_asked_for_and_unpacked(face, platform, connect):
