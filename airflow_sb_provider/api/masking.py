@@ -72,8 +72,10 @@ def _spellings(secret: str) -> Iterator[str]:
     yield from (secret, secret.lower(), secret.upper())
     yield from (quote(secret, safe=""), html.escape(secret), secret.replace("/", "\\/"))
     codes = [ord(mark) for mark in secret]
-    for form in ("%{:02x}", "%{:02X}", "%25{:02x}", "%25{:02X}", "\\u{:04x}", "\\u{:04X}", "&#{};", "&#x{:x};"):
-        yield "".join(form.format(code) for code in codes)
+    for form in (*("%{:02x}", "%{:02X}", "%25{:02x}", "%25{:02X}"), *("\\u{:04x}", "\\u{:04X}"), "&#{};", "&#x{:x};"):
+        escaped = "".join(form.format(code) for code in codes)
+        # The second is a text about JSON, within JSON.
+        yield from (escaped, escaped.replace("\\", "\\\\"))
     for before in range(3):
         # Marks that also depend on what is before or after the secret are left out.
         encoded = base64.b64encode(b" " * before + secret.encode())

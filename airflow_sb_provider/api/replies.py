@@ -196,7 +196,9 @@ def _no_number(text: str) -> NoReturn:
 
 
 def _plain(body: bytes, mask: Mask) -> str:
-    text = re.sub(r"<[^<>]*>", " ", body[:2000].decode("utf-8", "replace"))
+    # Before the text is cut: a part of the token would not be recognized if it is short.
+    text = mask.whole(body.decode("utf-8", "replace"))[:2000]
+    text = re.sub(r"<[^<>]*>", " ", text)
     return mask.parts(readable(text, len(text)))[:200]
 
 

@@ -111,29 +111,32 @@ class SevenBridgesAsyncHook(BaseHook):
         settings, session = self._settings, self._session
         assert settings is not None
         assert session is not None
-        url = call.url(settings.endpoint)
         failure: SevenBridgesError
         try:
-            async with session.request(
-                call.method,
-                URL(url, encoded=True),
-                json=call.body,
-                headers=dict([settings.auth_header]),
-                allow_redirects=False,
-                proxy=_proxy(url),
-            ) as response:
-                self.rate_limit = RateLimit.from_headers(response.headers)
-                body = Body(call, response.status, response.headers)
-                async for chunk in response.content.iter_any():
-                    body.add(chunk)
-            value = read_reply(call, response.status, response.headers, body.whole(), settings.mask)
-            return clean(call, value, settings.mask)
+            return await self._exchange(call, settings, session)
         except SevenBridgesError as error:
             failure = error
         except (aiohttp.ClientError, TimeoutError) as error:
             failure = no_answer(call, settings.mask.parts(_text_of(error)), sent=not isinstance(error, _UNSENT))
         # Not chained to, since aiohttp's error may show the request's headers.
         fail(call, failure, settings.mask)
+
+    async def _exchange(self, call: Call[T], settings: ConnectionSettings, session: aiohttp.ClientSession) -> T:
+        url = call.url(settings.endpoint)
+        async with session.request(
+            call.method,
+            URL(url, encoded=True),
+            json=call.body,
+            headers=dict([settings.auth_header]),
+            allow_redirects=False,
+            proxy=_proxy(url),
+        ) as response:
+            self.rate_limit = RateLimit.from_headers(response.headers)
+            body = Body(call, response.status, response.headers)
+            async for chunk in response.content.iter_any():
+                body.add(chunk)
+        value = read_reply(call, response.status, response.headers, body.whole(), settings.mask)
+        return clean(call, value, settings.mask)
 
     async def get_exports(
         self, export_ids: Sequence[str], *, again: bool = True
