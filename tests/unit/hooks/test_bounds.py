@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import signal
 import time
 import tracemalloc
 from dataclasses import replace
@@ -16,7 +18,9 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesMalformedReply,
     SevenBridgesNotFoundError,
     SevenBridgesReplyLost,
+    SevenBridgesReplyTooLarge,
 )
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook, SevenBridgesHook
 from tests.unit.hooks.faces import EXPORT, JOB
 from tests.unit.hooks.servers import reply
 
@@ -143,6 +147,61 @@ def test_gzip_is_asked_for_and_unpacked(face, platform, connect):
     assert platform.seen[0].headers.get_all("Accept-Encoding") == ["gzip"]
 
 
+def test_an_archive_of_many_members_is_no_answer(face, platform, connect):
+    """Each costs a copy of all that follows."""
+    connect(platform.url)
+    members = gzip.compress(json.dumps(JOB).encode()) + gzip.compress(b"") * 5000
+    platform.answers = [reply(members, Content_Encoding="gzip")]
+    with pytest.raises(SevenBridgesReplyTooLarge, match="its archive has more than 100 members"):
+        face.send(GET, again=False)
+
+
+def jobs_of(metadata):
+    """Answer a bulk get; each job has so much metadata."""
+
+    def answer(handler):
+        ids = handler.server.platform.seen[-1].json["export_ids"]
+        result = {"id": "f", "metadata": {"notes": "x" * metadata}}
+        reply({"items": [{"resource": {**JOB, "id": each, "result": result}} for each in ids]})(handler)
+
+    return answer
+
+
+def get_exports(face, ids):
+    if face.library == "requests":
+        return SevenBridgesHook().get_exports(ids, again=False)
+
+    async def asynchronously():
+        async with SevenBridgesAsyncHook() as hook:
+            return await hook.get_exports(ids, again=False)
+
+    return asyncio.run(asynchronously())
+
+
+def test_jobs_that_are_too_much_together_are_got_in_tens(face, platform, connect):
+    connect(platform.url)
+    platform.answers = [jobs_of(20_000)]
+    ids = [f"j{number}" for number in range(95)]
+    assert [job.id for job in get_exports(face, ids)] == ids
+    assert [len(seen.json["export_ids"]) for seen in platform.seen] == [95, *[10] * 9, 5]
+
+
+def test_jobs_that_are_too_much_in_tens_are_an_error(face, platform, connect):
+    connect(platform.url)
+    platform.answers = [jobs_of(200_000)]
+    with pytest.raises(SevenBridgesReplyTooLarge, match="export j0 and 9 more: "):
+        get_exports(face, [f"j{number}" for number in range(95)])
+    assert len(platform.seen) == 2
+
+
+def test_a_large_page_of_a_gateway_is_not_asked_for_again_in_tens(face, platform, connect):
+    connect(platform.url)
+    platform.answers = [reply(b"x" * (calls.POLL.size + 1), 502)]
+    with pytest.raises(SevenBridgesReplyTooLarge):
+        get_exports(face, [f"j{number}" for number in range(95)])
+    assert len(platform.seen) == 1
+
+
 @pytest.mark.parametrize("status", [200, 404])
 def test_gzip_that_breaks_off(face, platform, connect, status):
     connect(platform.url)
@@ -189,3 +248,22 @@ def test_a_connection_that_was_kept_has_its_whole_time_again(face, platform, con
     platform.answers = [slow]
     assert face.send(*[GET] * 6).id == JOB["id"]
     assert len(platform.seen) == 6
+
+
+def test_who_waits_for_an_answer_that_trickles_can_be_interrupted(platform, connect):
+    """As by the time limit of a task or by its end."""
+    connect(platform.url)
+    platform.answers = [TRICKLES["header"]]
+
+    def interrupt(number, frame):
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(InterruptedError):
+            SevenBridgesHook().send(GET)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(platform.seen) == 1
