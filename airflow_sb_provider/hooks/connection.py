@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import ssl
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,6 @@ from airflow_sb_provider.exports.attempt import GATEWAY_TIMEOUT
 from airflow_sb_provider.exports.request import read_boolean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow_sb_provider._compat import Connection
 
 USER_AGENT = f"airflow-sb-provider/{__version__} apache-airflow/{airflow_version}"
@@ -164,31 +161,28 @@ async def look_up_settings(conn_id: str) -> ConnectionSettings:
     :raises SevenBridgesInputError: if it cannot be used.
     :raises SevenBridgesConnectionError: if Airflow cannot give it.
     """
-    with connection_errors(conn_id):
-        connection = await get_connection_async(conn_id)
-    return ConnectionSettings.from_connection(connection)
-
-
-@contextmanager
-def connection_errors(conn_id: str) -> Iterator[None]:
-    """Raise this provider's errors, each of one line, for what Airflow raises when it cannot give a connection."""
-    failure: SevenBridgesError
     try:
-        yield
-        return
+        connection = await get_connection_async(conn_id)
     except AirflowNotFoundException:
         raise
-    except (ValueError, TypeError, KeyError) as error:
-        # What cannot be parsed may be shown by the error, and may hold the token.
-        failure = SevenBridgesInputError(
-            f"connection {conn_id!r}: its value cannot be read ({type(error).__name__}); correct its URI or JSON."
-        )
     except Exception as error:
-        failure = SevenBridgesConnectionError(
-            f"Airflow cannot give the connection {conn_id!r}: {type(error).__name__}: {readable(str(error), 300)}",
-            sent=False,
-        )
+        failure = connection_failure(conn_id, error)
+    else:
+        return ConnectionSettings.from_connection(connection)
     raise failure
+
+
+def connection_failure(conn_id: str, error: Exception) -> SevenBridgesError:
+    """Return, of one line, what it means that Airflow could not give a connection; it is not to be chained to."""
+    kind = type(error).__name__
+    if isinstance(error, ValueError | TypeError | KeyError):
+        # What cannot be parsed may be shown by the error, and may hold the token.
+        return SevenBridgesInputError(
+            f"connection {conn_id!r}: its value cannot be read ({kind}); correct its URI or JSON."
+        )
+    return SevenBridgesConnectionError(
+        f"Airflow cannot give the connection {conn_id!r}: {kind}: {readable(str(error), 300)}", sent=False
+    )
 
 
 def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:

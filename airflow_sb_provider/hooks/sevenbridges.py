@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tenacity import Retrying
 
-from airflow_sb_provider._compat import BaseHook
+from airflow_sb_provider._compat import AirflowNotFoundException, BaseHook
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.environments import origin
 from airflow_sb_provider.api.error_codes import NO_SUCH_OBJECT
@@ -28,7 +28,7 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.pacing import seconds_until_allowed
 from airflow_sb_provider.exports.request import ExportRequest
-from airflow_sb_provider.hooks.connection import ConnectionSettings, connection_errors
+from airflow_sb_provider.hooks.connection import ConnectionSettings, connection_failure
 from airflow_sb_provider.hooks.retrying import clean, fail, no_answer, retry_rules
 
 if TYPE_CHECKING:
@@ -93,9 +93,15 @@ class SevenBridgesHook(BaseHook):
         return settings
 
     def _look_up(self) -> ConnectionSettings:
-        with connection_errors(self.sevenbridges_conn_id):
+        try:
             connection = self.get_connection(self.sevenbridges_conn_id)
-        return ConnectionSettings.from_connection(connection)
+        except AirflowNotFoundException:
+            raise
+        except Exception as error:
+            failure = connection_failure(self.sevenbridges_conn_id, error)
+        else:
+            return ConnectionSettings.from_connection(connection)
+        raise failure
 
     def reconnect(self) -> None:
         """Look up the connection again: its token may have been replaced."""
