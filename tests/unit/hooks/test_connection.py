@@ -295,7 +295,7 @@ def failing(times, error, look_up):
 
 
 def warnings_in(log):
-    return [line for line in log.splitlines() if "connection" in line or "File " in line]
+    return [line for line in log.splitlines() if "Airflow cannot" in line or "File " in line]
 
 
 TROUBLE = [ApiServerError(), TimeoutError("timed out"), OSError("connection\nrefused")]
