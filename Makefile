@@ -64,8 +64,9 @@ soak: $(STAMP)  ## a million simulated schedules (SEEDS=from:to for others)
 	SEEDS=$${BULK_SEEDS:-0:50000} $(BIN)/python -m pytest -s -o timeout=0 tests/faults/test_bulk_simulation.py -k schedule
 
 .PHONY: fuzz audit dist
-fuzz: $(STAMP)  ## 100,000 broken answers, some over sockets, and properties of the readers, 2 minutes (FUZZ="--help")
+fuzz: $(STAMP)  ## 100,000 broken answers, some over sockets, the worst of each kind, and properties of the readers, 3 minutes (FUZZ="--help")
 	$(BIN)/python -m tests.fuzz $(FUZZ)
+	$(BIN)/python -m tests.fuzz.worst
 	FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -o timeout=600 tests/fuzz/test_properties.py
 
 audit: $(STAMP)  ## known vulnerabilities and licences of what an installed provider brings

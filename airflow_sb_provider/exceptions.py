@@ -79,7 +79,11 @@ class SevenBridgesApiError(SevenBridgesError):
     :param message: the Platform's words.
     :param more_info: address of a documentation page, if the Platform gave one.
     :param request_id: the Platform's ``X-Request-Id``, to name to its support.
+
+    ``about`` names the object that the request was about, such as a file; the hooks set it.
     """
+
+    about = ""
 
     def __init__(
         self,
@@ -124,6 +128,8 @@ class SevenBridgesApiError(SevenBridgesError):
         if self.request_id:
             where.append(f"request {self.request_id}")
         text = self.message or "no message"
+        if self.about:
+            text = f"{self.about}: {text}"
         if where:
             text += f" ({', '.join(where)})"
         if self.advice:
@@ -165,6 +171,10 @@ class SevenBridgesMaintenanceError(SevenBridgesServerError):
 
 class SevenBridgesMalformedReply(SevenBridgesApiError):
     """A reply that is not what the API promises: cut JSON, a gateway's page, missing fields."""
+
+
+class SevenBridgesReplyTooLarge(SevenBridgesMalformedReply):
+    """A reply that exceeds a bound; a request for fewer objects may get one that does not."""
 
 
 class SevenBridgesExportFailed(SevenBridgesError):

@@ -32,6 +32,8 @@ Identified = TypeVar("Identified", ExportJob, File)
 
 BULK_LIMIT = 100
 PAGE_LIMIT = 100
+# No page is longer than was asked for; a server that pays no heed to that may send some more.
+_LONGEST_PAGE = 10 * PAGE_LIMIT
 
 
 class Export(Protocol):
@@ -59,11 +61,26 @@ class Export(Protocol):
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """How much one answer may hold: bytes of its body, unpacked, and JSON values, counting the keys of objects."""
+
+    size: int
+    values: int
+
+
+# A triggerer reads polls on its event loop, where reading one must take less than 100 ms.
+POLL = Bounds(2**20, 50_000)
+# A hundred files, each with all the metadata that it may have: 1000 pairs, though not each of 400 bytes.
+PAGE = Bounds(16 * 2**20, 1_000_000)
+
+
+@dataclass(frozen=True)
 class Call(Generic[T]):
     """One request and how to read its answer.
 
     ``read`` takes the decoded JSON body and the headers; it raises ValueError if the body is not what the API
-    promises. ``repeatable`` is false where a second request does a second thing.
+    promises. ``repeatable`` is false where a second request does a second thing. ``objects`` names what the request
+    concerns, of a bulk call each object in order, for its errors; ``bounds`` are those of its answer.
     """
 
     method: str
@@ -72,6 +89,15 @@ class Call(Generic[T]):
     query: tuple[tuple[str, str], ...] = ()
     body: Json | None = None
     repeatable: bool = field(default=True, kw_only=True)
+    objects: tuple[str, ...] = field(default=(), kw_only=True)
+    bounds: Bounds = field(default=PAGE, kw_only=True)
+
+    @property
+    def about(self) -> str:
+        """The name of what the request concerns, empty if nothing in particular."""
+        if len(self.objects) > 1:
+            return f"{self.objects[0]} and {len(self.objects) - 1} more"
+        return "".join(self.objects)
 
     def url(self, endpoint: str) -> str:
         """Return the request's whole address, every part of it quoted.
@@ -94,7 +120,15 @@ def start_export(export: Export, *, copy_only: bool) -> Call[ExportJob]:
     def read(body: Any, headers: Mapping[str, str]) -> ExportJob:
         return _job_of(export, ExportJob.from_json(_mapping(body)))
 
-    return Call("POST", "storage/exports", read, _copy_only(copy_only), _export_body(export), repeatable=False)
+    return Call(
+        "POST",
+        "storage/exports",
+        read,
+        _copy_only(copy_only),
+        _export_body(export),
+        repeatable=False,
+        objects=(_export_name(export),),
+    )
 
 
 def start_exports(exports: Sequence[Export], *, copy_only: bool) -> Call[list[ExportJob | SevenBridgesApiError]]:
@@ -111,18 +145,30 @@ def start_exports(exports: Sequence[Export], *, copy_only: bool) -> Call[list[Ex
         return results
 
     items = {"items": [_export_body(export) for export in exports]}
-    return Call("POST", "bulk/storage/exports/create", read, _copy_only(copy_only), items, repeatable=False)
+    return Call(
+        "POST",
+        "bulk/storage/exports/create",
+        read,
+        _copy_only(copy_only),
+        items,
+        repeatable=False,
+        objects=tuple(map(_export_name, exports)),
+    )
 
 
 def get_export(export_id: str) -> Call[ExportJob]:
     """`GET /storage/exports/{export_id}`; a failed job is an ordinary answer with state ``FAILED``."""
-    return Call("GET", f"storage/exports/{_segment(export_id)}", _one(ExportJob.from_json))
+    return Call(
+        "GET", f"storage/exports/{_segment(export_id)}", _one(ExportJob.from_json), objects=(f"export {export_id}",)
+    )
 
 
 def get_exports(export_ids: Sequence[str]) -> Call[list[ExportJob | SevenBridgesApiError]]:
     """`POST /bulk/storage/exports/get` for at most 100 ids; the answer has one item for each, in order."""
     read = _each_of(export_ids, ExportJob.from_json)
-    return Call("POST", "bulk/storage/exports/get", read, body={"export_ids": list(export_ids)})
+    objects = tuple(f"export {export_id}" for export_id in export_ids)
+    body = {"export_ids": list(export_ids)}
+    return Call("POST", "bulk/storage/exports/get", read, body=body, objects=objects, bounds=POLL)
 
 
 def list_exports(
@@ -137,18 +183,20 @@ def list_exports(
     if volume:
         query.append(("volume", volume))
     query += [("state", str(state)) for state in states]
-    return Call("GET", "storage/exports", _page(ExportJob.from_json), tuple(query))
+    name = f"list of exports to volume {volume}" if volume else "list of exports"
+    return Call("GET", "storage/exports", _page(ExportJob.from_json), tuple(query), objects=(name,))
 
 
 def get_file(file_id: str) -> Call[File]:
     """`GET /files/{file_id}`."""
-    return Call("GET", f"files/{_segment(file_id)}", _one(File.from_json))
+    return Call("GET", f"files/{_segment(file_id)}", _one(File.from_json), objects=(f"file {file_id}",))
 
 
 def get_files(file_ids: Sequence[str]) -> Call[list[File | SevenBridgesApiError]]:
     """`POST /bulk/files/get` for at most 100 ids; the answer has one item for each, in order."""
     read = _each_of(file_ids, File.from_json)
-    return Call("POST", "bulk/files/get", read, body={"file_ids": list(file_ids)})
+    objects = tuple(f"file {file_id}" for file_id in file_ids)
+    return Call("POST", "bulk/files/get", read, body={"file_ids": list(file_ids)}, objects=objects)
 
 
 def list_files(
@@ -175,34 +223,46 @@ def list_files(
     query += [(f"metadata.{key}", value) for key, values in (metadata or {}).items() for value in values]
     if origin_task:
         query.append(("origin.task", origin_task))
-    return Call("GET", "files", _page(File.from_json), tuple(query))
+    name = f"list of files of folder {parent}" if parent else f"list of files of project {project}"
+    return Call("GET", "files", _page(File.from_json), tuple(query), objects=(name,))
 
 
 def get_volume(volume: str) -> Call[Volume]:
     """`GET /storage/volumes/{owner}/{name}`."""
-    return Call("GET", f"storage/volumes/{_volume_path(volume)}", _one(Volume.from_json))
+    return Call(
+        "GET",
+        f"storage/volumes/{_volume_path(volume)}",
+        _one(Volume.from_json),
+        objects=(f"volume {volume}",),
+        bounds=POLL,
+    )
 
 
 def list_volumes(*, offset: int = 0, limit: int = PAGE_LIMIT) -> Call[Page[Volume]]:
     """`GET /storage/volumes`: one page of the volumes that the token's user can see."""
     query = (("fields", "_all"), ("offset", str(offset)), ("limit", str(limit)))
-    return Call("GET", "storage/volumes", _page(Volume.from_json), query)
+    return Call("GET", "storage/volumes", _page(Volume.from_json), query, objects=("list of volumes",))
 
 
 def get_volume_object(volume: str, location: str) -> Call[VolumeObject]:
     """`GET /storage/volumes/{owner}/{name}/object`: details of one object (404 if there is none)."""
     path = f"storage/volumes/{_volume_path(volume)}/object"
-    return Call("GET", path, _one(VolumeObject.from_json), (("location", location),))
+    name = f"object {location} on volume {volume}"
+    return Call("GET", path, _one(VolumeObject.from_json), (("location", location),), objects=(name,))
 
 
 def get_user() -> Call[User]:
     """`GET /user`: whom the token belongs to."""
-    return Call("GET", "user", _one(User.from_json))
+    return Call("GET", "user", _one(User.from_json), objects=("user of the token",))
 
 
 def get_rate_limit() -> Call[RateLimit]:
     """`GET /rate_limit`: what is left of the limit; this call does not count against it."""
-    return Call("GET", "rate_limit", _one(RateLimit.from_json))
+    return Call("GET", "rate_limit", _one(RateLimit.from_json), objects=("rate limit of the token",))
+
+
+def _export_name(export: Export) -> str:
+    return f"export of file {export.file} to {export.volume}/{export.location}"
 
 
 def _export_body(export: Export) -> dict[str, Any]:
@@ -232,14 +292,17 @@ def _one(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], T]:
 
 def _page(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], Page[T]]:
     def read(body: Any, headers: Mapping[str, str]) -> Page[T]:
-        links = _mapping(body).get("links")
+        items = _items(body)
+        if len(items) > _LONGEST_PAGE:
+            raise ValueError(f"expected a page of at most {PAGE_LIMIT} items, got {len(items)}")
+        links = body.get("links")
         following = [
             link.get("href")
             for link in (links if isinstance(links, list) else [])
             if isinstance(link, dict) and isinstance(rel := link.get("rel"), str) and rel.lower() == "next"
         ]
         return Page(
-            items=[build(_mapping(item)) for item in _items(body)],
+            items=[build(_mapping(item)) for item in items],
             total=parse_integer(headers.get("X-Total-Matching-Query")),
             next=following[0] if following and isinstance(following[0], str) else None,
         )

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from airflow_sb_provider.exceptions import SevenBridgesInputError
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+# It would be sent to a name server, and shown wherever an error names the host.
+_TOKEN = re.compile(r"[a-z0-9]{24,}")
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
 
 
@@ -51,12 +53,13 @@ def resolve_endpoint(
     :param scheme: ``https`` or ``http``, used if ``host`` names none.
     :param environment: a key of `ENVIRONMENTS`.
     :param allow_http: permits plain http to other hosts than loopback.
-    :raises SevenBridgesInputError: if no endpoint, or one that would send the token in the clear, is meant.
+    :raises SevenBridgesInputError: if no endpoint, or one that would send the token in the clear, is meant. It repeats
+        no value except the name of a host, since a token may have been pasted into the wrong field.
     """
     known = ", ".join(ENVIRONMENTS)
     host = (host or "").strip()
     if environment and environment not in ENVIRONMENTS:
-        raise SevenBridgesInputError(f"environment: {environment!r} is not known; use one of {known}.")
+        raise SevenBridgesInputError(f"environment: its value is not known; use one of {known}.")
     if not host:
         if not environment:
             raise SevenBridgesInputError(
@@ -69,19 +72,21 @@ def resolve_endpoint(
         raise SevenBridgesInputError(
             "host: holds a user, password, query or fragment; give only the address. The token belongs in the password."
         )
+    if scheme and "://" not in host and scheme not in ("http", "https"):
+        raise SevenBridgesInputError("schema: its value is neither https nor http; leave it empty.")
     try:
         parts = urlsplit(host if "://" in host else f"{scheme or 'https'}://{_bracketed(host)}")
         port = parts.port or port
         name = _checked_name(parts.hostname or "")
     except ValueError:
-        raise SevenBridgesInputError(f"host: {host!r} is no address; use one such as api.sbgenomics.com.") from None
+        raise SevenBridgesInputError("host: its value is no address; use one such as api.sbgenomics.com.") from None
     if parts.scheme not in ("http", "https"):
-        raise SevenBridgesInputError(f"host: {host!r} is no https address; use one such as api.sbgenomics.com.")
+        raise SevenBridgesInputError("host: its value is no https address; use one such as api.sbgenomics.com.")
     if parts.path.rstrip("/") not in ("", "/v2"):
-        raise SevenBridgesInputError(f"host: the path {parts.path!r} is not the API's; use no path or /v2.")
+        raise SevenBridgesInputError("host: its path is not the API's; use no path or /v2.")
     if parts.scheme == "http" and not (allow_http or _is_loopback(name.strip("[]"))):
         raise SevenBridgesInputError(
-            f"host: {host!r} would send the token over plain http; use https, "
+            f"host: {name!r} would get the token over plain http; use https, "
             "or set the extra 'allow_http' to true if the way there is private."
         )
     return f"{parts.scheme}://{name}{f':{port}' if port else ''}/v2"
@@ -110,7 +115,7 @@ def _bracketed(host: str) -> str:
 def _checked_name(name: str) -> str:
     if ":" in name:
         return f"[{ipaddress.IPv6Address(name)}]"
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or _TOKEN.fullmatch(name):
         raise ValueError("no host name")
     return name
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -329,11 +329,10 @@ def parse_time(value: object) -> datetime | None:
     try:
         time = datetime.fromisoformat(value.strip())
         time = time if time.tzinfo else time.replace(tzinfo=UTC)
-        # At the very ends of the calendar an offset leads out of it.
-        time.astimezone(UTC)
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
-    return time
+    # At the very ends of the calendar an offset, a rounding or a time limit leads out of it.
+    return time if MINYEAR < time.year < MAXYEAR else None
 
 
 def parse_integer(value: object) -> int | None:

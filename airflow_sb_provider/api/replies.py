@@ -9,11 +9,13 @@ import zlib
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
+from airflow_sb_provider.api.masking import Mask
 from airflow_sb_provider.api.models import RateLimit, error_from_json, readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesMalformedReply,
     SevenBridgesRateLimitError,
+    SevenBridgesReplyTooLarge,
 )
 
 if TYPE_CHECKING:
@@ -23,31 +25,39 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A page of 100 files weighs 40 MB if each has all the metadata that it may: 1000 pairs of 400 bytes.
-MAX_BODY = 64 * 2**20
-# Each object or list takes many times its bytes once it is read; a page of 100 has some thousand.
-MAX_CONTAINERS = 200_000
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+# Each member of an archive costs a copy of what follows it; a server sends one.
+MAX_MEMBERS = 100
+# Longer ones take the time of many.
+_LONGEST_NUMBER = 100
+_NO_MASK = Mask()
+_MARKS = (b",", b":", b"[", b"{")
+_ESCAPED_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_ESCAPED_MISFIT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+
+
+class _TooLarge(ValueError):
+    """An answer that exceeds its bounds."""
 
 
 class Body:
-    """The body of an answer to a call, put together as it comes; no more than `MAX_BODY` of it is ever held.
+    """The body of an answer to a call, put together as it comes; no more than its bound is ever held.
 
-    A packed body counts by what it holds. The hooks ask for gzip alone, and it is unpacked here: how much the libraries
+    A packed body counts by what it holds. The hooks accept gzip alone, and it is unpacked here: how much the libraries
     unpack at once has no bound.
     """
 
     def __init__(self, call: Call[Any], status: int, headers: Mapping[str, str]) -> None:
         self._answer = (call, status, headers)
+        self._most = call.bounds.size
         self._body = bytearray()
         self._came = 0
+        self._members = 0
         self._unzip: Any = None
         encoding = headers.get("Content-Encoding", "").strip().lower()
         if encoding in ("gzip", "x-gzip"):
             self._unzip = _gunzip()
         elif encoding not in ("", "identity"):
-            self._refuse(f"it is packed as {readable(encoding, 50)!r}, and only gzip was asked for")
+            self._refuse(f"it is packed as {readable(encoding, 50)!r}, and only gzip is accepted")
 
     def add(self, chunk: bytes) -> None:
         """Take the next bytes as they came.
@@ -56,19 +66,18 @@ class Body:
         """
         # Also of a packed one, since it may unpack to nothing, without end.
         self._came += len(chunk)
-        while chunk and self._unzip and max(self._came, len(self._body)) <= MAX_BODY:
+        while chunk and self._unzip and max(self._came, len(self._body)) <= self._most:
             try:
-                self._body += self._unzip.decompress(chunk, MAX_BODY + 1 - len(self._body))
+                self._body += self._unzip.decompress(chunk, self._most + 1 - len(self._body))
             except zlib.error as error:
                 self._refuse(f"it is no gzip ({error})")
-            # What follows is the archive's next member.
             chunk = self._unzip.unused_data
             if chunk:
-                self._unzip = _gunzip()
-        if not self._unzip and self._came <= MAX_BODY:
+                self._next_member()
+        if not self._unzip and self._came <= self._most:
             self._body += chunk
-        if max(self._came, len(self._body)) > MAX_BODY:
-            self._refuse(f"it is larger than {MAX_BODY >> 20} MB")
+        if max(self._came, len(self._body)) > self._most:
+            self._refuse(f"it is larger than {self._most:,} bytes", SevenBridgesReplyTooLarge)
 
     def whole(self) -> bytes:
         """Return all of it, unpacked.
@@ -79,17 +88,24 @@ class Body:
             self._refuse("its end is missing")
         return bytes(self._body)
 
-    def _refuse(self, problem: str) -> NoReturn:
+    def _next_member(self) -> None:
+        self._members += 1
+        if self._members == MAX_MEMBERS:
+            self._refuse(f"its archive has more than {MAX_MEMBERS} members", SevenBridgesReplyTooLarge)
+        self._unzip = _gunzip()
+
+    def _refuse(self, problem: str, kind: type[SevenBridgesMalformedReply] = SevenBridgesMalformedReply) -> NoReturn:
         self._body.clear()
-        raise _malformed(*self._answer, problem)
+        raise _malformed(*self._answer, problem, kind)
 
 
-def read_reply(call: Call[T], status: int, headers: Mapping[str, str], body: bytes) -> T:
+def read_reply(call: Call[T], status: int, headers: Mapping[str, str], body: bytes, mask: Mask = _NO_MASK) -> T:
     """Return what a call's answer says.
 
     :param status: the HTTP status.
     :param headers: the response headers, in a mapping that ignores case.
     :param body: the whole body; JSON is expected, anything else is tolerated in errors.
+    :param mask: hides the token, wherever the answer repeats it.
     :raises SevenBridgesApiError: of the kind that the answer tells, `SevenBridgesMalformedReply` if a success
         cannot be read.
     """
@@ -101,28 +117,38 @@ def read_reply(call: Call[T], status: int, headers: Mapping[str, str], body: byt
             request_id=_request_id(headers),
         )
     if not 200 <= status < 300:
-        raise _error(status, headers, body)
+        raise _error(call, status, headers, body, mask)
+    kind = SevenBridgesMalformedReply
     try:
-        return call.read(_decode(body), headers)
-    except (ValueError, RecursionError) as problem:
-        told = f"{readable(str(problem), 200)}; it begins {_plain(body)!r}"
-        raise _malformed(call, status, headers, told) from problem
+        return call.read(_decode(body, call, mask), headers)
+    except _TooLarge as error:
+        kind, problem = SevenBridgesReplyTooLarge, str(error)
+    except (ValueError, RecursionError) as error:
+        problem = f"{readable(str(error), 200)}; it begins {_plain(body, mask)!r}"
+    # Not chained to, since an error of a decoder holds what it was to decode.
+    raise _malformed(call, status, headers, problem, kind)
 
 
-def _error(status: int, headers: Mapping[str, str], body: bytes) -> SevenBridgesApiError:
+def _error(call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, mask: Mask) -> SevenBridgesApiError:
     try:
-        data = _decode(body)
+        data = _decode(body, call, mask)
     except (ValueError, RecursionError):
         data = None
-    known = data if isinstance(data, dict) else {"message": _plain(body)}
+    known = data if isinstance(data, dict) else {"message": _plain(body, mask)}
     error = error_from_json(known, status, _request_id(headers))
     if isinstance(error, SevenBridgesRateLimitError):
         error.reset_at = RateLimit.from_headers(headers).reset
     return error
 
 
-def _malformed(call: Call[Any], status: int, headers: Mapping[str, str], problem: str) -> SevenBridgesMalformedReply:
-    return SevenBridgesMalformedReply(
+def _malformed(
+    call: Call[Any],
+    status: int,
+    headers: Mapping[str, str],
+    problem: str,
+    kind: type[SevenBridgesMalformedReply],
+) -> SevenBridgesMalformedReply:
+    return kind(
         status,
         message=f"The answer to {call.method} {call.path} cannot be read: {problem}.",
         request_id=_request_id(headers),
@@ -137,33 +163,31 @@ def _gunzip() -> Any:
     return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
 
 
-def _decode(body: bytes) -> Any:
-    """Return what JSON says.
+def _decode(body: bytes, call: Call[Any], mask: Mask) -> Any:
+    """Return what JSON says, without the token. What is too much is refused before it takes memory and time.
 
     :raises ValueError: if it is none; if it holds what Airflow or its database cannot (numbers beyond 64 bits, NUL,
-        text that is no Unicode); if it is so many objects and lists that they would fill the memory.
+        text that is no Unicode); if it holds more values than the call's answer may.
     :raises RecursionError: if they are nested too deeply.
     """
-    if body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
-        raise ValueError("too many objects and lists")
-    # Most answers have no such mark, and patterns are slow on large ones.
-    has_escapes = b"\\u" in body
-    if has_escapes and _NUL.search(body):
-        raise ValueError("NUL in a text")
-    text = body.decode("utf-8-sig")
-    data: Any = json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_no_number)
-    if has_escapes and _SURROGATE.search(body):
-        json.dumps(data, ensure_ascii=False).encode()
-    return data
+    # One of these marks is before every value; those within texts count too, which only makes the bound lower.
+    if sum(map(body.count, _MARKS)) > call.bounds.values:
+        raise _TooLarge(f"it holds more than {call.bounds.values:,} values")
+    text = mask.whole(body.decode("utf-8-sig"))
+    if "\\u" in text:
+        escapes = _ESCAPED_PAIR.sub(" ", text.replace("\\\\", " "))
+        if _ESCAPED_MISFIT.search(escapes):
+            raise ValueError("NUL or half a character in a text")
+    return json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_no_number)
 
 
 def _integer(text: str) -> int:
-    number = int(text)
+    number = int(text) if len(text) <= _LONGEST_NUMBER else 2**63
     return number if -(2**63) <= number < 2**63 else _no_number(text)
 
 
 def _number(text: str) -> float:
-    number = float(text)
+    number = float(text) if len(text) <= _LONGEST_NUMBER else math.inf
     return number if math.isfinite(number) else _no_number(text)
 
 
@@ -171,8 +195,11 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text[:30]} is no number that can be kept")
 
 
-def _plain(body: bytes) -> str:
-    return readable(re.sub(r"<[^>]*>", " ", body[:2000].decode("utf-8", "replace")), 200)
+def _plain(body: bytes, mask: Mask) -> str:
+    # Before the text is cut: a part of the token would not be recognized if it is short.
+    text = mask.whole(body.decode("utf-8", "replace"))[:2000]
+    text = re.sub(r"<[^<>]*>", " ", text)
+    return mask.parts(readable(text, len(text)))[:200]
 
 
 def _origin_text(location: str | None) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_sb_provider.api.calls import PAGE_LIMIT, Call, list_exports
+from airflow_sb_provider.api.calls import PAGE_LIMIT, POLL, Call, list_exports
 from airflow_sb_provider.api.models import ExportState
 from airflow_sb_provider.exports.result import describe_export
 
@@ -46,11 +46,11 @@ def completed_exports(volume: str, offset: int) -> Call[tuple[Page[ExportJob], i
     def read(body: Any, headers: Mapping[str, str]) -> tuple[Page[ExportJob], int | None]:
         try:
             date = math.floor(parsedate_to_datetime(headers.get("Date", "")).timestamp())
-        except ValueError:
+        except (ValueError, OverflowError):
             date = None
         return call.read(body, headers), date
 
-    return Call(call.method, call.path, read, call.query)
+    return Call(call.method, call.path, read, call.query, objects=call.objects, bounds=POLL)
 
 
 def export_event(job: ExportJob, volume: Volume) -> dict[str, Any]:
@@ -340,7 +340,8 @@ class History:
     def _sweep_on(self, offset: int, page: Page[ExportJob]) -> None:
         begun = self._sweep.begun
         ids = [job.id for job in page.items]
-        ends = offset + len(ids) >= page.total if page.total is not None else page.next is None
+        # A list whose total and links contradict each other is not known to be whole.
+        ends = page.next is None and (page.total is None or offset + len(ids) >= page.total)
         whole = self._sweep.take(offset, ids, ends=ends)
         if not begun:
             self._sweep_since = (self._newest or 0) - SLACK

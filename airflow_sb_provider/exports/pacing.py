@@ -21,6 +21,8 @@ EARLY = 1.25
 BLIND_PAUSE = 5.0
 _SAMPLE = 10.0
 _TREND = 60.0
+# So many lead beyond the window; without a bound the power would exceed what a number can be.
+_MOST_DOUBLINGS = 10
 
 
 def seconds_until_allowed(rate: RateLimit | None, now: float) -> float:
@@ -72,7 +74,7 @@ class Pacing:
         self._refusals = self._refusals + 1 if refused else 0
         if refused:
             # Also where the headers tell nothing, or the clocks differ so that the window seems to be over.
-            self._not_before = now + min(BLIND_PAUSE * 2 ** (self._refusals - 1), WINDOW)
+            self._not_before = now + min(BLIND_PAUSE * 2 ** min(self._refusals - 1, _MOST_DOUBLINGS), WINDOW)
         if rate is None or rate.remaining is None or rate.reset is None:
             self._by_items = False
             return

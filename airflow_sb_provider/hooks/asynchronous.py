@@ -13,10 +13,15 @@ from airflow_sb_provider._compat import BaseHook
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import RateLimit
 from airflow_sb_provider.api.replies import Body, read_reply
-from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesConnectionError, SevenBridgesError
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesConnectionError,
+    SevenBridgesError,
+    SevenBridgesReplyTooLarge,
+)
 from airflow_sb_provider.hooks.connection import ConnectionSettings, look_up_settings, ssl_context
-from airflow_sb_provider.hooks.retrying import retry_rules, settle
-from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.hooks.retrying import clean, fail, no_answer, retry_rules
+from airflow_sb_provider.hooks.sevenbridges import SMALL_BULK, SevenBridgesHook, can_be_split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +92,7 @@ class SevenBridgesAsyncHook(BaseHook):
                 sock_read=settings.read_timeout,
             ),
             auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def send(self, call: Call[T], *, again: bool = True) -> T:
@@ -105,48 +111,51 @@ class SevenBridgesAsyncHook(BaseHook):
         settings, session = self._settings, self._session
         assert settings is not None
         assert session is not None
-        url = settings.address(call)
-        name, value = settings.auth_header
-        lost: SevenBridgesConnectionError | SevenBridgesApiError | None = None
+        failure: SevenBridgesError
         try:
-            async with session.request(
-                call.method,
-                URL(url, encoded=True),
-                json=call.body,
-                headers={name: value},
-                allow_redirects=False,
-                proxy=_proxy(url),
-            ) as response:
-                self.rate_limit = RateLimit.from_headers(response.headers)
-                body = Body(call, response.status, response.headers)
-                async for chunk in response.content.iter_any():
-                    body.add(chunk)
-                told = settings.without_token(body.whole())
-        except SevenBridgesApiError as error:
-            lost = error
-        except (aiohttp.ClientError, TimeoutError) as error:
-            lost = SevenBridgesConnectionError(
-                f"No answer from the Platform to {call.method} {call.path}: {settings.told(_told(error))}",
-                sent=not isinstance(error, _UNSENT),
-            )
-        if lost is not None:
-            # Not chained to aiohttp's error, which may show the request's headers.
-            settled = settle(call, lost)
-            raise settled from (None if settled is lost else lost)
-        try:
-            return read_reply(call, response.status, response.headers, told)
+            return await self._exchange(call, settings, session)
         except SevenBridgesError as error:
-            settled = settle(call, error)
-            raise settled from (None if settled is error else error)
+            failure = error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            failure = no_answer(call, settings.mask.parts(_text_of(error)), sent=not isinstance(error, _UNSENT))
+        # Not chained to, since aiohttp's error may show the request's headers.
+        fail(call, failure, settings.mask)
+
+    async def _exchange(self, call: Call[T], settings: ConnectionSettings, session: aiohttp.ClientSession) -> T:
+        url = settings.address(call)
+        async with session.request(
+            call.method,
+            URL(url, encoded=True),
+            json=call.body,
+            headers=dict([settings.auth_header]),
+            allow_redirects=False,
+            proxy=_proxy(url),
+        ) as response:
+            self.rate_limit = RateLimit.from_headers(response.headers)
+            body = Body(call, response.status, response.headers)
+            async for chunk in response.content.iter_any():
+                body.add(chunk)
+        value = read_reply(call, response.status, response.headers, body.whole(), settings.mask)
+        return clean(call, value, settings.mask)
 
     async def get_exports(
         self, export_ids: Sequence[str], *, again: bool = True
     ) -> list[ExportJob | SevenBridgesApiError]:
         """Return for each of at most 100 ids, in order, its job or the error for it."""
-        return await self.send(calls.get_exports(export_ids), again=again)
+        try:
+            return await self.send(calls.get_exports(export_ids), again=again)
+        except SevenBridgesReplyTooLarge as error:
+            if not can_be_split(error, export_ids):
+                raise
+        results: list[ExportJob | SevenBridgesApiError] = []
+        for start in range(0, len(export_ids), SMALL_BULK):
+            part = export_ids[start : start + SMALL_BULK]
+            answers = await self.send(calls.get_exports(part), again=again)
+            results += answers
+        return results
 
 
-def _told(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientResponseError):
         # Its own text shows the address, which may be a proxy's with its password.
         return f"{error.message} ({error.status})"

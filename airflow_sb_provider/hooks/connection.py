@@ -7,14 +7,16 @@ import json
 import os
 import ssl
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from airflow_sb_provider import __version__
 from airflow_sb_provider._compat import AirflowNotFoundException, airflow_version, get_connection_async
 from airflow_sb_provider.api.environments import resolve_endpoint
+from airflow_sb_provider.api.masking import Mask
 from airflow_sb_provider.api.models import readable
-from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesInputError
+from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError, SevenBridgesInputError
 from airflow_sb_provider.exports.attempt import GATEWAY_TIMEOUT
 from airflow_sb_provider.exports.inputs import read_boolean
 
@@ -28,6 +30,15 @@ SHORTEST_TOKEN = 16
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
+class Secret(str):
+    """Text that is not shown, such as in a traceback with the values of variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 @dataclass(frozen=True)
 class ConnectionSettings:
     """Where and as whom to ask.
@@ -37,7 +48,7 @@ class ConnectionSettings:
     """
 
     endpoint: str
-    token: str = field(repr=False)
+    token: Secret = field(repr=False)
     bearer: bool = False
     advance_access: bool = False
     connect_timeout: float = 10.0
@@ -70,10 +81,10 @@ class ConnectionSettings:
         return headers
 
     @property
-    def auth_header(self) -> tuple[str, str]:
+    def auth_header(self) -> tuple[str, Secret]:
         """The header that carries the token: name and value."""
         if self.bearer:
-            return "Authorization", f"Bearer {self.token}"
+            return "Authorization", Secret(f"Bearer {self.token}")
         return "X-SBG-Auth-Token", self.token
 
     def address(self, call: Call[Any]) -> str:
@@ -91,22 +102,17 @@ class ConnectionSettings:
             )
         return url
 
-    def without_token(self, body: bytes) -> bytes:
-        """Return an answer's body without the token: some gateways repeat a request's headers, and errors the body.
-
-        What is shorter than any real token may be an ordinary word of the answer and stays.
-        """
-        return body if len(self.token) < SHORTEST_TOKEN else body.replace(self.token.encode(), b"***")
-
-    def told(self, text: str) -> str:
-        """Return what a library tells of a failure fit to be told: it may hold pieces of an answer."""
-        return self.without_token(readable(text, 500).encode()).decode()
+    @cached_property
+    def mask(self) -> Mask:
+        """What hides the token in answers, since some gateways repeat a request's headers."""
+        return Mask(self.token)
 
     @classmethod
     def from_connection(cls, connection: Connection) -> ConnectionSettings:
         """Read an Airflow connection in any of its forms (fields, URI, JSON, environment variable).
 
-        :raises SevenBridgesInputError: naming every field that cannot be used.
+        :raises SevenBridgesInputError: naming every field that cannot be used, but no value: a token may have been
+            pasted into any of them.
         """
         problems: list[str] = []
         extra: Any = connection.extra_dejson
@@ -129,10 +135,10 @@ class ConnectionSettings:
             try:
                 return _certificates(os.environ[name]) if name else None
             except ValueError as problem:
-                problems.append(f"environment variable {name}: {problem}")
+                problems.append(f"environment variable {name}: {os.environ[name or '']!r}: {problem}")
                 return None
 
-        allow_http = read(read_boolean, "allow_http", False)
+        allow_http = read(_boolean, "allow_http", False)
         endpoint = ""
         try:
             endpoint = resolve_endpoint(
@@ -154,10 +160,10 @@ class ConnectionSettings:
             problems.append("password: holds characters that no authentication token has; copy the token again.")
         settings = cls(
             endpoint=endpoint,
-            token=token,
+            token=Secret(token),
             # Airflow takes an extra called bearer for a secret, and its form shows every secret as switched on.
-            bearer=read(read_boolean, "oauth", False) or read(read_boolean, "bearer", False),
-            advance_access=read(read_boolean, "advance_access", False),
+            bearer=read(_boolean, "oauth", False) or read(_boolean, "bearer", False),
+            advance_access=read(_boolean, "advance_access", False),
             connect_timeout=read(_seconds, "connect_timeout", cls.connect_timeout),
             read_timeout=read(_seconds, "read_timeout", cls.read_timeout),
             gateway_timeout=read(_seconds, "gateway_timeout", cls.gateway_timeout),
@@ -169,21 +175,34 @@ class ConnectionSettings:
 
 
 async def look_up_settings(conn_id: str) -> ConnectionSettings:
-    """Ask Airflow for a connection, without blocking a triggerer's event loop.
+    """Get a connection from Airflow, without blocking a triggerer's event loop.
 
     :raises AirflowNotFoundException: if there is no such connection.
     :raises SevenBridgesInputError: if it cannot be used.
-    :raises SevenBridgesConnectionError: if Airflow cannot tell.
+    :raises SevenBridgesConnectionError: if Airflow cannot give it.
     """
     try:
         connection = await get_connection_async(conn_id)
     except AirflowNotFoundException:
         raise
     except Exception as error:
-        raise SevenBridgesConnectionError(
-            f"Airflow cannot look up the connection {conn_id!r}: {error}", sent=False
-        ) from error
-    return ConnectionSettings.from_connection(connection)
+        failure = connection_failure(conn_id, error)
+    else:
+        return ConnectionSettings.from_connection(connection)
+    raise failure
+
+
+def connection_failure(conn_id: str, error: Exception) -> SevenBridgesError:
+    """Return, of one line, what it means that Airflow could not give a connection; it is not to be chained to."""
+    kind = type(error).__name__
+    if isinstance(error, ValueError | TypeError | KeyError):
+        # What cannot be parsed may be shown by the error, and may hold the token.
+        return SevenBridgesInputError(
+            f"connection {conn_id!r}: its value cannot be read ({kind}); correct its URI or JSON."
+        )
+    return SevenBridgesConnectionError(
+        f"Airflow cannot give the connection {conn_id!r}: {kind}: {readable(str(error), 300)}", sent=False
+    )
 
 
 def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
@@ -200,8 +219,15 @@ def _scheme(schema: str | None) -> str | None:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text.")
+        raise ValueError("its value is no text.")
     return value
+
+
+def _boolean(value: Any) -> bool:
+    try:
+        return read_boolean(value)
+    except ValueError:
+        raise ValueError("its value is no boolean; use true or false.") from None
 
 
 def _seconds(value: Any) -> float:
@@ -210,15 +236,16 @@ def _seconds(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if not 0 < seconds < float("inf"):
-        raise ValueError(f"{value!r} is no number of seconds above 0.")
+        raise ValueError("its value is no number of seconds above 0.")
     return seconds
 
 
 def _certificates(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no path; give a file or folder of certificates.")
+        raise ValueError("its value is no path; give a file or folder of certificates.")
     try:
         ssl_context(value)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{value!r} cannot be used ({error}); give a file or folder of certificates.") from None
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise ValueError(f"its value cannot be used ({reason}); give a file or folder of certificates.") from None
     return value

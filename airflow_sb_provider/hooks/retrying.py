@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from tenacity import retry_if_exception, wait_exponential_jitter
 
+from airflow_sb_provider.api.models import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from airflow_sb_provider.api.calls import Call
+    from airflow_sb_provider.api.masking import Mask
     from airflow_sb_provider.exceptions import SevenBridgesError
+
+T = TypeVar("T")
 
 ATTEMPTS = 5
 PATIENCE = 900.0
 MAINTENANCE_PAUSE = 60.0
 RATE_LIMIT_WINDOW = 300.0
+_LONGEST_NAME = 300
 
 _wait_after_trouble = wait_exponential_jitter(initial=1, max=30, jitter=1)
 
@@ -50,6 +55,19 @@ def retry_rules(log: Any) -> dict[str, Any]:
     }
 
 
+def no_answer(call: Call[Any], problem: str, *, sent: bool) -> SevenBridgesConnectionError:
+    """Return the error of a call that got no answer.
+
+    :param problem: what a library says of it.
+    :param sent: whether the request may have reached the Platform.
+    """
+    about = f" ({readable(call.about, _LONGEST_NAME)})" if call.about else ""
+    problem = readable(problem, 500)
+    return SevenBridgesConnectionError(
+        f"No answer from the Platform to {call.method} {call.path}{about}: {problem}", sent=sent
+    )
+
+
 def settle(call: Call[Any], error: SevenBridgesError) -> SevenBridgesError:
     """Return the error to raise for a call: `SevenBridgesReplyLost` where a repeat could do a thing twice.
 
@@ -63,6 +81,30 @@ def settle(call: Call[Any], error: SevenBridgesError) -> SevenBridgesError:
     return SevenBridgesReplyLost(
         f"The answer to {call.method} {call.path} was lost, so the Platform may or may not have accepted it: {error}"
     )
+
+
+def clean(call: Call[T], value: T, mask: Mask) -> T:
+    """Return what a call's answer says; its errors name their objects and are without the token."""
+    items = value if isinstance(value, list) else getattr(value, "items", [value])
+    for number, item in enumerate(items):
+        if isinstance(item, SevenBridgesApiError):
+            item.about = readable(call.objects[number], _LONGEST_NAME)
+            mask.error(item)
+        elif isinstance(error := getattr(item, "error", None), SevenBridgesApiError):
+            mask.error(error)
+    return value
+
+
+def fail(call: Call[Any], error: SevenBridgesError, mask: Mask) -> NoReturn:
+    """Raise the error of a call, settled; it names the call's object and is without the token.
+
+    :raises SevenBridgesError: always; without the error's traceback, whose frames hold the answer.
+    """
+    if isinstance(error, SevenBridgesApiError):
+        error.about = readable(call.about, _LONGEST_NAME)
+    mask.error(error)
+    settled = settle(call, error.with_traceback(None))
+    raise settled from (None if settled is error else error)
 
 
 def _error(state: RetryCallState) -> BaseException | None:

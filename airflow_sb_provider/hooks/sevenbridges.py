@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tenacity import Retrying
 
-from airflow_sb_provider._compat import BaseHook
+from airflow_sb_provider._compat import AirflowNotFoundException, BaseHook
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.environments import origin
 from airflow_sb_provider.api.error_codes import NO_SUCH_OBJECT
@@ -23,16 +24,17 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInputError,
     SevenBridgesNotFoundError,
     SevenBridgesReplyLost,
+    SevenBridgesReplyTooLarge,
 )
 from airflow_sb_provider.exports.inputs import read_ids
 from airflow_sb_provider.exports.pacing import seconds_until_allowed
 from airflow_sb_provider.exports.request import ExportRequest
-from airflow_sb_provider.hooks.connection import ConnectionSettings
-from airflow_sb_provider.hooks.retrying import retry_rules, settle
+from airflow_sb_provider.hooks.connection import ConnectionSettings, connection_failure
+from airflow_sb_provider.hooks.retrying import clean, fail, no_answer, retry_rules
 from airflow_sb_provider.xcoms import allow_results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import requests
 
@@ -51,6 +53,12 @@ if TYPE_CHECKING:
 __all__ = ["SevenBridgesAsyncHook", "SevenBridgesHook", "has_next"]
 
 T = TypeVar("T")
+Listed = TypeVar("Listed", "ExportJob", "File", "Volume")
+
+MAX_PAGES = 1000
+MAX_READS = 3
+# Jobs of files with much metadata: a hundred may exceed the bound of one answer.
+SMALL_BULK = 10
 
 allow_results()
 
@@ -79,8 +87,25 @@ class SevenBridgesHook(BaseHook):
 
     @cached_property
     def settings(self) -> ConnectionSettings:
-        """What the connection says, checked."""
-        return ConnectionSettings.from_connection(self.get_connection(self.sevenbridges_conn_id))
+        """What the connection says, checked.
+
+        :raises AirflowNotFoundException: if there is no such connection.
+        :raises SevenBridgesInputError: if it cannot be used.
+        :raises SevenBridgesConnectionError: if Airflow cannot give it, also after some attempts.
+        """
+        settings: ConnectionSettings = Retrying(**retry_rules(self.log))(self._look_up)
+        return settings
+
+    def _look_up(self) -> ConnectionSettings:
+        try:
+            connection = self.get_connection(self.sevenbridges_conn_id)
+        except AirflowNotFoundException:
+            raise
+        except Exception as error:
+            failure = connection_failure(self.sevenbridges_conn_id, error)
+        else:
+            return ConnectionSettings.from_connection(connection)
+        raise failure
 
     def reconnect(self) -> None:
         """Look up the connection again: its token may have been replaced."""
@@ -105,6 +130,8 @@ class SevenBridgesHook(BaseHook):
         :param again: false to send it once only, for callers who ask again by themselves.
         :raises SevenBridgesReplyLost: if a call that must not be repeated may have been accepted.
         """
+        # Before the attempts at the request, since the look-up has attempts of its own.
+        _ = self.settings
         if call.repeatable:
             self.wait_for_rate_limit()
         if not again:
@@ -114,34 +141,36 @@ class SevenBridgesHook(BaseHook):
 
     def _send_once(self, call: Call[T]) -> T:
         # Needed in a worker only, and takes longer to import than all the rest.
-        from airflow_sb_provider.hooks.transport import RequestException, TokenAuth, deadline, receive, was_sent
+        from airflow_sb_provider.hooks.transport import RequestException, TokenAuth, receive, was_sent, within
 
         settings = self.settings
-        try:
-            with deadline(settings.total_timeout):
-                response = self._session.request(
-                    call.method,
-                    settings.address(call),
-                    json=call.body,
-                    auth=TokenAuth(settings),
-                    timeout=(settings.connect_timeout, settings.read_timeout),
-                    allow_redirects=False,
-                    verify=settings.ca_bundle or True,
-                    stream=True,
-                )
-                self.rate_limit = RateLimit.from_headers(response.headers)
-                body = receive(response, call)
-            return read_reply(call, response.status_code, response.headers, settings.without_token(body))
-        except RequestException as error:
-            # Not chained to, since it may show pieces of the answer.
-            lost: SevenBridgesError = SevenBridgesConnectionError(
-                f"No answer from the Platform to {call.method} {call.path}: {settings.told(str(error))}",
-                sent=was_sent(error),
+
+        def ask() -> T:
+            response = self._session.request(
+                call.method,
+                settings.address(call),
+                json=call.body,
+                auth=TokenAuth(settings),
+                timeout=(settings.connect_timeout, settings.read_timeout),
+                allow_redirects=False,
+                verify=settings.ca_bundle or True,
+                stream=True,
             )
+            self.rate_limit = RateLimit.from_headers(response.headers)
+            body = receive(response, call)
+            return clean(
+                call, read_reply(call, response.status_code, response.headers, body, settings.mask), settings.mask
+            )
+
+        failure: SevenBridgesError
+        try:
+            return within(settings.total_timeout, ask)
+        except RequestException as error:
+            failure = no_answer(call, settings.mask.parts(str(error)), sent=was_sent(error))
         except SevenBridgesError as error:
-            lost = error
-        settled = settle(call, lost)
-        raise settled from (None if settled is lost else lost)
+            failure = error
+        # Not chained to, since a library's error may show pieces of the answer.
+        fail(call, failure, settings.mask)
 
     def wait_for_rate_limit(self) -> None:
         """Wait until the Platform allows requests again, if the last answer told that it will refuse the next.
@@ -217,10 +246,22 @@ class SevenBridgesHook(BaseHook):
         """Return an export job; one that failed has its ``error``."""
         return self.send(calls.get_export(export_id))
 
-    def get_exports(self, export_ids: Sequence[str]) -> list[ExportJob | SevenBridgesApiError]:
-        """Return for each id, in order, its job or the error for it; one request for each hundred."""
+    def get_exports(self, export_ids: Sequence[str], *, again: bool = True) -> list[ExportJob | SevenBridgesApiError]:
+        """Return for each id, in order, its job or the error for it; one request for each hundred.
+
+        :param again: as for `send`.
+        """
         ids = read_ids(export_ids, "export_ids")
-        return [item for chunk in _hundreds(ids) for item in self.send(calls.get_exports(chunk))]
+        return [item for chunk in _chunks(ids) for item in self._get_exports(chunk, again)]
+
+    def _get_exports(self, export_ids: Sequence[str], again: bool) -> list[ExportJob | SevenBridgesApiError]:
+        try:
+            return self.send(calls.get_exports(export_ids), again=again)
+        except SevenBridgesReplyTooLarge as error:
+            if not can_be_split(error, export_ids):
+                raise
+        parts = _chunks(export_ids, SMALL_BULK)
+        return [item for part in parts for item in self.send(calls.get_exports(part), again=again)]
 
     def list_exports(
         self, volume: str | None = None, states: Sequence[str] = (), *, limit: int | None = None
@@ -232,7 +273,7 @@ class SevenBridgesHook(BaseHook):
         :param limit: at most so many; None for all, which is a request for each hundred.
         """
         wanted = read_ids(states, "states")
-        return self._all(lambda offset: calls.list_exports(volume, wanted, offset=offset), limit)
+        return list(islice(self.iterate(lambda offset: calls.list_exports(volume, wanted, offset=offset)), limit))
 
     def get_file(self, file_id: str) -> File:
         """Return a file's details."""
@@ -241,7 +282,7 @@ class SevenBridgesHook(BaseHook):
     def get_files(self, file_ids: Sequence[str]) -> list[File | SevenBridgesApiError]:
         """Return for each id, in order, its file or the error for it; one request for each hundred."""
         ids = read_ids(file_ids, "file_ids")
-        return [item for chunk in _hundreds(ids) for item in self.send(calls.get_files(chunk))]
+        return [item for chunk in _chunks(ids) for item in self.send(calls.get_files(chunk))]
 
     def list_files(
         self,
@@ -255,21 +296,16 @@ class SevenBridgesHook(BaseHook):
         limit: int | None = None,
     ) -> list[File]:
         """Return the files and folders on one level of a project or folder (see `api.calls.list_files`)."""
-        filters: dict[str, Any] = {
-            "names": read_ids(names, "names"),
-            "tags": read_ids(tags, "tags"),
-            "metadata": {key: read_ids(values, f"metadata[{key}]") for key, values in (metadata or {}).items()},
-        }
-        return self._all(
-            lambda offset: calls.list_files(
-                project=project,
-                parent=parent,
-                **filters,
-                origin_task=origin_task,
-                offset=offset,
-            ),
-            limit,
+        page_at = partial(
+            _files_at,
+            project=project,
+            parent=parent,
+            names=read_ids(names, "names"),
+            tags=read_ids(tags, "tags"),
+            metadata={key: read_ids(values, f"metadata[{key}]") for key, values in (metadata or {}).items()},
+            origin_task=origin_task,
         )
+        return list(islice(self.iterate(page_at), limit))
 
     def get_volume(self, volume: str, *, again: bool = True) -> Volume:
         """Return a volume's details; asked once for each hook.
@@ -287,7 +323,7 @@ class SevenBridgesHook(BaseHook):
 
     def list_volumes(self, *, limit: int | None = None) -> list[Volume]:
         """Return the volumes that the token's user can see."""
-        return self._all(lambda offset: calls.list_volumes(offset=offset), limit)
+        return list(islice(self.iterate(lambda offset: calls.list_volumes(offset=offset)), limit))
 
     def get_volume_object(self, volume: str, location: str) -> VolumeObject:
         """Return size and etag of an object on a volume.
@@ -324,14 +360,45 @@ class SevenBridgesHook(BaseHook):
             return False, str(error) or type(error).__name__
         return True, f"Connected to {self.settings.endpoint} as {user.username}"
 
-    def _all(self, page_at: Any, limit: int | None) -> list[Any]:
-        items: list[Any] = []
-        while limit is None or len(items) < limit:
-            page: Page[Any] = self.send(page_at(len(items)))
-            items += page.items
+    def iterate(self, page_at: Callable[[int], Call[Page[Listed]]]) -> Iterator[Listed]:
+        """Yield the items of a list, each once; a page is requested only when you read on to it.
+
+        Items move between pages when others come or go meanwhile. If the number of them changes, or not all were
+        seen, the list is read again, at most three times in all.
+
+        :param page_at: returns the call for the page at an offset.
+        :raises SevenBridgesApiError: if the list is still known to be incomplete then, or has too many pages.
+        """
+        seen: set[str] = set()
+        for _ in range(MAX_READS):
+            ids: set[str] = set()
+            totals: set[int | None] = set()
+            stuck = False
+            for page in self._pages(page_at):
+                totals.add(page.total)
+                fresh = {item.id: item for item in page.items if item.id not in ids}
+                ids |= fresh.keys()
+                yield from (item for item in fresh.values() if item.id not in seen)
+                # Without this, a server that pays no heed to the offset would give the same page again and again.
+                stuck = bool(page.items and not fresh and page.next)
+                if stuck:
+                    break
+            if not stuck and totals <= {None, len(ids)}:
+                return
+            seen |= ids
+        if stuck or len(seen) < (page.total or 0):
+            total = "more" if page.total is None else page.total
+            raise _incomplete(page_at, f"it should hold {total}, but only {len(seen)} can be listed")
+
+    def _pages(self, page_at: Callable[[int], Call[Page[Listed]]]) -> Iterator[Page[Listed]]:
+        offset = 0
+        for _ in range(MAX_PAGES):
+            page = self.send(page_at(offset))
+            yield page
+            offset += len(page.items)
             if not page.items or not has_next(page, self.settings.endpoint):
-                break
-        return items[:limit]
+                return
+        raise _incomplete(page_at, f"it has more than {MAX_PAGES} pages; list less at a time")
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -408,5 +475,20 @@ def has_next(page: Page[Any], endpoint: str) -> bool:
     return page.next is not None
 
 
-def _hundreds(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (ids[start : start + calls.BULK_LIMIT] for start in range(0, len(ids), calls.BULK_LIMIT))
+def _files_at(offset: int, **where: Any) -> Call[Page[File]]:
+    return calls.list_files(**where, offset=offset)
+
+
+def _incomplete(page_at: Callable[[int], Call[Page[Any]]], problem: str) -> SevenBridgesApiError:
+    error = SevenBridgesApiError(0, message=f"The Platform's list is not complete: {problem}.")
+    error.about = page_at(0).about
+    return error
+
+
+def can_be_split(error: SevenBridgesReplyTooLarge, ids: Sequence[str]) -> bool:
+    """Whether requests for fewer ids at a time may succeed where the jobs of all made too large an answer."""
+    return error.status < 300 and len(ids) > SMALL_BULK
+
+
+def _chunks(ids: Sequence[str], size: int = calls.BULK_LIMIT) -> Iterator[Sequence[str]]:
+    return (ids[start : start + size] for start in range(0, len(ids), size))

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import http.client
-import io
+import logging
+import queue
 import ssl
-import time
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+import threading
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
-import requests.adapters
 import requests.auth
-import urllib3
-import urllib3.connection
 import urllib3.exceptions
 from requests import RequestException
-from urllib3.util.response import assert_header_parsing
 
 from airflow_sb_provider.api.replies import Body
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from airflow_sb_provider.api.calls import Call
     from airflow_sb_provider.hooks.connection import ConnectionSettings
 
-__all__ = ["RequestException", "Session", "TokenAuth", "deadline", "receive", "was_sent"]
+__all__ = ["RequestException", "Session", "TokenAuth", "receive", "was_sent", "within"]
+
+T = TypeVar("T")
 
 _CHUNK = 64 * 1024
-_deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 # What requests raises before anything of a request has left.
 _UNSENT = (
@@ -44,16 +39,25 @@ _UNSENT = (
 )
 
 
-class Session(requests.Session):
-    """A session that never looks where a redirect goes.
+def _is_fit_for_the_log(record: logging.LogRecord) -> bool:
+    # It shows headers that it cannot read, and with them a token that a gateway repeats.
+    return not str(record.msg).startswith("Failed to parse headers")
 
-    Even with allow_redirects=False requests does, and stumbles over what is no address. It keeps to `deadline`.
+
+# Of urllib3 2 and of urllib3 1.
+for _name in ("urllib3.connection", "urllib3.connectionpool"):
+    logging.getLogger(_name).addFilter(_is_fit_for_the_log)
+
+
+class Session(requests.Session):
+    """A session that keeps no cookies and never looks where a redirect goes.
+
+    Even with allow_redirects=False requests does, and stumbles over what is no address.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, _Adapter())
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Return nothing."""
@@ -68,19 +72,34 @@ class TokenAuth(requests.auth.AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add it to a request."""
-        name, value = self._settings.auth_header
-        request.headers[name] = value
+        request.headers.update([self._settings.auth_header])
         return request
 
 
-@contextmanager
-def deadline(seconds: float) -> Iterator[None]:
-    """Bound all that is read within: requests' own time-out begins anew with every byte."""
-    before = _deadline.set(time.monotonic() + seconds)
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """Return what work returns or raise what it raises, within a time in all.
+
+    The time-out of requests begins anew with every byte, also of the headers. So the work has a thread of its own, and
+    after the time nobody waits for it any more: the thread ends with the answer or with the process.
+
+    :raises RequestException: if the time is over.
+    """
+    outcome: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcome.put((work(), None))
+        except BaseException as error:
+            outcome.put((None, error))
+
+    threading.Thread(target=run, name="sevenbridges request", daemon=True).start()
     try:
-        yield
-    finally:
-        _deadline.reset(before)
+        value, error = outcome.get(timeout=seconds)
+    except queue.Empty:
+        raise requests.Timeout(f"the answer took longer than {seconds:g} s") from None
+    if error:
+        raise error
+    return value  # type: ignore[return-value]
 
 
 def receive(response: requests.Response, call: Call[Any]) -> bytes:
@@ -99,75 +118,6 @@ def receive(response: requests.Response, call: Call[Any]) -> bytes:
         except urllib3.exceptions.HTTPError as error:
             raise requests.ConnectionError(error) from error
     return body.whole()
-
-
-class _Timed(io.RawIOBase):
-    """What comes from a socket, until the deadline."""
-
-    def __init__(self, raw: Any, sock: socket.socket) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._patience = sock.gettimeout()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = _deadline.get() - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer took too long")
-        self._sock.settimeout(min(left, left if self._patience is None else self._patience))
-        read: int | None = self._raw.readinto(buffer)
-        return read
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Response(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
-        self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock))
-
-    def begin(self) -> None:
-        super().begin()
-        try:
-            assert_header_parsing(self.headers)
-        except urllib3.exceptions.HeaderParsingError:
-            # urllib3 would write them into the log, whatever they hold, and go on without the rest.
-            raise http.client.HTTPException("its headers cannot be read") from None
-
-
-class _HTTPConnection(urllib3.connection.HTTPConnection):
-    response_class = _Response
-
-
-class _HTTPSConnection(urllib3.connection.HTTPSConnection):
-    response_class = _Response
-
-
-class _HTTPPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _HTTPConnection
-
-
-class _HTTPSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _HTTPSConnection
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **options)
-        if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = _POOLS
-        return manager
-
-
-_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
 def was_sent(error: requests.RequestException) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.calls import BULK_LIMIT
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
@@ -41,7 +40,7 @@ def _ask(
 ) -> SevenBridgesError | None:
     answer: list[ExportJob | SevenBridgesApiError] | SevenBridgesError
     try:
-        answer = hook.send(calls.get_exports(batch), again=False)
+        answer = hook.get_exports(batch, again=False)
     except SevenBridgesError as error:
         answer = error
     lines = watch.take(batch, answer)

@@ -39,6 +39,8 @@ T = TypeVar("T")
 WATCH_INTERVAL = 60.0
 # How long nothing is asked after a refusal that only a person can mend.
 REFUSED_PAUSE = 300.0
+# How far the Platform's clock may be from this machine's, in seconds, to be believed.
+MOST_SKEW = 86400.0
 # Airflow ends a watch that does not come back to it within 300 s.
 ANSWER_WITHIN = 60.0
 
@@ -176,6 +178,9 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
                 self._history.begin_cycle()
         offset = (self._history and self._history.next_offset) or 0
         page, date = await self._ask(hook, completed_exports(self.volume, offset))
+        # By a clock so wrong nothing that completes would ever be new, or all of it.
+        if date is not None and abs(date - time.time()) > MOST_SKEW:
+            date = None
         if self._history is None:
             cursor = Cursor(int(time.time()) if date is None else date)
             await self._save(cursor)

@@ -61,8 +61,8 @@ GUARDS = {
     "nesting is bounded": ("airflow_sb_provider.api.models._within", lambda value, levels: True),
     "messages are one line": ("airflow_sb_provider.api.models.readable", lambda text, limit: text),
     "infinity is no number": ("airflow_sb_provider.api.replies._number", float),
-    "text is Unicode": ("airflow_sb_provider.api.replies._SURROGATE", replies.re.compile(b"never")),
-    "NUL is no text": ("airflow_sb_provider.api.replies._NUL", replies.re.compile(b"never")),
+    "text is Unicode": ("airflow_sb_provider.api.replies._ESCAPED_MISFIT", replies.re.compile(r"\\u0000")),
+    "NUL is no text": ("airflow_sb_provider.api.replies._ESCAPED_MISFIT", replies.re.compile(r"\\u[dD][89a-fA-F]")),
 }
 
 

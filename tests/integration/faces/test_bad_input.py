@@ -205,7 +205,7 @@ def test_a_connection_that_does_not_exist(platform, runner, export, validate_onl
         ({"password": None}, "password"),
         ({"password": "two words"}, "password"),
         ({"host": "http://example.org/v2"}, "allow_http"),
-        ({"host": "", "extra": {"environment": "mars"}}, "mars"),
+        ({"host": "", "extra": {"environment": "mars"}}, "environment: its value is not known"),
         ({"host": ""}, "environment"),
         ({"extra": {"read_timeout": "soon"}}, "read_timeout"),
     ],

@@ -15,7 +15,7 @@ from airflow.serialization.encoders import encode_trigger
 from airflow.triggers.base import BaseEventTrigger
 
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInputError
-from airflow_sb_provider.exports.history import IDS_TOGETHER, TOLD_TOGETHER
+from airflow_sb_provider.exports.history import IDS_TOGETHER, TOLD_TOGETHER, completed_exports
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.triggers.watcher import SevenBridgesExportEventTrigger
 from tests.integration.faces.conftest import Store, check_size, use_token
@@ -322,6 +322,21 @@ async def test_exports_that_do_not_tell_when_they_finished(platform, started, ca
         await some_cycles(platform)
     assert caplog.text.count(f"Export {made} does not tell when it finished") == 1
     assert started.told == []
+
+
+@pytest.mark.parametrize("date", [0, 253402300799])
+async def test_a_clock_that_is_far_off_does_not_decide_what_is_new(platform, triggerer, date, monkeypatch):
+    def request(volume, offset):
+        call = completed_exports(volume, offset)
+        return dataclasses.replace(call, read=lambda body, headers: (call.read(body, headers)[0], date))
+
+    monkeypatch.setattr("airflow_sb_provider.triggers.watcher.completed_exports", request)
+    async with triggerer.running():
+        await some_cycles(platform)
+        made = await export(platform, 2)
+        await until(lambda: len(triggerer.told) == 2)
+        await some_cycles(platform)
+    assert sorted(triggerer.told) == sorted(made)
 
 
 @pytest.mark.parametrize(("past", "most"), [(3, 1), (450, 6)])

@@ -120,11 +120,22 @@ def test_times_are_aware(text, time):
     assert parse_time(text).tzinfo is not None
 
 
+@pytest.mark.parametrize("text", ["0002-01-01T00:00:00Z", "9998-12-31T23:59:59.999999Z", "9998-12-31T23:59:59.9-23:59"])
+def test_every_time_can_be_reckoned_with(text):
+    """As by a time limit that is added to it, or in a time zone."""
+    time = parse_time(text)
+    for zone in (-23, 0, 23):
+        assert time.astimezone(timezone(timedelta(hours=zone))) == time
+    for seconds in (-86400, 0, 86400):
+        assert datetime.fromtimestamp(time.timestamp() + seconds, UTC)
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
         *("", "soon", "2016-13-01T00:00:00Z", "1465989459", 1465989459, None, [], "\x00"),
         *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"),
+        *("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "9999-01-01T00:00:00+05:00"),
     ],
 )
 def test_a_time_that_is_none_is_left_out(garbage):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -9,13 +10,14 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from airflow_sb_provider.api import calls
-from airflow_sb_provider.api.replies import MAX_CONTAINERS, read_reply
+from airflow_sb_provider.api.replies import read_reply
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesMaintenanceError,
     SevenBridgesMalformedReply,
     SevenBridgesNotFoundError,
     SevenBridgesRateLimitError,
+    SevenBridgesReplyTooLarge,
     SevenBridgesServerError,
 )
 from airflow_sb_provider.exports.request import ExportRequest
@@ -177,7 +179,7 @@ def test_no_json_raises_anything_but_our_errors(call, status, data):
         b'{"username": "m\\ud800e"}',
         b'{"username": "m\xed\xa0\x80e"}',
         b'{"username": "me", "\\udfff": 1}',
-        pytest.param(b'{"username": "me", "x": [' + b",".join([b"[]"] * MAX_CONTAINERS) + b"]}", id="many"),
+        pytest.param(b'{"username": "me", "x": [' + b",".join([b"[]"] * calls.PAGE.values) + b"]}", id="many"),
         # Python 3.13 reads some thousand levels.
         pytest.param(b'{"username": "me", "x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", id="deep"),
     ],
@@ -235,3 +237,92 @@ def test_a_link_whose_kind_is_no_text_is_none():
         body = f'{{"items": [], "links": [{{"rel": {rel}, "href": "x"}}]}}'.encode()
         with contextlib.suppress(SevenBridgesMalformedReply):
             assert reply(200, body, calls.list_files()).next is None
+
+
+POLL = calls.get_exports(["j1"])
+
+
+def filled(unit, count, head=b'{"items": [], "x": [', tail=b"0]}"):
+    return head + unit * count + tail
+
+
+LOADS = {
+    "short strings": filled(b'"a",', calls.POLL.values),
+    "floats": filled(b"1.5,", calls.POLL.values),
+    "integers": filled(b"7,", calls.POLL.values),
+    "null": filled(b"null,", calls.POLL.values),
+    "keys": filled(b'"k":0,', calls.POLL.values // 2, b'{"items": [], "x": {', b'"k":0}}'),
+    "objects": filled(b"{},", calls.POLL.values // 2),
+    "lists": filled(b"[],", calls.POLL.values // 2),
+    "nested lists": filled(b"[" * 50 + b"]" * 50 + b",", calls.POLL.values // 51 + 1),
+    "nested objects": filled(b'{"a":' * 50 + b"0" + b"}" * 50 + b",", calls.POLL.values // 101 + 1),
+    "items": filled(b'{"resource":{"id":"j1","state":"x"}},', calls.POLL.values // 7 + 1, b'{"items": [', b"{}]}"),
+}
+
+
+@pytest.mark.parametrize("body", LOADS.values(), ids=LOADS)
+def test_more_values_than_a_poll_may_hold_are_refused_before_they_are_made(body, monkeypatch):
+    monkeypatch.setattr("airflow_sb_provider.api.replies.json.loads", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(SevenBridgesReplyTooLarge, match="cannot be read: it holds more than 50,000 values") as caught:
+        reply(200, body, POLL)
+    assert not caught.value.permanent
+    with pytest.raises(SevenBridgesNotFoundError):
+        reply(404, body, POLL)
+
+
+def test_a_hundred_jobs_with_much_metadata_are_few_enough():
+    file = {
+        "id": "f" * 24,
+        "name": "x" * 200,
+        "tags": ["a"] * 10,
+        "metadata": {f"field {n}": "v" * 20 for n in range(150)},
+    }
+    job = {"id": "j", "state": "COMPLETED", "source": {"file": "f"}, "destination": {}, "result": file}
+    jobs = [{"resource": {**job, "id": f"j{n}"}} for n in range(100)]
+    call = calls.get_exports([f"j{n}" for n in range(100)])
+    assert [job.id for job in reply(200, json.dumps({"items": jobs}).encode(), call)] == list(call.body["export_ids"])
+
+
+def test_a_hundred_files_with_all_the_metadata_that_they_may_have_are_few_enough():
+    file = {"id": "f", "metadata": {f"field {n}": "v" * 60 for n in range(1000)}}
+    body = json.dumps({"items": [{**file, "id": f"f{n}"} for n in range(100)]}).encode()
+    assert len(reply(200, body, calls.list_files(project="a/b")).items) == 100
+
+
+def test_a_page_of_many_more_items_than_were_asked_for_is_no_answer():
+    items = [{"id": f"f{n}"} for n in range(1001)]
+    assert len(reply(200, json.dumps({"items": items[:-1]}).encode(), calls.list_files()).items) == 1000
+    with pytest.raises(SevenBridgesMalformedReply, match="expected a page of at most 100 items, got 1001"):
+        reply(200, json.dumps({"items": items}).encode(), calls.list_files())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"\\\\" * 500_000, id="backslashes"),
+        pytest.param(b"\\\\" * 500_000 + b"\\u0041", id="backslashes and an escape"),
+        pytest.param(b"\\u0041" * 100_000, id="escapes"),
+        pytest.param(b"\\ud83d\\ude00" * 80_000, id="escaped pairs"),
+    ],
+)
+def test_texts_of_escapes_are_read_without_much_memory(text):
+    """A pattern that goes back and forth over them took 2.2 GB for 286 KB."""
+    body = b'{"username": "me", "x": "' + text + b'"}'
+    tracemalloc.start()
+    try:
+        assert reply(200, body, calls.get_user()).username == "me"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 * len(body)
+
+
+@pytest.mark.parametrize("number", [b"1." + b"3" * 99, b"9" * 101, b"-" + b"9" * 4000, b"1e" + b"0" * 100 + b"1"])
+def test_numbers_of_many_digits_are_no_answer(number):
+    with pytest.raises(SevenBridgesMalformedReply, match="no number that can be kept"):
+        reply(200, b'{"username": "me", "x": ' + number + b"}", calls.get_user())
+
+
+@pytest.mark.parametrize("number", [b"0.1000000000000000055511151231257827", b"9223372036854775807", b"1.0e-300"])
+def test_numbers_that_computers_write_are_read(number):
+    assert reply(200, b'{"username": "me", "x": ' + number + b"}", calls.get_user()).username == "me"

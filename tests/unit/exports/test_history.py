@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_sb_provider.api.calls import POLL
 from airflow_sb_provider.api.models import ExportJob, Page, Volume
 from airflow_sb_provider.exports import history
 from airflow_sb_provider.exports.history import (
@@ -473,6 +474,29 @@ def test_odd_pages(listed):
 
 
 @pytest.mark.parametrize(
+    ("count", "total", "following", "whole"),
+    [
+        (3, 3, None, True),
+        (3, None, None, True),
+        (3, 250, None, False),
+        (3, 3, "https://api/v2/x", False),
+        (3, 2, "https://api/v2/x", False),
+        (3, None, "https://api/v2/x", False),
+        (0, 1, None, False),
+    ],
+)
+def test_a_list_that_is_known_to_be_incomplete_proves_nothing(count, total, following, whole):
+    """Only what is older than a list that was read to its end may be forgotten."""
+    watch = History(VOLUME, Cursor(START))
+    for _ in range(5):
+        watch.take(Page([job(number, START + 7200) for number in range(count)], total, following), START + 7200)
+        watch.tell()
+        watch.recorded()
+        watch.begin_cycle()
+    assert (watch.cursor.since > START) == whole
+
+
+@pytest.mark.parametrize(
     ("head", "pages"),
     [
         ("?", {}),
@@ -497,7 +521,9 @@ def test_the_request():
     body = {"items": [{"id": "x", "state": "COMPLETED"}], "links": []}
     page, date = call.read(body, {"Date": "Tue, 15 Nov 1994 08:12:31 GMT"})
     assert (page.items[0].id, date) == ("x", 784_887_151)
-    assert [call.read(body, headers)[1] for headers in ({}, {"Date": "soon"})] == [None, None]
+    assert call.bounds == POLL
+    no_dates = ["", "soon", "Fri, 31 Dec 99999 23:59:59 GMT", "Fri, 31 Dec 2020 23:59:59 -" + "9" * 20]
+    assert [call.read(body, headers)[1] for headers in ({}, *({"Date": each} for each in no_dates))] == [None] * 5
 
 
 def test_what_is_told():

@@ -61,6 +61,14 @@ def test_a_refusal_pauses_also_where_the_clocks_differ():
     assert pacing.pause(1.0, 310.0) == 0
 
 
+def test_refusals_without_end_never_pause_longer_than_a_window():
+    pacing = Pacing()
+    for number in range(3000):
+        pacing.told(None, 100, now=float(number), refused=True)
+        assert 0 < pacing.pause(1.0, float(number)) <= 300
+    assert pacing.pause(1.0, 2999.0) == 300
+
+
 def test_what_others_spend_is_left_to_them():
     alone = told(RateLimit(1000, 900, 300), RateLimit(1000, 899, 300), RateLimit(1000, 898, 300), every=12.0)
     shared = told(RateLimit(1000, 900, 300), RateLimit(1000, 899, 300), RateLimit(1000, 880, 300), every=12.0)

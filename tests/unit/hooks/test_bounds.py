@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import signal
 import time
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
-from airflow_sb_provider.api import calls, replies
+from airflow_sb_provider.api import calls
 from airflow_sb_provider.exceptions import (
     SevenBridgesConnectionError,
     SevenBridgesMalformedReply,
     SevenBridgesNotFoundError,
     SevenBridgesReplyLost,
+    SevenBridgesReplyTooLarge,
 )
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook, SevenBridgesHook
 from tests.unit.hooks.faces import EXPORT, JOB
 from tests.unit.hooks.servers import reply
 
@@ -25,9 +30,7 @@ SMALL = 100_000
 MEGABYTE = b" " * 2**20
 
 
-@pytest.fixture
-def small(monkeypatch):
-    monkeypatch.setattr(replies, "MAX_BODY", SMALL)
+START_SMALL, GET_SMALL = (replace(call, bounds=calls.Bounds(SMALL, 1000)) for call in (START, GET))
 
 
 def padded(size):
@@ -78,35 +81,35 @@ TRICKLES = {
 }
 
 
-def test_an_answer_of_the_greatest_size_is_read(face, platform, connect, small):
+def test_an_answer_of_the_greatest_size_is_read(face, platform, connect):
     connect(platform.url)
     platform.answers = [reply(padded(SMALL)), reply(gzip.compress(padded(SMALL)), Content_Encoding="gzip")]
-    assert face.send(GET, GET).id == JOB["id"]
+    assert face.send(GET_SMALL, GET_SMALL).id == JOB["id"]
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-def test_a_larger_one_is_no_answer(face, platform, connect, clock, small, packed):
+def test_a_larger_one_is_no_answer(face, platform, connect, clock, packed):
     connect(platform.url)
     body = padded(SMALL + 1)
     platform.answers = [reply(gzip.compress(body), Content_Encoding="gzip") if packed else reply(body)]
     with pytest.raises(SevenBridgesMalformedReply, match=r"GET storage/exports/\w+ cannot be read: it is larger than"):
-        face.send(GET)
+        face.send(GET_SMALL)
     assert len(platform.seen) == 5
 
 
-def test_an_export_whose_answer_is_too_large_may_have_been_accepted(face, platform, connect, small):
+def test_an_export_whose_answer_is_too_large_may_have_been_accepted(face, platform, connect):
     connect(platform.url)
     platform.answers = [reply(padded(SMALL + 1)), reply(JOB)]
     with pytest.raises(SevenBridgesReplyLost, match="larger than"):
-        face.send(START)
+        face.send(START_SMALL)
     assert len(platform.seen) == 1
 
 
-def test_a_refusal_stays_one_however_large(face, platform, connect, small):
+def test_a_refusal_stays_one_however_large(face, platform, connect):
     connect(platform.url)
     platform.answers = [reply(padded(SMALL + 1), 403)]
     with pytest.raises(SevenBridgesMalformedReply, match="larger than") as caught:
-        face.send(START)
+        face.send(START_SMALL)
     assert (caught.value.status, caught.value.permanent, len(platform.seen)) == (403, True, 1)
 
 
@@ -118,7 +121,7 @@ def test_no_more_than_that_is_read_of_an_answer_without_end(face, platform, conn
     with pytest.raises(SevenBridgesMalformedReply):
         face.send(GET, again=False)
     # What was on its way counts too.
-    assert answer.sent < replies.MAX_BODY + 32 * 2**20
+    assert answer.sent < GET.bounds.size + 32 * 2**20
 
 
 def test_what_is_packed_counts_by_what_it_holds(face, platform, connect):
@@ -127,12 +130,12 @@ def test_what_is_packed_counts_by_what_it_holds(face, platform, connect):
     platform.answers = [reply(zeros, Content_Encoding="gzip")]
     tracemalloc.start()
     try:
-        with pytest.raises(SevenBridgesMalformedReply, match="larger than 64 MB"):
+        with pytest.raises(SevenBridgesMalformedReply, match="larger than 16,777,216 bytes"):
             face.send(GET, again=False)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 3 * replies.MAX_BODY
+    assert peak < 3 * GET.bounds.size
 
 
 def test_gzip_is_asked_for_and_unpacked(face, platform, connect):
@@ -142,6 +145,61 @@ def test_gzip_is_asked_for_and_unpacked(face, platform, connect):
     platform.answers = [reply(members, Content_Encoding="gzip")]
     assert face.send(GET).id == JOB["id"]
     assert platform.seen[0].headers.get_all("Accept-Encoding") == ["gzip"]
+
+
+def test_an_archive_of_many_members_is_no_answer(face, platform, connect):
+    """Each costs a copy of all that follows."""
+    connect(platform.url)
+    members = gzip.compress(json.dumps(JOB).encode()) + gzip.compress(b"") * 5000
+    platform.answers = [reply(members, Content_Encoding="gzip")]
+    with pytest.raises(SevenBridgesReplyTooLarge, match="its archive has more than 100 members"):
+        face.send(GET, again=False)
+
+
+def jobs_of(metadata):
+    """Answer a bulk get; each job has so much metadata."""
+
+    def answer(handler):
+        ids = handler.server.platform.seen[-1].json["export_ids"]
+        result = {"id": "f", "metadata": {"notes": "x" * metadata}}
+        reply({"items": [{"resource": {**JOB, "id": each, "result": result}} for each in ids]})(handler)
+
+    return answer
+
+
+def get_exports(face, ids):
+    if face.library == "requests":
+        return SevenBridgesHook().get_exports(ids, again=False)
+
+    async def asynchronously():
+        async with SevenBridgesAsyncHook() as hook:
+            return await hook.get_exports(ids, again=False)
+
+    return asyncio.run(asynchronously())
+
+
+def test_jobs_that_are_too_much_together_are_got_in_tens(face, platform, connect):
+    connect(platform.url)
+    platform.answers = [jobs_of(20_000)]
+    ids = [f"j{number}" for number in range(95)]
+    assert [job.id for job in get_exports(face, ids)] == ids
+    assert [len(seen.json["export_ids"]) for seen in platform.seen] == [95, *[10] * 9, 5]
+
+
+def test_jobs_that_are_too_much_in_tens_are_an_error(face, platform, connect):
+    connect(platform.url)
+    platform.answers = [jobs_of(200_000)]
+    with pytest.raises(SevenBridgesReplyTooLarge, match="export j0 and 9 more: "):
+        get_exports(face, [f"j{number}" for number in range(95)])
+    assert len(platform.seen) == 2
+
+
+def test_a_large_page_of_a_gateway_is_not_asked_for_again_in_tens(face, platform, connect):
+    connect(platform.url)
+    platform.answers = [reply(b"x" * (calls.POLL.size + 1), 502)]
+    with pytest.raises(SevenBridgesReplyTooLarge):
+        get_exports(face, [f"j{number}" for number in range(95)])
+    assert len(platform.seen) == 1
 
 
 @pytest.mark.parametrize("status", [200, 404])
@@ -190,3 +248,22 @@ def test_a_connection_that_was_kept_has_its_whole_time_again(face, platform, con
     platform.answers = [slow]
     assert face.send(*[GET] * 6).id == JOB["id"]
     assert len(platform.seen) == 6
+
+
+def test_who_waits_for_an_answer_that_trickles_can_be_interrupted(platform, connect):
+    """As by the time limit of a task or by its end."""
+    connect(platform.url)
+    platform.answers = [TRICKLES["header"]]
+
+    def interrupt(number, frame):
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(InterruptedError):
+            SevenBridgesHook().send(GET)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(platform.seen) == 1

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_sb_provider import __version__
-from airflow_sb_provider._compat import AirflowNotFoundException, Connection, airflow_version
-from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider._compat import AirflowNotFoundException, BaseHook, Connection, airflow_version
+from airflow_sb_provider.api import calls
+from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesInputError
+from airflow_sb_provider.hooks import connection as connections
 from airflow_sb_provider.hooks.connection import ConnectionSettings
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook, SevenBridgesHook
 from tests.unit.hooks.faces import TOKEN
+from tests.unit.hooks.servers import reply
 
 VARIABLE = "AIRFLOW_CONN_SEVENBRIDGES_DEFAULT"
 API = "https://api.sbgenomics.com/v2"
@@ -146,9 +150,56 @@ def test_all_problems_are_told_at_once():
         "extra read_timeout",
         "password",
     ]
-    text = "\n".join(problems)
-    for value in ("'mars'", "'perhaps'", "'2'", "'soon'", "-1", "0 ", "'/no/such/file'"):
-        assert value in text
+
+
+@pytest.mark.parametrize("form", ["{}", "http://{}/x", "https://{}@api.sbgenomics.com", "{} {}"])
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("host", "host"),
+        ("schema", "schema"),
+        ("extra", "extra"),
+        ("environment", "environment"),
+        *(
+            (name, f"extra {name}")
+            for name in (
+                "oauth",
+                "bearer",
+                "advance_access",
+                "allow_http",
+                "connect_timeout",
+                "read_timeout",
+                "ca_bundle",
+            )
+        ),
+    ],
+)
+def test_a_token_pasted_into_the_wrong_field_is_not_repeated(field, name, form):
+    value = form.format(TOKEN, TOKEN)
+    fields = {field: value} if field in ("host", "schema") else {"extra": json.dumps({field: value})}
+    if field == "extra":
+        fields = {"extra": json.dumps([value])}
+    connection = {"conn_type": "sevenbridges", "host": "api.sbgenomics.com", "password": "x" * 32, **fields}
+    with pytest.raises(SevenBridgesInputError) as caught:
+        ConnectionSettings.from_connection(Connection(conn_id="c", **connection))
+    assert TOKEN[:9] not in str(caught.value) + repr(caught.value.problems)
+    assert any(problem.startswith(f"connection 'c', {name}: ") for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize("host", [TOKEN, f"https://{TOKEN}", f"{TOKEN}:443", f"https://{TOKEN.upper()}/v2"])
+def test_a_token_is_no_host(host):
+    """It would be sent to a name server."""
+    (problem,) = problems_of(host=host)
+    assert problem == "connection 'c', host: its value is no address; use one such as api.sbgenomics.com."
+
+
+@pytest.mark.parametrize("host", ["platform", "sevenbridges-local-platform-service", "a" * 23])
+def test_a_host_of_one_word_is_one(host):
+    assert settings_of(host=host).endpoint == f"https://{host}/v2"
+
+
+def test_a_host_that_is_one_is_named():
+    assert "'platform'" in problems_of(host="http://platform")[0]
 
 
 @pytest.mark.parametrize("password", [None, "", " ", "\n"])
@@ -220,6 +271,100 @@ def test_a_missing_connection_is_airflows_own_error():
 
     with pytest.raises(AirflowNotFoundException, match="no_such_conn"):
         asyncio.run(asynchronously())
+
+
+class ApiServerError(Exception):
+    """As Airflow's SDK raises it: of many lines."""
+
+    def __str__(self):
+        return "API_SERVER_ERROR: {'status_code': 500}\n" + "\n".join(f'  File "x.py", line {n}' for n in range(25))
+
+
+def failing(times, error, look_up):
+    """Fail at the first calls."""
+    calls = []
+
+    def get_connection(*arguments):
+        calls.append(arguments)
+        if len(calls) <= times:
+            raise error
+        return look_up(*arguments)
+
+    get_connection.calls = calls
+    return staticmethod(get_connection)
+
+
+def warnings_in(log):
+    return [line for line in log.splitlines() if "Airflow cannot" in line or "File " in line]
+
+
+TROUBLE = [ApiServerError(), TimeoutError("timed out"), OSError("connection\nrefused")]
+
+
+@pytest.mark.parametrize("error", TROUBLE, ids=["500", "slow", "down"])
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_connection_that_airflow_cannot_give_at_once_is_a_line_in_the_log(
+    platform, connect, clock, monkeypatch, logged, error, times
+):
+    connect(platform.url)
+    platform.answers = [reply({"username": "me"})]
+    look_up = failing(times, error, BaseHook.get_connection)
+    monkeypatch.setattr(SevenBridgesHook, "get_connection", look_up)
+    hook = SevenBridgesHook()
+    assert hook.settings.endpoint == f"{platform.url}/v2"
+    assert hook.get_user().username == "me"
+    lines = warnings_in(logged())
+    assert len(lines) == times == len(clock.pauses)
+    for line in lines:
+        assert "Airflow cannot give the connection 'sevenbridges_default': " in line
+        assert "Asking again in" in line
+        assert len(line) < 700
+    assert len(look_up.__func__.calls) == times + 1
+
+
+@pytest.mark.parametrize("error", TROUBLE, ids=["500", "slow", "down"])
+def test_a_connection_that_airflow_cannot_give_is_our_error(connect, clock, monkeypatch, error):
+    look_up = failing(100, error, None)
+    monkeypatch.setattr(SevenBridgesHook, "get_connection", look_up)
+    with pytest.raises(SevenBridgesConnectionError, match="Airflow cannot give the connection") as caught:
+        SevenBridgesHook().get_user()
+    assert not caught.value.sent
+    assert str(caught.value).isprintable()
+    assert len(look_up.__func__.calls) == 5
+
+
+@pytest.mark.parametrize("error", TROUBLE, ids=["500", "slow", "down"])
+def test_so_it_is_for_triggers(platform, connect, clock, monkeypatch, logged, error):
+    connect(platform.url)
+    platform.answers = [reply({"username": "me"})]
+    real = connections.get_connection_async
+
+    async def look_up(conn_id):
+        if not clock.pauses:
+            raise error
+        return await real(conn_id)
+
+    monkeypatch.setattr(connections, "get_connection_async", look_up)
+
+    async def ask():
+        hook = SevenBridgesAsyncHook()
+        try:
+            return await hook.send(calls.get_user())
+        finally:
+            await hook.close()
+
+    assert asyncio.run(ask()).username == "me"
+    (line,) = warnings_in(logged())
+    assert "Airflow cannot give the connection 'sevenbridges_default': " in line
+    assert "Asking again in" in line
+
+
+@pytest.mark.parametrize("error", [ValueError(f"no port: {TOKEN}"), TypeError(TOKEN), KeyError(TOKEN)])
+def test_what_cannot_be_parsed_is_not_repeated(monkeypatch, error):
+    monkeypatch.setattr(SevenBridgesHook, "get_connection", failing(100, error, None))
+    with pytest.raises(SevenBridgesInputError, match="connection 'c': its value cannot be read") as caught:
+        SevenBridgesHook("c").get_user()
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
 
 
 def test_headers():

@@ -59,7 +59,7 @@ def test_nobody_listens(connect):
         ("", {}, "environment"),
         ("http://platform", {}, "plain http"),
         ("api.sbgenomics.com", {"password": ""}, "Authentication token"),
-        ("api.sbgenomics.com", {"extra": {"read_timeout": "soon"}}, "'soon'"),
+        ("api.sbgenomics.com", {"extra": {"read_timeout": "soon"}}, "extra read_timeout: its value is no number"),
     ],
 )
 def test_a_connection_that_cannot_be_used(connect, host, fields, words):

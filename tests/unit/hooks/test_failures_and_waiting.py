@@ -130,9 +130,9 @@ def test_an_object_that_is_not_what_was_exported_is_doubt(hook, platform, answer
 def test_who_may_not_look_gets_a_line_in_the_log(hook, platform, logged):
     platform.answers = [reply({"status": 403, "code": 9020, "message": "Insufficient privileges."}, 403)]
     assert look_at_object(hook, JOB, 8) is None
-    assert "size is not checked: Insufficient privileges" in logged()
+    assert "size is not checked: object x.vcf on volume me/out: Insufficient privileges" in logged()
     assert volume_or_none(hook, "me/out") is None
-    assert "address is not known: Insufficient privileges" in logged()
+    assert "address is not known: volume me/out: Insufficient privileges" in logged()
 
 
 def test_trouble_while_looking_is_raised(hook, platform, clock):

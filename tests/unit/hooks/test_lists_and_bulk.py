@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import pickle
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 
+from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import ExportJob, VolumeObject
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesAuthError,
     SevenBridgesConnectionError,
+    SevenBridgesError,
     SevenBridgesForbiddenError,
     SevenBridgesInputError,
     SevenBridgesNotFoundError,
@@ -235,6 +238,95 @@ def test_a_list_is_read_page_by_page(hook, platform, ask, total, size, limit, co
     assert len(platform.seen) == requests
 
 
+def scripted(*pages):
+    """Answer pages of ids in turn, the last one again and again: ids, total, whether a next page is named."""
+
+    def page(ids, total, goes_on):
+        def answer(handler):
+            platform = handler.server.platform
+            links = [{"rel": "next", "href": f"{platform.url}/v2/x"}] if goes_on else []
+            headers = {} if total is None else {"X_Total_Matching_Query": str(total)}
+            reply({"items": [{"id": each, "state": "RUNNING"} for each in ids], "links": links}, **headers)(handler)
+
+        return answer
+
+    return [page(*each) for each in pages]
+
+
+def ids_of(first, end):
+    return [f"id{n}" for n in range(first, end)]
+
+
+@LISTS
+@pytest.mark.parametrize(
+    ("pages_", "requests", "problem"),
+    [
+        ([(ids_of(0, 100), 250, False)], 3, "it should hold 250, but only 100 can be listed"),
+        ([(ids_of(0, 100), 250, True)], 6, "it should hold 250, but only 100 can be listed"),
+        ([(ids_of(0, 100), None, True)], 6, "it should hold more, but only 100 can be listed"),
+        ([([], 1, False)], 3, "it should hold 1, but only 0 can be listed"),
+        ([([], 250, True)], 3, "it should hold 250, but only 0 can be listed"),
+        ([(ids_of(0, 100), 101, True), ([], 101, False)], 4, "it should hold 101, but only 100 can be listed"),
+    ],
+    ids=["no link", "one page again and again", "without total", "empty", "empty with a link", "one is missing"],
+)
+def test_a_list_that_is_known_to_be_incomplete_is_an_error(hook, platform, ask, pages_, requests, problem):
+    platform.answers = scripted(*pages_)
+    with pytest.raises(
+        SevenBridgesApiError, match=f"^list of .*: The Platform's list is not complete: {problem}"
+    ) as caught:
+        ask(hook, None)
+    assert not caught.value.permanent
+    assert len(platform.seen) == requests
+
+
+@LISTS
+@pytest.mark.parametrize(
+    ("pages_", "count", "requests"),
+    [
+        ([(ids_of(0, 100), 250, False), (ids_of(0, 100), 150, True), (ids_of(100, 150), 150, False)], 150, 3),
+        # One is deleted, so that another moves to the page that was read before.
+        ([(ids_of(0, 100), 102, True), (ids_of(101, 102), 101, False), (ids_of(1, 102), 101, False)], 102, 3),
+        # One comes, so that another is seen twice.
+        ([(ids_of(0, 100), 101, True), (ids_of(99, 101), 102, False), (ids_of(0, 102), 102, False)], 102, 3),
+    ],
+    ids=["a link was missing", "shrinks", "grows"],
+)
+def test_a_list_that_changed_while_it_was_read_is_read_again(hook, platform, ask, pages_, count, requests):
+    platform.answers = scripted(*pages_)
+    assert sorted((item.id for item in ask(hook, None)), key=lambda each: int(each[2:])) == ids_of(0, count)
+    assert len(platform.seen) == requests
+
+
+@LISTS
+def test_a_list_that_changes_all_the_time_is_what_was_seen_of_it(hook, platform, ask):
+    platform.answers = scripted(
+        *(page for n in range(3) for page in [(ids_of(n, n + 100), 102, True), (ids_of(n + 100, n + 101), 103, False)])
+    )
+    assert [item.id for item in ask(hook, None)] == ids_of(0, 103)
+    assert len(platform.seen) == 6
+
+
+@LISTS
+@pytest.mark.parametrize("limit", [None, 10_000])
+def test_a_list_without_end_has_a_bound(hook, platform, ask, limit, monkeypatch):
+    monkeypatch.setattr("airflow_sb_provider.hooks.sevenbridges.MAX_PAGES", 7)
+    platform.answers = [pages(10**6, 100)]
+    with pytest.raises(SevenBridgesApiError, match="it has more than 7 pages"):
+        ask(hook, limit)
+    assert len(platform.seen) == 7
+
+
+def test_a_page_is_requested_only_when_it_is_read_on_to(hook, platform):
+    platform.answers = [pages(1000, 100)]
+    files = hook.iterate(lambda offset: calls.list_files(project="me/p", offset=offset))
+    assert platform.seen == []
+    assert [next(files).id for _ in range(100)] == ids_of(0, 100)
+    assert len(platform.seen) == 1
+    assert next(files).id == "id100"
+    assert len(platform.seen) == 2
+
+
 def test_each_page_is_asked_with_all_filters(hook, platform):
     platform.answers = [pages(150, 100)]
     hook.list_files(
@@ -284,3 +376,82 @@ def test_a_connection_whose_token_was_replaced_is_looked_up_again(hook, platform
     hook.reconnect()
     hook.get_user()
     assert [seen.headers["X-SBG-Auth-Token"][0] for seen in platform.seen] == ["3", "3", "f"]
+
+
+FILE, VOLUME, LOCATION = "5" * 24, "me/out", "folder/a b.vcf"
+METHODS = {
+    "start_export": (
+        lambda hook: hook.start_export(FILE, VOLUME, LOCATION),
+        f"export of file {FILE} to {VOLUME}/{LOCATION}",
+    ),
+    "start_exports": (
+        lambda hook: hook.start_exports([ExportRequest(FILE, VOLUME, LOCATION), *exports(2)]),
+        f"export of file {FILE} to {VOLUME}/{LOCATION} and 2 more",
+    ),
+    "get_export": (lambda hook: hook.get_export("job1"), "export job1"),
+    "get_exports": (lambda hook: hook.get_exports(["job1"]), "export job1"),
+    "get_exports of many": (lambda hook: hook.get_exports(["job1", "job2", "job3"]), "export job1 and 2 more"),
+    "list_exports": (lambda hook: hook.list_exports(), "list of exports"),
+    "list_exports of a volume": (lambda hook: hook.list_exports(VOLUME), f"list of exports to volume {VOLUME}"),
+    "get_file": (lambda hook: hook.get_file(FILE), f"file {FILE}"),
+    "get_files": (lambda hook: hook.get_files([FILE, "x"]), f"file {FILE} and 1 more"),
+    "list_files": (lambda hook: hook.list_files(project="me/p"), "list of files of project me/p"),
+    "list_files of a folder": (lambda hook: hook.list_files(parent="f1"), "list of files of folder f1"),
+    "get_volume": (lambda hook: hook.get_volume(VOLUME), f"volume {VOLUME}"),
+    "list_volumes": (lambda hook: hook.list_volumes(), "list of volumes"),
+    "get_volume_object": (
+        lambda hook: hook.get_volume_object(VOLUME, LOCATION),
+        f"object {LOCATION} on volume {VOLUME}",
+    ),
+    "find_volume_object": (
+        lambda hook: hook.find_volume_object(VOLUME, LOCATION),
+        f"object {LOCATION} on volume {VOLUME}",
+    ),
+    "get_user": (lambda hook: hook.get_user(), "user of the token"),
+    "get_rate_limit": (lambda hook: hook.get_rate_limit(), "rate limit of the token"),
+}
+TROUBLES = {
+    "refused": reply(REFUSED, 403),
+    "gateway": reply(b"<html>Bad gateway</html>", 502),
+    "too many requests": reply({}, 429),
+    "unreadable": reply(b"<html>Sign in</html>"),
+    "redirect": reply(b"", 302, Location="https://login.example/"),
+    "dropped": drop,
+}
+
+
+@pytest.mark.parametrize("answer", TROUBLES.values(), ids=TROUBLES)
+@pytest.mark.parametrize(("ask", "name"), METHODS.values(), ids=METHODS)
+def test_every_error_names_what_it_is_about(hook, platform, ask, name, answer):
+    platform.answers = [answer]
+    with pytest.raises(SevenBridgesError) as caught:
+        ask(hook)
+    assert name in str(caught.value)
+    assert name in str(pickle.loads(pickle.dumps(caught.value)))
+
+
+@pytest.mark.parametrize(
+    ("ask", "names"),
+    [
+        (lambda hook: hook.get_exports(["j0", "j1"]), ["export j0", "export j1"]),
+        (lambda hook: hook.get_files(["f0", "f1"]), ["file f0", "file f1"]),
+        (
+            lambda hook: hook.start_exports(exports(2)),
+            [f"export of file {n:024x} to me/out/{n}.vcf" for n in range(2)],
+        ),
+    ],
+    ids=["get_exports", "get_files", "start_exports"],
+)
+def test_each_error_in_a_bulk_answer_names_its_own_object(hook, platform, ask, names):
+    platform.answers = [reply({"items": [{"error": REFUSED}] * 2})]
+    errors = ask(hook)
+    assert [str(error).split(": Requested file")[0] for error in errors] == names
+
+
+def test_what_an_error_names_is_one_short_line(hook, platform):
+    platform.answers = [reply(REFUSED, 403)]
+    with pytest.raises(SevenBridgesForbiddenError) as caught:
+        hook.get_volume_object(VOLUME, "a\r\nb\x1b[31m" + "x" * 2000)
+    assert str(caught.value).startswith("object a b [31mxxx")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 700

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import pickle
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesInputError
-from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook, SevenBridgesHook
+from tests.unit.api.test_masking import SPELLINGS
 from tests.unit.hooks.faces import EXPORT, JOB, TOKEN
 from tests.unit.hooks.servers import cut, drop, never, raw, reply, serving
 
@@ -70,11 +74,26 @@ def chain(error):
         error = error.__cause__ or error.__context__
 
 
+# No part of the token, in any spelling, is longer than this.
+LONGEST_PART = 11
+PARTS = {
+    spelled[at : at + LONGEST_PART + 1]
+    for spelled in (spell(TOKEN) for spell in SPELLINGS.values())
+    for at in range(len(spelled) - LONGEST_PART)
+}
+
+
+def shows_token(text):
+    return any(part in text for part in PARTS)
+
+
 def assert_keeps_silent(error):
     for link in chain(error):
         shown = [str(link), repr(link), repr(vars(link)), *map(repr, link.args), *map(str, vars(link).values())]
-        assert TOKEN not in "\n".join(shown)
-    assert TOKEN not in "".join(traceback.format_exception(error))
+        assert not shows_token("\n".join(shown))
+        assert not shows_token("".join(traceback.format_exception(link)))
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            assert "/tests/" in frame.f_code.co_filename or not shows_token(repr(frame.f_locals))
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -152,6 +171,26 @@ TROUBLE = {
     "drop": drop,
     "never": never,
     "no HTTP": raw(b"SSH-2.0-OpenSSH_9\r\n\r\n"),
+    **{
+        f"{status} with an echo, {name}": reply(
+            json.dumps({"message": "You sent @.", "more_info": "@" * 40}).replace("@", spell(TOKEN)).encode(), status
+        )
+        for status in (200, 400, 502)
+        for name, spell in SPELLINGS.items()
+    },
+    **{
+        f"{name} of a gateway": reply(f"<p>{'x' * 150} You <b>sent</b> {spell(TOKEN)}</p>".encode(), 502)
+        for name, spell in SPELLINGS.items()
+    },
+    "an echo that the cut for reading divides": reply(b"x" * 1985 + TOKEN.encode(), 400),
+    "an echo that the cut for showing divides": reply(b"x" * 185 + TOKEN.encode(), 400),
+    "an echo that the gateway has cut": reply(f"Your header was {TOKEN[:20]}".encode(), 502),
+    "an echo in a long message": reply({"message": "x" * 985 + TOKEN, "more_info": " " * 990 + TOKEN}, 400),
+    "an echo in a header": reply({"message": "No."}, 401, X_Request_Id=f"{'x' * 80}{TOKEN}"),
+    "an echo in a redirect's host": reply(b"", 302, Location=f"https://{TOKEN}.example/"),
+    "an echo as packing": reply(b"", Content_Encoding=TOKEN),
+    "an echo as a number": reply(f'{{"username": {"9" * 30}}}'.encode()),
+    "an echo as a key": reply({TOKEN: 1, "error": TOKEN}, 400),
     "bad header": raw(b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n{}"),
     "bad header with an echo": raw(f"HTTP/1.1 200 OK\r\nbad header {TOKEN}\r\n\r\n{{}}".encode()),
     "bad status with an echo": raw(f"HTTP/1.1 {TOKEN}\r\n\r\n{{}}".encode()),
@@ -170,7 +209,7 @@ def test_no_error_and_no_log_holds_the_token(face, platform, connect, clock, log
     with pytest.raises(SevenBridgesError) as caught:
         face.send(call)
     assert_keeps_silent(caught.value)
-    assert TOKEN not in logged()
+    assert not shows_token(logged())
     if clock.pauses:
         assert "Asking again in" in logged()
     again = pickle.loads(pickle.dumps(caught.value))
@@ -198,3 +237,62 @@ def test_a_long_answer_that_happens_to_hold_a_token_still_fits(platform, connect
     connect(platform.url, password="username")
     platform.answers = [reply({"username": "username"})]
     assert SevenBridgesHook().get_user().username == "username"
+
+
+JOBS = {
+    "failed": {**JOB, "state": "FAILED", "error": {"status": 400, "message": "@", "more_info": "@"}},
+    "result": {**JOB, "state": "COMPLETED", "result": {"id": "f", "name": "@", "metadata": {"@": "@"}}},
+    "refused": {"error": {"status": 403, "message": "@ @", "more_info": "@"}},
+}
+
+
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
+@pytest.mark.parametrize("name", JOBS)
+def test_no_value_holds_the_token(face, platform, connect, spell, name):
+    connect(platform.url)
+    job = JOBS[name] if name == "refused" else {"resource": JOBS[name]}
+    platform.answers = [reply(json.dumps({"items": [job]}).replace("@", json.dumps(spell(TOKEN))[1:-1]).encode())]
+    (result,) = face.send(calls.get_exports([JOB["id"]]))
+    shown = str(result) if isinstance(result, SevenBridgesApiError) else json.dumps(result.to_json())
+    assert TOKEN not in shown
+    assert name == "result" or not shows_token(shown)
+    assert "***" in shown
+
+
+def test_no_variable_shows_the_token_while_an_answer_is_awaited(platform, connect):
+    """Tracebacks may be logged with the values of variables."""
+    connect(platform.url)
+    platform.answers = [never]
+
+    async def frames_that_wait():
+        async with SevenBridgesAsyncHook() as hook:
+            sending = asyncio.create_task(hook.send(calls.get_user()))
+            while not platform.seen:
+                await asyncio.sleep(0.01)
+            frames = list(frames_of(sending.get_coro()))
+            shown = [(frame.f_code.co_filename, dict(frame.f_locals)) for frame in frames]
+            sending.cancel()
+            with suppress(asyncio.CancelledError):
+                await sending
+            return shown
+
+    frames = asyncio.run(frames_that_wait())
+    ours = [variables for file, variables in frames if "airflow_sb_provider" in file]
+    assert len(frames) > len(ours) >= 2
+    assert not any(shows_token(repr(variables)) for _, variables in frames)
+    assert not any(isinstance(value, str) and shows_token(value) for each in ours for value in each.values())
+
+
+def frames_of(coroutine):
+    while coroutine is not None:
+        if frame := getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None):
+            yield frame
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+
+
+def test_no_cookie_is_kept(face, platform, connect):
+    """A gateway could have them grow without end, or put its own into them."""
+    connect(platform.url.replace("127.0.0.1", "localhost"))
+    platform.answers = [reply({"username": "me"}, Set_Cookie="a=b; Path=/")]
+    face.send(calls.get_user(), calls.get_user())
+    assert [seen.headers["Cookie"] for seen in platform.seen] == [None, None]
