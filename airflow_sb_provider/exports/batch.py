@@ -100,7 +100,7 @@ class Entry:
         if job.result and self.size is None and job.result.get("id"):
             result = File.from_json(job.result)
             self.size, self.name = result.size, self.name or result.name
-        if job.state == ExportState.FAILED:
+        if job.failed:
             self.fail(SevenBridgesExportFailed(job), ExportState.FAILED)
 
     def wait_again(self, attempt: Attempt) -> None:

@@ -99,7 +99,7 @@ class BatchSubmitter:
         taken_over = [
             entry
             for entry, answer in zip(entries, answers, strict=True)
-            if isinstance(answer, ExportJob) and answer.state == ExportState.COMPLETED
+            if isinstance(answer, ExportJob) and answer.succeeded
             if answer.id != entry.own_id and not entry.request.copy_only
         ]
         # A job does not tell whether it is a move.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_sb_provider import __version__
 from airflow_sb_provider._compat import AirflowNotFoundException, airflow_version, get_connection_async
 from airflow_sb_provider.api.environments import resolve_endpoint
-from airflow_sb_provider.api.models import readable
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesInputError
 from airflow_sb_provider.exports.attempt import GATEWAY_TIMEOUT
 from airflow_sb_provider.exports.request import read_boolean

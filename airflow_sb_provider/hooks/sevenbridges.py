@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,7 @@ from airflow_sb_provider._compat import BaseHook
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.environments import origin
 from airflow_sb_provider.api.error_codes import NO_SUCH_OBJECT
+from airflow_sb_provider.api.lookup import Lookup
 from airflow_sb_provider.api.models import RateLimit
 from airflow_sb_provider.api.replies import read_reply
 from airflow_sb_provider.exceptions import (
@@ -23,6 +25,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInputError,
     SevenBridgesNotFoundError,
     SevenBridgesReplyLost,
+    SevenBridgesUnreadableItem,
 )
 from airflow_sb_provider.exports.pacing import seconds_until_allowed
 from airflow_sb_provider.exports.request import ExportRequest
@@ -30,7 +33,7 @@ from airflow_sb_provider.hooks.connection import ConnectionSettings
 from airflow_sb_provider.hooks.retrying import retry_rules, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import requests
 
@@ -214,8 +217,11 @@ class SevenBridgesHook(BaseHook):
         return self.send(calls.get_export(export_id))
 
     def get_exports(self, export_ids: Sequence[str]) -> list[ExportJob | SevenBridgesApiError]:
-        """Return for each id, in order, its job or the error for it; one request for each hundred."""
-        return [item for chunk in _hundreds(export_ids) for item in self.send(calls.get_exports(chunk))]
+        """Return for each id, in order, its job or the error for it; one request for each hundred.
+
+        An id that spoils its request, or is left out of the answer, costs a few requests more, and gets an error alone.
+        """
+        return self._look_up(export_ids, calls.get_exports)
 
     def list_exports(
         self, volume: str | None = None, states: Sequence[str] = (), *, limit: int | None = None
@@ -233,8 +239,39 @@ class SevenBridgesHook(BaseHook):
         return self.send(calls.get_file(file_id))
 
     def get_files(self, file_ids: Sequence[str]) -> list[File | SevenBridgesApiError]:
-        """Return for each id, in order, its file or the error for it; one request for each hundred."""
-        return [item for chunk in _hundreds(file_ids) for item in self.send(calls.get_files(chunk))]
+        """Return for each id, in order, its file or the error for it; one request for each hundred.
+
+        As for `get_exports`, one id's trouble is its own.
+        """
+        return self._look_up(file_ids, calls.get_files)
+
+    def _look_up(
+        self, ids: Sequence[str], call_for: Callable[[Sequence[str]], Call[list[T | SevenBridgesApiError]]]
+    ) -> list[T | SevenBridgesApiError]:
+        known: dict[str, Any] = {}
+        for chunk in _hundreds(list(dict.fromkeys(ids))):
+            lookup: Lookup[T] = Lookup(chunk, {}, bounded=False)
+            while asked := lookup.next():
+                try:
+                    known.update(lookup.take(self._ask_for(call_for(asked), is_alone=len(asked) == 1)))
+                except SevenBridgesError as error:
+                    known.update(lookup.take(error))
+            if failure := lookup.ended_by or (None if lookup.has_answers else lookup.failure):
+                raise failure
+        return [known[each] for each in ids]
+
+    def _ask_for(self, call: Call[list[T | SevenBridgesApiError]], *, is_alone: bool) -> list[T | SevenBridgesApiError]:
+        if not is_alone:
+            return self.send(call)
+
+        def read_alone(body: Any, headers: Mapping[str, str]) -> list[T | SevenBridgesApiError]:
+            [item] = call.read(body, headers)
+            if isinstance(item, SevenBridgesUnreadableItem):
+                raise ValueError(item.message)
+            return [item]
+
+        # An item that cannot be read is requested again as an answer is that cannot be read.
+        return self.send(replace(call, read=read_alone))
 
     def list_files(
         self,
@@ -279,20 +316,22 @@ class SevenBridgesHook(BaseHook):
         """Return the volumes that the token's user can see."""
         return self._all(lambda offset: calls.list_volumes(offset=offset), limit)
 
-    def get_volume_object(self, volume: str, location: str) -> VolumeObject:
+    def get_volume_object(self, volume: str, location: str, *, again: bool = True) -> VolumeObject:
         """Return size and etag of an object on a volume.
 
+        :param again: as for `send`.
         :raises SevenBridgesNotFoundError: if there is none.
         """
-        return self.send(calls.get_volume_object(volume, location))
+        return self.send(calls.get_volume_object(volume, location), again=again)
 
-    def find_volume_object(self, volume: str, location: str) -> VolumeObject | None:
+    def find_volume_object(self, volume: str, location: str, *, again: bool = True) -> VolumeObject | None:
         """Return size and etag of an object on a volume, None if the Platform says that none is there.
 
+        :param again: as for `send`.
         :raises SevenBridgesApiError: if the token may not look, also for a 404 that tells of something else.
         """
         try:
-            return self.get_volume_object(volume, location)
+            return self.get_volume_object(volume, location, again=again)
         except SevenBridgesNotFoundError as error:
             if error.code in NO_SUCH_OBJECT:
                 return None

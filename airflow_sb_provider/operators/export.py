@@ -12,7 +12,7 @@ from tenacity import Retrying
 
 from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, DateTimeTrigger, conf
 from airflow_sb_provider.api import calls
-from airflow_sb_provider.api.models import ExportJob, ExportState, File
+from airflow_sb_provider.api.models import ExportJob, File
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
@@ -421,7 +421,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
             )
         self._export_id = job.id
         self._status.note(**job_status(job))
-        if job.state == ExportState.FAILED:
+        if job.failed:
             refusal = job.error or SevenBridgesApiError(0, message="The Platform gave no reason.")
             self.log.info("Export %s failed: %s Looking for the cause.", job.id, refusal)
             # A twin may have been faster, so that the failure tells of an export that is made.
@@ -448,10 +448,11 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         volume, location = job.volume or request.volume, job.location or request.location
         found = None
         file = File.from_json(job.result) if job.result and job.result.get("id") else None
-        if job.state == ExportState.COMPLETED:
+        if job.succeeded:
             job = replace(job, volume=volume, location=location)
             found = look_at_object(self.hook, job, file.size if file else None)
-        volume_details = volume_or_none(self.hook, volume)
+        # An outlet is told of nothing without the address.
+        volume_details = volume_or_none(self.hook, volume, needed=bool(self.outlets))
         result = describe_export(
             job,
             file=job.file or request.file,
@@ -465,7 +466,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         )
         self._link(file, volume_details, location)
         self._show_result(result, file)
-        if job.ended:
+        if job.succeeded:
             verb = "Copied" if request.copy_only else "Moved"
             took = (job.finished_on - job.started_on).total_seconds() if job.started_on and job.finished_on else None
             self.log.info(
@@ -479,7 +480,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
 
     def _already_done(self, context: Context, request: ExportRequest, done: Done) -> dict[str, Any]:
         self._tell_id(context, done.job.id if done.job else None)
-        volume_details = volume_or_none(self.hook, request.volume)
+        volume_details = volume_or_none(self.hook, request.volume, needed=bool(self.outlets))
         result = describe_export(
             done.job,
             file=request.file,

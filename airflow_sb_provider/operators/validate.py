@@ -49,7 +49,7 @@ def validate_export(hook: SevenBridgesHook, request: ExportRequest) -> dict[str,
             "choose another location, or set overwrite if it may be deleted."
         )
     if problems:
-        raise SevenBridgesExportRefused(f"The {request} cannot be made:\n" + "\n".join(problems))
+        raise SevenBridgesExportRefused(f"The {request} cannot be made:", problems)
     assert volume is not None
     assert file is not None
     uri = object_uri(volume, request.location)
