@@ -21,7 +21,7 @@ from airflow_sb_provider.emulator.jobs import Jobs
 from airflow_sb_provider.emulator.views import BRIEF, Views, select
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from multidict import CIMultiDictProxy, MultiMapping
     from yarl import URL
@@ -207,7 +207,7 @@ class Server:
         page, error, redirect = struck.get("html"), struck.get("error"), struck.get("redirect")
         replaced: web.Response | None = None
         if page:
-            replaced = _gateway_page(int(page.options["status"]))
+            replaced = _gateway_page(int(page.options["status"]), page.options["body"])
         elif error:
             options = error.options
             replaced = self._refused(Refusal(int(options["code"]), options["message"], options["status"]))
@@ -215,6 +215,9 @@ class Server:
             replaced = web.Response(
                 status=int(redirect.options["status"]), headers={"Location": str(redirect.options["to"])}
             )
+        spoiled = struck.get("spoiled_bulk")
+        if spoiled and spoiled.options["how"] == "refused" and _names_one(record.json, spoiled):
+            replaced = self._refused(Refusal(int(spoiled.options["code"])))
         doing = page or error
         if replaced and not (doing and doing.options["done"]):
             return replaced
@@ -595,13 +598,15 @@ async def _cut_body(request: web.Request, whole: web.Response, cut: Trouble) -> 
     return broken
 
 
-def _gateway_page(status: int) -> web.Response:
+def _gateway_page(status: int, body: str | None) -> web.Response:
+    if body is not None:
+        return web.Response(status=status, text=body)
     page = f"<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center>nginx</body></html>"
     return web.Response(status=status, text=page, content_type="text/html")
 
 
 def _tampered(response: web.Response, struck: dict[str, Trouble]) -> web.Response:
-    if not {"short_bulk", "long_bulk", "swapped_bulk"} & struck.keys() or not response.text:
+    if not {"short_bulk", "long_bulk", "swapped_bulk", "spoiled_bulk"} & struck.keys() or not response.text:
         return response
     items = json.loads(response.text).get("items", [])
     if "short_bulk" in struck:
@@ -610,4 +615,23 @@ def _tampered(response: web.Response, struck: dict[str, Trouble]) -> web.Respons
         items += items[-1:]
     if "swapped_bulk" in struck:
         items[:2] = items[1::-1]
+    if spoiled := struck.get("spoiled_bulk"):
+        items = list(_spoil(items, str(spoiled.options["ids"]).split(), str(spoiled.options["how"])))
     return web.json_response({"items": items}, status=response.status)
+
+
+def _names_one(body: Any, spoiled: Trouble) -> bool:
+    requested = {each for ids in body.values() for each in ids}
+    return not requested.isdisjoint(str(spoiled.options["ids"]).split())
+
+
+def _spoil(items: list[Any], ids: list[str], how: str) -> Iterator[Any]:
+    for item in items:
+        if item.get("resource", {}).get("id") not in ids:
+            yield item
+        elif how == "null":
+            yield None
+        elif how == "stateless":
+            yield {"resource": {**item["resource"], "state": None}}
+        elif how == "nul":
+            yield {"resource": {**item["resource"], "source": {"file": "\x00"}}}

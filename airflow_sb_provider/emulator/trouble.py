@@ -19,7 +19,11 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
         SUBMIT,
         {"keep": 0.5, "connection": False},
     ),
-    "html": ("a gateway's page with `status`; nothing is done unless `done`", SUBMIT, {"status": 502, "done": False}),
+    "html": (
+        "a gateway's page with `status`, HTML or what `body` says; nothing is done unless `done`",
+        SUBMIT,
+        {"status": 502, "done": False, "body": None},
+    ),
     "error": (
         "an error object; nothing is done unless `done`",
         SUBMIT,
@@ -34,6 +38,12 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "short_bulk": ("a bulk answer without its last item", BULK, {}),
     "long_bulk": ("a bulk answer with its last item twice", BULK, {}),
     "swapped_bulk": ("a bulk answer with its first two items swapped", BULK, {}),
+    "spoiled_bulk": (
+        "a bulk answer whose items of `ids`, a text with spaces, are `how`: null, missing, stateless (a job without its "
+        "state) or nul (a text with U+0000); or, refused, the whole answer is an error with `code` if one is requested",
+        BULK,
+        {"ids": "", "how": "null", "code": 90000},
+    ),
     "no_rate_headers": ("an answer without X-RateLimit headers", "*", {}),
     "bad_rate_headers": ("an answer with X-RateLimit headers that say `value`", "*", {"value": "soon"}),
     "job_fails": ("the next accepted job fails with `code`", SUBMIT, {"code": 9100, "message": None}),
