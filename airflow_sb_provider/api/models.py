@@ -49,7 +49,7 @@ _ERRORS_BY_STATUS: dict[int, type[SevenBridgesApiError]] = {
 
 
 class ExportState(StrEnum):
-    """The four documented states of an export job, and one for a job that has finished and names none."""
+    """The four documented states of an export job, and one for a job that has an error and names none."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -105,12 +105,11 @@ class ExportJob:
     def from_json(cls, data: Json) -> ExportJob:
         """Build from the API's export object.
 
-        :raises ValueError: if ``id`` is missing or none, or if ``state`` is missing while the job has not finished.
+        :raises ValueError: if ``id`` is missing or none, or if ``state`` is missing while there is no ``error``.
         """
         source, destination = _object(data.get("source")), _object(data.get("destination"))
-        finished_on = parse_time(data.get("finished_on"))
-        state = _word(data.get("state"))
-        if not state and finished_on is None:
+        state, error = _word(data.get("state")), _job_error(data.get("error"))
+        if not state and error is None:
             raise ValueError("'state' is missing")
         return cls(
             id=_identifier(data, "id"),
@@ -121,9 +120,9 @@ class ExportJob:
             overwrite=overwrite if isinstance(overwrite := data.get("overwrite"), bool) else None,
             properties=_record(data.get("properties")),
             started_on=parse_time(data.get("started_on")),
-            finished_on=finished_on,
+            finished_on=parse_time(data.get("finished_on")),
             result=_record(data.get("result")) or None,
-            error=_job_error(data.get("error")),
+            error=error,
         )
 
     def to_json(self, *, with_result: bool = True) -> dict[str, Any]:

@@ -119,9 +119,12 @@ def test_a_documented_state_says_it_all(state, ended, succeeded, finished_on):
 
 
 @pytest.mark.parametrize("state", [None, "", 5, [], " \n"])
-def test_a_job_that_has_finished_in_no_state_is_not_waited_for(state):
-    job = ExportJob.from_json({"id": "j", "state": state, "finished_on": "2026-01-01T00:00:00Z"})
-    assert (job.state, job.ended, job.succeeded) == ("UNKNOWN", True, False)
+def test_a_job_that_names_no_state_has_failed_if_it_has_an_error_and_else_is_not_believed(state):
+    data = {"id": "j", "state": state, "finished_on": "2026-01-01T00:00:00Z"}
+    job = ExportJob.from_json({**data, "error": ERROR})
+    assert (job.state, job.ended, job.succeeded, job.error.code) == ("UNKNOWN", True, False, 5034)
+    with pytest.raises(ValueError, match="'state' is missing"):
+        ExportJob.from_json(data)
 
 
 def test_an_error_may_be_mere_text():
