@@ -396,6 +396,7 @@ class Server:
                     job.held = trouble.options["state"]
                 else:
                     job.fail_with = Refusal(int(trouble.options["code"]), trouble.options["message"])
+                    job.fail_as = str(trouble.options["state"])
         record.exports += [job.id for job in jobs]
         tasks = [self.jobs.start(job) for job in jobs]
         if self.knobs.instant and tasks:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.api.calls import BULK_LIMIT
 from airflow_sb_provider.api.models import ExportJob, ExportState, File
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesExportFailed
 from airflow_sb_provider.exports.attempt import Attempt, Outcome, Record
 from airflow_sb_provider.exports.request import ExportRequest
@@ -220,7 +221,8 @@ class Batch:
         lines = [f"{len(bad):,} of {len(self.entries):,} files were not exported:"]
         shown = _one_of_each_cause_first(bad)[: 2 * ERRORS_TOLD]
         lines += [
-            f"  {entry.state:9} {entry.request.file} {entry.name or ''} -> {entry.request.location}: {entry.message}"
+            f"  {entry.state:9} {entry.request.file} {readable(entry.name or '')} -> "
+            f"{readable(entry.request.location, 1100)}: {readable(entry.message, 4000)}"
             for entry in shown
         ]
         if len(bad) > len(shown):
@@ -246,7 +248,7 @@ def due_to_ask(entries: Iterable[Entry]) -> list[list[Entry]]:
 def _error(entry: Entry) -> dict[str, Any]:
     return {
         "file": entry.request.file,
-        "name": entry.name,
+        "name": None if entry.name is None else readable(entry.name),
         "state": str(entry.state),
         "code": entry.code,
         "message": entry.message[:500],

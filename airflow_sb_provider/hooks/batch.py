@@ -10,6 +10,7 @@ from tenacity import Retrying
 
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import ExportJob, ExportState, File
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
@@ -255,7 +256,9 @@ class BatchSubmitter:
 
     def _fail(self, entry: Entry, error: SevenBridgesError, state: str) -> None:
         entry.fail(error, state)
-        self.hook.log.error("File %s (%s): %s", entry.request.file, entry.name or "name unknown", entry.message)
+        self.hook.log.error(
+            "File %s (%s): %s", entry.request.file, readable(entry.name or "name unknown"), entry.message
+        )
 
 
 def _patient(entry: Entry, decision: Decision, now: float) -> Decision:

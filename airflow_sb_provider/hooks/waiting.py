@@ -130,8 +130,7 @@ def look_at_object(hook: SevenBridgesHook, job: ExportJob, size: int | None) -> 
     """Read what a completed export made.
 
     :param size: the file's size in bytes, None if it is not known.
-    :returns: the object; None (and a warning in the log) if it cannot be read, for whatever reason: the export itself is
-        completed.
+    :returns: the object; None (and a warning in the log) if it cannot be read, since the export itself is completed.
     :raises SevenBridgesInDoubt: if nothing is there or its size is another one.
     """
     if not (job.volume and job.location):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from airflow_sb_provider._compat import DateTimeTrigger, ObjectStoragePath, conf, hook_lineage_is_read
 from airflow_sb_provider.api.models import File
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesBatchFailed,
@@ -307,7 +308,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         """Return what is to be exported; nothing is asked for yet."""
         files: list[File | SevenBridgesApiError]
         if wanted.selection:
-            self.log.info("Looking for the files of %s.", wanted.selection)
+            self.log.info("Looking for the files of %s.", readable(str(wanted.selection), 1000))
             planned = plan(wanted.selection, list_selected(self.hook, wanted.selection))
             requests, paths = [each.request for each in planned], [each.path for each in planned]
             files = [each.file for each in planned]
@@ -501,7 +502,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
             uri = object_uri(volume, request.location) if volume else None
             rows.append({"file": request.file, "name": entry.name, "size": entry.size, "uri": uri or request.location})
             doubt = " (an alias, a folder, or not to be seen: it may be refused)" if entry.needs_look else ""
-            self.log.info("%s -> %s, %s bytes%s", entry.name or request.file, rows[-1]["uri"], entry.size, doubt)
+            name, place = readable(entry.name or request.file), readable(uri or request.location, 1500)
+            self.log.info("%s -> %s, %s bytes%s", name, place, entry.size, doubt)
         size = sum(entry.size or 0 for entry in entries)
         self.log.info("Dry run: %d files, %d bytes. Nothing was changed.", len(entries), size)
         return {

@@ -13,6 +13,7 @@ from tenacity import Retrying
 from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, DateTimeTrigger, conf
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import ExportJob, File
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
@@ -472,7 +473,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
             self.log.info(
                 "%s to %s (%s bytes%s).",
                 verb,
-                result["uri"] or f"{volume}/{location}",
+                readable(result["uri"] or f"{volume}/{location}", 1500),
                 result["size"],
                 "" if took is None else f", {took:.0f} s",
             )
