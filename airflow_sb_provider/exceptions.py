@@ -5,20 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_sb_provider.api.error_codes import advice_for
+from airflow_sb_provider.api.text import readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_sb_provider.api.models import ExportJob
 
+# Of one error, or of one line of it, since names and locations in it have no bound.
+_LONGEST_TEXT = 4000
+
 
 class SevenBridgesError(Exception):
     """Base of all errors of this provider.
 
-    ``permanent`` is true where asking again cannot help, so that a task should not be retried.
+    ``permanent`` is true where asking again cannot help, so that a task should not be retried. Its text is readable:
+    names and messages of other people in it can forge no line of a log.
     """
 
     permanent = False
+
+    def __str__(self) -> str:
+        return readable(super().__str__(), _LONGEST_TEXT)
 
 
 class SevenBridgesInputError(SevenBridgesError):
@@ -34,7 +42,7 @@ class SevenBridgesInputError(SevenBridgesError):
         super().__init__(self.problems)
 
     def __str__(self) -> str:
-        return "\n".join(self.problems)
+        return _lines(self.problems)
 
 
 class SevenBridgesConnectionError(SevenBridgesError):
@@ -50,7 +58,7 @@ class SevenBridgesConnectionError(SevenBridgesError):
         self.sent = sent
 
     def __str__(self) -> str:
-        return self.message
+        return readable(self.message, _LONGEST_TEXT)
 
 
 class SevenBridgesReplyLost(SevenBridgesError):
@@ -68,7 +76,7 @@ class SevenBridgesReplyLost(SevenBridgesError):
         self.answered = answered
 
     def __str__(self) -> str:
-        return self.message
+        return readable(self.message, _LONGEST_TEXT)
 
 
 class SevenBridgesApiError(SevenBridgesError):
@@ -136,7 +144,7 @@ class SevenBridgesApiError(SevenBridgesError):
             text += f" {self.advice}"
         if self.more_info:
             text += f" See {self.more_info}"
-        return text
+        return readable(text, _LONGEST_TEXT)
 
 
 class SevenBridgesAuthError(SevenBridgesApiError):
@@ -169,6 +177,26 @@ class SevenBridgesMaintenanceError(SevenBridgesServerError):
     """503 with code 0: the Platform is under maintenance."""
 
 
+class SevenBridgesGatewayError(SevenBridgesServerError):
+    """An error page, of any status, that is not the API's own: a gateway's, a web filter's, a CDN's.
+
+    It says nothing about what was requested, also where it says 403 or 404, and ends by itself.
+    """
+
+    @property
+    def advice(self) -> str | None:
+        """What it is, since its words may say something else."""
+        return (
+            "This page is not the Platform's own: something before it answers, such as a gateway. If that stays, check "
+            "the connection's host and the proxy."
+        )
+
+    @property
+    def permanent(self) -> bool:  # type: ignore[override]
+        """False, whatever the status."""
+        return False
+
+
 class SevenBridgesMalformedReply(SevenBridgesApiError):
     """A reply that is not what the API promises: cut JSON, a gateway's page, missing fields."""
 
@@ -177,8 +205,17 @@ class SevenBridgesReplyTooLarge(SevenBridgesMalformedReply):
     """A reply that exceeds a bound; a request for fewer objects may get one that does not."""
 
 
+class SevenBridgesUnreadableItem(SevenBridgesMalformedReply):
+    """One item of a bulk answer that is missing or cannot be read, while the answer has others."""
+
+    @property
+    def permanent(self) -> bool:  # type: ignore[override]
+        """False, whatever the status."""
+        return False
+
+
 class SevenBridgesExportFailed(SevenBridgesError):
-    """An export job ended as FAILED.
+    """An export job ended as FAILED, or in another state that is no success.
 
     :param job: the job, with the Platform's error in ``job.error``.
     :param cause: which of the error's causes holds, as far as a look could tell.
@@ -195,20 +232,34 @@ class SevenBridgesExportFailed(SevenBridgesError):
         return self.job.error is not None and self.job.error.permanent
 
     def __str__(self) -> str:
+        job = self.job
+        place = readable(f"{job.volume}/{job.location}", 1500)
+        how = "failed" if job.state == "FAILED" else f"did not succeed, it ended as {job.state}"
         text = (
-            f"Export {self.job.id} of file {self.job.file} to {self.job.volume}/{self.job.location} failed: "
-            f"{self.job.error or 'the Platform gave no reason.'}"
+            f"Export {job.id} of file {readable(str(job.file))} to {place} {how}: "
+            f"{job.error or 'the Platform gave no reason.'}"
         )
-        return f"{text} {self.cause}" if self.cause else text
+        return readable(f"{text} {self.cause}" if self.cause else text, _LONGEST_TEXT)
 
 
 class SevenBridgesExportRefused(SevenBridgesError):
     """An export that cannot be made as asked: the Platform refused it, or a look shows that it would.
 
     It says which cause holds and what to do.
+
+    :param message: what happened.
+    :param problems: one sentence for each thing that stands in the way, for lines of their own.
     """
 
     permanent = True
+
+    def __init__(self, message: str, problems: Iterable[str] = ()) -> None:
+        self.message = message
+        self.problems = tuple(problems)
+        super().__init__(message, self.problems)
+
+    def __str__(self) -> str:
+        return _lines((self.message, *self.problems))
 
 
 class SevenBridgesNotExportable(SevenBridgesExportRefused):
@@ -229,7 +280,7 @@ class SevenBridgesExportTimeout(SevenBridgesError):
 class SevenBridgesBatchFailed(SevenBridgesError):
     """Some exports of a batch were not made.
 
-    :param message: which and why.
+    :param message: which and why, made of readable lines.
     :param permanent: whether a later try would fare no better with any of them.
     """
 
@@ -240,3 +291,7 @@ class SevenBridgesBatchFailed(SevenBridgesError):
 
     def __str__(self) -> str:
         return self.message
+
+
+def _lines(texts: Iterable[str]) -> str:
+    return "\n".join(readable(text, _LONGEST_TEXT) for text in texts)

@@ -22,7 +22,12 @@ from airflow_sb_provider.api.models import (
     error_from_json,
     parse_integer,
 )
-from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInputError
+from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesInputError,
+    SevenBridgesUnreadableItem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -164,7 +169,10 @@ def get_export(export_id: str) -> Call[ExportJob]:
 
 
 def get_exports(export_ids: Sequence[str]) -> Call[list[ExportJob | SevenBridgesApiError]]:
-    """`POST /bulk/storage/exports/get` for at most 100 ids; the answer has one item for each, in order."""
+    """`POST /bulk/storage/exports/get` for at most 100 different ids; the answer has one item for each.
+
+    Items are matched by the ids that they name (see `_each_of`).
+    """
     read = _each_of(export_ids, ExportJob.from_json)
     objects = tuple(f"export {export_id}" for export_id in export_ids)
     body = {"export_ids": list(export_ids)}
@@ -193,7 +201,10 @@ def get_file(file_id: str) -> Call[File]:
 
 
 def get_files(file_ids: Sequence[str]) -> Call[list[File | SevenBridgesApiError]]:
-    """`POST /bulk/files/get` for at most 100 ids; the answer has one item for each, in order."""
+    """`POST /bulk/files/get` for at most 100 different ids; the answer has one item for each.
+
+    Items are matched by the ids that they name (see `_each_of`).
+    """
     read = _each_of(file_ids, File.from_json)
     objects = tuple(f"file {file_id}" for file_id in file_ids)
     return Call("POST", "bulk/files/get", read, body={"file_ids": list(file_ids)}, objects=objects)
@@ -313,14 +324,58 @@ def _page(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], Page
 def _each_of(
     ids: Sequence[str], build: Callable[[Json], Identified]
 ) -> Callable[[Any, Mapping[str, str]], list[Identified | SevenBridgesApiError]]:
+    """Return a reader that gives for each id, in order, its resource, its error or a `SevenBridgesUnreadableItem`.
+
+    A resource names its id, wherever it stands. An error does not: it belongs to the id in its place, but only where
+    there is one item for each id and every resource stands in its own place. What cannot be matched is left open for
+    these ids alone; an answer from which nothing can be matched is not believed at all.
+    """
+
     def read(body: Any, headers: Mapping[str, str]) -> list[Identified | SevenBridgesApiError]:
-        results = _bulk_items(body, len(ids), build)
-        for result, wanted in zip(results, ids, strict=True):
-            if not isinstance(result, SevenBridgesApiError) and result.id != wanted:
-                raise ValueError(f"asked for {wanted}, got {result.id}")
+        items = _items(body)
+        named: dict[str, Identified | SevenBridgesApiError] = {}
+        nameless: dict[int, Identified | SevenBridgesApiError] = {}
+        in_place = len(items) == len(ids)
+        for place, item in enumerate(items):
+            name, result = _read_item(item, build)
+            if not name:
+                nameless[place] = result
+                continue
+            if name in named and named[name] != result:
+                result = _unreadable(f"there are two different items for {readable(name, 100)}")
+            named[name] = result
+            in_place = in_place and ids[place] == name
+        results: list[Identified | SevenBridgesApiError] = []
+        for place, wanted in enumerate(ids):
+            answer = named.get(wanted) or (nameless.get(place) if in_place else None)
+            results.append(answer or _unreadable(f"there is no item for {readable(wanted, 100)}"))
+        problems = [result for result in results if isinstance(result, SevenBridgesUnreadableItem)]
+        if len(problems) == len(ids) > 1:
+            raise ValueError(problems[0].message)
         return results
 
     return read
+
+
+def _read_item(item: Any, build: Callable[[Json], Identified]) -> tuple[str, Identified | SevenBridgesApiError]:
+    """Return the id that an item of a bulk answer names, empty if it names none, and what the item says."""
+    if not isinstance(item, dict):
+        return "", _unreadable("an item is no JSON object")
+    resource = item.get("resource") or {}
+    name = resource.get("id") if isinstance(resource, dict) else None
+    name = name if isinstance(name, str) else ""
+    if isinstance(error := item.get("error"), dict) and error:
+        return name, error_from_json(error)
+    if not name:
+        return "", _unreadable("an item holds neither a resource with an id nor an error")
+    try:
+        return name, build(resource)
+    except ValueError as problem:
+        return name, _unreadable(f"the item of {readable(name, 100)} cannot be read, {problem}")
+
+
+def _unreadable(problem: str) -> SevenBridgesUnreadableItem:
+    return SevenBridgesUnreadableItem(200, message=f"In the Platform's bulk answer {problem}.")
 
 
 def _bulk_items(body: Any, count: int, build: Callable[[Json], T]) -> list[T | SevenBridgesApiError]:

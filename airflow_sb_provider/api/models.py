@@ -2,6 +2,9 @@
 
 Parsing is tolerant where the API's documentation is silent or contradicts itself: fields may be missing,
 numbers may be text, times may carry ``Z`` or an offset, words may be in either case.
+
+What is only shown, such as states and messages, is made readable here. Names, locations and volume ids are data: they
+keep their characters, and who shows them makes them readable.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesAuthError,
@@ -30,6 +34,12 @@ Json = Mapping[str, Any]
 MAX_NESTING = 20
 # What Airflow's serialization, old or new, and that of triggers' events mean something by.
 MARKS = frozenset({"__classname__", "__version__", "__data__", "__id__", "__type", "__var"})
+
+# The lowest of the API's own codes, but for maintenance.
+_FIRST_CODE = 1000
+_MAINTENANCE = 503
+_LONGEST_ID = 300
+_LONGEST_WORD = 50
 
 _ERRORS_BY_STATUS: dict[int, type[SevenBridgesApiError]] = {
     401: SevenBridgesAuthError,
@@ -58,12 +68,13 @@ class Storable:
 
 
 class ExportState(StrEnum):
-    """The four documented states of an export job."""
+    """The four documented states of an export job, and one for a job that has an error and names none."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
+    UNKNOWN = "UNKNOWN"
 
 
 IN_FLIGHT = (ExportState.PENDING, ExportState.RUNNING)
@@ -73,7 +84,7 @@ IN_FLIGHT = (ExportState.PENDING, ExportState.RUNNING)
 class ExportJob(Storable):
     """An export job; ``None`` where the Platform did not say.
 
-    ``state`` is a word of `ExportState`, or another one that the Platform may come to use.
+    ``state`` is a word of `ExportState`, or another one that the Platform may come to use, in capitals.
     ``result`` is the Platform's file object as it came; ``error`` is set if the job failed.
     """
 
@@ -92,21 +103,37 @@ class ExportJob(Storable):
 
     @property
     def ended(self) -> bool:
-        """Whether the job will not change any more."""
-        return self.state in (ExportState.COMPLETED, ExportState.FAILED)
+        """Whether the job will not change any more.
+
+        A state that is not documented, such as ``ABORTED``, is terminal if the job has finished or has an error.
+        """
+        if self.state in (ExportState.COMPLETED, ExportState.FAILED):
+            return True
+        return self.state not in IN_FLIGHT and (self.finished_on is not None or self.error is not None)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job has exported its file."""
+        return self.state == ExportState.COMPLETED
+
+    @property
+    def failed(self) -> bool:
+        """Whether the job has ended in any other way than by success."""
+        return self.ended and not self.succeeded
 
     @classmethod
     def from_json(cls, data: Json) -> ExportJob:
         """Build from the API's export object.
 
-        :raises ValueError: if ``id`` or ``state`` is missing.
+        :raises ValueError: if ``id`` is missing or none, or if ``state`` is missing while there is no ``error``.
         """
         source, destination = _object(data.get("source")), _object(data.get("destination"))
-        state = _required(data, "state").upper()
-        error = data.get("error")
+        state, error = _word(data.get("state")), _job_error(data.get("error"))
+        if not state and error is None:
+            raise ValueError("'state' is missing")
         return cls(
-            id=_required(data, "id"),
-            state=state,
+            id=_identifier(data, "id"),
+            state=state.upper() if state else ExportState.UNKNOWN,
             file=_text(source.get("file")),
             volume=_text(destination.get("volume")),
             location=_text(destination.get("location")),
@@ -115,7 +142,7 @@ class ExportJob(Storable):
             started_on=parse_time(data.get("started_on")),
             finished_on=parse_time(data.get("finished_on")),
             result=_record(data.get("result")) or None,
-            error=error_from_json(error) if isinstance(error, dict) and error else None,
+            error=error,
         )
 
     def to_json(self, *, with_result: bool = True) -> dict[str, Any]:
@@ -178,18 +205,18 @@ class File(Storable):
     def from_json(cls, data: Json) -> File:
         """Build from the API's file object.
 
-        :raises ValueError: if ``id`` is missing.
+        :raises ValueError: if ``id`` is missing or none.
         """
         storage = _object(data.get("storage"))
-        storage_type = _text(storage.get("type"))
+        storage_type = _word(storage.get("type"))
         # Not in the API's reference; the official client reads it so.
         secondary = [_text(_object(each).get("id")) for each in _list(data.get("_secondary_files"))]
         return cls(
-            id=_required(data, "id"),
+            id=_identifier(data, "id"),
             name=_text(data.get("name")),
             size=parse_integer(data.get("size")),
             project=_text(data.get("project")),
-            type=(_text(data.get("type")) or "file").lower(),
+            type=(_word(data.get("type")) or "file").lower(),
             storage=storage_type.upper() if storage_type else None,
             volume=_text(storage.get("volume")),
             location=_text(storage.get("location")),
@@ -220,7 +247,7 @@ class Volume(Storable):
         :raises ValueError: if ``id`` is missing.
         """
         service = _object(data.get("service"))
-        kind, access_mode = _text(service.get("type")), _text(data.get("access_mode"))
+        kind, access_mode = _word(service.get("type")), _word(data.get("access_mode"))
         return cls(
             id=_required(data, "id"),
             name=_text(data.get("name")),
@@ -245,12 +272,12 @@ class VolumeObject(Storable):
     def from_json(cls, data: Json) -> VolumeObject:
         """Build from the API's volume object details."""
         metadata = _object(data.get("metadata"))
-        etag = _text(metadata.get("etag"))
+        etag = readable(_text(metadata.get("etag")) or "")
         return cls(
             location=_text(data.get("location")),
             volume=_text(data.get("volume")),
             size=parse_integer(metadata.get("size")),
-            etag=etag.strip('"') if etag else None,
+            etag=etag.strip('"') or None,
         )
 
     def __str__(self) -> str:
@@ -271,7 +298,10 @@ class User(Storable):
 
         :raises ValueError: if ``username`` is missing.
         """
-        return cls(username=_required(data, "username"), email=_text(data.get("email")))
+        return cls(
+            username=readable(_required(data, "username")),
+            email=readable(_text(data.get("email")) or "") or None,
+        )
 
 
 @dataclass(frozen=True)
@@ -314,12 +344,32 @@ def error_from_json(data: Json, status: int | None = None, request_id: str | Non
     code = parse_integer(data.get("code"))
     number = status or told or 0
     if number >= 500:
-        maintenance = number == 503 and code == 0
+        maintenance = number == _MAINTENANCE and code == 0
         kind: type[SevenBridgesApiError] = SevenBridgesMaintenanceError if maintenance else SevenBridgesServerError
     else:
         kind = _ERRORS_BY_STATUS.get(number, SevenBridgesApiError)
     message, more_info = (readable(_text(data.get(key)) or "", 1000) for key in ("message", "more_info"))
     return kind(number, code, message, more_info or None, request_id)
+
+
+def is_api_error(data: object, status: int) -> bool:
+    """Whether the body of a response is the API's own error, not the page or JSON of a gateway before it.
+
+    The API's error has a code of its table: 0 for maintenance, else four digits or more; a gateway that has a code at
+    all repeats the HTTP status. The API's router tells a word and no code: ``{"status": "NOT_FOUND", "message": "HTTP
+    404 Not Found"}``.
+
+    :param data: the decoded body, None if it is no JSON.
+    :param status: the HTTP status.
+    """
+    if not isinstance(data, dict):
+        return False
+    code = parse_integer(data.get("code"))
+    if code is not None:
+        return code >= _FIRST_CODE or (code == 0 and status == _MAINTENANCE)
+    word, message = data.get("status"), data.get("message")
+    is_routers = isinstance(word, str) and isinstance(message, str) and message.startswith(f"HTTP {status} ")
+    return is_routers and status < 500
 
 
 def parse_time(value: object) -> datetime | None:
@@ -342,12 +392,6 @@ def parse_integer(value: object) -> int | None:
     if isinstance(value, str) and len(value) < 20 and value.strip().isascii() and value.strip().isdigit():
         value = int(value)
     return value if isinstance(value, int) and abs(value) < 2**63 else None
-
-
-def readable(text: str, limit: int) -> str:
-    """Return text on one line, at most so long, without what logs and databases cannot keep, such as NUL."""
-    printable = "".join(mark if mark.isprintable() else " " for mark in text[: 4 * limit])
-    return " ".join(printable.split())[:limit]
 
 
 def _object(value: object) -> Json:
@@ -399,6 +443,28 @@ def _list(value: object) -> list[Any]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _word(value: object) -> str | None:
+    """Return a word of the API's own vocabulary, such as a state, for showing and comparing."""
+    return readable(value, _LONGEST_WORD) or None if isinstance(value, str) else None
+
+
+def _identifier(data: Json, key: str) -> str:
+    """Return an id that the Platform has made.
+
+    :raises ValueError: if it is missing, or could be no id but forges what shows it.
+    """
+    text = _required(data, key)
+    if len(text) > _LONGEST_ID or not text.isprintable():
+        raise ValueError(f"{key!r} is no id: {readable(text, 100)!r}")
+    return text
+
+
+def _job_error(value: object) -> SevenBridgesApiError | None:
+    if isinstance(value, str) and (message := readable(value, 1000)):
+        return SevenBridgesApiError(0, message=message)
+    return error_from_json(value) if isinstance(value, dict) and value else None
 
 
 def _required(data: Json, key: str) -> str:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from airflow_sb_provider.api.masking import Mask
-from airflow_sb_provider.api.models import RateLimit, error_from_json, readable
+from airflow_sb_provider.api.models import RateLimit, error_from_json, is_api_error
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
+    SevenBridgesGatewayError,
     SevenBridgesMalformedReply,
     SevenBridgesRateLimitError,
     SevenBridgesReplyTooLarge,
@@ -134,8 +136,14 @@ def _error(call: Call[Any], status: int, headers: Mapping[str, str], body: bytes
         data = _decode(body, call, mask)
     except (ValueError, RecursionError):
         data = None
-    known = data if isinstance(data, dict) else {"message": _plain(body, mask)}
+    known = data if isinstance(data, dict) else {}
     error = error_from_json(known, status, _request_id(headers))
+    # How the API answers a wrong token is not documented; it may be without words.
+    is_own = is_api_error(data, status) or status < 400 or status == 429 or (status == 401 and not body.strip())
+    if not is_own:
+        error = SevenBridgesGatewayError(status, message=error.message, request_id=error.request_id)
+    if not error.message and not (is_own and known):
+        error.message = _plain(body, mask)
     if isinstance(error, SevenBridgesRateLimitError):
         error.reset_at = RateLimit.from_headers(headers).reset
     return error

@@ -124,4 +124,4 @@ class Jobs:
     def _end(self, job: ExportJob, error: Refusal | None) -> None:
         job.error = error
         job.finished_on = now()
-        job.state = "FAILED" if error else "COMPLETED"
+        job.state = job.fail_as if error else "COMPLETED"

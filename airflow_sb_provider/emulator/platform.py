@@ -23,7 +23,6 @@ Thing = TypeVar("Thing")
 Access = Literal["write", "read", "none"]
 State = Literal["PENDING", "RUNNING", "COMPLETED", "FAILED"]
 
-ENDED = ("COMPLETED", "FAILED")
 CLOUDS = {"S3": "aws", "GCS": "google", "AZURE": "azure", "OSS": "ali"}
 SSE_ALGORITHMS = {"AES256", "aws:kms", None}
 STORAGE_CLASSES = {"STANDARD", "GLACIER", None}
@@ -116,7 +115,7 @@ class ExportJob:
     properties: dict[str, Any]
     copy_only: bool
     username: str
-    state: State = "PENDING"
+    state: State | str = "PENDING"
     started_on: datetime = field(default_factory=now)
     finished_on: datetime | None = None
     error: Refusal | None = None
@@ -124,6 +123,8 @@ class ExportJob:
     """The state that the job does not leave until it is released."""
     fail_with: Refusal | None = None
     """What this job is to fail with."""
+    fail_as: str = "FAILED"
+    """The state in which it is to end if it fails, perhaps one that is not documented."""
     reply_lost: bool = False
     """The caller never got the answer to the submission."""
 
@@ -355,7 +356,7 @@ class Platform:
 
     def _moving(self, file: File) -> bool:
         return any(
-            job.file == file.id and not job.copy_only and job.state not in ENDED for job in list(self.exports.values())
+            job.file == file.id and not job.copy_only and job.finished_on is None for job in list(self.exports.values())
         )
 
 

@@ -23,7 +23,7 @@ from airflow_sb_provider.emulator.jobs import Jobs
 from airflow_sb_provider.emulator.views import BRIEF, Views, select
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from multidict import CIMultiDictProxy, MultiMapping
     from yarl import URL
@@ -221,6 +221,9 @@ class Server:
             replaced = web.Response(
                 status=int(redirect.options["status"]), headers={"Location": str(redirect.options["to"])}
             )
+        spoiled = struck.get("spoiled_bulk")
+        if spoiled and spoiled.options["how"] == "refused" and _names_one(record.json, spoiled):
+            replaced = self._refused(Refusal(int(spoiled.options["code"])))
         doing = page or error
         if replaced and not (doing and doing.options["done"]):
             return replaced
@@ -401,6 +404,7 @@ class Server:
                     job.held = trouble.options["state"]
                 else:
                     job.fail_with = Refusal(int(trouble.options["code"]), trouble.options["message"])
+                    job.fail_as = str(trouble.options["state"])
         record.exports += [job.id for job in jobs]
         tasks = [self.jobs.start(job) for job in jobs]
         if self.knobs.instant and tasks:
@@ -612,7 +616,7 @@ def _gateway_page(
 
 
 def _tampered(response: web.Response, struck: dict[str, Trouble]) -> web.Response:
-    if not {"short_bulk", "long_bulk", "swapped_bulk"} & struck.keys() or not response.text:
+    if not {"short_bulk", "long_bulk", "swapped_bulk", "spoiled_bulk"} & struck.keys() or not response.text:
         return response
     items = json.loads(response.text).get("items", [])
     if "short_bulk" in struck:
@@ -621,4 +625,23 @@ def _tampered(response: web.Response, struck: dict[str, Trouble]) -> web.Respons
         items += items[-1:]
     if "swapped_bulk" in struck:
         items[:2] = items[1::-1]
+    if spoiled := struck.get("spoiled_bulk"):
+        items = list(_spoil(items, str(spoiled.options["ids"]).split(), str(spoiled.options["how"])))
     return web.json_response({"items": items}, status=response.status)
+
+
+def _names_one(body: Any, spoiled: Trouble) -> bool:
+    requested = {each for ids in body.values() for each in ids}
+    return not requested.isdisjoint(str(spoiled.options["ids"]).split())
+
+
+def _spoil(items: list[Any], ids: list[str], how: str) -> Iterator[Any]:
+    for item in items:
+        if item.get("resource", {}).get("id") not in ids:
+            yield item
+        elif how == "null":
+            yield None
+        elif how == "stateless":
+            yield {"resource": {**item["resource"], "state": None}}
+        elif how == "nul":
+            yield {"resource": {**item["resource"], "source": {"file": "\x00"}}}

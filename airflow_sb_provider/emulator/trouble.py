@@ -19,7 +19,11 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
         SUBMIT,
         {"keep": 0.5, "connection": False},
     ),
-    "html": ("a gateway's page with `status`; nothing is done unless `done`", SUBMIT, {"status": 502, "done": False}),
+    "html": (
+        "a gateway's page with `status`, HTML or what `body` says; nothing is done unless `done`",
+        SUBMIT,
+        {"status": 502, "done": False, "body": None},
+    ),
     "text": (
         "a gateway's answer with `status` and `body`, not the API's JSON whatever `content_type` says; nothing is done "
         "unless `done`",
@@ -40,9 +44,19 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "short_bulk": ("a bulk answer without its last item", BULK, {}),
     "long_bulk": ("a bulk answer with its last item twice", BULK, {}),
     "swapped_bulk": ("a bulk answer with its first two items swapped", BULK, {}),
+    "spoiled_bulk": (
+        "a bulk answer whose items of `ids`, a text with spaces, are `how`: null, missing, stateless (a job without "
+        "its state) or nul (a text with U+0000); or, refused, it is an error with `code` if one of them is requested",
+        BULK,
+        {"ids": "", "how": "null", "code": 90000},
+    ),
     "no_rate_headers": ("an answer without X-RateLimit headers", "*", {}),
     "bad_rate_headers": ("an answer with X-RateLimit headers that say `value`", "*", {"value": "soon"}),
-    "job_fails": ("the next accepted job fails with `code`", SUBMIT, {"code": 9100, "message": None}),
+    "job_fails": (
+        "the next accepted job fails with `code`, and ends in `state`",
+        SUBMIT,
+        {"code": 9100, "message": None, "state": "FAILED"},
+    ),
     "job_stuck": ("the next accepted job stays in `state` until it is released", SUBMIT, {"state": "PENDING"}),
 }
 """Each kind: what it does, the path it strikes unless told otherwise, its options and their defaults."""

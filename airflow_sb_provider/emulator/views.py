@@ -6,8 +6,6 @@ from datetime import timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow_sb_provider.emulator.platform import ENDED
-
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -46,7 +44,7 @@ class Views:
         }
         if self._knobs.echo_properties:
             view["properties"] = dict(job.properties)
-        if job.state in ENDED and job.finished_on:
+        if job.finished_on:
             view["finished_on"] = self.time(job.finished_on)
         if job.state == "COMPLETED" and (self._knobs.result_in_copy or not job.copy_only):
             view["result"] = self.file(self._platform.files[job.file])

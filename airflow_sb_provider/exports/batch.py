@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.api.calls import BULK_LIMIT
-from airflow_sb_provider.api.models import ExportJob, ExportState, File, VolumeObject, readable
+from airflow_sb_provider.api.models import ExportJob, ExportState, File, VolumeObject
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesExportFailed
 from airflow_sb_provider.exports.attempt import Attempt, Outcome, Record
 from airflow_sb_provider.exports.request import ExportRequest
@@ -117,7 +118,7 @@ class Entry:
         if job.result and self.size is None and job.result.get("id"):
             result = File.from_json(job.result)
             self.size, self.name = result.size, self.name or result.name
-        if job.state == ExportState.FAILED:
+        if job.failed:
             self.fail(SevenBridgesExportFailed(job), ExportState.FAILED)
 
     def wait_again(self, attempt: Attempt) -> None:
@@ -245,7 +246,9 @@ class Batch:
         bad = self.bad
         lines = [f"{len(bad):,} of {len(self.entries):,} files were not exported:"]
         shown = _one_of_each_cause_first(bad)[: 2 * ERRORS_TOLD]
-        lines += [f"  {entry.state:9} {entry.request.file} {entry.label}: {entry.message}" for entry in shown]
+        lines += [
+            f"  {entry.state:9} {entry.request.file} {entry.label}: {readable(entry.message, 4000)}" for entry in shown
+        ]
         if len(bad) > len(shown):
             where = f"see {manifest}" if manifest else "give 'manifest' a place to have them all written down"
             lines.append(f"  ... and {len(bad) - len(shown):,} more; {where}.")
@@ -275,7 +278,7 @@ def due_to_ask(entries: Iterable[Entry]) -> list[list[Entry]]:
 def _error(entry: Entry) -> dict[str, Any]:
     return {
         "file": entry.request.file,
-        "name": entry.name,
+        "name": None if entry.name is None else readable(entry.name),
         "state": str(entry.state),
         "code": entry.code,
         "message": entry.message[:500],

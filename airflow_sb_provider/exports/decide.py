@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_sb_provider.api.models import IN_FLIGHT, ExportJob, ExportState, File, Volume, VolumeObject
+from airflow_sb_provider.api.models import ExportJob, File, Volume, VolumeObject
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesError,
@@ -128,7 +128,7 @@ def _decide(request: ExportRequest, facts: Facts) -> Decision:
 def _in_flight(request: ExportRequest, facts: Facts) -> Decision | None:
     own = facts.recorded if isinstance(facts.recorded, ExportJob) else None
     for job in (own, *facts.jobs):
-        if job and job.state in IN_FLIGHT and (job is own or _is_same(job, request, facts)):
+        if job and not job.ended and (job is own or _is_same(job, request, facts)):
             return Adopt(f"Export {job.id} of the same file to the same place is {job.state}: waiting for it.", job)
     return None
 
@@ -141,7 +141,7 @@ def _recorded(request: ExportRequest, facts: Facts) -> Decision | None:
             f"an earlier try started export {facts.attempt.export_id}, but the Platform does not show it to this "
             f"token: {job} Check that export with the token it was started with.",
         )
-    if job is None or job.state != ExportState.COMPLETED:
+    if job is None or not job.succeeded:
         return None
     if request.intent is Intent.COPY_OVERWRITE and facts.attempt.fresh:
         return None

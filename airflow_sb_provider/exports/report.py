@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_sb_provider.api.models import ExportState, File
+from airflow_sb_provider.api.models import File
 from airflow_sb_provider.exports.destination import object_uri
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Landing:
             copy_only=None,
             overwrite=job.overwrite,
             adopted=False,
-            landed=job.state == ExportState.COMPLETED,
+            landed=job.succeeded,
             error=str(job.error or ""),
         )
 

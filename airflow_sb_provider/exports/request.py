@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exports.inputs import Problems, read_boolean, read_text, short
 from airflow_sb_provider.exports.names import check_characters, check_key
 
 _FILE_ID = re.compile(r"[0-9a-fA-F]{24}")
+_SHOWN_PLACE = 1500
 
 SSE_ALGORITHMS = ("AES256", "aws:kms", None)
 CANNED_ACLS = (
@@ -99,7 +101,7 @@ class ExportRequest:
     def __str__(self) -> str:
         verb = "copy" if self.copy_only else "move"
         how = ", overwriting what is there" if self.overwrite else ""
-        return f"{verb} of file {self.file} to {self.volume}/{self.location}{how}"
+        return f"{verb} of file {self.file} to {readable(f'{self.volume}/{self.location}', _SHOWN_PLACE)}{how}"
 
 
 def read_file(value: object) -> str:

@@ -11,6 +11,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesError,
@@ -118,6 +119,15 @@ def progress_status(watch: Watch, note: str | None, now: float) -> dict[str, Any
         return progress | (job_status(job) if job else {"export_id": watch.export_ids[0], "state": None})
     counts = Counter(str(job.state) for job in watch.jobs.values())
     return progress | {"total": len(watch.export_ids), "counts": dict(counts)}
+
+
+def shown(value: Any) -> Any:
+    """Return plain data with every text in it readable, as it is shown."""
+    if isinstance(value, str):
+        return readable(value, _LONGEST)
+    if isinstance(value, dict):
+        return {key: shown(each) for key, each in value.items()}
+    return [shown(each) for each in value] if isinstance(value, list) else value
 
 
 def moment(seconds: float) -> str:

@@ -15,11 +15,13 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesAuthError,
     SevenBridgesError,
     SevenBridgesInputError,
+    SevenBridgesUnreadableItem,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_sb_provider.api.lookup import Apart
     from airflow_sb_provider.api.models import ExportJob
 
 POLL_INTERVAL = 30.0
@@ -27,6 +29,8 @@ WEEK = 7 * 24 * 3600.0
 # How long a last look at the end of the time to wait may take.
 LAST_LOOK = 60.0
 STRIKES = 3
+# In so many polls in a row the item of one id may be unreadable while the Platform answers otherwise.
+UNREADABLE_STRIKES = 10
 MAX_IDS = 1000
 # Of so many that wait together no single change of state is logged.
 MANY = 10
@@ -38,10 +42,12 @@ class Watch:
     """The state of a wait for some exports.
 
     Trouble (rate limit, maintenance, no answer, unreadable answers) never ends a wait. A refusal (401, 403, 404) of
-    the same thing in ``strikes`` polls in a row does, and so does ``end_time``, in epoch seconds.
+    the same thing in ``strikes`` polls in a row does, and so does ``end_time``, in epoch seconds. An id whose own item
+    stays missing or unreadable, polled alone, is given up after ten polls.
     ``enough`` ends that have been seen end it too, and with ``fail_fast`` the first export that failed.
     ``patient`` has the wait go on through such rejections too, but not with a connection that cannot be used.
     ``unauthorized`` tells that the last poll's token was refused, so that the connection should be looked up again.
+    ``apart`` are the ids that are requested each alone (see `api.lookup`).
     """
 
     export_ids: Sequence[str]
@@ -53,7 +59,9 @@ class Watch:
     enough: int | None = None
     fail_fast: bool = False
     patient: bool = False
+    apart: Apart = field(default_factory=dict)
     _strikes: dict[str, int] = field(default_factory=dict)
+    _unreadable: dict[str, int] = field(default_factory=dict)
     _in_trouble: bool = False
     _told: int = 0
     _failed: int = 0
@@ -74,38 +82,45 @@ class Watch:
         return [ids[start : start + BULK_LIMIT] for start in range(0, len(ids), BULK_LIMIT)]
 
     def take(
-        self, asked: Sequence[str], answer: Sequence[ExportJob | SevenBridgesApiError] | SevenBridgesError
+        self, asked: Sequence[str], answer: Sequence[ExportJob | SevenBridgesError] | SevenBridgesError
     ) -> list[str]:
         """Take the answer to a poll for some ids, or the error that came instead; return lines worth logging."""
         self.unauthorized = isinstance(answer, SevenBridgesAuthError)
         if isinstance(answer, SevenBridgesError):
             if answer.permanent:
-                return [line for export_id in asked for line in self._strike(export_id, answer)]
-            lines = [] if self._in_trouble else [f"The wait goes on in spite of trouble: {answer}"]
-            self._in_trouble = True
-            return lines
-        lines = ["The Platform answers again."] if self._in_trouble else []
-        self._in_trouble = False
+                return [line for export_id in asked for line in self._refusal(export_id, answer)]
+            return self._trouble(answer)
+        lines: list[str] = []
         for export_id, told in zip(asked, answer, strict=True):
             lines += self._take_one(export_id, told)
         return lines + self._progress()
 
-    def _take_one(self, export_id: str, told: ExportJob | SevenBridgesApiError) -> list[str]:
-        if isinstance(told, SevenBridgesApiError):
+    def _trouble(self, error: SevenBridgesError) -> list[str]:
+        lines = [] if self._in_trouble else [f"The wait goes on in spite of trouble: {error}"]
+        self._in_trouble = True
+        return lines
+
+    def _take_one(self, export_id: str, told: ExportJob | SevenBridgesError) -> list[str]:
+        if isinstance(told, SevenBridgesUnreadableItem):
+            return self._strike(self._unreadable, UNREADABLE_STRIKES, export_id, told)
+        if isinstance(told, SevenBridgesError):
             self.unauthorized = self.unauthorized or isinstance(told, SevenBridgesAuthError)
-            return self._strike(export_id, told) if told.permanent else []
+            return self._refusal(export_id, told) if told.permanent else self._trouble(told)
+        lines = ["The Platform answers again."] if self._in_trouble else []
+        self._in_trouble = False
         self._strikes.pop(export_id, None)
+        self._unreadable.pop(export_id, None)
         before = self.jobs.get(export_id)
-        if before is None or told.state != before.state:
+        if before is None or told.state != before.state or told.ended:
             # What has not changed is not replaced: ten thousand fresh objects are work for the garbage collector.
             self.jobs[export_id] = told
         if told.ended:
-            self._open.pop(export_id, None)
-            self._failed += told.state == ExportState.FAILED
+            self._settle(export_id)
+            self._failed += told.failed
         # That a new one is pending is no news.
         if self._are_many or told.state == (before.state if before else ExportState.PENDING):
-            return []
-        return [f"Export {export_id} is {told.state}."]
+            return lines
+        return [*lines, f"Export {export_id} is {told.state}."]
 
     @property
     def _are_many(self) -> bool:
@@ -120,17 +135,25 @@ class Watch:
         failed = f", {self._failed:,} of them failed" if self._failed else ""
         return [f"{ended:,} of {total:,} exports have ended{failed}."]
 
-    def _strike(self, export_id: str, error: SevenBridgesError) -> list[str]:
-        self._strikes[export_id] = self._strikes.get(export_id, 0) + 1
+    def _refusal(self, export_id: str, error: SevenBridgesError) -> list[str]:
         if self.patient and isinstance(error, SevenBridgesApiError):
-            is_first = self._strikes[export_id] == 1
+            is_first = export_id not in self._strikes
+            self._strikes[export_id] = 1
             return [f"Export {export_id} cannot be seen; the wait goes on: {error}"] if is_first else []
-        if self._strikes[export_id] < self.strikes:
+        return self._strike(self._strikes, self.strikes, export_id, error)
+
+    def _strike(self, strikes: dict[str, int], limit: int, export_id: str, error: SevenBridgesError) -> list[str]:
+        strikes[export_id] = strikes.get(export_id, 0) + 1
+        if strikes[export_id] < limit:
             return []
         self.refused[export_id] = error
         self._failed += 1
-        self._open.pop(export_id, None)
+        self._settle(export_id)
         return [f"Export {export_id} cannot be seen any more: {error}"]
+
+    def _settle(self, export_id: str) -> None:
+        self._open.pop(export_id, None)
+        self.apart.pop(export_id, None)
 
     @property
     def over(self) -> bool:

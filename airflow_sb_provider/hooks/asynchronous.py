@@ -17,11 +17,10 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
     SevenBridgesError,
-    SevenBridgesReplyTooLarge,
 )
 from airflow_sb_provider.hooks.connection import ConnectionSettings, look_up_settings, ssl_context
 from airflow_sb_provider.hooks.retrying import clean, fail, no_answer, retry_rules
-from airflow_sb_provider.hooks.sevenbridges import SMALL_BULK, SevenBridgesHook, can_be_split
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,17 +141,7 @@ class SevenBridgesAsyncHook(BaseHook):
         self, export_ids: Sequence[str], *, again: bool = True
     ) -> list[ExportJob | SevenBridgesApiError]:
         """Return for each of at most 100 ids, in order, its job or the error for it."""
-        try:
-            return await self.send(calls.get_exports(export_ids), again=again)
-        except SevenBridgesReplyTooLarge as error:
-            if not can_be_split(error, export_ids):
-                raise
-        results: list[ExportJob | SevenBridgesApiError] = []
-        for start in range(0, len(export_ids), SMALL_BULK):
-            part = export_ids[start : start + SMALL_BULK]
-            answers = await self.send(calls.get_exports(part), again=again)
-            results += answers
-        return results
+        return await self.send(calls.get_exports(export_ids), again=again)
 
 
 def _text_of(error: Exception) -> str:

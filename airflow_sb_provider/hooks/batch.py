@@ -139,7 +139,7 @@ class BatchSubmitter:
         aliases: dict[str, bool] = {}
         unknown: list[str] = []
         for entry, answer in zip(entries, answers, strict=True):
-            if isinstance(answer, ExportJob) and answer.state == ExportState.COMPLETED and answer.id != entry.own_id:
+            if isinstance(answer, ExportJob) and answer.succeeded and answer.id != entry.own_id:
                 if answer.result and answer.result.get("id"):
                     aliases[entry.request.file] = File.from_json(answer.result).is_alias
                 if not aliases.get(entry.request.file):

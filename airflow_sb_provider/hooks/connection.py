@@ -15,7 +15,7 @@ from airflow_sb_provider import __version__
 from airflow_sb_provider._compat import AirflowNotFoundException, airflow_version, get_connection_async
 from airflow_sb_provider.api.environments import resolve_endpoint
 from airflow_sb_provider.api.masking import Mask
-from airflow_sb_provider.api.models import readable
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError, SevenBridgesInputError
 from airflow_sb_provider.exports.attempt import GATEWAY_TIMEOUT
 from airflow_sb_provider.exports.inputs import read_boolean

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import IN_FLIGHT, ExportJob, ExportState, File, Volume, VolumeObject
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesForbiddenError,
@@ -190,7 +191,7 @@ def _volumes(hook: SevenBridgesHook, ids: Iterable[str]) -> dict[str, Volume]:
         try:
             volumes[volume] = hook.get_volume(volume)
         except _INVISIBLE:
-            hook.log.info("Volume %s cannot be looked at.", volume)
+            hook.log.info("Volume %s cannot be looked at.", readable(volume))
     return volumes
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from tenacity import retry_if_exception, wait_exponential_jitter
 
-from airflow_sb_provider.api.models import readable
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
+    SevenBridgesGatewayError,
     SevenBridgesMaintenanceError,
     SevenBridgesRateLimitError,
     SevenBridgesReplyLost,
@@ -35,21 +36,31 @@ _LONGEST_NAME = 300
 _wait_after_trouble = wait_exponential_jitter(initial=1, max=30, jitter=1)
 
 
-def retry_rules(log: Any) -> dict[str, Any]:
+def retry_rules(log: Any, *, page_patience: float = PATIENCE) -> dict[str, Any]:
     """Return the arguments for tenacity's ``Retrying`` and ``AsyncRetrying``.
 
-    Connection errors, 5xx and unreadable answers: at most 5 attempts. Rate limit and maintenance, which end
-    by themselves: for at most 15 minutes.
+    Connection errors, the API's own 5xx and unreadable answers: at most 5 attempts. Rate limit, maintenance and the
+    error pages of gateways, which end by themselves: for at most 15 minutes, with pauses of up to a minute, for pages
+    of up to 30 s.
+
+    :param page_patience: for how many seconds at most an error page is waited out.
     """
 
     def tell(state: RetryCallState) -> None:
         pause = state.next_action.sleep if state.next_action else 0
         log.warning("%s Asking again in %.0f s.", _error(state), pause)
 
+    def give_up(state: RetryCallState) -> bool:
+        error = _error(state)
+        if not _ends_by_itself(error):
+            return state.attempt_number >= ATTEMPTS
+        patience = page_patience if isinstance(error, SevenBridgesGatewayError) else PATIENCE
+        return (state.seconds_since_start or 0) + _pause(state) > patience
+
     return {
         "retry": retry_if_exception(_may_ask_again),
         "wait": _pause,
-        "stop": _give_up,
+        "stop": give_up,
         "before_sleep": tell,
         "reraise": True,
     }
@@ -71,7 +82,8 @@ def no_answer(call: Call[Any], problem: str, *, sent: bool) -> SevenBridgesConne
 def settle(call: Call[Any], error: SevenBridgesError) -> SevenBridgesError:
     """Return the error to raise for a call: `SevenBridgesReplyLost` where a repeat could do a thing twice.
 
-    Refusals, the rate limit, maintenance and a connection that was never made prove that nothing was done.
+    The API's own refusals, the rate limit, maintenance and a connection that was never made prove that nothing was
+    done. The page of a gateway proves nothing, whatever its status.
     """
     if call.repeatable or isinstance(error, SevenBridgesRateLimitError | SevenBridgesMaintenanceError):
         return error
@@ -112,7 +124,7 @@ def _error(state: RetryCallState) -> BaseException | None:
 
 
 def _ends_by_itself(error: BaseException | None) -> bool:
-    return isinstance(error, SevenBridgesRateLimitError | SevenBridgesMaintenanceError)
+    return isinstance(error, SevenBridgesRateLimitError | SevenBridgesMaintenanceError | SevenBridgesGatewayError)
 
 
 def _may_ask_again(error: BaseException) -> bool:
@@ -127,12 +139,6 @@ def _pause(state: RetryCallState) -> float:
         # The window may seem to be over where the clocks differ: then ask less and less often.
         left = min(error.reset_at - time.time(), RATE_LIMIT_WINDOW)
         return max(left + random.uniform(0.1, 1), _wait_after_trouble(state))
-    if _ends_by_itself(error):
+    if isinstance(error, SevenBridgesRateLimitError | SevenBridgesMaintenanceError):
         return MAINTENANCE_PAUSE + random.uniform(0, 5)
     return _wait_after_trouble(state)
-
-
-def _give_up(state: RetryCallState) -> bool:
-    if _ends_by_itself(_error(state)):
-        return (state.seconds_since_start or 0) + _pause(state) > PATIENCE
-    return state.attempt_number >= ATTEMPTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,7 @@ from airflow_sb_provider._compat import AirflowNotFoundException, BaseHook
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.environments import origin
 from airflow_sb_provider.api.error_codes import NO_SUCH_OBJECT
+from airflow_sb_provider.api.lookup import Lookup
 from airflow_sb_provider.api.models import RateLimit
 from airflow_sb_provider.api.replies import read_reply
 from airflow_sb_provider.exceptions import (
@@ -24,7 +26,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInputError,
     SevenBridgesNotFoundError,
     SevenBridgesReplyLost,
-    SevenBridgesReplyTooLarge,
+    SevenBridgesUnreadableItem,
 )
 from airflow_sb_provider.exports.inputs import read_ids
 from airflow_sb_provider.exports.pacing import seconds_until_allowed
@@ -57,8 +59,6 @@ Listed = TypeVar("Listed", "ExportJob", "File", "Volume")
 
 MAX_PAGES = 1000
 MAX_READS = 3
-# Jobs of files with much metadata: a hundred may exceed the bound of one answer.
-SMALL_BULK = 10
 
 allow_results()
 
@@ -246,22 +246,12 @@ class SevenBridgesHook(BaseHook):
         """Return an export job; one that failed has its ``error``."""
         return self.send(calls.get_export(export_id))
 
-    def get_exports(self, export_ids: Sequence[str], *, again: bool = True) -> list[ExportJob | SevenBridgesApiError]:
+    def get_exports(self, export_ids: Sequence[str]) -> list[ExportJob | SevenBridgesApiError]:
         """Return for each id, in order, its job or the error for it; one request for each hundred.
 
-        :param again: as for `send`.
+        An id that spoils its request, or is left out of the answer, costs a few requests more, and gets an error alone.
         """
-        ids = read_ids(export_ids, "export_ids")
-        return [item for chunk in _chunks(ids) for item in self._get_exports(chunk, again)]
-
-    def _get_exports(self, export_ids: Sequence[str], again: bool) -> list[ExportJob | SevenBridgesApiError]:
-        try:
-            return self.send(calls.get_exports(export_ids), again=again)
-        except SevenBridgesReplyTooLarge as error:
-            if not can_be_split(error, export_ids):
-                raise
-        parts = _chunks(export_ids, SMALL_BULK)
-        return [item for part in parts for item in self.send(calls.get_exports(part), again=again)]
+        return self._fetch_each(read_ids(export_ids, "export_ids"), calls.get_exports)
 
     def list_exports(
         self, volume: str | None = None, states: Sequence[str] = (), *, limit: int | None = None
@@ -280,9 +270,39 @@ class SevenBridgesHook(BaseHook):
         return self.send(calls.get_file(file_id))
 
     def get_files(self, file_ids: Sequence[str]) -> list[File | SevenBridgesApiError]:
-        """Return for each id, in order, its file or the error for it; one request for each hundred."""
-        ids = read_ids(file_ids, "file_ids")
-        return [item for chunk in _chunks(ids) for item in self.send(calls.get_files(chunk))]
+        """Return for each id, in order, its file or the error for it; one request for each hundred.
+
+        As for `get_exports`, one id's trouble is its own.
+        """
+        return self._fetch_each(read_ids(file_ids, "file_ids"), calls.get_files)
+
+    def _fetch_each(
+        self, ids: Sequence[str], call_for: Callable[[Sequence[str]], Call[list[T | SevenBridgesApiError]]]
+    ) -> list[T | SevenBridgesApiError]:
+        known: dict[str, Any] = {}
+        for chunk in _chunks(list(dict.fromkeys(ids))):
+            lookup: Lookup[T] = Lookup(chunk, {}, bounded=False)
+            while asked := lookup.next():
+                try:
+                    known.update(lookup.take(self._ask_for(call_for(asked), is_alone=len(asked) == 1)))
+                except SevenBridgesError as error:
+                    known.update(lookup.take(error))
+            if failure := lookup.ended_by or (None if lookup.has_answers else lookup.failure):
+                raise failure
+        return [known[each] for each in ids]
+
+    def _ask_for(self, call: Call[list[T | SevenBridgesApiError]], *, is_alone: bool) -> list[T | SevenBridgesApiError]:
+        if not is_alone:
+            return self.send(call)
+
+        def read_alone(body: Any, headers: Mapping[str, str]) -> list[T | SevenBridgesApiError]:
+            [item] = call.read(body, headers)
+            if isinstance(item, SevenBridgesUnreadableItem):
+                raise ValueError(item.message)
+            return [item]
+
+        # An item that cannot be read is requested again as an answer is that cannot be read.
+        return self.send(replace(call, read=read_alone))
 
     def list_files(
         self,
@@ -325,20 +345,22 @@ class SevenBridgesHook(BaseHook):
         """Return the volumes that the token's user can see."""
         return list(islice(self.iterate(lambda offset: calls.list_volumes(offset=offset)), limit))
 
-    def get_volume_object(self, volume: str, location: str) -> VolumeObject:
+    def get_volume_object(self, volume: str, location: str, *, again: bool = True) -> VolumeObject:
         """Return size and etag of an object on a volume.
 
+        :param again: as for `send`.
         :raises SevenBridgesNotFoundError: if there is none.
         """
-        return self.send(calls.get_volume_object(volume, location))
+        return self.send(calls.get_volume_object(volume, location), again=again)
 
-    def find_volume_object(self, volume: str, location: str) -> VolumeObject | None:
+    def find_volume_object(self, volume: str, location: str, *, again: bool = True) -> VolumeObject | None:
         """Return size and etag of an object on a volume, None if the Platform says that none is there.
 
+        :param again: as for `send`.
         :raises SevenBridgesApiError: if the token may not look, also for a 404 that tells of something else.
         """
         try:
-            return self.get_volume_object(volume, location)
+            return self.get_volume_object(volume, location, again=again)
         except SevenBridgesNotFoundError as error:
             if error.code in NO_SUCH_OBJECT:
                 return None
@@ -483,11 +505,6 @@ def _incomplete(page_at: Callable[[int], Call[Page[Any]]], problem: str) -> Seve
     error = SevenBridgesApiError(0, message=f"The Platform's list is not complete: {problem}.")
     error.about = page_at(0).about
     return error
-
-
-def can_be_split(error: SevenBridgesReplyTooLarge, ids: Sequence[str]) -> bool:
-    """Whether requests for fewer ids at a time may succeed where the jobs of all made too large an answer."""
-    return error.status < 300 and len(ids) > SMALL_BULK
 
 
 def _chunks(ids: Sequence[str], size: int = calls.BULK_LIMIT) -> Iterator[Sequence[str]]:

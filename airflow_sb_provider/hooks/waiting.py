@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from tenacity import Retrying
+
+from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.calls import BULK_LIMIT
+from airflow_sb_provider.api.lookup import Lookup
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
-    SevenBridgesApiError,
     SevenBridgesConnectionError,
     SevenBridgesError,
     SevenBridgesForbiddenError,
@@ -18,39 +22,53 @@ from airflow_sb_provider.exceptions import (
 from airflow_sb_provider.exports.pacing import Pacing
 from airflow_sb_provider.exports.schedule import Schedule
 from airflow_sb_provider.exports.waiting import LAST_LOOK
+from airflow_sb_provider.hooks.retrying import retry_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from airflow_sb_provider.api.models import ExportJob, Volume, VolumeObject
     from airflow_sb_provider.exports.waiting import Watch
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
+T = TypeVar("T")
+
+# How long an error page is waited out before a read that only adds to what is known already.
+SOON = 30.0
+
 
 def poll(hook: SevenBridgesHook, watch: Watch) -> dict[str, Any] | None:
-    """Ask once about all that a watch waits for; return its event if the wait is over."""
+    """Poll once all that a watch waits for; return its event if the wait is over."""
     for batch in watch.batches:
-        _ask(hook, watch, batch)
+        for _ in _poll(hook, watch, batch):
+            pass
     return watch.event(time.time())
 
 
-def _ask(
+def _poll(
     hook: SevenBridgesHook, watch: Watch, batch: list[str], tell: Callable[[Watch, str], None] | None = None
-) -> SevenBridgesError | None:
-    answer: list[ExportJob | SevenBridgesApiError] | SevenBridgesError
-    try:
-        answer = hook.get_exports(batch, again=False)
-    except SevenBridgesError as error:
-        answer = error
-    lines = watch.take(batch, answer)
-    for line in lines:
-        hook.log.info(line)
-    if tell and lines and not watch.over:
-        tell(watch, lines[-1])
-    if watch.unauthorized:
+) -> Iterator[tuple[int, SevenBridgesError | None]]:
+    """Send the requests of one poll; yield after each how many ids it named, and what came instead of an answer."""
+    lookup: Lookup[ExportJob] = Lookup(batch, watch.apart)
+    is_unauthorized = False
+    while asked := lookup.next():
+        error: SevenBridgesError | None = None
+        try:
+            answers = lookup.take(hook.send(calls.get_exports(asked), again=False))
+        except SevenBridgesError as caught:
+            error = caught
+            answers = lookup.take(error)
+        lines = watch.take(list(answers), list(answers.values()))
+        is_unauthorized = is_unauthorized or watch.unauthorized
+        for line in lines:
+            hook.log.info(line)
+        if tell and lines and not watch.over:
+            tell(watch, lines[-1])
+        yield len(asked), error
+    watch.unauthorized = is_unauthorized
+    if is_unauthorized:
         hook.reconnect()
-    return answer if isinstance(answer, SevenBridgesError) else None
 
 
 def wait(
@@ -78,10 +96,10 @@ def wait(
         time.sleep(pause if last_look is None else min(pause, LAST_LOOK))
         asked_at = time.time()
         batch = schedule.take(asked_at)
-        error = _ask(hook, watch, batch, tell)
-        if not isinstance(error, SevenBridgesConnectionError):
-            refused = isinstance(error, SevenBridgesRateLimitError)
-            pacing.told(hook.rate_limit, len(batch), asked_at, refused=refused)
+        for items, error in _poll(hook, watch, batch, tell):
+            if not isinstance(error, SevenBridgesConnectionError):
+                refused = isinstance(error, SevenBridgesRateLimitError)
+                pacing.told(hook.rate_limit, items, time.time(), refused=refused)
         for export_id in batch:
             if watch.settled(export_id):
                 schedule.drop(export_id)
@@ -92,30 +110,37 @@ def wait(
             return event
 
 
-def volume_or_none(hook: SevenBridgesHook, volume: str) -> Volume | None:
-    """Return a volume's details, None (and a line in the log) if the token may not see them."""
+def volume_or_none(hook: SevenBridgesHook, volume: str, *, needed: bool = True) -> Volume | None:
+    """Return a volume's details, None (and a line in the log) if the token may not see them.
+
+    :param needed: false where nothing depends on them, such as after the export: then trouble is a line in the log too.
+    """
     try:
-        return hook.get_volume(volume)
-    except (SevenBridgesForbiddenError, SevenBridgesNotFoundError) as error:
-        hook.log.warning("The volume %s cannot be looked at, so the object's address is not known: %s", volume, error)
+        return hook.get_volume(volume) if needed else _soon(hook, hook.get_volume, volume)
+    except SevenBridgesError as error:
+        if needed and not isinstance(error, SevenBridgesForbiddenError | SevenBridgesNotFoundError):
+            raise
+        hook.log.warning(
+            "The volume %s cannot be read, so the object's address is not known: %s", readable(volume), error
+        )
         return None
 
 
 def look_at_object(hook: SevenBridgesHook, job: ExportJob, size: int | None) -> VolumeObject | None:
-    """Look at what a completed export made.
+    """Read what a completed export made.
 
     :param size: the file's size in bytes, None if it is not known.
-    :returns: the object; None (and a line in the log) if the token may not look.
+    :returns: the object; None (and a warning in the log) if it cannot be read, since the export itself is completed.
     :raises SevenBridgesInDoubt: if nothing is there or its size is another one.
     """
     if not (job.volume and job.location):
         return None
     try:
-        found = hook.find_volume_object(job.volume, job.location)
-    except SevenBridgesApiError as error:
-        if not error.permanent:
-            raise
-        hook.log.warning("The exported object cannot be looked at, so its size is not checked: %s", error)
+        found = _soon(hook, hook.find_volume_object, job.volume, job.location)
+    except SevenBridgesError as error:
+        hook.log.warning(
+            "Export %s is COMPLETED, but its object cannot be read, so its size is not checked: %s", job.id, error
+        )
         return None
     if found is None:
         raise SevenBridgesInDoubt(
@@ -127,3 +152,9 @@ def look_at_object(hook: SevenBridgesHook, job: ExportJob, size: int | None) -> 
             f"the file {size}. Check the object before anything relies on it."
         )
     return found
+
+
+def _soon(hook: SevenBridgesHook, read: Callable[..., T], *arguments: str) -> T:
+    """Return what a method of the hook reads, with patience for what passes soon."""
+    value: T = Retrying(**retry_rules(hook.log, page_patience=SOON))(read, *arguments, again=False)
+    return value

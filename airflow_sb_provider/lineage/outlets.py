@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow_sb_provider._compat import Asset, AssetAlias, collect_hook_lineage
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exports.report import MAX_TOLD, namespace
 
 if TYPE_CHECKING:
@@ -75,5 +76,9 @@ def _asset(uri: str) -> Asset | None:
     try:
         return Asset(uri=asset_uri(uri))
     except ValueError as error:
-        log.warning("The outlets are not told of %s, which Airflow takes for no asset: %s", uri, error)
+        log.warning(
+            "The outlets are not told of %s, which Airflow takes for no asset: %s",
+            readable(uri, 1500),
+            readable(str(error), 1500),
+        )
         return None

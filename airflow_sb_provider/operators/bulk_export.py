@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from airflow_sb_provider._compat import ObjectStoragePath, conf, hook_lineage_is_read
 from airflow_sb_provider.api.models import File
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesBatchFailed,
     SevenBridgesError,
@@ -307,7 +308,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         """Return what is to be exported, with what cannot be; nothing is submitted yet."""
         planned = wanted.exports
         if selection := wanted.selection:
-            self.log.info("Looking for the files of %s.", selection)
+            self.log.info("Listing the files of %s.", readable(str(selection), 1000))
             check_count(len(selection.file_ids) or 1, wanted.max_files)
             planned = plan(selection, list_selected(self.hook, selection, wanted.max_files))
         check_count(len(planned), wanted.max_files)

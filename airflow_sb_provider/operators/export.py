@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, conf
 from airflow_sb_provider.api import calls
-from airflow_sb_provider.api.models import ExportState, File
+from airflow_sb_provider.api.models import File
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesError,
     SevenBridgesExportTimeout,
@@ -254,10 +255,11 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         location = (job and job.location) or request.location
         file = File.from_json(job.result) if job and job.result and job.result.get("id") else None
         found = entry.object
-        if job and job.state == ExportState.COMPLETED and found is None:
+        if job and job.succeeded and found is None:
             job = replace(job, volume=volume, location=location)
             found = look_at_object(self.hook, job, file.size if file else None)
-        volume_details = volume_or_none(self.hook, volume)
+        # An outlet is told of nothing without the address.
+        volume_details = volume_or_none(self.hook, volume, needed=bool(self.outlets))
         result = describe_export(
             job,
             file=(job and job.file) or request.file,
@@ -279,7 +281,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
             self.log.info(
                 "%s to %s (%s bytes%s).",
                 verb,
-                result["uri"] or f"{volume}/{location}",
+                readable(result["uri"] or f"{volume}/{location}", 1500),
                 result["size"],
                 "" if took is None else f", {took:.0f} s",
             )

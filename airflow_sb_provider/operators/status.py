@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_sb_provider._compat import HAS_XCOM_BACKEND, PlainXCom
 from airflow_sb_provider.exceptions import SevenBridgesBatchFailed, SevenBridgesError
-from airflow_sb_provider.exports.status import PROGRESS, STATUS, error_status, moment, progress_status
+from airflow_sb_provider.exports.status import PROGRESS, STATUS, error_status, moment, progress_status, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ class TaskStatus:
     def show(self, **fields: Any) -> None:
         """Write the status with these fields anew."""
         self._status |= {**fields, "at": moment(time.time())}
-        self._push(STATUS, dict(self._status))
+        self._push(STATUS, shown(self._status))
 
     def follow(self, watch: Watch, note: str | None) -> None:
         """Write what a wait in the worker has seen."""

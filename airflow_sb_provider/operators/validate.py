@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesExportRefused,
@@ -50,7 +51,7 @@ def validate_export(hook: SevenBridgesHook, request: ExportRequest) -> dict[str,
             "choose another location, or set overwrite if it may be deleted."
         )
     if problems:
-        raise SevenBridgesExportRefused(f"The {request} cannot be made:\n" + "\n".join(problems))
+        raise SevenBridgesExportRefused(f"The {request} cannot be made:", problems)
     assert volume is not None
     assert file is not None
     uri = object_uri(volume, request.location)
@@ -58,9 +59,9 @@ def validate_export(hook: SevenBridgesHook, request: ExportRequest) -> dict[str,
         "Dry run as %s: the %s would make %s (%s bytes) of %s.%s Nothing was changed.",
         user.username,
         request,
-        uri,
+        readable(uri or "", 1500),
         file.size,
-        file.name,
+        readable(file.name or ""),
         f" It would delete the object there ({replaces})." if replaces else "",
     )
     return {

@@ -18,7 +18,7 @@ from airflow_sb_provider._compat import (
     StartTriggerArgs,
     conf,
 )
-from airflow_sb_provider.api.models import ExportJob, ExportState, File
+from airflow_sb_provider.api.models import ExportJob, File
 from airflow_sb_provider.exceptions import (
     SevenBridgesExportFailed,
     SevenBridgesInDoubt,
@@ -225,7 +225,7 @@ class SevenBridgesExportSensor(RendersAuthorsText, TellsLineage, BaseSensorOpera
         by_id = {job.id: job for job in jobs}
         single = is_one_id(self.export_id)
         self._report = Report([Landing.of_job(by_id[export_id]) for export_id in ids], many=not single)
-        failed = [by_id[export_id] for export_id in ids if by_id[export_id].state == ExportState.FAILED]
+        failed = [by_id[export_id] for export_id in ids if by_id[export_id].failed]
         for job in failed:
             self.log.error("%s", SevenBridgesExportFailed(job))
         if failed:
@@ -256,6 +256,6 @@ class SevenBridgesExportSensor(RendersAuthorsText, TellsLineage, BaseSensorOpera
             copy_only=None,
             overwrite=job.overwrite,
             adopted=False,
-            volume_details=volume_or_none(self.hook, job.volume) if job.volume else None,
+            volume_details=volume_or_none(self.hook, job.volume, needed=bool(self.outlets)) if job.volume else None,
             volume_object=look_at_object(self.hook, job, size) if single else None,
         )

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from airflow_sb_provider._compat import AirflowNotFoundException, Stats
 from airflow_sb_provider.api.calls import BULK_LIMIT
+from airflow_sb_provider.api.lookup import Lookup
 from airflow_sb_provider.exceptions import (
     SevenBridgesAuthError,
     SevenBridgesConnectionError,
@@ -29,9 +30,11 @@ from airflow_sb_provider.hooks.asynchronous import SevenBridgesAsyncHook
 from airflow_sb_provider.hooks.connection import look_up_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
+    from airflow_sb_provider.api.lookup import Apart
     from airflow_sb_provider.api.models import ExportJob
+    from airflow_sb_provider.exceptions import SevenBridgesApiError
     from airflow_sb_provider.exports.waiting import Watch
     from airflow_sb_provider.hooks.connection import ConnectionSettings
 
@@ -81,7 +84,7 @@ class Waiter:
 
     def tell(self, export_id: str, answer: ExportJob | SevenBridgesError) -> bool:
         """Take the answer for one id; return whether the wait is over."""
-        lines = self.watch.take([export_id], answer if isinstance(answer, SevenBridgesError) else [answer])
+        lines = self.watch.take([export_id], [answer])
         if self.unasked:
             self.unasked.discard(export_id)
         is_over = self.watch.over or self.watch.has_enough
@@ -148,6 +151,7 @@ class Poller:
         self._pollers = pollers
         self._hook = SevenBridgesAsyncHook()
         self._waiters: dict[str, tuple[Waiter, ...]] = {}
+        self._apart: Apart = {}
         self._schedule = Schedule()
         self._pacing = Pacing()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -205,6 +209,7 @@ class Poller:
             self._waiters[export_id] = others
         elif self._waiters.pop(export_id, None):
             self._schedule.drop(export_id)
+            self._apart.pop(export_id, None)
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         # A context of its own: else the poller's log would land in the log of the trigger that came first.
@@ -300,32 +305,51 @@ class Poller:
 
     async def _ask(self, batch: list[str]) -> None:
         asked_at = time.monotonic()
-        answers: Sequence[ExportJob | SevenBridgesError]
+        lookup: Lookup[ExportJob] = Lookup(batch, self._apart)
+        is_first = True
+        while asked := lookup.next():
+            if not is_first:
+                await asyncio.sleep(self._pause())
+            answers = lookup.take(await self._request(asked))
+            if is_first:
+                # Before anything is told, so that nothing that goes wrong then can end the wait of others.
+                is_first = False
+                self._plan(batch, asked_at)
+            await self._hand_out(answers)
+        if self._apart:
+            for export_id in batch:
+                if export_id not in self._waiters:
+                    self._apart.pop(export_id, None)
+
+    async def _request(self, asked: list[str]) -> Sequence[ExportJob | SevenBridgesApiError] | SevenBridgesError:
+        """Send one request; return its answer, or the error that came instead."""
+        answer: Sequence[ExportJob | SevenBridgesApiError] | SevenBridgesError
         try:
             assert self.settings is not None
             await self._hook.connect(self.settings)
-            answers = await self._hook.get_exports(batch, again=False)
+            answer = await self._hook.get_exports(asked, again=False)
         except SevenBridgesError as error:
-            answers = [error] * len(batch)
+            answer = error
         except Exception as error:
             # The wait goes on. Only the kind of error is told, since a library's words may show headers.
-            answers = [SevenBridgesConnectionError(f"The poll failed with {type(error).__name__}.")] * len(batch)
-        if not isinstance(answers[0], SevenBridgesConnectionError):
-            refused = isinstance(answers[0], SevenBridgesRateLimitError)
-            self._pacing.told(self._hook.rate_limit, len(batch), time.time(), refused=refused)
-        self._measure(answers[0])
-        # Planned before anything is told, so that nothing that goes wrong then can end the wait of others.
+            answer = SevenBridgesConnectionError(f"The poll failed with {type(error).__name__}.")
+        if not isinstance(answer, SevenBridgesConnectionError):
+            refused = isinstance(answer, SevenBridgesRateLimitError)
+            self._pacing.told(self._hook.rate_limit, len(asked), time.time(), refused=refused)
+        self._measure(answer)
+        return answer
+
+    def _plan(self, batch: list[str], asked_at: float) -> None:
         for export_id in batch:
             if export_id in self._waiters:
                 self._schedule.asked(export_id, asked_at)
         self._wake()
-        await self._hand_out(batch, answers)
 
-    async def _hand_out(self, batch: list[str], answers: Sequence[ExportJob | SevenBridgesError]) -> None:
-        if any(isinstance(answer, SevenBridgesAuthError) for answer in answers):
+    async def _hand_out(self, answers: Mapping[str, ExportJob | SevenBridgesError]) -> None:
+        if any(isinstance(answer, SevenBridgesAuthError) for answer in answers.values()):
             self._unauthorized = True
             self._look_up_at = 0.0
-        for number, (export_id, answer) in enumerate(zip(batch, answers, strict=True)):
+        for number, (export_id, answer) in enumerate(answers.items()):
             for waiter in self._waiters.get(export_id, ()):
                 self._tell(waiter, export_id, answer)
                 if waiter.watch.settled(export_id):
@@ -355,7 +379,7 @@ class Poller:
     def _tags(self) -> dict[str, str]:
         return {"endpoint": self.settings.endpoint if self.settings else ""}
 
-    def _measure(self, answer: ExportJob | SevenBridgesError) -> None:
+    def _measure(self, answer: Sequence[ExportJob | SevenBridgesApiError] | SevenBridgesError) -> None:
         tags = self._tags
         Stats.incr("sevenbridges.poller.requests", tags=tags)
         if isinstance(answer, SevenBridgesError) and not answer.permanent:

@@ -83,6 +83,56 @@ def test_an_unknown_id_fails_alone(platform, started):
     assert [event["status"] for event in events] == ["ended", "ended", "ended", "refused"]
 
 
+GET = "/v2/bulk/storage/exports/get"
+HOWS = ["null", "missing", "stateless", "nul", "refused"]
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("place", [0, 57, 99])
+def test_a_spoiled_id_costs_only_its_own_waiter(platform, started, how, place):
+    ids = started(100)
+    platform.trouble("spoiled_bulk", path=GET, times=0, ids=ids[place], how=how)
+    began = time.time()
+    events = gather([trigger(each, interval=0.3, end_time=began + 6) for each in ids])
+    assert {event["status"] for number, event in enumerate(events) if number != place} == {"ended"}
+    spoiled = events[place]
+    assert spoiled["status"] == ("timeout" if how == "nul" else "refused")
+    assert spoiled["export_id"] == ids[place]
+    # Fifteen to find it, then one for each poll of it.
+    assert len(polls(platform)) <= 16 + 2 * 6 / 0.3
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_several_spoiled_ids_cost_only_their_own_waiters(platform, started, how):
+    ids = started(60)
+    spoiled = ids[3:6]
+    platform.trouble("spoiled_bulk", path=GET, times=0, ids=" ".join(spoiled), how=how)
+    events = gather([trigger(each, interval=0.2, end_time=time.time() + 10) for each in ids])
+    assert [event["export_id"] for event in events if event["status"] != "ended"] == spoiled
+
+
+def test_a_spoiled_id_costs_one_request_more_in_a_long_wait(platform, started):
+    platform.knobs.stuck = True
+    ids = started(100)
+    platform.trouble("spoiled_bulk", path=GET, times=0, ids=ids[7], how="nul")
+    gather([trigger(each, interval=0.5, end_time=time.time() + 4) for each in ids])
+    assert [len(record.json["export_ids"]) for record in polls(platform)[-4:]] in ([99, 1] * 2, [1, 99] * 2)
+
+
+def test_one_that_was_spoiled_for_a_while_ends_like_the_others(platform, started):
+    ids = started(20)
+    platform.trouble("spoiled_bulk", path=GET, times=8, ids=ids[3], how="null")
+    events = gather([trigger(each, interval=0.1) for each in ids])
+    assert {event["status"] for event in events} == {"ended"}
+
+
+def test_answers_in_another_order_are_everyones_own(platform, started):
+    ids = started(30)
+    platform.trouble("swapped_bulk", path=GET, times=0)
+    events = gather([trigger(each, interval=0.1) for each in ids])
+    assert [event["job"]["id"] for event in events] == ids
+
+
 def test_one_that_cannot_log_its_news_keeps_nobody_from_theirs(platform, started, monkeypatch):
     def broken():
         raise OSError("no thread can be started")

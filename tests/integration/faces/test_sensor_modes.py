@@ -151,18 +151,35 @@ def test_an_export_that_cannot_be_seen(platform, wait, soft_fail, monkeypatch):
         ("error", {"status": 500, "code": 90004}),
         ("html", {"status": 502}),
         ("html", {"status": 200}),
+        ("html", {"status": 404, "body": "default backend - 404"}),
+        ("html", {"status": 403}),
+        ("html", {"status": 401}),
+        ("html", {"status": 400, "body": ""}),
         ("cut_json", {}),
         ("drop", {}),
         ("short_bulk", {}),
-        ("swapped_bulk", {}),
     ],
     ids=str,
 )
 def test_trouble(platform, started, wait, trouble, options):
     ids = started(2)
-    struck = platform.trouble(trouble, path=GET, times=2, **options)
+    struck = platform.trouble(trouble, path=GET, times=5, **options)
     assert [result["state"] for result in wait(ids)] == ["COMPLETED", "COMPLETED"]
-    assert struck.struck == 2
+    assert struck.struck == 5
+
+
+def test_answers_in_another_order(platform, started, wait):
+    ids = started(3)
+    platform.trouble("swapped_bulk", path=GET, times=0)
+    assert [result["export_id"] for result in wait(ids)] == ids
+
+
+def test_a_spoiled_id_is_named_and_the_others_are_seen(platform, started, wait, mode, caplog):
+    platform.knobs.running_seconds = 0.3
+    ids = started(5)
+    platform.trouble("spoiled_bulk", path=GET, times=0, ids=ids[2], how="refused")
+    with pytest.raises(AirflowException, match=f"Export {ids[2]} cannot be seen"):
+        wait(ids)
 
 
 @pytest.mark.parametrize("knob", ["offline", "maintenance"])

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
-from tests.integration.faces.conftest import first_event
+from tests.integration.faces.conftest import first_event, use_token
 
 GET = "/v2/bulk/storage/exports/get"
 CONNECTION = "sevenbridges_default"
@@ -53,6 +53,11 @@ def test_its_event(platform, started, running):
         ("error", {"status": 503, "code": 0}),
         ("error", {"status": 500, "code": 90004}),
         ("html", {"status": 502}),
+        ("html", {"status": 503, "body": ""}),
+        ("html", {"status": 404, "body": "default backend - 404"}),
+        ("html", {"status": 403, "body": '{"message": "Forbidden"}'}),
+        ("html", {"status": 401}),
+        ("html", {"status": 400, "body": ""}),
         ("cut_json", {}),
         ("drop", {}),
         ("short_bulk", {}),
@@ -77,6 +82,14 @@ def test_a_refusal_ends_it_at_the_third_poll(platform, started, status):
     assert export_id in event["message"]
     assert len(polls(platform)) == 3
     assert platform.token not in json.dumps(event)
+
+
+@pytest.mark.parametrize("body", ["router", "empty"])
+def test_a_token_that_is_refused_in_other_words_ends_it_too(platform, started, monkeypatch, body):
+    export_id = started()
+    platform.knobs.unauthorized_body = body
+    use_token(monkeypatch, platform, "f" * 32)
+    assert event_of(export_id)["status"] == "refused"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

@@ -6,7 +6,12 @@ import pytest
 
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import ExportJob, File, Page, RateLimit, User, Volume, VolumeObject
-from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInputError, SevenBridgesNotFoundError
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesInputError,
+    SevenBridgesNotFoundError,
+    SevenBridgesUnreadableItem,
+)
 from airflow_sb_provider.exports.request import ExportRequest
 
 FILE, OTHER_FILE = "567890abc9b0307bc0414164", "567890abc9b0307bc0414165"
@@ -210,25 +215,68 @@ def test_a_bulk_answer_that_does_not_fit_is_not_believed_at_all(items):
         calls.start_exports([EXPORT, OTHER], copy_only=False).read({"items": items}, {})
 
 
+GONE = {"status": 404, "code": 9008, "message": "Requested job does not exist."}
+A, B, C = ({"resource": {"id": each, "state": "RUNNING"}} for each in "abc")
+
+
 @pytest.mark.parametrize(
-    ("call", "resources", "fits"),
+    ("items", "read"),
     [
-        (calls.get_exports(["j1", "j2"]), [JOB, OTHER_JOB], True),
-        (calls.get_exports(["j1", "j2"]), [OTHER_JOB, JOB], False),
-        (calls.get_exports(["j1", "j3"]), [JOB, OTHER_JOB], False),
-        (calls.get_exports(["j1"]), [JOB, OTHER_JOB], False),
-        (calls.get_files([FILE, OTHER_FILE]), [{"id": FILE}, {"id": OTHER_FILE}], True),
-        (calls.get_files([FILE, OTHER_FILE]), [{"id": OTHER_FILE}, {"id": FILE}], False),
-        (calls.get_files([FILE]), [], False),
+        # What the answer holds; what is known of a, b and c: the id of a job, a code, or nothing.
+        ([A, B, C], ["a", "b", "c"]),
+        ([C, A, B], ["a", "b", "c"]),
+        ([A, B, C, C], ["a", "b", "c"]),
+        ([A, {"error": GONE}, C], ["a", 9008, "c"]),
+        ([A, {"error": GONE, "resource": {"id": "b"}}, C], ["a", 9008, "c"]),
+        ([C, {"error": GONE, "resource": {"id": "b"}}, A], ["a", 9008, "c"]),
+        ([A, {"error": GONE, "resource": None}, {"error": {**GONE, "code": "9005"}}], ["a", 9008, 9005]),
+        # Whose error it is cannot be told where the order is another or an item is left out.
+        ([B, {"error": GONE}, C], [None, "b", "c"]),
+        ([{"error": GONE}, A, B], ["a", "b", None]),
+        ([A, {"error": GONE}], ["a", None, None]),
+        ([A, {"error": GONE}, B, C], ["a", "b", "c"]),
+        ([{"error": GONE}, B, {"resource": {"id": "d", "state": "RUNNING"}}], [None, "b", None]),
+        # One spoiled item.
+        ([A, None, C], ["a", None, "c"]),
+        ([A, {}, C], ["a", None, "c"]),
+        ([A, [], C], ["a", None, "c"]),
+        ([A, "b", C], ["a", None, "c"]),
+        ([A, {"resource": None}, C], ["a", None, "c"]),
+        ([A, {"resource": []}, C], ["a", None, "c"]),
+        ([A, {"resource": "b"}, C], ["a", None, "c"]),
+        ([A, {"resource": {"id": "b"}}, C], ["a", None, "c"]),
+        ([A, {"resource": {"id": "b", "state": None}}, C], ["a", None, "c"]),
+        ([A, {"resource": {"id": 7, "state": "RUNNING"}}, C], ["a", None, "c"]),
+        ([A, {"resource": {"id": "b\nc", "state": "RUNNING"}}, C], ["a", None, "c"]),
+        ([A, {"error": {}}, C], ["a", None, "c"]),
+        ([A, {"error": "no"}, C], ["a", None, "c"]),
+        ([A, C], ["a", None, "c"]),
+        ([A], ["a", None, None]),
+        ([B, {"resource": {"id": "b", "state": "FAILED"}}, C], [None, None, "c"]),
     ],
 )
-def test_a_bulk_look_up_is_checked_against_the_ids(call, resources, fits):
-    body = {"items": [{"resource": resource} for resource in resources]}
-    if fits:
-        assert [result.id for result in call.read(body, {})] == [resource["id"] for resource in resources]
-    else:
-        with pytest.raises(ValueError, match=r"asked for|expected"):
-            call.read(body, {})
+def test_items_are_matched_by_the_ids_that_they_name(items, read):
+    results = calls.get_exports(["a", "b", "c"]).read({"items": items}, {})
+    told = [result.id if isinstance(result, ExportJob) else result.code for result in results]
+    assert told == read
+    unreadable = [isinstance(result, SevenBridgesUnreadableItem) for result in results]
+    assert unreadable == [each is None for each in read]
+
+
+@pytest.mark.parametrize(
+    "items", [[], [None, None], [{}], [{"error": GONE}], [{"resource": JOB}, {"resource": JOB}], None]
+)
+def test_an_answer_of_which_nothing_can_be_matched_is_not_believed(items):
+    with pytest.raises(ValueError, match=r"."):
+        calls.get_exports(["a", "b"]).read({"items": items}, {})
+
+
+def test_files_are_matched_too():
+    body = {"items": [{"resource": {"id": OTHER_FILE}}, None]}
+    missing, found = calls.get_files([FILE, OTHER_FILE]).read(body, {})
+    assert isinstance(missing, SevenBridgesUnreadableItem)
+    assert FILE in str(missing)
+    assert found == File(OTHER_FILE)
 
 
 def test_a_bulk_look_up_tells_the_error_of_an_id():

@@ -26,6 +26,9 @@ ERRORS = [
     e.SevenBridgesApiError(0),
     e.SevenBridgesMalformedReply(200, message="cut"),
     e.SevenBridgesMaintenanceError(503, 0),
+    e.SevenBridgesGatewayError(404, message="default backend - 404"),
+    e.SevenBridgesUnreadableItem(200, message="null"),
+    e.SevenBridgesExportRefused("refused", ["because", "and"]),
     limited(),
     e.SevenBridgesExportFailed(JOB, "It is an alias."),
     e.SevenBridgesExportFailed(ExportJob("j2", "FAILED")),
@@ -61,6 +64,46 @@ def test_the_words_of_an_error():
     )
     assert str(e.SevenBridgesApiError(0)) == "no message"
     assert str(e.SevenBridgesInputError(["a", "b"])) == "a\nb"
+
+
+def test_an_export_that_was_aborted_says_so():
+    aborted = ExportJob("j", "ABORTED", "f", "a/b", "x", error=e.SevenBridgesApiError(0, message="Stopped."))
+    assert str(e.SevenBridgesExportFailed(aborted)) == (
+        "Export j of file f to a/b/x did not succeed, it ended as ABORTED: Stopped."
+    )
+
+
+FORGED = "x\n2026-01-01 INFO Export done\x1b[2J\u202e\u2028" + "y" * 10_000
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        e.SevenBridgesError(FORGED),
+        e.SevenBridgesConnectionError(FORGED),
+        e.SevenBridgesReplyLost(FORGED),
+        e.SevenBridgesApiError(400, 9011, FORGED, FORGED, FORGED),
+        e.SevenBridgesGatewayError(404, message=FORGED),
+        e.SevenBridgesExportFailed(ExportJob("j", "FAILED", FORGED, FORGED, FORGED), FORGED),
+        e.SevenBridgesExportRefused(FORGED),
+        e.SevenBridgesInDoubt(FORGED),
+        e.SevenBridgesExportTimeout(FORGED),
+        e.SevenBridgesInputError(FORGED),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_name_in_an_error_forges_a_line(error):
+    assert str(error).isprintable()
+    assert len(str(error)) <= 4000
+
+
+def test_the_lines_of_an_error_are_its_own():
+    problems = ["file: " + FORGED, "volume: wrong."]
+    for text in (str(e.SevenBridgesInputError(problems)), str(e.SevenBridgesExportRefused("No:", problems))):
+        lines = text.split("\n")
+        assert [line.split(":")[0] for line in lines[-2:]] == ["file", "volume"]
+        assert all(line.isprintable() for line in lines)
+        assert len(lines) <= 3
 
 
 def test_a_failed_export_tells_all_it_knows():

@@ -79,6 +79,101 @@ def test_states_are_words_in_either_case(state, ended):
     assert job.ended is ended
 
 
+ERROR = {"status": 409, "code": 5034, "message": "The volume was deactivated."}
+
+
+@pytest.mark.parametrize("state", ["ABORTED", "Cancelled", " canceled ", "ERROR", "SUCCEEDED", "SOMETHING NEW"])
+@pytest.mark.parametrize(
+    "how", [{"finished_on": "2026-01-01T00:00:00Z"}, {"error": ERROR}, {"finished_on": "2026-01-01", "error": ERROR}]
+)
+def test_a_state_that_is_not_documented_is_terminal_and_failed_once_the_job_has_finished(state, how):
+    job = ExportJob.from_json({"id": "j", "state": state, **how})
+    assert job.state == state.strip().upper()
+    assert (job.ended, job.failed, job.succeeded) == (True, True, False)
+    again = ExportJob.from_json(json.loads(json.dumps(job.to_json())))
+    assert (again.state, again.failed, str(again.error)) == (job.state, True, str(job.error))
+
+
+@pytest.mark.parametrize("state", ["QUEUED", "ABORTING", "SOMETHING NEW"])
+@pytest.mark.parametrize("how", [{}, {"finished_on": None, "error": None}, {"finished_on": "", "error": {}}])
+def test_until_then_it_is_in_flight(state, how):
+    job = ExportJob.from_json({"id": "j", "state": state, "started_on": "2026-01-01T00:00:00Z", **how})
+    assert (job.ended, job.failed, job.succeeded) == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("state", "ended", "succeeded"),
+    [
+        ("COMPLETED", True, True),
+        (" completed\n", True, True),
+        ("FAILED", True, False),
+        ("Failed", True, False),
+        ("PENDING", False, False),
+        ("running", False, False),
+    ],
+)
+@pytest.mark.parametrize("finished_on", [None, "2026-01-01T00:00:00Z"])
+def test_a_documented_state_says_it_all(state, ended, succeeded, finished_on):
+    job = ExportJob.from_json({"id": "j", "state": state, "finished_on": finished_on})
+    assert (job.ended, job.succeeded, job.failed) == (ended, succeeded, ended and not succeeded)
+
+
+@pytest.mark.parametrize("state", [None, "", 5, [], " \n"])
+def test_a_job_that_names_no_state_has_failed_if_it_has_an_error_and_else_is_not_believed(state):
+    data = {"id": "j", "state": state, "finished_on": "2026-01-01T00:00:00Z"}
+    job = ExportJob.from_json({**data, "error": ERROR})
+    assert (job.state, job.ended, job.succeeded, job.error.code) == ("UNKNOWN", True, False, 5034)
+    with pytest.raises(ValueError, match="'state' is missing"):
+        ExportJob.from_json(data)
+
+
+def test_an_error_may_be_mere_text():
+    job = ExportJob.from_json({"id": "j", "state": "ABORTED", "error": "Stopped\nby the owner."})
+    assert (job.failed, job.error.message, job.error.permanent) == (True, "Stopped by the owner.", False)
+
+
+FORGED = [
+    "x\n2026-01-01 00:00:00 INFO Export done",
+    "x\r2026",
+    "\x1b[2Jx",
+    "\x9b2Jx",
+    "x\u202egpj.exe",
+    "x\u2028y",
+    "x\u2029y",
+    "x\u0085y",
+    "x\u200by",
+    "x" * 10_000,
+]
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_what_is_only_shown_is_readable_from_the_start(forged):
+    job = ExportJob.from_json({"id": "j", "state": forged, "error": {"message": forged, "more_info": forged}})
+    found = VolumeObject.from_json({"metadata": {"etag": forged, "size": 1}})
+    user = User.from_json({"username": forged, "email": forged})
+    volume = Volume.from_json({"id": "v", "access_mode": forged, "service": {"type": forged}})
+    shown = [job.state, job.error.message, job.error.more_info, str(found), user.username, user.email]
+    for text in (*shown, volume.access_mode, volume.service):
+        assert text.isprintable()
+        assert 0 < len(text) <= 1000
+
+
+@pytest.mark.parametrize("forged", FORGED)
+@pytest.mark.parametrize("build", [File.from_json, ExportJob.from_json])
+def test_a_forged_id_is_none(build, forged):
+    with pytest.raises(ValueError, match="'id' is no id") as caught:
+        build({"id": forged, "state": "RUNNING"})
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_names_and_locations_are_data(forged):
+    file = File.from_json({"id": "f", "name": forged, "storage": {"type": "VOLUME", "volume": "v", "location": forged}})
+    assert (file.name, file.location) == (forged, forged)
+    assert ExportJob.from_json({"id": "j", "state": "RUNNING", "destination": {"location": forged}}).location == forged
+
+
 @pytest.mark.parametrize("odd", [None, "", 5, [], "text", float("nan"), True, {"file": 7, "volume": [], "x": None}])
 @pytest.mark.parametrize("field", ["source", "destination", "properties", "result", "error", "started_on", "overwrite"])
 def test_odd_values_of_optional_fields_are_as_good_as_missing(field, odd):

@@ -13,6 +13,8 @@ from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.replies import read_reply
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
+    SevenBridgesAuthError,
+    SevenBridgesGatewayError,
     SevenBridgesMaintenanceError,
     SevenBridgesMalformedReply,
     SevenBridgesNotFoundError,
@@ -88,11 +90,11 @@ def test_no_content_where_a_job_is_promised():
         (404, b'{"status":"NOT_FOUND","message":"HTTP 404 Not Found"}', SevenBridgesNotFoundError, None, "HTTP 404"),
         (503, b'{"status":503,"code":0,"message":"maintenance"}', SevenBridgesMaintenanceError, 0, "maintenance"),
         (503, b'{"code":"0"}', SevenBridgesMaintenanceError, 0, "no message"),
-        (503, b"", SevenBridgesServerError, None, "no message"),
+        (503, b"", SevenBridgesGatewayError, None, "no message"),
         (502, PAGE, SevenBridgesServerError, None, "502 Bad gateway nginx"),
         (500, JOB[:20], SevenBridgesServerError, None, '{"id": "j1"'),
         (429, b"slow down", SevenBridgesRateLimitError, None, "slow down"),
-        (404, b"[1, 2]", SevenBridgesNotFoundError, None, "[1, 2]"),
+        (404, b"[1, 2]", SevenBridgesGatewayError, None, "[1, 2]"),
         (400, b"\xff\xfe", SevenBridgesApiError, None, "HTTP 400"),
         (403, b'{"code": 9006, "message": "Requested file cannot be exported."}', SevenBridgesApiError, 9006, "alias"),
     ],
@@ -102,6 +104,70 @@ def test_an_error_in_any_form_is_told(status, body, kind, code, message):
         reply(status, body)
     assert (caught.value.status, caught.value.code) == (status, code)
     assert message in str(caught.value)
+
+
+# What stands before the API answers so; the first is an ingress that knows no backend.
+PAGES = [
+    b"default backend - 404",
+    PAGE,
+    b'{"detail": "Not Found"}',
+    b'{"message": "Forbidden"}',
+    b'{"message": "no Route matched with those values"}',
+    b'{"code": 404, "message": "Not Found"}',
+    b'{"status": 404, "error": "Not Found", "path": "/v2/storage/exports"}',
+    b'{"code": 7, "message": "blocked"}',
+    b'{"code": "blocked", "message": "blocked"}',
+    b'{"code": true, "message": "blocked"}',
+    b'{"status": "Failure", "message": "not found"}',
+    b'{"error": {"code": 9008, "message": "Requested job does not exist."}}',
+    b"{}",
+    b"[]",
+    b'["code"]',
+    b"null",
+    b"404",
+    b'"not found"',
+    b'{"code": 9008, "mess',
+    b"\xff\xfe",
+]
+
+
+@pytest.mark.parametrize(
+    "status", [400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 421, 422, 451, 500, 502, 503, 504, 520]
+)
+@pytest.mark.parametrize("body", PAGES)
+def test_a_page_that_is_not_the_apis_says_nothing_of_what_was_requested(status, body):
+    with pytest.raises(SevenBridgesGatewayError, match="not the Platform's own") as caught:
+        reply(status, body, x_request_id="r-1")
+    error = caught.value
+    assert (error.status, error.code, error.permanent, error.request_id) == (status, None, False, "r-1")
+    assert not isinstance(error, SevenBridgesNotFoundError | SevenBridgesAuthError)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 409, 410, 413, 414, 421, 500, 502, 503, 504])
+def test_nothing_at_all_says_nothing_either(status):
+    for body in (b"", b" \r\n"):
+        with pytest.raises(SevenBridgesGatewayError):
+            reply(status, body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (403, b'{"status": 403, "code": 9006, "message": "No.", "more_info": "http://x"}', 9006),
+        (403, b'{"status": "403", "code": "9006", "message": "No."}', 9006),
+        (400, b'{"code": 90000}', 90000),
+        (409, b'{"code": 1000, "message": null}', 1000),
+        (404, b'{"status": "NOT_FOUND", "message": "HTTP 404 Not Found"}', None),
+        (401, b'{"status": 401, "code": 90001, "message": "Unauthorized."}', 90001),
+        (401, b'{"status": "UNAUTHORIZED", "message": "HTTP 401 Unauthorized"}', None),
+        (401, b"", None),
+    ],
+)
+def test_the_apis_own_refusals_are_final(status, body, code):
+    with pytest.raises(SevenBridgesApiError) as caught:
+        reply(status, body)
+    assert (caught.value.code, caught.value.permanent) == (code, True)
+    assert not isinstance(caught.value, SevenBridgesGatewayError)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +253,7 @@ def test_no_json_raises_anything_but_our_errors(call, status, data):
 def test_what_a_database_or_the_memory_cannot_hold_is_no_answer(body):
     with pytest.raises(SevenBridgesMalformedReply):
         reply(200, body, calls.get_user())
-    with pytest.raises(SevenBridgesNotFoundError):
+    with pytest.raises(SevenBridgesGatewayError):
         reply(404, body, calls.get_user())
 
 
@@ -205,7 +271,8 @@ def test_text_that_only_looks_so_is_taken(text, name):
 
 
 def test_a_message_is_one_short_line_whatever_it_holds():
-    body = json.dumps({"message": "a\r\nb\x1b[31m\x7f\u202e" + "x" * 5000, "more_info": "http://x/\ty"}).encode()
+    words = {"message": "a\r\nb\x1b[31m\x7f\u202e" + "x" * 5000, "more_info": "http://x/\ty"}
+    body = json.dumps({"status": 404, "code": 9008, **words}).encode()
     with pytest.raises(SevenBridgesNotFoundError) as caught:
         reply(404, body, x_request_id="r\udc80\x00" + "1" * 5000)
     assert caught.value.message.startswith("a b [31m x")

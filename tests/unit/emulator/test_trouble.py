@@ -66,6 +66,28 @@ def test_a_gateways_page(emulator, caller, done):
     assert len(emulator.exports) == done
 
 
+def test_a_gateways_page_of_other_words(emulator, caller):
+    emulator.trouble("html", method="GET", path="/v2/user", status=404, body="default backend - 404")
+    answer = caller.get("/user")
+    assert (answer.status_code, answer.text) == (404, "default backend - 404")
+
+
+def test_a_spoiled_item(emulator, caller):
+    def items(how: str, *spoiled: str) -> list[object]:
+        emulator.trouble("spoiled_bulk", ids=" ".join(spoiled), how=how)
+        answer = caller.post("/bulk/files/get", {"file_ids": [VCF, BAM]})
+        return answer.json()["items"] if answer.status_code == 200 else answer.json()["code"]
+
+    assert items("null", VCF)[0] is None
+    assert items("null", VCF)[1]["resource"]["id"] == BAM
+    assert [item["resource"]["id"] for item in items("missing", VCF)] == [BAM]
+    assert items("missing", VCF, BAM) == []
+    assert items("stateless", BAM)[1]["resource"]["state"] is None
+    assert items("nul", BAM)[1]["resource"]["source"]["file"] == "\0"
+    assert items("refused", BAM) == 90000
+    assert len(items("refused", "another")) == 2
+
+
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize(
     ("body", "content_type"),

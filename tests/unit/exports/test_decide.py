@@ -272,6 +272,16 @@ def test_a_stored_job_that_completed_is_taken_over_unless_a_copy_is_wanted_anew(
     assert isinstance(one(COPY_OVERWRITE, recorded=done, attempt=cleared), Submit)
 
 
+def test_a_stored_job_in_a_state_that_is_not_documented_is_waited_for_until_it_has_finished():
+    queued = job("QUEUED")
+    for request in ALL:
+        decision = one(request, recorded=queued)
+        assert isinstance(decision, Adopt)
+        assert decision.job is queued
+    aborted = job("ABORTED", error=SevenBridgesForbiddenError(0, message="Stopped."))
+    assert isinstance(one(MOVE, recorded=aborted), Submit)
+
+
 def test_a_stored_job_in_flight_is_waited_for_even_if_the_lists_do_not_show_it():
     running = job("RUNNING")
     assert one(MOVE, recorded=running, attempt=replace(RETRY, export_id="job")).job is running

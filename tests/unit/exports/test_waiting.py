@@ -8,12 +8,14 @@ from airflow_sb_provider.api.models import ExportJob
 from airflow_sb_provider.exceptions import (
     SevenBridgesAuthError,
     SevenBridgesConnectionError,
+    SevenBridgesGatewayError,
     SevenBridgesInputError,
     SevenBridgesMaintenanceError,
     SevenBridgesMalformedReply,
     SevenBridgesNotFoundError,
     SevenBridgesRateLimitError,
     SevenBridgesServerError,
+    SevenBridgesUnreadableItem,
 )
 from airflow_sb_provider.exports.waiting import Watch
 
@@ -69,6 +71,8 @@ def test_a_change_of_state_is_told_once():
         SevenBridgesRateLimitError(429, 1000),
         SevenBridgesMaintenanceError(503, 0),
         SevenBridgesServerError(502),
+        SevenBridgesGatewayError(403, message="default backend - 404"),
+        SevenBridgesGatewayError(503),
         SevenBridgesMalformedReply(200),
         SevenBridgesConnectionError("no such host"),
     ],
@@ -101,6 +105,42 @@ def test_a_refusal_ends_a_wait_only_when_it_persists(refusal):
     event = watch.event(0)
     assert event["status"] == "refused"
     assert str(refusal) in event["message"]
+
+
+def test_an_item_that_stays_unreadable_ends_its_own_wait_only():
+    watch = Watch(["a", "b"])
+    spoiled = SevenBridgesUnreadableItem(200, message="there is no item for a")
+    for _ in range(9):
+        watch.take(["a", "b"], [spoiled, job("b", "RUNNING")])
+    assert watch.open == ["a", "b"]
+    watch.take(["a"], [job("a", "RUNNING")])
+    for _ in range(9):
+        watch.take(["a"], [spoiled])
+    assert watch.open == ["a", "b"]
+    assert watch.take(["a"], [spoiled]) == [f"Export a cannot be seen any more: {spoiled}"]
+    assert watch.open == ["b"]
+    watch.take(["b"], [job("b", "COMPLETED")])
+    event = watch.event(0)
+    assert event["status"] == "refused"
+    assert "there is no item for a" in event["message"]
+
+
+@pytest.mark.parametrize("trouble", [SevenBridgesServerError(503, 9000), SevenBridgesMalformedReply(200)])
+def test_trouble_with_one_id_never_ends_its_wait(trouble):
+    watch = Watch(["a", "b"])
+    lines = [line for _ in range(500) for line in watch.take(["a"], [trouble])]
+    assert watch.open == ["a", "b"]
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize("state", ["ABORTED", "CANCELLED", "UNKNOWN"])
+def test_a_terminal_state_that_is_not_documented_ends_a_wait_as_failed(state):
+    watch = Watch(["a", "b"], fail_fast=True)
+    told = ExportJob.from_json({"id": "a", "state": state, "finished_on": "2026-01-01T00:00:00Z"})
+    watch.take(["a"], [told])
+    assert watch.event(0)["status"] == "some ended"
+    watch.take(["b"], [job("b", "COMPLETED")])
+    assert watch.event(0)["status"] == "ended"
 
 
 def test_one_unknown_id_does_not_stop_the_others():

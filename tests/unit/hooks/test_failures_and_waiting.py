@@ -135,10 +135,36 @@ def test_who_may_not_look_gets_a_line_in_the_log(hook, platform, logged):
     assert "address is not known: volume me/out: Insufficient privileges" in logged()
 
 
-def test_trouble_while_looking_is_raised(hook, platform, clock):
-    platform.answers = [reply({}, 500)]
-    with pytest.raises(SevenBridgesApiError):
-        look_at_object(hook, JOB, 8)
+@pytest.mark.parametrize(
+    ("answer", "requests"),
+    [
+        (reply(b"<h1>503</h1>nginx", 503), (4, 6)),
+        (reply(b"default backend - 404", 404), (4, 6)),
+        (reply({"status": 503, "code": 9000}, 503), (5, 5)),
+        (reply({"status": 401, "code": 90001}, 401), (1, 1)),
+        (reply(b"{}{"), (5, 5)),
+        (drop, (5, 10)),
+        (reply(b"", 302, Location="https://elsewhere.example"), (1, 1)),
+    ],
+)
+def test_an_object_that_cannot_be_read_does_not_undo_its_export(hook, platform, clock, logged, answer, requests):
+    platform.answers = [answer]
+    assert look_at_object(hook, JOB, 8) is None
+    assert "Export j0 is COMPLETED, but its object cannot be read, so its size is not checked" in logged()
+    assert requests[0] <= len(platform.seen) <= requests[1]
+    assert clock.passed < 31
+    assert volume_or_none(hook, "me/out", needed=False) is None
+    assert "address is not known" in logged()
+
+
+def test_trouble_that_passes_soon_costs_nothing(hook, platform, clock):
+    page = reply(b"<h1>503</h1>nginx", 503)
+    platform.answers = [page, page, page, reply({"metadata": {"size": 8, "etag": "e"}})]
+    assert look_at_object(hook, JOB, 8).etag == "e"
+
+
+def test_a_volume_that_is_needed_is_waited_for(hook, platform, clock):
+    platform.answers = [reply({"status": 500, "code": 90009}, 500)]
     with pytest.raises(SevenBridgesApiError):
         volume_or_none(hook, "me/out")
 

@@ -189,6 +189,76 @@ def test_any_number_of_ids_is_looked_up(hook, platform, method, key, count):
     assert [len(seen.json[key]) for seen in platform.seen] == [100] * (count // 100) + [count % 100] * (count % 100 > 0)
 
 
+def spoiled(key, bad, how):
+    """Answer ids; what is bad spoils its item or the whole answer."""
+
+    def answer(handler):
+        ids = handler.server.platform.seen[-1].json[key]
+        items = [{"resource": {"id": each, "state": "RUNNING"}} for each in ids]
+        if how == "refused" and bad & set(ids):
+            reply({"status": 400, "code": 90000, "message": "Bad request."}, 400)(handler)
+            return
+        if how == "undecodable" and bad & set(ids):
+            reply(b'{"items": [{"resource": {"id": "x\\u0000", "state": "RUNNING"}}]}')(handler)
+            return
+        if how == "shuffled":
+            items.reverse()
+        if how == "left out":
+            items = [item for item in items if item["resource"]["id"] not in bad]
+        if how == "null":
+            items = [None if item["resource"]["id"] in bad else item for item in items]
+        reply({"items": items})(handler)
+
+    return answer
+
+
+HOOK_LOOK_UPS = pytest.mark.parametrize(("method", "key"), [("get_exports", "export_ids"), ("get_files", "file_ids")])
+
+
+@HOOK_LOOK_UPS
+@pytest.mark.parametrize(
+    ("how", "bad"),
+    [
+        *((how, {"id3"}) for how in ("refused", "undecodable", "left out", "null")),
+        *((how, {"id0", "id99", "id120"}) for how in ("refused", "left out", "null")),
+    ],
+)
+def test_an_id_that_spoils_its_request_gets_its_error_alone(hook, platform, method, key, how, bad):
+    platform.answers = [spoiled(key, bad, how)]
+    ids = [f"id{n}" for n in range(130)]
+    results = getattr(hook, method)(ids)
+    assert [getattr(result, "id", None) for result in results] == [None if each in bad else each for each in ids]
+    errors = [result for result in results if isinstance(result, SevenBridgesApiError)]
+    assert len(errors) == len(bad)
+    assert all(error.permanent is (how == "refused") for error in errors)
+
+
+@HOOK_LOOK_UPS
+def test_items_in_another_order_are_put_in_order(hook, platform, method, key):
+    platform.answers = [spoiled(key, set(), "shuffled")]
+    ids = [f"id{n}" for n in range(130)]
+    assert [result.id for result in getattr(hook, method)(ids)] == ids
+    assert len(platform.seen) == 2
+
+
+@HOOK_LOOK_UPS
+def test_an_id_that_is_given_twice_is_requested_once(hook, platform, method, key):
+    platform.answers = [spoiled(key, set(), "")]
+    assert [result.id for result in getattr(hook, method)(["a", "b", "a"])] == ["a", "b", "a"]
+    assert platform.seen[0].json[key] == ["a", "b"]
+
+
+@HOOK_LOOK_UPS
+@pytest.mark.parametrize("count", [1, 2, 100])
+@pytest.mark.parametrize(("status", "code"), [(401, 90001), (403, 9005), (400, 90000)])
+def test_where_everything_is_refused_that_is_raised(hook, platform, method, key, count, status, code):
+    platform.answers = [reply({"status": status, "code": code}, status)]
+    with pytest.raises(SevenBridgesApiError) as caught:
+        getattr(hook, method)([f"id{n}" for n in range(count)])
+    assert caught.value.code == code
+    assert len(platform.seen) <= (1 if status == 401 else 40)
+
+
 def pages(total, size):
     """A list whose pages hold at most ``size`` items, whatever is asked for."""
 

@@ -13,6 +13,7 @@ from airflow_sb_provider.api import calls
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
+    SevenBridgesGatewayError,
     SevenBridgesMaintenanceError,
     SevenBridgesMalformedReply,
     SevenBridgesRateLimitError,
@@ -43,11 +44,8 @@ def limited(seconds=None):
 # What happened, what it is for a call that may be repeated. Any of these may hide an accepted export.
 DOUBTFUL = {
     "500": (reply({"status": 500, "code": 90009}, 500), SevenBridgesServerError),
-    "502": (reply(HTML, 502), SevenBridgesServerError),
     "503 not maintenance": (reply({"status": 503, "code": 90005}, 503), SevenBridgesServerError),
-    "503 without body": (reply(b"", 503), SevenBridgesServerError),
-    "504": (reply(HTML, 504), SevenBridgesServerError),
-    "408": (reply({}, 408), SevenBridgesApiError),
+    "408": (reply({"status": 408, "code": 90000}, 408), SevenBridgesApiError),
     "200 with HTML": (reply(HTML), SevenBridgesMalformedReply),
     "200 without body": (reply(b""), SevenBridgesMalformedReply),
     "200 with cut JSON": (reply(b'{"id": "era'), SevenBridgesMalformedReply),
@@ -56,6 +54,19 @@ DOUBTFUL = {
     "dropped connection": (drop, SevenBridgesConnectionError),
     "no HTTP": (raw(b"SSH-2.0-OpenSSH_9\r\n\r\n"), SevenBridgesConnectionError),
     "no answer in time": (never, SevenBridgesConnectionError),
+}
+# The pages of what stands before the API, which end by themselves, and may hide an accepted export too.
+PAGES = {
+    "an ingress without a backend": reply(b"default backend - 404", 404),
+    "403 of a filter": reply(HTML, 403),
+    "401 of a proxy": reply(HTML, 401),
+    "400 without body": reply(b"", 400),
+    "409 with other JSON": reply({"detail": "conflict"}, 409),
+    "413": reply(HTML, 413),
+    "422 with a list": reply(["no"], 422),
+    "502": reply(HTML, 502),
+    "503 without body": reply(b"", 503),
+    "504": reply(HTML, 504),
 }
 # What proves that nothing was done and ends by itself.
 PASSING = {
@@ -67,6 +78,7 @@ PASSING = {
     "maintenance": (reply({"status": 503, "code": 0}, 503), SevenBridgesMaintenanceError, (60, 65)),
 }
 doubtful = pytest.mark.parametrize(("answer", "kind"), DOUBTFUL.values(), ids=DOUBTFUL)
+pages = pytest.mark.parametrize("answer", PAGES.values(), ids=PAGES)
 passing = pytest.mark.parametrize(("answer", "kind", "pause"), PASSING.values(), ids=PASSING)
 
 
@@ -106,6 +118,35 @@ def test_a_look_is_given_up_after_five_attempts(face, connected, clock, answer, 
     assert type(caught.value) is kind
     assert (len(connected.seen), len(clock.pauses)) == (5, 4)
     assert sum(clock.pauses) < 30
+
+
+@pages
+def test_a_page_is_waited_out(face, connected, clock, answer):
+    connected.answers = [answer] * 12 + [GOOD]
+    assert only(face.send(GET_MANY)).id == JOB["id"]
+    assert len(connected.seen) == 13
+    assert clock.pauses == sorted(clock.pauses[:5]) + clock.pauses[5:]
+    assert max(clock.pauses) <= 31
+
+
+@pages
+def test_a_page_that_stays_is_given_up_after_fifteen_minutes(face, connected, clock, answer):
+    connected.answers = [answer]
+    with pytest.raises(SevenBridgesGatewayError) as caught:
+        face.send(GET)
+    assert not caught.value.permanent
+    assert 800 < clock.passed <= 900
+    assert len(connected.seen) <= 60
+
+
+@pages
+@STARTING
+def test_a_page_says_nothing_of_an_export(face, connected, clock, call, answer):
+    connected.answers = [answer, GOOD]
+    with pytest.raises(SevenBridgesReplyLost, match="may or may not have accepted it") as caught:
+        face.send(call)
+    assert not caught.value.permanent
+    assert (len(connected.seen), clock.pauses) == (1, [])
 
 
 @doubtful

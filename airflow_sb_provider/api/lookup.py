@@ -1,0 +1,162 @@
+"""One poll of up to a hundred ids, in which an id that spoils the shared request costs only itself.
+
+What to request next is decided here, without I/O; both hooks and the poller only send.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar
+
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesAuthError,
+    SevenBridgesError,
+    SevenBridgesGatewayError,
+    SevenBridgesMaintenanceError,
+    SevenBridgesRateLimitError,
+    SevenBridgesReplyTooLarge,
+    SevenBridgesUnreadableItem,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+T = TypeVar("T")
+
+# One bad id among a hundred is found in 15 requests: the whole, and two for each halving.
+MAX_SHARED = 16
+MAX_ALONE = 10
+# So many ids share a request where the answer for all of them is too large.
+SMALL = 10
+
+_ABOUT_ALL = (
+    SevenBridgesAuthError,
+    SevenBridgesGatewayError,
+    SevenBridgesMaintenanceError,
+    SevenBridgesRateLimitError,
+)
+
+Apart = dict[str, None]
+"""Ids that are requested each alone since a shared request fails for them, the longest not requested first."""
+
+
+class Lookup(Generic[T]):
+    """The requests of one poll: `next` says which ids to request, `take` takes the answer, until `next` is empty.
+
+    All ids share one request, except those in ``apart``. A shared request that fails for what it holds is split in
+    halves until the bad id stands alone: that one goes into ``apart``, and no other gets its error. Ids that an answer
+    leaves out, or whose items cannot be read, are requested anew. An id that is answered alone leaves ``apart``.
+
+    Splitting is in vain where everything is refused, so that the number of requests is bounded; ids that are not
+    reached get no answer in this poll. Of an error that is no refusal (a 5xx, an answer that cannot be read) two halves
+    that both fail show that it is the same for all.
+
+    :param ids: different ids, at most a hundred.
+    :param apart: kept by the caller from poll to poll, and changed here.
+    :param bounded: false to reach every id, unless the first ten that stand alone are all refused.
+    """
+
+    def __init__(self, ids: Sequence[str], apart: Apart, *, bounded: bool = True) -> None:
+        self.failure: SevenBridgesError | None = None
+        """The first error that came for a whole request."""
+        self.ended_by: SevenBridgesError | None = None
+        """The error that concerns all ids and ended the poll."""
+        self.has_answers = False
+        """Whether the Platform has said something of any id."""
+        self._apart = apart
+        self._bounded = bounded
+        shared = [each for each in ids if each not in apart] if apart else list(ids)
+        wanted = frozenset(ids) if apart else frozenset()
+        self._shared = [shared] if shared else []
+        self._alone = [each for each in apart if each in wanted]
+        self._asked: list[str] = []
+        self._shared_requests = 0
+        self._alone_requests = 0
+        self._refused_alone = 0
+
+    def next(self) -> list[str]:
+        """Return the ids of the next request; none if the poll is over."""
+        self._asked = []
+        if self._shared and not (self._bounded and self._shared_requests >= MAX_SHARED):
+            self._asked = self._shared.pop()
+            self._shared_requests += 1
+        elif self._alone and not (self._bounded and self._alone_requests >= MAX_ALONE):
+            self._asked = [self._alone.pop(0)]
+            self._alone_requests += 1
+        return self._asked
+
+    def take(
+        self, answer: Sequence[T | SevenBridgesApiError] | SevenBridgesError
+    ) -> Mapping[str, T | SevenBridgesError]:
+        """Take the answer to the last request: a list in the order of its ids, or the error that came instead.
+
+        :returns: what is known now, by id.
+        """
+        if not isinstance(answer, SevenBridgesError):
+            return self._take_items(answer)
+        self.failure = self.failure or answer
+        if not _may_be_one(answer):
+            return self._end(answer)
+        if isinstance(answer, SevenBridgesReplyTooLarge) and answer.status < 300 and len(self._asked) > SMALL:
+            # It says nothing of any id: jobs of files with much metadata may exceed the bound of one answer together.
+            parts = [self._asked[start : start + SMALL] for start in range(0, len(self._asked), SMALL)]
+            self._shared = [*self._shared, *parts]
+            return {}
+        if len(self._asked) == 1:
+            return self._take_alone(self._asked[0], answer)
+        self._split()
+        is_for_all = not answer.permanent and self._shared_requests >= 3 and not self.has_answers
+        return self._end(answer) if is_for_all else {}
+
+    def _take_items(self, items: Sequence[T | SevenBridgesApiError]) -> Mapping[str, T | SevenBridgesError]:
+        answers: dict[str, T | SevenBridgesError] = dict(zip(self._asked, items, strict=True))
+        unreadable = [each for each, item in answers.items() if isinstance(item, SevenBridgesUnreadableItem)]
+        self.has_answers = self.has_answers or len(unreadable) < len(answers)
+        if len(answers) == 1:
+            self._set_apart(self._asked[0], bool(unreadable))
+        elif unreadable:
+            for each in unreadable:
+                del answers[each]
+            # At least one of those that shared the request was answered, so that this comes to an end.
+            if len(unreadable) == 1:
+                self._alone += unreadable
+            else:
+                self._shared.append(unreadable)
+        return answers
+
+    def _take_alone(self, each: str, error: SevenBridgesApiError) -> Mapping[str, T | SevenBridgesError]:
+        if error.permanent:
+            self._refused_alone += 1
+            if not self._bounded and self._refused_alone >= MAX_ALONE and not self.has_answers:
+                return self._end(error)
+        elif self.has_answers:
+            # Others are answered, so that it is about this one.
+            error = SevenBridgesUnreadableItem(*error.args)
+        self._set_apart(each, True)
+        return {each: error}
+
+    def _split(self) -> None:
+        # By chance, so that two bad ids come into the same half soon: the other half shows that not all fail.
+        ids = random.sample(self._asked, len(self._asked))
+        halves = [ids[len(ids) // 2 :], ids[: len(ids) // 2]]
+        # Down one side, so that each poll finds one bad id at least; but first both halves of the whole.
+        self._shared = [*halves, *self._shared] if self._shared_requests == 2 else [*self._shared, *halves]
+
+    def _set_apart(self, each: str, is_bad: bool) -> None:
+        self._apart.pop(each, None)
+        if is_bad:
+            self._apart[each] = None
+
+    def _end(self, error: SevenBridgesError) -> Mapping[str, T | SevenBridgesError]:
+        self.ended_by = error
+        left = [*self._asked, *(each for part in self._shared for each in part), *self._alone]
+        self._shared, self._alone = [], []
+        return dict.fromkeys(left, error)
+
+
+def _may_be_one(error: SevenBridgesError) -> TypeGuard[SevenBridgesApiError]:
+    """Whether one id may be why a shared request fails."""
+    if isinstance(error, _ABOUT_ALL) or not isinstance(error, SevenBridgesApiError):
+        return False
+    return not 300 <= error.status < 400

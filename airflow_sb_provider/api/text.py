@@ -1,0 +1,16 @@
+"""Text of the Platform made safe to show: names, locations, states and messages are written by other people."""
+
+from __future__ import annotations
+
+SHOWN = 300
+
+
+def readable(text: str, limit: int = SHOWN) -> str:
+    """Return text on one line, at most so long, without what forges a log or a page.
+
+    Line breaks and separators, control characters, marks that turn the direction of writing and the like become spaces.
+    """
+    start = text[: 4 * limit]
+    if not start.isprintable():
+        start = "".join(mark if mark.isprintable() else " " for mark in start)
+    return " ".join(start.split())[:limit]

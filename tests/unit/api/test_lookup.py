@@ -1,0 +1,219 @@
+"""One bad id in a shared poll costs only itself, and a bounded number of requests."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from airflow_sb_provider.api.lookup import Lookup
+from airflow_sb_provider.api.models import ExportJob
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesAuthError,
+    SevenBridgesConnectionError,
+    SevenBridgesForbiddenError,
+    SevenBridgesGatewayError,
+    SevenBridgesMaintenanceError,
+    SevenBridgesMalformedReply,
+    SevenBridgesNotFoundError,
+    SevenBridgesRateLimitError,
+    SevenBridgesServerError,
+    SevenBridgesUnreadableItem,
+)
+
+IDS = [f"e{number}" for number in range(100)]
+REFUSALS = [
+    SevenBridgesApiError(400, 90000),
+    SevenBridgesForbiddenError(403, 9005),
+    SevenBridgesNotFoundError(404, 9008),
+    SevenBridgesApiError(422, 10217),
+]
+BREAKS = [SevenBridgesMalformedReply(200, message="NUL in a text"), SevenBridgesServerError(500, 90009)]
+
+
+class Platform:
+    """Answers requests; ``requests`` are the ids of each."""
+
+    def __init__(self, *, poison=(), error=REFUSALS[0], missing=(), bad_items=None):
+        self.poison, self.error, self.missing = set(poison), error, set(missing)
+        self.bad_items = bad_items or {}
+        self.requests = []
+
+    def __call__(self, ids):
+        self.requests.append(ids)
+        if self.poison & set(ids):
+            return self.error
+        return [self.item(each) for each in ids]
+
+    def item(self, each):
+        if each in self.missing:
+            return SevenBridgesUnreadableItem(200, message="missing")
+        return self.bad_items.get(each) or ExportJob(each, "RUNNING")
+
+
+def poll(platform, apart=None, ids=IDS, **options):
+    """Poll once; return what is known by id, and the lookup."""
+    lookup = Lookup(ids, {} if apart is None else apart, **options)
+    known = {}
+    while asked := lookup.next():
+        answers = lookup.take(platform(asked))
+        assert not set(answers) & set(known)
+        known.update(answers)
+    return known, lookup
+
+
+def healthy(known):
+    return {each for each, answer in known.items() if isinstance(answer, ExportJob)}
+
+
+def test_one_request_where_all_is_well():
+    platform = Platform(bad_items={"e7": SevenBridgesNotFoundError(404, 9008)})
+    known, _ = poll(platform)
+    assert platform.requests == [IDS]
+    assert list(known) == IDS
+    assert healthy(known) == set(IDS) - {"e7"}
+
+
+@pytest.mark.parametrize("error", [*REFUSALS, *BREAKS], ids=repr)
+@pytest.mark.parametrize("bad", ["e0", "e49", "e50", "e99"])
+def test_the_one_that_spoils_the_request_stands_alone(error, bad):
+    platform, apart = Platform(poison=[bad], error=error), {}
+    known, _ = poll(platform, apart)
+    assert len(platform.requests) <= 16
+    assert healthy(known) == set(IDS) - {bad}
+    assert known[bad].code == error.code
+    assert known[bad].permanent is error.permanent
+    assert list(apart) == [bad]
+
+
+@pytest.mark.parametrize("error", [*REFUSALS, *BREAKS], ids=repr)
+def test_it_costs_one_request_more_at_the_next_polls(error):
+    platform, apart = Platform(poison=["e3"], error=error), {}
+    poll(platform, apart)
+    for _ in range(3):
+        platform.requests.clear()
+        known, _ = poll(platform, apart)
+        assert [len(asked) for asked in platform.requests] == [99, 1]
+        assert healthy(known) == set(IDS) - {"e3"}
+
+
+def test_one_that_is_well_again_shares_the_request_again():
+    platform, apart = Platform(poison=["e3"]), {}
+    poll(platform, apart)
+    platform.poison.clear()
+    assert healthy(poll(platform, apart)[0]) == set(IDS)
+    platform.requests.clear()
+    poll(platform, apart)
+    assert [len(asked) for asked in platform.requests] == [100]
+
+
+@pytest.mark.parametrize("error", [*REFUSALS, *BREAKS], ids=repr)
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_several_are_found_in_a_few_polls_and_no_other_gets_their_error(error, count):
+    random.seed(count)
+    bad = set(IDS[:: 100 // count][:count])
+    platform, apart = Platform(poison=bad, error=error), {}
+    for _ in range(200):
+        before = len(platform.requests)
+        known, _ = poll(platform, apart)
+        assert len(platform.requests) - before <= 26
+        blamed = {each for each, answer in known.items() if not isinstance(answer, ExportJob) and answer.permanent}
+        assert blamed <= bad
+        if set(apart) == bad:
+            break
+    assert healthy(poll(platform, apart)[0]) == set(IDS) - bad
+
+
+def test_where_everything_is_refused_requests_are_bounded_and_all_get_their_turn():
+    platform, apart = Platform(poison=IDS), {}
+    refused = set()
+    for _ in range(20):
+        platform.requests.clear()
+        known, _ = poll(platform, apart)
+        assert len(platform.requests) <= 26
+        refused |= set(known)
+    assert refused == set(IDS)
+
+
+@pytest.mark.parametrize("error", BREAKS, ids=repr)
+def test_trouble_of_all_is_seen_in_three_requests(error):
+    platform, apart = Platform(poison=IDS, error=error), {}
+    known, _ = poll(platform, apart)
+    assert known == dict.fromkeys(IDS, error)
+    assert len(platform.requests) == 3
+    assert apart == {}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SevenBridgesAuthError(401, 90001),
+        SevenBridgesRateLimitError(429, 1000),
+        SevenBridgesMaintenanceError(503, 0),
+        SevenBridgesGatewayError(404),
+        SevenBridgesGatewayError(503),
+        SevenBridgesConnectionError("dropped"),
+        SevenBridgesApiError(302, message="redirected"),
+    ],
+    ids=repr,
+)
+def test_what_says_nothing_of_single_ids_is_not_split(error):
+    platform = Platform(poison=["e3"], error=error)
+    known, lookup = poll(platform)
+    assert platform.requests == [IDS]
+    assert known == dict.fromkeys(IDS, error)
+    assert lookup.ended_by is error
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 50])
+def test_what_an_answer_leaves_out_is_requested_anew(count):
+    missing = IDS[-count:]
+
+    class Forgetful(Platform):
+        def __call__(self, ids):
+            answer = super().__call__(ids)
+            self.missing.clear()
+            return answer
+
+    platform = Forgetful(missing=missing)
+    assert healthy(poll(platform)[0]) == set(IDS)
+    assert [len(asked) for asked in platform.requests] == [100, count]
+
+
+def test_what_stays_left_out_is_its_own_trouble():
+    platform, apart = Platform(missing=["e5"]), {}
+    for shared in (100, 99, 99):
+        platform.requests.clear()
+        known, _ = poll(platform, apart)
+        assert [len(asked) for asked in platform.requests] == [shared, 1]
+        assert isinstance(known["e5"], SevenBridgesUnreadableItem)
+        assert not known["e5"].permanent
+        assert healthy(known) == set(IDS) - {"e5"}
+
+
+def test_those_apart_come_in_turn():
+    platform, apart = Platform(poison=IDS[:30]), dict.fromkeys(IDS[:30])
+    reached = set()
+    for _ in range(3):
+        known, _ = poll(platform, apart)
+        assert healthy(known) == set(IDS[30:])
+        reached |= set(known) - healthy(known)
+    assert reached == set(IDS[:30])
+
+
+def test_all_are_reached_where_the_caller_needs_them():
+    bad = set(IDS[::2])
+    platform = Platform(poison=bad)
+    known, lookup = poll(platform, bounded=False)
+    assert healthy(known) == set(IDS) - bad
+    assert set(known) == set(IDS)
+    assert lookup.ended_by is None
+    assert len(platform.requests) < 200
+
+
+def test_a_refusal_of_everything_ends_also_there():
+    platform = Platform(poison=IDS)
+    _, lookup = poll(platform, bounded=False)
+    assert lookup.ended_by is platform.error
+    assert len(platform.requests) < 40
