@@ -98,7 +98,7 @@ class Lookup(Generic[T]):
         self.failure = self.failure or answer
         if not _may_be_one(answer):
             return self._end(answer)
-        if isinstance(answer, SevenBridgesReplyTooLarge) and answer.status < 300 and len(self._asked) > SMALL:
+        if isinstance(answer, SevenBridgesReplyTooLarge) and len(self._asked) > SMALL:
             # It says nothing of any id: jobs of files with much metadata may exceed the bound of one answer together.
             parts = [self._asked[start : start + SMALL] for start in range(0, len(self._asked), SMALL)]
             self._shared = [*self._shared, *parts]
@@ -159,4 +159,5 @@ def _may_be_one(error: SevenBridgesError) -> TypeGuard[SevenBridgesApiError]:
     """Whether one id may be why a shared request fails."""
     if isinstance(error, _ABOUT_ALL) or not isinstance(error, SevenBridgesApiError):
         return False
-    return not 300 <= error.status < 400
+    is_page = isinstance(error, SevenBridgesReplyTooLarge) and error.status >= 400
+    return not (300 <= error.status < 400 or is_page)

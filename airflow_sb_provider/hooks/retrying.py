@@ -16,6 +16,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesMaintenanceError,
     SevenBridgesRateLimitError,
     SevenBridgesReplyLost,
+    SevenBridgesReplyTooLarge,
 )
 
 if TYPE_CHECKING:
@@ -128,6 +129,9 @@ def _ends_by_itself(error: BaseException | None) -> bool:
 
 
 def _may_ask_again(error: BaseException) -> bool:
+    if isinstance(error, SevenBridgesReplyTooLarge) and error.status < 300:
+        # The same request gets the same answer.
+        return False
     if isinstance(error, SevenBridgesApiError):
         return not error.permanent
     return isinstance(error, SevenBridgesConnectionError)

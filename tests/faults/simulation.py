@@ -124,6 +124,12 @@ class World(SimAirflow):
                 self.platform.files[OTHER].alias = (volume, location)
         if rng.random() < 0.2:
             self.platform.objects[self.platform.key(volume, "changed")] = SimObject("lookalike", 10)
+        if self.copy_only and self.overwrite and rng.random() < 0.15:
+            # The file was moved to this very place before.
+            self.platform.objects[self.key] = SimObject(FILE, 10, FILE)
+            self.platform.files[FILE].alias_key = self.key
+            shown = self.key if self.platform.includes_prefix else location
+            self.platform.files[FILE].alias = (volume, shown)
         if self.key in self.platform.objects and rng.random() < 0.3:
             self.platform.locked.add(self.key)
         # A Platform that answers every submission with a gateway's error.

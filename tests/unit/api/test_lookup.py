@@ -18,6 +18,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesMalformedReply,
     SevenBridgesNotFoundError,
     SevenBridgesRateLimitError,
+    SevenBridgesReplyTooLarge,
     SevenBridgesServerError,
     SevenBridgesUnreadableItem,
 )
@@ -217,3 +218,23 @@ def test_a_refusal_of_everything_ends_also_there():
     _, lookup = poll(platform, bounded=False)
     assert lookup.ended_by is platform.error
     assert len(platform.requests) < 40
+
+
+def test_an_answer_that_is_too_large_for_all_is_requested_in_tens():
+    class Large(Platform):
+        def __call__(self, ids):
+            answer = super().__call__(ids)
+            return answer if len(ids) <= 10 else SevenBridgesReplyTooLarge(200, message="too large")
+
+    platform = Large()
+    known, lookup = poll(platform)
+    assert set(known) == set(IDS)
+    assert [len(ids) for ids in platform.requests] == [100, *[10] * 10]
+    assert not lookup.ended_by
+
+
+def test_a_gateways_page_that_is_too_large_is_not_split():
+    page = SevenBridgesReplyTooLarge(502, message="too large")
+    platform = Platform(poison=IDS, error=page)
+    poll(platform)
+    assert len(platform.requests) == 1

@@ -333,7 +333,7 @@ def test_more_values_than_a_poll_may_hold_are_refused_before_they_are_made(body,
     with pytest.raises(SevenBridgesReplyTooLarge, match="cannot be read: it holds more than 50,000 values") as caught:
         reply(200, body, POLL)
     assert not caught.value.permanent
-    with pytest.raises(SevenBridgesNotFoundError):
+    with pytest.raises(SevenBridgesGatewayError):
         reply(404, body, POLL)
 
 

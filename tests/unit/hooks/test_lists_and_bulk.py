@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
@@ -496,8 +497,10 @@ def test_every_error_names_what_it_is_about(hook, platform, ask, name, answer):
     platform.answers = [answer]
     with pytest.raises(SevenBridgesError) as caught:
         ask(hook)
-    assert name in str(caught.value)
-    assert name in str(pickle.loads(pickle.dumps(caught.value)))
+    text = str(caught.value)
+    # A shared request is split in search of what is unreadable, so that any part of it may be named.
+    assert name in text or (name == "export job1 and 2 more" and re.match(r"export job[123]( and 1 more)?: ", text))
+    assert str(pickle.loads(pickle.dumps(caught.value))) == text
 
 
 @pytest.mark.parametrize(

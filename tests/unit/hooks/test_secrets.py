@@ -41,7 +41,8 @@ def test_it_is_in_no_address_and_no_body(face, platform, connect, call):
     with pytest.raises(SevenBridgesInputError, match="holds the connection's token") as caught:
         face.send(call)
     assert platform.seen == []
-    assert_keeps_silent(caught.value)
+    # The call itself holds it, in the frames: its caller put it there.
+    assert not shows_token("".join(traceback.format_exception(caught.value)))
 
 
 @pytest.mark.parametrize("token", ['quoted"and\\backslashed', "plus+slash/equals==", "percent%41percent%42"])
