@@ -37,7 +37,7 @@ def assert_matches(error, *names, final):
     [
         ("error", {"status": 403, "code": 9103}, "SevenBridgesForbiddenError", True),
         ("error", {"status": 404, "code": 5002}, "SevenBridgesNotFoundError", True),
-        ("error", {"status": 401, "code": 1}, "SevenBridgesAuthError", True),
+        ("error", {"status": 401, "code": 90001}, "SevenBridgesAuthError", True),
         ("job_fails", {"code": 9101}, "SevenBridgesExportFailed", True),
         ("job_fails", {"code": 9100}, "SevenBridgesExportFailed", False),
         ("job_stuck", {"state": "RUNNING"}, "SevenBridgesExportTimeout", False),
