@@ -94,7 +94,7 @@ def test_nothing(platform, wait, nothing):
     assert not platform.requests
 
 
-@pytest.mark.parametrize("junk", ["", "a/b", "../files", 3, ["ok", 5], {"export_id": "x"}])
+@pytest.mark.parametrize("junk", ["", "a/b", "../files", 1.5, ["ok", True], {"export_id": "x"}])
 @pytest.mark.parametrize("soft_fail", [False, True])
 def test_junk(platform, wait, junk, soft_fail):
     with pytest.raises(AirflowFailException):
