@@ -137,8 +137,8 @@ class Watch:
 
     def _refusal(self, export_id: str, error: SevenBridgesError) -> list[str]:
         if self.patient and isinstance(error, SevenBridgesApiError):
-            is_first = export_id not in self._strikes
-            self._strikes[export_id] = 1
+            self._strikes[export_id] = self._strikes.get(export_id, 0) + 1
+            is_first = self._strikes[export_id] == 1
             return [f"Export {export_id} cannot be seen; the wait goes on: {error}"] if is_first else []
         return self._strike(self._strikes, self.strikes, export_id, error)
 
