@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 from airflow_sb_provider.api.replies import read_reply
@@ -96,7 +95,7 @@ class Process(SimProcess):
         self.give_way(f"before {call.method} {call.path}")
         query = dict(call.query)
         if call.path == CREATE:
-            body = self._create(call.body["items"], query.get("copy_only") == "true")
+            body = self._create(call, query.get("copy_only") == "true")
         elif world.reads_fail():
             raise SevenBridgesServerError(502, message="trouble")
         else:
@@ -113,7 +112,8 @@ class Process(SimProcess):
         self.give_way(f"after {call.method} {call.path}")
         return read_reply(call, 200, headers, json.dumps(body).encode())
 
-    def _create(self, items, copy_only):
+    def _create(self, call, copy_only):
+        items = call.body["items"]
         world, platform, rng = self.world, self.world.platform, self.world.rng
         fate = world.fate_of_post()
         self.note(f"POST of {[item['source']['file'][0] for item in items]}, fate {fate}")
@@ -126,7 +126,7 @@ class Process(SimProcess):
         if fate in ("error", "rate limit", "maintenance"):
             status, code = {"error": (400, 9000), "rate limit": (429, 1000), "maintenance": (503, 0)}[fate]
             self.give_way("refused as a whole")
-            return self._refuse(status, code)
+            return self._refuse(call, status, code)
         world.unanswered += fate not in ("answered", "an item in trouble")
         done = {"not done": 0, "half": len(items) // 2, "late": 0}.get(fate.split(",")[0], len(items))
         answers = platform.submit_all(items[:done], *given, looks[:done])
@@ -150,8 +150,7 @@ class Process(SimProcess):
             answers[rng.randrange(len(answers))] = {"error": {"status": 500, "code": 90004, "message": "trouble"}}
         return {"items": answers}
 
-    def _refuse(self, status, code):
-        call = SimpleNamespace(method="POST", path=CREATE)
+    def _refuse(self, call, status, code):
         body = {"status": status, "code": code, "message": "refused"}
         return read_reply(call, status, {}, json.dumps(body).encode())
 

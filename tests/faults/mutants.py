@@ -233,11 +233,17 @@ def no_record_is_nothing(patch: Patch) -> None:
 @mutant
 def copy_unchecked(patch: Patch) -> None:
     """a copy with overwrite is submitted without a check"""
-    patch(
-        submitting,
-        "needs_check",
-        lambda entry: not entry.attempt.untroubled or (entry.request.overwrite and not entry.request.copy_only),
-    )
+    real = submitting.BatchSubmitter._decide
+
+    def decide(self: Any, chunk: Sequence[Entry]) -> list[Any]:
+        return [
+            deciding.Submit("", overwrite=True)
+            if entry.attempt.untroubled and entry.request.copy_only and entry.request.overwrite
+            else decision
+            for entry, decision in zip(chunk, real(self, chunk), strict=True)
+        ]
+
+    patch(submitting.BatchSubmitter, "_decide", decide)
 
 
 @mutant
