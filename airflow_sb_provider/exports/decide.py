@@ -6,7 +6,7 @@ is the record: what is in flight is waited for, what is done is taken over, and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_sb_provider.api.models import ExportJob, File, Volume, VolumeObject
@@ -145,6 +145,9 @@ def _recorded(request: ExportRequest, facts: Facts) -> Decision | None:
         return None
     if request.intent is Intent.COPY_OVERWRITE and facts.attempt.fresh:
         return None
+    if facts.attempt.fresh and not request.copy_only and (moved := _already_moved(request, facts)):
+        # A task that was cleared long after must not report an object that is gone since.
+        return replace(moved, job=job) if isinstance(moved, Done) else moved
     return Adopt(f"Export {job.id}, started by an earlier try, is COMPLETED: adopting it.", job)
 
 

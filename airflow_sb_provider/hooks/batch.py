@@ -11,6 +11,7 @@ from tenacity import Retrying
 
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import ExportJob, ExportState, File
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
@@ -162,6 +163,7 @@ class BatchSubmitter:
             changed.append(entry)
             if isinstance(decision, Adopt):
                 entry.adopted = True
+                self._compare_properties(entry, decision.job)
                 self.take([entry], [decision.job])
             elif isinstance(decision, Done):
                 entry.adopted, entry.state, entry.export_id = True, ExportState.COMPLETED, None
@@ -179,6 +181,17 @@ class BatchSubmitter:
         if changed:
             self._save(changed)
         return wanted
+
+    def _compare_properties(self, entry: Entry, job: ExportJob) -> None:
+        wanted, actual = dict(entry.request.properties or {}), dict(job.properties)
+        if actual and any(actual.get(name) != value for name, value in wanted.items()):
+            self.hook.log.warning(
+                "File %s: export %s, which is adopted, was submitted with other properties (%s) than wanted (%s).",
+                entry.request.file,
+                job.id,
+                readable(str(actual), 300),
+                wanted,
+            )
 
     def _log(self, entry: Entry, decision: Decision) -> None:
         if isinstance(decision, Fail):

@@ -111,8 +111,8 @@ def gather_facts(
     volumes |= _volumes(hook, {file.volume for file in aliases.values() if file.volume} - volumes.keys())
     alias_objects = {
         request: _objects_of_alias(hook, alias, request, volumes)
-        for request in requests
-        if (alias := aliases.get(request.file))
+        for request, attempt in zip(requests, attempts, strict=True)
+        if (alias := aliases.get(request.file)) and not _is_just_made(attempt, recorded)
     }
     nearby, completed = _Nearby(listed, volumes), _Nearby(history, volumes)
     return [
@@ -212,6 +212,12 @@ def _objects_of_alias(
     if not any(readings.values()):
         return {}
     return {location: _object_at(hook, alias.volume or "", location) for location in readings if location is not None}
+
+
+def _is_just_made(attempt: Attempt, recorded: Mapping[str, ExportJob | SevenBridgesApiError]) -> bool:
+    """Whether an earlier try's own job has made the export, so that this retry need not read what it made."""
+    job = recorded.get(attempt.export_id or "")
+    return isinstance(job, ExportJob) and job.succeeded and not attempt.fresh
 
 
 def _may_be_copied(request: ExportRequest, attempt: Attempt) -> bool:

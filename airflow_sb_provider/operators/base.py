@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
 from airflow_sb_provider.api.models import ExportJob
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInDoubt
-from airflow_sb_provider.exports.attempt import attempt_of
+from airflow_sb_provider.exports.attempt import Outcome, attempt_of
 from airflow_sb_provider.exports.batch import WAITING, Batch
 from airflow_sb_provider.exports.inputs import read_boolean
 from airflow_sb_provider.exports.status import moment
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from airflow_sb_provider._compat import Context
     from airflow_sb_provider.exports.batch import Entry
     from airflow_sb_provider.exports.report import Report
+
+_SHOWN = 10
 
 OnError = Literal["fail_at_end", "fail_fast", "report"]
 
@@ -199,9 +201,24 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
                 elif check_at:
                     self._pause(batch, check_at)
         except Exception:
+            self._log_outstanding(batch)
             self._failed(context, batch)
             raise
         return self._finish(context, batch, timed_out and not self._is_over(batch))
+
+    def _log_outstanding(self, batch: Batch) -> None:
+        """Say what goes on at the Platform, or may, when an error ends the task before it knows."""
+        in_flight = [entry.export_id or "" for entry in batch.in_flight]
+        unanswered = [entry.request.file for entry in batch.waiting if entry.outcome is Outcome.SENT]
+        for what, ids in (("in flight: exports", in_flight), ("submitted without a response: files", unanswered)):
+            if ids:
+                more = f" and {len(ids) - _SHOWN:,} more" if len(ids) > _SHOWN else ""
+                self.log.error(
+                    "Still %s %s%s. A retry checks the Platform and adopts what goes on there.",
+                    what,
+                    ", ".join(ids[:_SHOWN]),
+                    more,
+                )
 
     def _is_over(self, batch: Batch) -> bool:
         return (self.on_error == "fail_fast" and bool(batch.bad)) or not (batch.in_flight or batch.waiting)

@@ -59,6 +59,9 @@ def completed(hook, job):
     [
         ("html", {"status": 502}),
         ("html", {"status": 200}),
+        ("html", {"status": 403}),
+        ("text", {}),
+        ("text", {"status": 409, "body": "{}"}),
         ("drop", {}),
         ("error", {"status": 500}),
         ("error", {"status": 503, "code": 0}),
@@ -249,6 +252,40 @@ def test_a_move_whose_object_is_gone_is_not_reported_as_made(platform, runner, t
     platform.trouble("error", method="GET", path="/v2/storage/volumes/*/object", times=0, status=404, code=9105)
     with pytest.raises(AirflowException, match="no object is there"):
         runner.run(task(file))
+
+
+def test_a_cleared_move_whose_object_is_gone_is_not_reported_as_made(platform, runner, task):
+    operator = task()
+    runner.run(operator)
+    runner.clear()
+    assert runner.run(operator)["state"] == "COMPLETED"
+    platform.trouble("error", method="GET", path="/v2/storage/volumes/*/object", times=0, status=404, code=9105)
+    runner.clear()
+    with pytest.raises(AirflowException, match="no object is there"):
+        runner.run(operator)
+    assert len(platform.exports) == 1
+
+
+def test_an_adopted_export_with_other_properties_is_a_warning(platform, runner, task, capsys):
+    platform.knobs.running_seconds = 0.3
+    file = platform.add_file("a.txt", BYTES).id
+    SevenBridgesHook().start_export(file, "demo/results", "a/b.txt", properties={"sse_algorithm": "AES256"})
+    runner.try_number = 1
+    runner.run(task(file, properties={"sse_algorithm": "aws:kms", "sse_aws_kms_key_id": "key"}))
+    assert "other properties" in capsys.readouterr().out
+
+
+def test_an_error_while_exports_are_in_flight_names_them(platform, runner, task, capsys):
+    platform.knobs.stuck = True
+    operator = task(deferrable=False)
+    runner.store.set, real = (
+        (lambda key, value: real(key, value) if "own_id" not in str(value) else 1 / 0),
+        runner.store.set,
+    )
+    with pytest.raises(ZeroDivisionError):
+        runner.run(operator)
+    [job] = platform.exports
+    assert f"Still in flight: exports {job.id}" in capsys.readouterr().out
 
 
 # Deferrals
