@@ -30,7 +30,7 @@ REFERENCE = {
         "triggers.export.SevenBridgesExportTrigger",
         "triggers.watcher.SevenBridgesExportEventTrigger",
     ],
-    "hooks": ["hooks.sevenbridges.SevenBridgesHook", "hooks.asynchronous.SevenBridgesAsyncHook", "api.models"],
+    "hooks": ["hooks.sevenbridges.SevenBridgesHook", "hooks.sevenbridges_async.SevenBridgesAsyncHook", "api.models"],
     "exceptions": ["exceptions"],
     "emulator": ["emulator.emulator.Emulator", "emulator.knobs.Knobs", "emulator.trouble"],
 }

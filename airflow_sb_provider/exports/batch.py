@@ -11,8 +11,8 @@ from airflow_sb_provider.api.calls import BULK_LIMIT
 from airflow_sb_provider.api.models import ExportJob, ExportState, File, VolumeObject
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesExportFailed
-from airflow_sb_provider.exports.attempt import Attempt, Outcome, Record
 from airflow_sb_provider.exports.request import ExportRequest
+from airflow_sb_provider.jobs.record import Attempt, Outcome, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_sb_provider.exports.names import MAX_KEY_BYTES
+from airflow_sb_provider.exports.patterns import MAX_KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.exports.destination import object_uri
-from airflow_sb_provider.exports.inputs import short
+from airflow_sb_provider.inputs import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_sb_provider.api.text import readable
-from airflow_sb_provider.exports.inputs import Problems, read_boolean, read_text, short
-from airflow_sb_provider.exports.names import check_characters, check_key
+from airflow_sb_provider.exports.patterns import check_characters, check_key
+from airflow_sb_provider.inputs import Problems, read_boolean, read_text, short
 
 _FILE_ID = re.compile(r"[0-9a-fA-F]{24}")
 _SHOWN_PLACE = 1500

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.exceptions import SevenBridgesInputError
 from airflow_sb_provider.exports.destination import key_problem, object_uri, places
-from airflow_sb_provider.exports.inputs import (
+from airflow_sb_provider.exports.patterns import Glob, Pattern, check_key, text_of
+from airflow_sb_provider.exports.request import ExportRequest, read_file, read_location
+from airflow_sb_provider.inputs import (
     Problems,
     as_list,
     first_problems,
@@ -24,8 +26,6 @@ from airflow_sb_provider.exports.inputs import (
     read_texts,
     short,
 )
-from airflow_sb_provider.exports.names import Glob, Pattern, check_key, text_of
-from airflow_sb_provider.exports.request import ExportRequest, read_file, read_location
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

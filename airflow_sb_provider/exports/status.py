@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.models import ExportJob, File, Volume
     from airflow_sb_provider.exports.batch import Batch
     from airflow_sb_provider.exports.request import ExportRequest
-    from airflow_sb_provider.exports.waiting import Watch
+    from airflow_sb_provider.jobs.watch import Watch
 
 STATUS = "sevenbridges_export_status"
 PROGRESS = "sevenbridges_export_progress"

@@ -17,8 +17,8 @@ from airflow_sb_provider.api.environments import resolve_endpoint
 from airflow_sb_provider.api.masking import Mask
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError, SevenBridgesInputError
-from airflow_sb_provider.exports.attempt import GATEWAY_TIMEOUT
-from airflow_sb_provider.exports.inputs import read_boolean
+from airflow_sb_provider.inputs import read_boolean
+from airflow_sb_provider.jobs.record import GATEWAY_TIMEOUT
 
 if TYPE_CHECKING:
     from airflow_sb_provider._compat import Connection

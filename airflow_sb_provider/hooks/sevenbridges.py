@@ -1,4 +1,4 @@
-"""The hooks: one ``send(call)`` on requests, here, and the same on aiohttp, in `hooks.asynchronous`."""
+"""The hooks: one ``send(call)`` on requests, here, and the same on aiohttp, in `hooks.sevenbridges_async`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
     SevenBridgesUnreadableItem,
 )
-from airflow_sb_provider.exports.inputs import read_ids
-from airflow_sb_provider.exports.pacing import seconds_until_allowed
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.hooks.connection import ConnectionSettings, connection_failure
-from airflow_sb_provider.hooks.retrying import clean, fail, no_answer, retry_rules
+from airflow_sb_provider.hooks.retry import clean, fail, no_answer, retry_rules
+from airflow_sb_provider.inputs import read_ids
+from airflow_sb_provider.jobs.rate_limiter import seconds_until_allowed
 from airflow_sb_provider.xcoms import allow_results
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         Volume,
         VolumeObject,
     )
-    from airflow_sb_provider.hooks.asynchronous import SevenBridgesAsyncHook
+    from airflow_sb_provider.hooks.sevenbridges_async import SevenBridgesAsyncHook
 
 __all__ = ["SevenBridgesAsyncHook", "SevenBridgesHook", "has_next"]
 
@@ -68,7 +68,7 @@ class SevenBridgesHook(BaseHook):
 
     Every method raises `SevenBridgesApiError` for an error that the Platform tells, `SevenBridgesConnectionError` if it
     cannot be reached, `SevenBridgesInputError` if the connection or an argument cannot be used. Requests are
-    repeated as `hooks.retrying` says; a POST that starts exports never is, once it may have been accepted.
+    repeated as `hooks.retry` says; a POST that starts exports never is, once it may have been accepted.
     ``rate_limit`` is what the last answer told of it.
 
     :param sevenbridges_conn_id: the Airflow connection, of type ``sevenbridges``.
@@ -454,7 +454,7 @@ class SevenBridgesHook(BaseHook):
 def __getattr__(name: str) -> Any:
     # It needs aiohttp, which takes longer to import than all the rest: only a triggerer does.
     if name == "SevenBridgesAsyncHook":
-        from airflow_sb_provider.hooks.asynchronous import SevenBridgesAsyncHook
+        from airflow_sb_provider.hooks.sevenbridges_async import SevenBridgesAsyncHook
 
         return SevenBridgesAsyncHook
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

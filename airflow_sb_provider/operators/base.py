@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
 from airflow_sb_provider.api.models import ExportJob
+from airflow_sb_provider.engine.polling import wait
+from airflow_sb_provider.engine.submitter import BatchSubmitter, needs_check
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInDoubt
-from airflow_sb_provider.exports.attempt import Outcome, attempt_of
 from airflow_sb_provider.exports.batch import WAITING, Batch
-from airflow_sb_provider.exports.inputs import read_boolean
 from airflow_sb_provider.exports.status import moment
-from airflow_sb_provider.exports.waiting import Watch
-from airflow_sb_provider.hooks.batch import BatchSubmitter, needs_check
-from airflow_sb_provider.hooks.failures import airflow_failures
+from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.hooks.waiting import wait
+from airflow_sb_provider.inputs import read_boolean
+from airflow_sb_provider.jobs.record import Outcome, attempt_of
+from airflow_sb_provider.jobs.watch import Watch
 from airflow_sb_provider.lineage.outlets import announce
 from airflow_sb_provider.lineage.task import TellsLineage
 from airflow_sb_provider.operators.ledger import Ledger
@@ -43,8 +43,8 @@ OnError = Literal["fail_at_end", "fail_fast", "report"]
 class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
     """A task that exports: plans a batch, submits it, waits in its worker or deferred, and finishes.
 
-    A single export is a batch of one. Each exports once, whatever ends the task in between: `exports.decide` has the
-    rules, `hooks.batch` applies them, the `Ledger` carries what was submitted across deferrals and tries.
+    A single export is a batch of one. Each exports once, whatever ends the task in between: `exports.decision` has the
+    rules, `engine.submitter` applies them, the `Ledger` carries what was submitted across deferrals and tries.
 
     Subclasses make the entries, call `_run` from ``execute``, and implement `_show_progress` and `_finish`.
     """

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 from airflow_sb_provider._compat import ObjectStoragePath, conf, hook_lineage_is_read
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.engine.listing import list_selected
+from airflow_sb_provider.engine.polling import volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesBatchFailed,
     SevenBridgesError,
@@ -21,15 +23,6 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.batch import REFUSED, SKIPPED, WAITING, Batch, Entry
 from airflow_sb_provider.exports.destination import object_uri
-from airflow_sb_provider.exports.inputs import (
-    Problems,
-    check_seconds,
-    is_absent,
-    read_boolean,
-    read_count,
-    read_switches,
-    read_texts,
-)
 from airflow_sb_provider.exports.manifest import (
     HEAD_BYTES,
     check_address,
@@ -49,11 +42,18 @@ from airflow_sb_provider.exports.selection import (
     with_conflicts,
 )
 from airflow_sb_provider.exports.status import batch_status
-from airflow_sb_provider.exports.waiting import MAX_IDS, POLL_INTERVAL, WEEK
-from airflow_sb_provider.hooks.failures import airflow_failures
-from airflow_sb_provider.hooks.selection import list_selected
+from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.hooks.waiting import volume_or_none
+from airflow_sb_provider.inputs import (
+    Problems,
+    check_seconds,
+    is_absent,
+    read_boolean,
+    read_count,
+    read_switches,
+    read_texts,
+)
+from airflow_sb_provider.jobs.watch import MAX_IDS, POLL_INTERVAL, WEEK
 from airflow_sb_provider.links.addresses import folder_page, project_page
 from airflow_sb_provider.links.export import (
     SevenBridgesDestinationLink,

@@ -11,6 +11,7 @@ from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, conf
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.engine.polling import look_at_object, volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesError,
     SevenBridgesExportTimeout,
@@ -19,15 +20,14 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.batch import Entry
 from airflow_sb_provider.exports.destination import object_uri
-from airflow_sb_provider.exports.inputs import check_seconds, read_boolean, read_switches
 from airflow_sb_provider.exports.report import Landing, Report
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.exports.result import describe_export
 from airflow_sb_provider.exports.status import file_status, job_status, moment, request_status
-from airflow_sb_provider.exports.waiting import POLL_INTERVAL, WEEK
-from airflow_sb_provider.hooks.failures import airflow_failures
+from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.hooks.waiting import look_at_object, volume_or_none
+from airflow_sb_provider.inputs import check_seconds, read_boolean, read_switches
+from airflow_sb_provider.jobs.watch import POLL_INTERVAL, WEEK
 from airflow_sb_provider.links.addresses import file_page, folder_page, known_environment, object_page
 from airflow_sb_provider.links.export import SevenBridgesDestinationLink, SevenBridgesFileLink, SevenBridgesVolumeLink
 from airflow_sb_provider.operators.base import SevenBridgesOperator

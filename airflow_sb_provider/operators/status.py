@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_sb_provider._compat import Context
-    from airflow_sb_provider.exports.waiting import Watch
+    from airflow_sb_provider.jobs.watch import Watch
     from airflow_sb_provider.links.export import SevenBridgesLink
 
 log = logging.getLogger(__name__)

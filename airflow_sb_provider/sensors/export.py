@@ -19,18 +19,18 @@ from airflow_sb_provider._compat import (
     conf,
 )
 from airflow_sb_provider.api.models import ExportJob, File
+from airflow_sb_provider.engine.polling import look_at_object, poll, volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesExportFailed,
     SevenBridgesInDoubt,
     SevenBridgesInputError,
 )
-from airflow_sb_provider.exports.inputs import read_switches
 from airflow_sb_provider.exports.report import Landing, Report
 from airflow_sb_provider.exports.result import describe_export
-from airflow_sb_provider.exports.waiting import STRIKES, Watch, is_one_id, read_export_ids
-from airflow_sb_provider.hooks.failures import airflow_failure, airflow_failures
+from airflow_sb_provider.failures import airflow_failure, airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.hooks.waiting import look_at_object, poll, volume_or_none
+from airflow_sb_provider.inputs import read_switches
+from airflow_sb_provider.jobs.watch import STRIKES, Watch, is_one_id, read_export_ids
 from airflow_sb_provider.lineage.outlets import announce
 from airflow_sb_provider.lineage.task import TellsLineage
 from airflow_sb_provider.rendering import RendersAuthorsText

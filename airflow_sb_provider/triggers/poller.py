@@ -24,10 +24,10 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInputError,
     SevenBridgesRateLimitError,
 )
-from airflow_sb_provider.exports.pacing import Pacing
-from airflow_sb_provider.exports.schedule import Schedule
-from airflow_sb_provider.hooks.asynchronous import SevenBridgesAsyncHook
 from airflow_sb_provider.hooks.connection import look_up_settings
+from airflow_sb_provider.hooks.sevenbridges_async import SevenBridgesAsyncHook
+from airflow_sb_provider.jobs.poll_schedule import Schedule
+from airflow_sb_provider.jobs.rate_limiter import Pacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.lookup import Apart
     from airflow_sb_provider.api.models import ExportJob
     from airflow_sb_provider.exceptions import SevenBridgesApiError
-    from airflow_sb_provider.exports.waiting import Watch
     from airflow_sb_provider.hooks.connection import ConnectionSettings
+    from airflow_sb_provider.jobs.watch import Watch
 
     News = Callable[[Watch, list[str]], None]
 

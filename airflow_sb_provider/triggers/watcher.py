@@ -23,16 +23,16 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesRateLimitError,
 )
 from airflow_sb_provider.exports.history import MOST_PAGES, Cursor, History, completed_exports, export_event
-from airflow_sb_provider.exports.pacing import Pacing
 from airflow_sb_provider.exports.request import read_volume
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.jobs.rate_limiter import Pacing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Hashable, Sequence
 
     from airflow_sb_provider.api.calls import Call
     from airflow_sb_provider.api.models import Volume
-    from airflow_sb_provider.hooks.asynchronous import SevenBridgesAsyncHook
+    from airflow_sb_provider.hooks.sevenbridges_async import SevenBridgesAsyncHook
 
 T = TypeVar("T")
 
@@ -206,7 +206,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
     async def _open(self) -> SevenBridgesAsyncHook:
         # Not at the top: a DAG file that names the watcher does not need what the hook needs.
         if self._hook is None:
-            module = await asyncio.to_thread(importlib.import_module, "airflow_sb_provider.hooks.asynchronous")
+            module = await asyncio.to_thread(importlib.import_module, "airflow_sb_provider.hooks.sevenbridges_async")
             self._hook = module.SevenBridgesAsyncHook(self.sevenbridges_conn_id)
             await self._hook.reconnect()
         elif self._trouble:

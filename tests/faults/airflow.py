@@ -14,8 +14,8 @@ import greenlet
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
 from airflow_sb_provider.api.models import ExportJob
-from airflow_sb_provider.exports.waiting import Watch
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.jobs.watch import Watch
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 from tests.faults.platform import SimPlatform, Violation
 

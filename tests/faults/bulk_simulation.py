@@ -19,7 +19,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesServerError,
 )
 from airflow_sb_provider.exports.batch import IN_DOUBT
-from airflow_sb_provider.hooks.retrying import settle
+from airflow_sb_provider.hooks.retry import settle
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 from tests.faults.airflow import GATEWAY, RETRIES, InProcess, SimAirflow, SimProcess, SimTask
 from tests.faults.platform import PAGE_CAP, Look, SimFile, SimObject, SimPlatform, Violation, error
@@ -31,16 +31,16 @@ CREATE = "bulk/storage/exports/create"
 SMALL = {
     "api.calls.BULK_LIMIT": HUNDRED,
     "exports.batch.BULK_LIMIT": HUNDRED,
-    "exports.waiting.BULK_LIMIT": HUNDRED,
-    "exports.schedule.BULK_LIMIT": HUNDRED,
+    "jobs.watch.BULK_LIMIT": HUNDRED,
+    "jobs.poll_schedule.BULK_LIMIT": HUNDRED,
     "operators.ledger.PAGE": LEDGER_PAGE,
 }
 CLOCKED = (
     "operators.base",
     "operators.bulk_export",
-    "hooks.batch",
-    "hooks.facts",
-    "hooks.waiting",
+    "engine.submitter",
+    "engine.reconcile",
+    "engine.polling",
     "hooks.sevenbridges",
 )
 

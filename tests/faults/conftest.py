@@ -9,5 +9,5 @@ from tests.faults.airflow import simulated_clock
 def clock(monkeypatch):
     """The clock of the world of single exports."""
     return simulated_clock(
-        monkeypatch, ("operators.base", "hooks.batch", "hooks.facts", "hooks.waiting", "hooks.sevenbridges")
+        monkeypatch, ("operators.base", "engine.submitter", "engine.reconcile", "engine.polling", "hooks.sevenbridges")
     )

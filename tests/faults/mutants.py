@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from airflow_sb_provider.exports import attempt as attempts
-from airflow_sb_provider.exports import decide as deciding
+from airflow_sb_provider.engine import reconcile as facts
+from airflow_sb_provider.engine import submitter as submitting
+from airflow_sb_provider.exports import decision as deciding
 from airflow_sb_provider.exports import destination
 from airflow_sb_provider.exports.batch import Entry
-from airflow_sb_provider.hooks import batch as submitting
-from airflow_sb_provider.hooks import facts
+from airflow_sb_provider.jobs import record as attempts
 from airflow_sb_provider.operators import base
 from airflow_sb_provider.operators.ledger import Ledger
 

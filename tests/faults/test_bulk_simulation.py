@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_sb_provider.exports import decide
-from airflow_sb_provider.exports.attempt import Outcome
+from airflow_sb_provider.engine import reconcile as facts
+from airflow_sb_provider.engine import submitter as submitting
+from airflow_sb_provider.exports import decision as decide
 from airflow_sb_provider.exports.batch import Entry
-from airflow_sb_provider.hooks import batch as submitting
-from airflow_sb_provider.hooks import facts
+from airflow_sb_provider.jobs.record import Outcome
 from airflow_sb_provider.operators import base, ledger
 from tests.faults.airflow import count_ends, first_violation, simulated_clock
 from tests.faults.bulk_simulation import CLOCKED, SMALL, World

@@ -25,10 +25,10 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesRateLimitError,
     SevenBridgesReplyLost,
 )
-from airflow_sb_provider.exports.pacing import Pacing, seconds_until_allowed
-from airflow_sb_provider.exports.waiting import Watch
-from airflow_sb_provider.hooks.retrying import settle
+from airflow_sb_provider.hooks.retry import settle
 from airflow_sb_provider.hooks.sevenbridges import has_next
+from airflow_sb_provider.jobs.rate_limiter import Pacing, seconds_until_allowed
+from airflow_sb_provider.jobs.watch import Watch
 
 NOW = 1_700_000_000.0
 

@@ -50,7 +50,7 @@ def peak_memory():
 
 
 def main(fields):
-    from airflow_sb_provider.exports import schedule
+    from airflow_sb_provider.jobs import poll_schedule as schedule
     from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
     from tests.integration.faces import conftest
 

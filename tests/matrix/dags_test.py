@@ -15,7 +15,7 @@ from tests.matrix.deprecations import Deprecations
 def main(results, *dag_ids):
     provider = Path(importlib.util.find_spec("airflow_sb_provider").origin).parent
     seen = Deprecations(provider, os.environ["AIRFLOW__CORE__DAGS_FOLDER"]).watch()
-    from airflow_sb_provider.exports import schedule
+    from airflow_sb_provider.jobs import poll_schedule as schedule
 
     # Exports take less than a second here; asked for earlier, they would wait for a whole interval.
     schedule.FIRST_POLL = 1.0

@@ -105,10 +105,10 @@ def cells():
 def platform(monkeypatch):
     with Emulator(knobs=Knobs(pending_seconds=0.02, running_seconds=0.02, rate_limit=10**6)) as emulator:
         monkeypatch.setenv(CONNECTION, emulator.connection_json())
-        monkeypatch.setattr("airflow_sb_provider.exports.schedule.FIRST_POLL", 0.05)
+        monkeypatch.setattr("airflow_sb_provider.jobs.poll_schedule.FIRST_POLL", 0.05)
         monkeypatch.setattr("airflow_sb_provider.triggers.poller.LOOK_UP_PAUSE", 0.05)
-        monkeypatch.setattr("airflow_sb_provider.exports.pacing.BLIND_PAUSE", 0.05)
-        monkeypatch.setattr("airflow_sb_provider.exports.waiting.LAST_LOOK", 0.2)
+        monkeypatch.setattr("airflow_sb_provider.jobs.rate_limiter.BLIND_PAUSE", 0.05)
+        monkeypatch.setattr("airflow_sb_provider.jobs.watch.LAST_LOOK", 0.2)
         monkeypatch.setattr("airflow_sb_provider.triggers.export.LAST_LOOK", 0.2)
         yield emulator
 

@@ -22,7 +22,7 @@ from airflow_sb_provider._compat import (
     SharedStreamProducer,
 )
 from airflow_sb_provider.exceptions import SevenBridgesError
-from airflow_sb_provider.hooks.failures import airflow_failure
+from airflow_sb_provider.failures import airflow_failure
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
 from airflow_sb_provider.plugins.export_tab import AirflowPlugin
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor

@@ -23,7 +23,7 @@ def metadata_database():
 @pytest.fixture
 def quick(monkeypatch):
     """No pause before the first poll."""
-    monkeypatch.setattr("airflow_sb_provider.exports.schedule.FIRST_POLL", 0.1)
+    monkeypatch.setattr("airflow_sb_provider.jobs.poll_schedule.FIRST_POLL", 0.1)
 
 
 @pytest.fixture

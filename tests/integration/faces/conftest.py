@@ -18,9 +18,9 @@ def platform(monkeypatch):
     """A local Platform that is quick, and the Airflow connection to it."""
     with Emulator(knobs=Knobs(pending_seconds=0.02, running_seconds=0.02, rate_limit=10**6)) as emulator:
         use_token(monkeypatch, emulator, emulator.token)
-        monkeypatch.setattr("airflow_sb_provider.exports.schedule.FIRST_POLL", 0.05)
+        monkeypatch.setattr("airflow_sb_provider.jobs.poll_schedule.FIRST_POLL", 0.05)
         monkeypatch.setattr("airflow_sb_provider.triggers.poller.LOOK_UP_PAUSE", 0.05)
-        monkeypatch.setattr("airflow_sb_provider.exports.pacing.BLIND_PAUSE", 0.05)
+        monkeypatch.setattr("airflow_sb_provider.jobs.rate_limiter.BLIND_PAUSE", 0.05)
         yield emulator
 
 

@@ -10,8 +10,8 @@ from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_sb_provider.exceptions import SevenBridgesInputError
-from airflow_sb_provider.exports.waiting import read_export_ids
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.jobs.watch import read_export_ids
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger

@@ -28,7 +28,7 @@ def bulk(ids, **fields):
 
 @pytest.mark.parametrize("trouble", ["drop", "lose_reply"])
 def test_a_lost_hundred_waits_until_the_lists_can_be_read(platform, runner, ids, trouble, deferrable, monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.hooks.batch.UNREADABLE_PAUSE", 0.3)
+    monkeypatch.setattr("airflow_sb_provider.engine.submitter.UNREADABLE_PAUSE", 0.3)
     platform.knobs.update(list_order="shuffled", pending_seconds=1)
     platform.trouble(trouble, path=CREATE)
     result = runner.run(bulk(ids, deferrable=deferrable))

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
+from airflow_sb_provider.engine.submitter import MAX_POSTS
 from airflow_sb_provider.exceptions import SevenBridgesError
-from airflow_sb_provider.hooks.batch import MAX_POSTS
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
 from tests.integration.faces.conftest import Runner, first_event, forget, paths
@@ -82,7 +82,7 @@ def test_a_submission_that_never_succeeds_ends_soon(platform, runner, task, defe
 @pytest.mark.parametrize("resets", [True, False])
 def test_a_rate_limit_at_the_submission_is_waited_for_but_not_for_ever(platform, runner, task, monkeypatch, resets):
     pauses = []
-    monkeypatch.setattr("airflow_sb_provider.hooks.batch.time.sleep", pauses.append)
+    monkeypatch.setattr("airflow_sb_provider.engine.submitter.time.sleep", pauses.append)
     trouble(platform, "error", status=429, code=90005)
     if not resets:
         platform.trouble("no_rate_headers", times=0)

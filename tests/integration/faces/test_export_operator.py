@@ -418,8 +418,8 @@ def test_killed_it_says_that_the_export_goes_on(platform, runner, export, capsys
 
 
 def test_trouble_before_the_submission_is_waited_for(platform, runner, export, monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.hooks.retrying.MAINTENANCE_PAUSE", 0.01)
-    monkeypatch.setattr("airflow_sb_provider.hooks.retrying.random.uniform", lambda low, high: low)
+    monkeypatch.setattr("airflow_sb_provider.hooks.retry.MAINTENANCE_PAUSE", 0.01)
+    monkeypatch.setattr("airflow_sb_provider.hooks.retry.random.uniform", lambda low, high: low)
     platform.trouble("error", status=503, code=0, method="GET", path="/v2/storage/exports")
     result = runner.run(export(overwrite=True))
     assert result["state"] == "COMPLETED"

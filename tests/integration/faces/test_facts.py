@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from airflow_sb_provider.engine import reconcile as facts
+from airflow_sb_provider.engine.reconcile import gather_facts
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesConflictError
-from airflow_sb_provider.exports.attempt import Attempt
-from airflow_sb_provider.exports.decide import Adopt, Done, Fail, decide
+from airflow_sb_provider.exports.decision import Adopt, Done, Fail, decide
 from airflow_sb_provider.exports.request import ExportRequest
-from airflow_sb_provider.hooks import facts
-from airflow_sb_provider.hooks.facts import gather_facts
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.jobs.record import Attempt
 from tests.integration.faces.conftest import paths
 
 RETRY = Attempt(fresh=False, why="A retry.")

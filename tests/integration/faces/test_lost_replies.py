@@ -136,7 +136,7 @@ def test_a_copy_that_ended_before_its_answer_was_lost_is_taken_over(platform, ru
 
     late = []
     clock = SimpleNamespace(time=lambda: time.time() + (60 if late else 0), sleep=time.sleep)
-    monkeypatch.setattr("airflow_sb_provider.hooks.batch.time", clock)
+    monkeypatch.setattr("airflow_sb_provider.engine.submitter.time", clock)
     platform.on("accepted", late.append)
     lose(platform, FINISHED)
     assert runner.run(export(**COPY_OVER))["adopted"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from airflow_sb_provider.exports.waiting import Watch
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.jobs.watch import Watch
 from airflow_sb_provider.triggers.poller import Waiter, pollers
 
 

@@ -10,6 +10,7 @@ import pytest
 from airflow_sb_provider.api.models import Page
 from airflow_sb_provider.emulator.platform import File
 from airflow_sb_provider.emulator.seed import ALIGNMENTS, BAM, BAM_INDEX, PROJECT, REFERENCE, REPORT, VCF
+from airflow_sb_provider.engine.listing import list_selected
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesAuthError,
@@ -18,7 +19,6 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesServerError,
 )
 from airflow_sb_provider.exports.selection import Selection, plan
-from airflow_sb_provider.hooks.selection import list_selected
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from tests.integration.faces.conftest import paths
 
@@ -132,7 +132,7 @@ def test_where_the_api_refuses_filters_all_is_listed(platform, select, status, c
 
 def test_a_list_that_is_cut_short_by_a_busy_platform_is_still_filtered(platform, select, monkeypatch):
     many(platform, 250)
-    monkeypatch.setattr("airflow_sb_provider.hooks.retrying._pause", lambda state: 0)
+    monkeypatch.setattr("airflow_sb_provider.hooks.retry._pause", lambda state: 0)
     platform.trouble("error", method="GET", path="/v2/files", status=429, code=1000)
     assert select(project=MINE, name=["1.bam"]) == ["/1.bam"]
     assert len(select.requests) == 2
@@ -358,7 +358,7 @@ def test_more_files_than_expected_end_the_listing(platform, hook):
 
 
 def test_a_list_without_end_has_one_here(platform, select, pages, monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.hooks.selection.MAX_PAGES", 5)
+    monkeypatch.setattr("airflow_sb_provider.engine.listing.MAX_PAGES", 5)
     many(platform, 600)
     with pytest.raises(SevenBridgesInputError, match="more than 5 pages"):
         select(project=MINE, name="*.none")

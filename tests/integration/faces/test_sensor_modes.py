@@ -135,7 +135,7 @@ def test_a_time_out(platform, started, wait, soft_fail):
 @pytest.mark.parametrize("soft_fail", [False, True])
 def test_an_export_that_cannot_be_seen(platform, wait, soft_fail, monkeypatch):
     # A sensor gives the triggerer a second or more between polls.
-    monkeypatch.setattr("airflow_sb_provider.exports.waiting.STRIKES", 2)
+    monkeypatch.setattr("airflow_sb_provider.jobs.watch.STRIKES", 2)
     with pytest.raises(AirflowException) as caught:
         wait("A" * 32, soft_fail=soft_fail)
     assert not isinstance(caught.value, AirflowSkipException)

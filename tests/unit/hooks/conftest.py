@@ -25,7 +25,7 @@ def usual_authorities():
 def authorities_read_once(monkeypatch, usual_authorities):
     """Reading them for each hook anew would take half of the tests' time."""
     monkeypatch.setattr(
-        "airflow_sb_provider.hooks.asynchronous.ssl_context",
+        "airflow_sb_provider.hooks.sevenbridges_async.ssl_context",
         lambda bundle: ssl_context(bundle) if bundle else usual_authorities,
     )
 

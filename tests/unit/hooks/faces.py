@@ -79,5 +79,5 @@ class Clock:
         clock = SimpleNamespace(monotonic=lambda: monotonic() + self.passed, sleep=self.pause, time=self.time)
         monkeypatch.setattr("tenacity.time", clock)
         monkeypatch.setattr("tenacity.nap.time", clock)
-        monkeypatch.setattr("airflow_sb_provider.hooks.retrying.time", clock)
+        monkeypatch.setattr("airflow_sb_provider.hooks.retry.time", clock)
         monkeypatch.setattr(asyncio, "sleep", pause)

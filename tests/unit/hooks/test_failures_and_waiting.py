@@ -8,6 +8,7 @@ import pytest
 
 from airflow_sb_provider._compat import AirflowException, AirflowFailException, AirflowNotFoundException
 from airflow_sb_provider.api.models import ExportJob
+from airflow_sb_provider.engine.polling import look_at_object, poll, volume_or_none, wait
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesForbiddenError,
@@ -16,10 +17,9 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
     SevenBridgesServerError,
 )
-from airflow_sb_provider.exports.waiting import Watch
-from airflow_sb_provider.hooks.failures import airflow_failures
+from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.hooks.waiting import look_at_object, poll, volume_or_none, wait
+from airflow_sb_provider.jobs.watch import Watch
 from tests.unit.api.test_exceptions import ERRORS
 from tests.unit.hooks.servers import drop, reply
 
@@ -85,7 +85,7 @@ def hook(platform, connect):
 
 
 def test_a_wait_ends_with_its_exports(hook, platform, monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.exports.pacing.BLIND_PAUSE", 0.01)
+    monkeypatch.setattr("airflow_sb_provider.jobs.rate_limiter.BLIND_PAUSE", 0.01)
     platform.answers = [jobs("PENDING", "RUNNING"), jobs("COMPLETED", "RUNNING"), drop, reply({}, 429)]
     platform.answers.append(reply({"items": [{"resource": {"id": "j1", "state": "FAILED"}}]}))
     watch = Watch(["j0", "j1"])

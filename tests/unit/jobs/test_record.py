@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_sb_provider.exports.attempt import Outcome, Record, attempt_of
 from airflow_sb_provider.exports.request import ExportRequest
+from airflow_sb_provider.jobs.record import Outcome, Record, attempt_of
 
 REQUEST = ExportRequest("0" * 24, "o/v", "key")
 RECORD = Record(REQUEST.fingerprint, "me", sent_at=1000.0, max_tries=2)

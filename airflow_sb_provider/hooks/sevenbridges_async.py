@@ -19,7 +19,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesError,
 )
 from airflow_sb_provider.hooks.connection import ConnectionSettings, look_up_settings, ssl_context
-from airflow_sb_provider.hooks.retrying import clean, fail, no_answer, retry_rules
+from airflow_sb_provider.hooks.retry import clean, fail, no_answer, retry_rules
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
 if TYPE_CHECKING:

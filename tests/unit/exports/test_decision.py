@@ -15,9 +15,9 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesNotFoundError,
 )
-from airflow_sb_provider.exports.attempt import Attempt
-from airflow_sb_provider.exports.decide import Adopt, Done, Facts, Fail, LookAgain, Submit, decide
+from airflow_sb_provider.exports.decision import Adopt, Done, Facts, Fail, LookAgain, Submit, decide
 from airflow_sb_provider.exports.request import ExportRequest
+from airflow_sb_provider.jobs.record import Attempt
 
 ID = "5" * 24
 MOVE = ExportRequest(ID, "o/v", "key")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from airflow_sb_provider.api.models import ExportJob
     from airflow_sb_provider.exceptions import SevenBridgesApiError
-    from airflow_sb_provider.exports.request import ExportRequest
+
 
 GATEWAY_TIMEOUT = 90.0
 
@@ -21,6 +21,14 @@ class Outcome(StrEnum):
     SENT = "sent"
     ACCEPTED = "accepted"
     REFUSED = "refused"
+
+
+class Request(Protocol):
+    """What is wanted, of any kind of job."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all that makes this request the one it is."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Attempt:
 
 
 def attempt_of(
-    request: ExportRequest,
+    request: Request,
     *,
     record: Record | None,
     nothing_sent: bool = False,

@@ -17,7 +17,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesServerError,
     SevenBridgesUnreadableItem,
 )
-from airflow_sb_provider.exports.waiting import Watch
+from airflow_sb_provider.jobs.watch import Watch
 
 
 def job(export_id, state, **more):

@@ -12,6 +12,7 @@ from tenacity import Retrying
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import ExportJob, ExportState, File
 from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.engine.reconcile import Look, gather_facts
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
@@ -24,17 +25,16 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesRateLimitError,
     SevenBridgesReplyLost,
 )
-from airflow_sb_provider.exports.attempt import Attempt, Outcome
 from airflow_sb_provider.exports.batch import IN_DOUBT, REFUSED, SKIPPED, WAITING, Entry, due_to_ask
-from airflow_sb_provider.exports.decide import NOT_EXPORTABLE, TAKEN, Adopt, Done, Fail, LookAgain, Submit, decide
-from airflow_sb_provider.hooks.facts import Look, gather_facts
-from airflow_sb_provider.hooks.retrying import RATE_LIMIT_WINDOW, retry_rules
+from airflow_sb_provider.exports.decision import NOT_EXPORTABLE, TAKEN, Adopt, Done, Fail, LookAgain, Submit, decide
+from airflow_sb_provider.hooks.retry import RATE_LIMIT_WINDOW, retry_rules
+from airflow_sb_provider.jobs.record import Attempt, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from airflow_sb_provider.exports.batch import Batch
-    from airflow_sb_provider.exports.decide import Decision
+    from airflow_sb_provider.exports.decision import Decision
     from airflow_sb_provider.exports.request import ExportRequest
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
@@ -61,7 +61,7 @@ class _Unreadable(LookAgain):
 
 
 class BatchSubmitter:
-    """Submits the exports of a batch, decided by `exports.decide`, with one check for a hundred.
+    """Submits the exports of a batch, decided by `exports.decision`, with one check for a hundred.
 
     :param hook: through which all requests go.
     :param save: keeps entries where a later try finds them; called before each submission and after its response.

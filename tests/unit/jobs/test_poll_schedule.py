@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_sb_provider.exports.schedule import FIRST_POLL, Schedule
+from airflow_sb_provider.jobs.poll_schedule import FIRST_POLL, Schedule
 
 
 @pytest.fixture

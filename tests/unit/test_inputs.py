@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import pytest
 
 from airflow_sb_provider.exceptions import SevenBridgesInputError
-from airflow_sb_provider.exports.inputs import (
+from airflow_sb_provider.inputs import (
     as_list,
     check_seconds,
     from_text,

@@ -1,7 +1,7 @@
-"""The table of "exported once": intents and what a look found, to what to do.
+"""The table of "exported once": intents and what a check found, to what to do.
 
-Facts are gathered by `hooks.facts`. An export cannot be undone, repeated or cancelled, so that the Platform's state
-is the record: what is in flight is waited for, what is done is taken over, and in doubt nothing is sent.
+Facts are gathered by `engine.reconcile`. An export cannot be undone, repeated or cancelled, so the Platform's state is
+the record: what is in flight or done is adopted, and in doubt nothing is submitted.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesNotExportable,
 )
-from airflow_sb_provider.exports.attempt import Attempt
 from airflow_sb_provider.exports.destination import alias_readings, certainly_same_place, same_place
 from airflow_sb_provider.exports.request import ExportRequest, Intent
+from airflow_sb_provider.jobs.record import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

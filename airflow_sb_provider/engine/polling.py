@@ -19,18 +19,18 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesNotFoundError,
     SevenBridgesRateLimitError,
 )
-from airflow_sb_provider.exports.pacing import Pacing
-from airflow_sb_provider.exports.schedule import Schedule
-from airflow_sb_provider.exports.waiting import LAST_LOOK
-from airflow_sb_provider.hooks.retrying import retry_rules
+from airflow_sb_provider.hooks.retry import retry_rules
+from airflow_sb_provider.jobs.poll_schedule import Schedule
+from airflow_sb_provider.jobs.rate_limiter import Pacing
+from airflow_sb_provider.jobs.watch import LAST_LOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
     from airflow_sb_provider.api.models import ExportJob, Volume, VolumeObject
-    from airflow_sb_provider.exports.waiting import Watch
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+    from airflow_sb_provider.jobs.watch import Watch
 
 T = TypeVar("T")
 

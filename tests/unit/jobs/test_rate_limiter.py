@@ -8,8 +8,8 @@ import random
 import pytest
 
 from airflow_sb_provider.api.models import RateLimit
-from airflow_sb_provider.exports.pacing import BLIND_PAUSE, EARLY, Pacing
-from airflow_sb_provider.exports.schedule import Schedule
+from airflow_sb_provider.jobs.poll_schedule import Schedule
+from airflow_sb_provider.jobs.rate_limiter import BLIND_PAUSE, EARLY, Pacing
 
 
 def told(*rates, items=100, every=1.0):

@@ -1,4 +1,4 @@
-"""Gather through a hook the facts that `exports.decide` decides on."""
+"""Gather through a hook the facts that `exports.decision` decides on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesForbiddenError,
     SevenBridgesNotFoundError,
 )
-from airflow_sb_provider.exports.decide import TAKEN, Facts
+from airflow_sb_provider.exports.decision import TAKEN, Facts
 from airflow_sb_provider.exports.destination import alias_readings, certainly_same_place, places, same_place
 from airflow_sb_provider.exports.request import ExportRequest, Intent
 from airflow_sb_provider.hooks.sevenbridges import has_next
@@ -23,8 +23,8 @@ from airflow_sb_provider.hooks.sevenbridges import has_next
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from airflow_sb_provider.exports.attempt import Attempt
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+    from airflow_sb_provider.jobs.record import Attempt
 
 MAX_PAGES = 50
 _OVERLAP = 10

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_sb_provider.exports.names import Glob, Pattern
+from airflow_sb_provider.exports.patterns import Glob, Pattern
 
 # Each is a glob and a regular expression that means the same.
 PLAIN = [("a", "a"), ("b.", r"b\."), (".bam", r"\.bam"), ("", "")]
