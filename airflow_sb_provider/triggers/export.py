@@ -33,16 +33,14 @@ _renderers = ThreadPoolExecutor(4, thread_name_prefix="sevenbridges-render")
 
 
 class SevenBridgesExportTrigger(BaseTrigger):
-    """Waits until exports have ended, and only asks: it may run twice, so it never starts anything.
+    """Waits until exports have ended, and only polls: it may run twice, so it never starts anything.
 
-    Its event holds ``status`` (``ended``, ``some ended``, ``refused`` or ``timeout``), ``adopted``, for one export its
-    ``job``, and a ``message`` if the Platform refuses to tell.
+    Its event holds ``status`` (``ended``, ``some ended``, ``refused`` or ``timeout``), for one export its ``job``, and a ``message`` if the Platform refuses to tell.
 
     :param export_ids: what to wait for.
     :param sevenbridges_conn_id: the Airflow connection.
     :param poll_interval: seconds between two polls.
     :param end_time: when to give up, in epoch seconds, so that it survives a restart; None for never.
-    :param adopted: whether the export was taken over; handed on in the event.
     :param export_id: instead of ``export_ids``, for a sensor that starts from its trigger: an id or a list, also as
         text, which Airflow renders before the trigger runs.
     :param enough: how many exports must have ended for the wait to end; None for all.
@@ -58,7 +56,6 @@ class SevenBridgesExportTrigger(BaseTrigger):
         sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name,
         poll_interval: float = POLL_INTERVAL,
         end_time: float | None = None,
-        adopted: bool = False,
         export_id: str | Sequence[str] | None = None,
         enough: int | None = None,
         fail_fast: bool = False,
@@ -70,7 +67,6 @@ class SevenBridgesExportTrigger(BaseTrigger):
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self.poll_interval = poll_interval
         self.end_time = end_time
-        self.adopted = adopted
         self.export_id = export_id
         self.enough = enough
         self.fail_fast = fail_fast
@@ -89,7 +85,6 @@ class SevenBridgesExportTrigger(BaseTrigger):
                 "sevenbridges_conn_id": self.sevenbridges_conn_id,
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
-                "adopted": self.adopted,
                 "export_id": self.export_id,
                 "enough": self.enough,
                 "fail_fast": self.fail_fast,
@@ -122,7 +117,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
         try:
             export_ids = self.export_ids or read_export_ids(self.export_id)
         except SevenBridgesInputError as error:
-            yield TriggerEvent({"status": "refused", "message": str(error), "adopted": self.adopted})
+            yield TriggerEvent({"status": "refused", "message": str(error)})
             return
         watch = Watch(export_ids, enough=self.enough, fail_fast=self.fail_fast, patient=self.silent_fail)
         waiter = Waiter(watch, self.sevenbridges_conn_id, self.poll_interval, self._tell)
@@ -142,7 +137,7 @@ class SevenBridgesExportTrigger(BaseTrigger):
                     break
                 left = None if watch.end_time is None else watch.end_time - now
                 await waiter.wait(left)
-            yield TriggerEvent({**event, "adopted": self.adopted})
+            yield TriggerEvent(event)
         finally:
             progress().forget(self.task_instance)
             await waiting.remove(waiter)

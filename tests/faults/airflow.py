@@ -341,8 +341,7 @@ class SimAirflow(ABC):
         jobs = {job.id: job for job in self.platform.jobs}
         answers = [ExportJob.from_json(self.platform.job_json(jobs[each])) for each in trigger.export_ids]
         watch.take(trigger.export_ids, answers)
-        event = watch.event(self.platform.now)
-        return event and {**event, "adopted": trigger.adopted}
+        return watch.event(self.platform.now)
 
     def _start(self, task, method, arguments):
         task.state, task.resumable = "running", None

@@ -13,7 +13,7 @@ from tests.integration.faces.conftest import first_event, use_token
 
 
 def test_it_serializes_ids_and_numbers_only(platform):
-    trigger = SevenBridgesExportTrigger(("a", "b"), "sevenbridges_default", 5, 100.0, True)
+    trigger = SevenBridgesExportTrigger(("a", "b"), "sevenbridges_default", 5, 100.0)
     path, arguments = trigger.serialize()
     assert path == "airflow_sb_provider.triggers.export.SevenBridgesExportTrigger"
     assert arguments == {
@@ -24,7 +24,6 @@ def test_it_serializes_ids_and_numbers_only(platform):
         "sevenbridges_conn_id": "sevenbridges_default",
         "poll_interval": 5,
         "end_time": 100.0,
-        "adopted": True,
     }
     assert json.loads(json.dumps(arguments)) == arguments
     assert SevenBridgesExportTrigger(**arguments).serialize() == (path, arguments)

@@ -41,7 +41,6 @@ def test_its_event(platform, started, running):
     event = event_of(export_id)
     assert event["status"] == "ended"
     assert event["job"]["id"] == export_id
-    assert event["adopted"] is False
     assert json.loads(json.dumps(event)) == event
     assert {record.method for record in polls(platform)} == {"POST"}
     assert len(platform.exports) == 1
