@@ -35,7 +35,8 @@ _renderers = ThreadPoolExecutor(4, thread_name_prefix="sevenbridges-render")
 class SevenBridgesExportTrigger(BaseTrigger):
     """Waits until exports have ended, and only polls: it may run twice, so it never starts anything.
 
-    Its event holds ``status`` (``ended``, ``some ended``, ``refused`` or ``timeout``), for one export its ``job``, and a ``message`` if the Platform refuses to tell.
+    Its event holds ``status`` (``ended``, ``some ended``, ``refused`` or ``timeout``), for one export its ``job``, and
+    a ``message`` if the Platform refuses to tell.
 
     :param export_ids: what to wait for.
     :param sevenbridges_conn_id: the Airflow connection.

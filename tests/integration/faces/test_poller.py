@@ -116,7 +116,11 @@ def test_a_spoiled_id_costs_one_request_more_in_a_long_wait(platform, started):
     ids = started(100)
     platform.trouble("spoiled_bulk", path=GET, times=0, ids=ids[7], how="nul")
     gather([trigger(each, interval=0.5, end_time=time.time() + 4) for each in ids])
-    assert [len(record.json["export_ids"]) for record in polls(platform)[-4:]] in ([99, 1] * 2, [1, 99] * 2)
+    last = [record.json["export_ids"] for record in polls(platform)[-4:]]
+    assert [ids[7]] in last
+    assert all(len(each) == 1 for each in last if ids[7] in each)
+    # On a busy machine some begin later than the others, and are polled in turns of their own.
+    assert max(len(each) for each in last) > 90
 
 
 def test_one_that_was_spoiled_for_a_while_ends_like_the_others(platform, started):
