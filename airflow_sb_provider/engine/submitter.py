@@ -170,6 +170,8 @@ class BatchSubmitter:
                 entry.object = decision.object
                 if decision.job:
                     entry.follow(decision.job)
+                if not self._single:
+                    entry.job = entry.object = None
             elif isinstance(decision, LookAgain):
                 # Checks that do not count are counted below zero.
                 looks = min(entry.attempt.looks, 0) - 1 if isinstance(decision, _Unreadable) else 1
@@ -334,6 +336,9 @@ class BatchSubmitter:
 
     def _follow(self, entry: Entry, job: ExportJob, aliases: Mapping[str, bool] | None = None) -> None:
         entry.follow(job)
+        if not self._single:
+            # Ten thousand jobs, with all the metadata of their files, would fill the memory.
+            entry.job = None
         is_alias = (aliases or {}).get(entry.request.file)
         if entry.done and is_alias is False and not entry.request.copy_only:
             refused = SevenBridgesExportRefused(

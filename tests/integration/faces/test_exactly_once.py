@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
 from airflow_sb_provider.engine.submitter import MAX_POSTS
-from airflow_sb_provider.exceptions import SevenBridgesError
+from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
 from tests.integration.faces.conftest import Runner, first_event, forget, paths
@@ -91,6 +91,40 @@ def test_a_rate_limit_at_the_submission_is_waited_for_but_not_for_ever(platform,
     assert not isinstance(caught.value, AirflowFailException)
     assert len(posts(platform)) == MAX_POSTS
     assert len([seconds for seconds in pauses if seconds]) >= MAX_POSTS - 1
+
+
+@pytest.mark.parametrize(("failures", "ends"), [(3, "COMPLETED"), (100, None)])
+def test_what_never_reached_the_platform_is_submitted_again_a_few_times(
+    platform, runner, task, monkeypatch, failures, ends
+):
+    real, pauses, tried = SevenBridgesHook.send, [], []
+
+    def send(self, call, **options):
+        if call.method == "POST" and f"/v2/{call.path}" in SUBMISSIONS:
+            tried.append(call)
+            if len(tried) <= failures:
+                raise SevenBridgesConnectionError("no route", sent=False)
+        return real(self, call, **options)
+
+    operator = task(deferrable=True)
+    monkeypatch.setattr(SevenBridgesHook, "send", send)
+    monkeypatch.setattr("airflow_sb_provider.engine.submitter.time.sleep", pauses.append)
+    if ends:
+        assert runner.run(operator)["state"] == ends
+    else:
+        with pytest.raises(AirflowException, match="no route"):
+            runner.run(operator)
+    assert len(tried) == min(failures + 1, 5)
+    assert len(platform.exports) == bool(ends)
+
+
+def test_a_job_that_is_not_shown_any_more_is_doubt(platform, runner, task, deferrable):
+    platform.knobs.stuck = True
+    platform.on("accepted", lambda _: platform.platform.exports.clear())
+    with pytest.raises(AirflowException, match="It may go on") as caught:
+        runner.run(task(deferrable=deferrable))
+    assert not isinstance(caught.value, AirflowFailException)
+    assert len(posts(platform)) == 1
 
 
 @pytest.mark.parametrize("code", [9107, 9006, 9100, 9103])

@@ -294,6 +294,10 @@ def failing(times, error, look_up):
     return staticmethod(get_connection)
 
 
+# Airflow 2 logs to the standard output too.
+COPIES = 2 if airflow_version.startswith("2.") else 1
+
+
 def warnings_in(log):
     return [line for line in log.splitlines() if "Airflow cannot" in line or "File " in line]
 
@@ -314,7 +318,8 @@ def test_a_connection_that_airflow_cannot_give_at_once_is_a_line_in_the_log(
     assert hook.settings.endpoint == f"{platform.url}/v2"
     assert hook.get_user().username == "me"
     lines = warnings_in(logged())
-    assert len(lines) == times == len(clock.pauses)
+    assert len(lines) == times * COPIES
+    assert len(clock.pauses) == times
     for line in lines:
         assert "Airflow cannot give the connection 'sevenbridges_default': " in line
         assert "Asking again in" in line
@@ -354,9 +359,10 @@ def test_so_it_is_for_triggers(platform, connect, clock, monkeypatch, logged, er
             await hook.close()
 
     assert asyncio.run(ask()).username == "me"
-    (line,) = warnings_in(logged())
-    assert "Airflow cannot give the connection 'sevenbridges_default': " in line
-    assert "Asking again in" in line
+    lines = warnings_in(logged())
+    assert len(lines) == COPIES
+    assert all("Airflow cannot give the connection 'sevenbridges_default': " in line for line in lines)
+    assert all("Asking again in" in line for line in lines)
 
 
 @pytest.mark.parametrize("error", [ValueError(f"no port: {TOKEN}"), TypeError(TOKEN), KeyError(TOKEN)])
