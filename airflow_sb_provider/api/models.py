@@ -282,7 +282,7 @@ class VolumeObject(Storable):
 
     def __str__(self) -> str:
         size = "unknown size" if self.size is None else f"{self.size} bytes"
-        return f"{size}, etag {self.etag or 'unknown'}"
+        return f"{size}, etag {readable(self.etag or 'unknown', 200)}"
 
 
 @dataclass(frozen=True)

@@ -198,12 +198,12 @@ class BatchSubmitter:
     def _log(self, entry: Entry, decision: Decision) -> None:
         if isinstance(decision, Fail):
             return
-        entry.why = decision.why
+        entry.why = readable(decision.why, 4000)
         if isinstance(decision, Submit) and decision.replaces:
             # What may destroy data is named before it happens.
-            self.hook.log.warning("File %s: %s", entry.request.file, decision.why)
-        elif self._single and decision.why and not isinstance(decision, LookAgain):
-            self.hook.log.info(decision.why)
+            self.hook.log.warning("File %s: %s", entry.request.file, entry.why)
+        elif self._single and entry.why and not isinstance(decision, LookAgain):
+            self.hook.log.info("%s", entry.why)
 
     def _decide(self, chunk: Sequence[Entry]) -> list[Decision]:
         careful = [entry for entry in chunk if needs_check(entry)]

@@ -72,22 +72,20 @@ def certainly_same_place(
     one: tuple[str | None, str | None], other: tuple[str | None, str | None], volumes: Mapping[str, Volume]
 ) -> bool:
     """Whether two pairs of volume and location mean the same bucket and key in every reading."""
-    if one == other:
-        return True
-    if not (one[0] and one[1] and other[0] and other[1]):
-        return False
-    return places(one[0], one[1], volumes) == places(other[0], other[1], volumes)
+    here = _all_places(one, volumes)
+    return one == other or (bool(here) and here == _all_places(other, volumes))
 
 
 def same_place(
     one: tuple[str | None, str | None], other: tuple[str | None, str | None], volumes: Mapping[str, Volume]
 ) -> bool:
     """Whether two pairs of volume and location may mean the same bucket and key; two volumes may share a bucket."""
-    if one == other:
-        return True
-    if not (one[0] and one[1] and other[0] and other[1]):
-        return False
-    return not places(one[0], one[1], volumes).isdisjoint(places(other[0], other[1], volumes))
+    return one == other or not _all_places(one, volumes).isdisjoint(_all_places(other, volumes))
+
+
+def _all_places(place: tuple[str | None, str | None], volumes: Mapping[str, Volume]) -> set[tuple[object, ...]]:
+    volume, location = place
+    return places(volume, location, volumes) if volume and location else set()
 
 
 def places(volume: str, location: str, volumes: Mapping[str, Volume]) -> set[tuple[object, ...]]:

@@ -403,3 +403,10 @@ def test_no_object_breaks_an_error(data, status):
 def test_no_value_breaks_a_time(value):
     time = parse_time(value)
     assert time is None or time.tzinfo is not None
+
+
+@pytest.mark.parametrize("mark", ["\n", "\r", "\u2028", "\x1b[2J", "\u202e"])
+def test_an_etag_forges_no_line_where_an_object_is_shown(mark):
+    shown = str(VolumeObject.from_json({"metadata": {"size": 3, "etag": f"e1{mark}2026-01-01 INFO done" + "x" * 5000}}))
+    assert mark not in shown
+    assert len(shown) < 300
