@@ -15,7 +15,7 @@ from airflow_sb_provider.engine.polling import wait
 from airflow_sb_provider.engine.submitter import BatchSubmitter, needs_check
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInDoubt
 from airflow_sb_provider.exports.batch import WAITING, Batch
-from airflow_sb_provider.exports.status import moment
+from airflow_sb_provider.exports.outcome import ExportOutcome, Report
 from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import read_boolean
@@ -24,8 +24,8 @@ from airflow_sb_provider.jobs.watch import Watch
 from airflow_sb_provider.lineage.outlets import announce
 from airflow_sb_provider.lineage.task import TellsLineage
 from airflow_sb_provider.operators.ledger import Ledger
-from airflow_sb_provider.operators.status import TaskStatus
 from airflow_sb_provider.rendering import RendersAuthorsText
+from airflow_sb_provider.task_status import TaskStatus, moment
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from airflow_sb_provider._compat import Context
     from airflow_sb_provider.exports.batch import Entry
-    from airflow_sb_provider.exports.report import Report
 
 _SHOWN = 10
 
@@ -59,6 +58,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
     on_error: OnError = "fail_at_end"
     max_active: int = 1
     skip_not_exportable: bool | str = False
+    # Both are set by each `execute` and `resume`: Airflow reads links and lineage from the operator when that is over.
     _status: TaskStatus
     _batch: Batch | None = None
 
@@ -71,10 +71,10 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
         """The hook that all requests of this task go through."""
         return SevenBridgesHook(self.sevenbridges_conn_id)
 
-    @cached_property
+    @property
     def known_links(self) -> dict[str, str]:
         """The addresses that this process knows for the task's links, by XCom key."""
-        return {}
+        return self._status.links if hasattr(self, "_status") else {}
 
     def resume(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on when a trigger has fired: exports have ended, or one in doubt can be checked again."""
@@ -103,12 +103,25 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
             )
 
     def _shown(self, context: Context, *, resumed: bool = False) -> TaskStatus:
-        self._status = TaskStatus(self, context, self.status_kind, resumed=resumed)
+        self._batch = None
+        self._status = TaskStatus(context, self.status_kind, resumed=resumed)
         return self._status
 
-    def _announce(self, context: Context, report: Report) -> None:
-        self._report = report
-        announce(context, self.outlets, self.hook, report)
+    @property
+    def _manifest(self) -> str | None:
+        """Where the task writes a manifest; None if nowhere."""
+        return None
+
+    def _reported(self) -> Report | None:
+        if self._batch is None:
+            return None
+        volumes = self.hook.known_volumes
+        exports = [ExportOutcome.of_entry(entry, volumes.get(entry.request.volume)) for entry in self._batch.entries]
+        return Report(exports, many=not self.single, manifest=self._manifest)
+
+    def _announce(self, context: Context) -> None:
+        if report := self._reported():
+            announce(context, self.outlets, self.hook, report)
 
     def _connection_problems(self) -> list[str]:
         conn_id: object = self.sevenbridges_conn_id
@@ -162,7 +175,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
     def _export(self, context: Context, entries: list[Entry]) -> dict[str, Any]:
         """Export what is not exported yet, from the start of a try."""
         ledger = Ledger(context)
-        batch = self._begin(context, entries, ledger)
+        self._batch = batch = self._begin(context, entries, ledger)
         self._planned(context, batch)
         if self.single and not needs_check(entries[0]):
             # The intent is written in a moment, before the first request.

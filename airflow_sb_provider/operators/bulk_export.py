@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from airflow_sb_provider._compat import ObjectStoragePath, conf, hook_lineage_is_read
+from airflow_sb_provider._compat import ObjectStoragePath, conf
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.engine.listing import list_selected
@@ -32,7 +32,6 @@ from airflow_sb_provider.exports.manifest import (
     manifest_text,
     prefix_in_template,
 )
-from airflow_sb_provider.exports.report import Landing, Report
 from airflow_sb_provider.exports.selection import (
     PlannedExport,
     Selection,
@@ -41,7 +40,6 @@ from airflow_sb_provider.exports.selection import (
     read_exports,
     with_conflicts,
 )
-from airflow_sb_provider.exports.status import batch_status
 from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import (
@@ -54,6 +52,7 @@ from airflow_sb_provider.inputs import (
     read_texts,
 )
 from airflow_sb_provider.jobs.watch import MAX_IDS, POLL_INTERVAL, WEEK
+from airflow_sb_provider.lineage.hook import hook_lineage_is_read
 from airflow_sb_provider.links.addresses import folder_page, project_page
 from airflow_sb_provider.links.export import (
     SevenBridgesDestinationLink,
@@ -62,6 +61,7 @@ from airflow_sb_provider.links.export import (
 )
 from airflow_sb_provider.operators.base import OnError, SevenBridgesOperator
 from airflow_sb_provider.operators.validate import volume_problems
+from airflow_sb_provider.task_status import batch_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -354,7 +354,6 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         # The record is written first: what is shown matters less, and could fail where the connection is gone.
         self._write_manifest_quietly(context, batch)
         self._show(batch)
-        self._report = self._reported(batch)
 
     def _finish(self, context: Context, batch: Batch, timed_out: bool) -> dict[str, Any]:
         self._show(batch)
@@ -364,7 +363,6 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         if hook_lineage_is_read():
             with suppress(SevenBridgesError):
                 self._volumes([entry.request for entry in batch.entries])
-        self._report = self._reported(batch)
         if timed_out:
             raise SevenBridgesExportTimeout(
                 f"The time for this task is over (timeout={self.timeout} s from its first try): "
@@ -377,13 +375,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         if self.outlets:
             # A retry tells them if the addresses cannot be found now.
             self._volumes([entry.request for entry in batch.entries])
-        self._announce(context, self._reported(batch))
+        self._announce(context)
         return summary
-
-    def _reported(self, batch: Batch) -> Report:
-        volumes = self.hook.known_volumes
-        landings = [Landing.of_entry(entry, volumes.get(entry.request.volume)) for entry in batch.entries]
-        return Report(landings, many=True, manifest=self._manifest)
 
     @property
     def _manifest(self) -> str | None:

@@ -18,15 +18,14 @@ from airflow_sb_provider._compat import (
     StartTriggerArgs,
     conf,
 )
-from airflow_sb_provider.api.models import ExportJob, File
+from airflow_sb_provider.api.models import ExportJob
 from airflow_sb_provider.engine.polling import look_at_object, poll, volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesExportFailed,
     SevenBridgesInDoubt,
     SevenBridgesInputError,
 )
-from airflow_sb_provider.exports.report import Landing, Report
-from airflow_sb_provider.exports.result import describe_export
+from airflow_sb_provider.exports.outcome import ExportOutcome, Report
 from airflow_sb_provider.failures import airflow_failure, airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import read_switches
@@ -62,6 +61,7 @@ class SevenBridgesExportSensor(RendersAuthorsText, TellsLineage, BaseSensorOpera
 
     template_fields: Sequence[str] = ("export_id", "sevenbridges_conn_id")
     ui_color = "#e3f1ee"
+    _report: Report | None = None
 
     def __init__(
         self,
@@ -224,7 +224,7 @@ class SevenBridgesExportSensor(RendersAuthorsText, TellsLineage, BaseSensorOpera
             )
         by_id = {job.id: job for job in jobs}
         single = is_one_id(self.export_id)
-        self._report = Report([Landing.of_job(by_id[export_id]) for export_id in ids], many=not single)
+        self._report = Report([ExportOutcome.of_job(by_id[export_id]) for export_id in ids], many=not single)
         failed = [by_id[export_id] for export_id in ids if by_id[export_id].failed]
         for job in failed:
             self.log.error("%s", SevenBridgesExportFailed(job))
@@ -233,10 +233,14 @@ class SevenBridgesExportSensor(RendersAuthorsText, TellsLineage, BaseSensorOpera
             error = SevenBridgesExportFailed(failed[0], more.strip())
             # A job that failed stays failed, however often a sensor polls.
             raise airflow_failure(error, final=True) from error
-        results = [self._describe(by_id[export_id], single=single) for export_id in ids]
-        self._report = Report([Landing.of_result(result, landed=True) for result in results], many=not single)
+        outcomes = [self._describe(by_id[export_id], single=single) for export_id in ids]
+        self._report = Report(outcomes, many=not single)
         announce(context, self.outlets, self.hook, self._report)
+        results = [outcome.to_result() for outcome in outcomes]
         return results[0] if single else results
+
+    def _reported(self) -> Report | None:
+        return self._report
 
     def _all_jobs(self, ids: Sequence[str]) -> list[ExportJob]:
         jobs = []
@@ -246,16 +250,8 @@ class SevenBridgesExportSensor(RendersAuthorsText, TellsLineage, BaseSensorOpera
             jobs.append(told)
         return jobs
 
-    def _describe(self, job: ExportJob, *, single: bool) -> dict[str, Any]:
-        size = File.from_json(job.result).size if job.result and job.result.get("id") else None
-        return describe_export(
-            job,
-            file=job.file,
-            volume=job.volume,
-            location=job.location,
-            copy_only=None,
-            overwrite=job.overwrite,
-            adopted=False,
-            volume_details=volume_or_none(self.hook, job.volume, needed=bool(self.outlets)) if job.volume else None,
-            volume_object=look_at_object(self.hook, job, size) if single else None,
-        )
+    def _describe(self, job: ExportJob, *, single: bool) -> ExportOutcome:
+        file = job.exported_file
+        volume = volume_or_none(self.hook, job.volume, needed=bool(self.outlets)) if job.volume else None
+        found = look_at_object(self.hook, job, file.size if file else None) if single else None
+        return ExportOutcome.of_job(job, volume, found)

@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 
 from airflow_sb_provider._compat import BaseTrigger, TriggerEvent
 from airflow_sb_provider.exceptions import SevenBridgesInputError
-from airflow_sb_provider.exports.status import progress_status
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import check_seconds, read_ids
 from airflow_sb_provider.jobs.watch import LAST_LOOK, MAX_IDS, POLL_INTERVAL, Watch, read_export_ids
+from airflow_sb_provider.task_status import progress_status
 from airflow_sb_provider.triggers.log_writer import log_writer
 from airflow_sb_provider.triggers.progress import progress
 

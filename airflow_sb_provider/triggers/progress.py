@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 # Past any XCom backend, which would block the event loop and leave a reference where the tab reads.
 from airflow_sb_provider._compat import PlainXCom as XCom
-from airflow_sb_provider.exports.status import PROGRESS
+from airflow_sb_provider.task_status import PROGRESS
 
 log = logging.getLogger(__name__)
 

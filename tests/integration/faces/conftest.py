@@ -103,7 +103,7 @@ class Runner:
 
 def forget(operator):
     """Each process has an operator of its own, which knows nothing yet."""
-    for name in ("hook", "_report"):
+    for name in ("hook", "_report", "_batch", "_status"):
         operator.__dict__.pop(name, None)
 
 
