@@ -33,11 +33,10 @@ from airflow_sb_provider.jobs.record import Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_sb_provider._compat import Context
+    from airflow_sb_provider._compat import BaseOperatorLink, Context
     from airflow_sb_provider.api.models import Volume
     from airflow_sb_provider.exports.batch import Batch
     from airflow_sb_provider.jobs.watch import Watch
-    from airflow_sb_provider.links.export import SevenBridgesLink
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +93,7 @@ class TaskStatus:
         """Write what a wait in the worker has seen."""
         self._push(PROGRESS, progress_status(watch, note, time.time()))
 
-    def link(self, links: Mapping[type[SevenBridgesLink], str | None]) -> None:
+    def link(self, links: Mapping[type[BaseOperatorLink], str | None]) -> None:
         """Have links lead to these addresses; None where one is not known."""
         for kind, address in links.items():
             key = kind().xcom_key
