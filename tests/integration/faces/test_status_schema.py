@@ -204,3 +204,59 @@ def test_the_script_reads_what_the_schema_says():
     }
     assert known["OUTCOMES"] == words(KINDS["error"]["properties"]["outcome"])
     assert known["WORDS"] == words(KINDS["export"]["properties"]["state"])
+
+
+def rows(path):
+    return {row["file"]: row for row in map(json.loads, path.read_text().splitlines())}
+
+
+def test_after_fail_fast_tab_and_manifest_say_what_is_in_flight_and_what_was_not_submitted(
+    platform, tmp_path, deferrable
+):
+    written = []
+    runner = Watched(written)
+    # The first fails, two more are in flight then, and five are never submitted.
+    files = [platform.add_file(f"{n}.txt", b"x").id for n in range(8)]
+    platform.trouble("job_fails", code=9100)
+    platform.trouble("job_stuck", after=1, times=0)
+    manifest = tmp_path / "m.jsonl"
+    operator = bulk(files, on_error="fail_fast", max_active=3, manifest=str(manifest), deferrable=deferrable)
+    runner.fail(operator)
+    submitted = {job.file: job.id for job in platform.exports}
+    found = rows(manifest)
+    assert {file: found[file]["export_id"] for file in files if found[file]["export_id"]} == submitted
+    assert len(submitted) == 3
+    assert [found[file]["state"] for file in files] == ["FAILED", "PENDING", "PENDING", *["WAITING"] * 5]
+    assert [bool(found[file]["message"]) for file in files] == [True] + [False] * 7
+    last = [value for key, value in written if key == STATUS][-1]
+    assert last["counts"] == {"FAILED": 1, "PENDING": 2, "WAITING": 5}
+    assert last["unanswered"] == 0
+    assert [error["file"] for error in last["errors"]] == files[:1]
+
+
+@pytest.mark.parametrize("trouble", ["drop", "lose_reply"])
+def test_what_was_submitted_without_a_response_is_in_doubt_in_the_manifest(
+    platform, tmp_path, trouble, deferrable, quick
+):
+    written = []
+    runner = Watched(written)
+    files = [platform.add_file(f"{n}.txt", b"x").id for n in range(4)]
+    manifest = tmp_path / "m.jsonl"
+    platform.trouble(trouble, path=BULK_CREATE)
+    platform.trouble("error", path="/v2/storage/exports", method="GET", status=401, code=90001, times=0)
+    operator = bulk(files, max_active=2, manifest=str(manifest), deferrable=deferrable)
+    runner.fail(operator)
+    found = rows(manifest)
+    last = [value for key, value in written if key == STATUS][-1]
+    assert [found[file]["state"] for file in files] == ["IN_DOUBT", "IN_DOUBT", "COMPLETED", "COMPLETED"]
+    assert "no response" in found[files[0]]["message"]
+    assert (last["unanswered"], last["counts"]) == (2, {"WAITING": 2, "COMPLETED": 2})
+    check(written)
+    # A retry that cannot check either still says so, and one that can exports all.
+    runner.fail(bulk(files, max_active=2, manifest=str(manifest), deferrable=deferrable))
+    assert [rows(manifest)[file]["state"] for file in files[:2]] == ["IN_DOUBT", "IN_DOUBT"]
+    platform.troubles.clear()
+    runner.run(bulk(files, max_active=2, manifest=str(manifest), deferrable=deferrable))
+    assert {row["state"] for row in rows(manifest).values()} == {"COMPLETED"}
+    last = [value for key, value in written if key == STATUS][-1]
+    assert (last["unanswered"], last["counts"]) == (0, {"COMPLETED": 4})
