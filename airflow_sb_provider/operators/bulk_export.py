@@ -33,6 +33,7 @@ from airflow_sb_provider.exports.manifest import (
     prefix_in_template,
 )
 from airflow_sb_provider.exports.selection import (
+    SELECTION_FIELDS,
     PlannedExport,
     Selection,
     check_count,
@@ -70,22 +71,6 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.models import Volume
     from airflow_sb_provider.exports.request import ExportRequest
 
-_SELECTION_FIELDS = (
-    "project",
-    "folder",
-    "file_ids",
-    "recursive",
-    "name",
-    "tags",
-    "metadata",
-    "origin_task",
-    "volume",
-    "location_pattern",
-    "secondary_files",
-    "overwrite",
-    "copy_only",
-    "properties",
-)
 _SHOWN_BY_VALIDATION = 100
 # In characters, each of which may take six bytes.
 _MAX_TAGS = 4000
@@ -153,7 +138,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
 
     template_fields: Sequence[str] = (
         "exports",
-        *_SELECTION_FIELDS,
+        *SELECTION_FIELDS,
         "validate_only",
         "manifest",
         "max_files",
@@ -286,7 +271,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         selection: Selection | None = None
         exports: Sequence[PlannedExport] = []
         if is_absent(self.exports):
-            fields = {field: getattr(self, field) for field in _SELECTION_FIELDS}
+            fields = {field: getattr(self, field) for field in SELECTION_FIELDS}
             selection = read("selection", lambda fields: Selection.checked(**fields), fields, None)
         else:
             chosen = [field for field in ("project", "folder", "file_ids") if not is_absent(getattr(self, field))]
