@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 EXPORT_FIELDS = ("file", "volume", "location", "overwrite", "copy_only", "properties")
 INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".csi", ".idx")
-_SOURCES = ("project", "folder", "file_ids")
+SOURCES = ("project", "folder", "file_ids")
 _NO_REQUEST = ExportRequest("", "", "")
 # Some tools put these in the place of the main file's ending.
 _REPLACING_SUFFIXES = {".bam": ".bai", ".cram": ".crai"}
@@ -172,10 +172,10 @@ class Selection:
         :raises SevenBridgesInputError: naming every wrong field, its value and the fix.
         """
         problems = Problems()
-        sources = [key for key in _SOURCES if not is_absent(values.get(key))]
+        sources = [key for key in SOURCES if not is_absent(values.get(key))]
         if len(sources) != 1:
             what = ", ".join(f"{key}={short(values[key])}" for key in sources) or "none of them is given"
-            problems.texts.append(f"{', '.join(_SOURCES)}: {what}; give one of the three.")
+            problems.texts.append(f"{', '.join(SOURCES)}: {what}; give one of the three.")
         how = {each.name: each.metadata for each in fields(cls) if each.metadata}
         # A request for any file shows what is wrong with the fields that all files share.
         shared: dict[str, Any] = {key: value for key, value in values.items() if key not in how}

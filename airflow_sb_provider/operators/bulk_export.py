@@ -34,6 +34,7 @@ from airflow_sb_provider.exports.manifest import (
 )
 from airflow_sb_provider.exports.selection import (
     SELECTION_FIELDS,
+    SOURCES,
     PlannedExport,
     Selection,
     check_count,
@@ -274,7 +275,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
             fields = {field: getattr(self, field) for field in SELECTION_FIELDS}
             selection = read("selection", lambda fields: Selection.checked(**fields), fields, None)
         else:
-            chosen = [field for field in ("project", "folder", "file_ids") if not is_absent(getattr(self, field))]
+            chosen = [field for field in SOURCES if not is_absent(getattr(self, field))]
             problems.texts += [f"{field}: give either exports or a selection, not both." for field in chosen]
             exports = read("exports", read_exports, self.exports, [])
         problems.texts += self._connection_problems()

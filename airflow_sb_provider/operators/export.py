@@ -15,15 +15,15 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesError,
     SevenBridgesExportTimeout,
     SevenBridgesInDoubt,
-    SevenBridgesInputError,
 )
 from airflow_sb_provider.exports.batch import IN_DOUBT, Entry
 from airflow_sb_provider.exports.destination import object_uri
 from airflow_sb_provider.exports.outcome import ExportOutcome
 from airflow_sb_provider.exports.request import ExportRequest
+from airflow_sb_provider.exports.selection import EXPORT_FIELDS
 from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.inputs import check_seconds, read_boolean, read_switches
+from airflow_sb_provider.inputs import Problems, check_seconds, read_boolean, read_switches
 from airflow_sb_provider.jobs.watch import POLL_INTERVAL, WEEK
 from airflow_sb_provider.links.addresses import file_page, folder_page, known_environment, object_page
 from airflow_sb_provider.links.export import SevenBridgesDestinationLink, SevenBridgesFileLink, SevenBridgesVolumeLink
@@ -137,26 +137,13 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
             return self._export(context, [Entry(request)])
 
     def _checked(self) -> tuple[ExportRequest, bool]:
-        problems: list[str] = []
-        request, validate_only = None, False
-        try:
-            request = ExportRequest.checked(
-                file=self.file,
-                volume=self.volume,
-                location=self.location,
-                overwrite=self.overwrite,
-                copy_only=self.copy_only,
-                properties=self.properties,
-            )
-        except SevenBridgesInputError as error:
-            problems += error.problems
-        try:
-            validate_only = read_boolean(self.validate_only)
-        except ValueError as problem:
-            problems.append(f"validate_only: {problem}")
-        problems += self._connection_problems()
-        if problems or request is None:
-            raise SevenBridgesInputError(problems)
+        problems = Problems()
+        values = {name: getattr(self, name) for name in EXPORT_FIELDS}
+        request = problems.read("", lambda values: ExportRequest.checked(**values), values, None)
+        validate_only = problems.read("validate_only", read_boolean, self.validate_only, False)
+        problems.texts += self._connection_problems()
+        problems.raise_if_any()
+        assert request is not None
         if self._status["file"] is None:
             self._status.note(**ExportOutcome.of_entry(Entry(request)).to_request_status())
         return request, validate_only
