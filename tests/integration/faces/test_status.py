@@ -276,6 +276,7 @@ def test_a_thousand_changes_at_once_are_written_one_by_one_the_newest_only(monke
             raise RuntimeError("no room")
 
     monkeypatch.setattr(progress_module, "XCom", SimpleNamespace(aset=aset))
+    monkeypatch.setattr(progress_module, "PAUSE", 0)
     tis = [SimpleNamespace(dag_id=f"d{index}", run_id="r", task_id="t", map_index=None) for index in range(1000)]
 
     async def run():
@@ -292,6 +293,34 @@ def test_a_thousand_changes_at_once_are_written_one_by_one_the_newest_only(monke
 
     asyncio.run(run())
     assert written == [*range(999), 1000]
+
+
+@pytest.mark.parametrize(("write", "pause"), [(0.001, 0.001), (0.05, 0.05), (3.0, 0.1)])
+def test_the_pipe_to_airflow_is_free_half_of_the_time_but_no_task_waits_long_for_it(monkeypatch, write, pause):
+    """Ten thousand changes at once take ten thousand times twice a write, not ten thousand pauses of 0.1 s."""
+    now, pauses = 0.0, []
+
+    async def aset(**_):
+        nonlocal now
+        now += write
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    monkeypatch.setattr(progress_module, "XCom", SimpleNamespace(aset=aset))
+    monkeypatch.setattr(progress_module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(
+        progress_module, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=asyncio.get_running_loop)
+    )
+
+    async def run():
+        writer = Progress()
+        for index in range(100):
+            writer.tell(SimpleNamespace(dag_id=f"d{index}", run_id="r", task_id="t", map_index=-1), {"n": index})
+        await writer._writer
+
+    asyncio.run(run())
+    assert pauses == [pytest.approx(pause)] * 100
 
 
 def test_progress_is_written_past_any_xcom_backend(monkeypatch):
