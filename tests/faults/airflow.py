@@ -85,6 +85,8 @@ class SimTask:
     requests: int = 0
     record_is_kept: bool = True
     """whether a later try can know what an earlier one has sent"""
+    record_was_read: bool = True
+    """in this try"""
     reads_fail_until: float = 0.0
     reads_fail_with: int = 0
 
@@ -171,9 +173,11 @@ class SimProcess:
     def _read(self, place, key, default):
         self.give_way()
         if self.world.strike(0.1, "reads of the record fail"):
+            self.task.record_was_read = False
             raise AirflowException("the API server does not answer")
         if key in self.task.before and self.world.strike(0.3, "records are stale"):
             self.world.excuse("records are stale", *self.world.platform.files)
+            self.task.record_is_kept = False
             return self.task.before[key]
         return place.get(key, default)
 
@@ -283,9 +287,11 @@ class SimAirflow:
         """Have something strike between two steps."""
         name, act = self.luck.choice(self._misfortunes)
         task = self.luck.choice(self.tasks)
+        place = len(self.platform.history)
         if self._may_fire(name) and act(task) is False:
             # It had nobody to strike.
             self.faults += 1
+            del self.platform.history[place:]
 
     def excuse(self, name, *files):
         """Have the weaker invariants of a weakening hold for these files from now on."""
@@ -432,7 +438,7 @@ class SimAirflow:
             if task.not_before > self.platform.now:
                 return
             task.try_number += 1
-            task.said, task.posts, task.requests, task.event = [], {}, 0, None
+            task.said, task.posts, task.requests, task.event, task.record_was_read = [], {}, 0, None, True
             task.began, task.first_looks, task.reads_fail_until = self.platform.now, {}, 0.0
             again = "resumed methods run again" in self.on and not task.has_store
             if task.resumable and task.state == "up_for_retry" and again:

@@ -194,6 +194,8 @@ class Process(SimProcess):
             raise SevenBridgesConnectionError("cut")
         if (code := _REJECTED.get(fate.answer)) is not None:
             body = error(code)
+            for each in sent:
+                each.is_denied = fate.answer == "malformed"
             return body["status"], body, {}
         return self._answer(call, sent, answers, fate.answer)
 

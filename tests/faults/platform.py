@@ -73,6 +73,8 @@ class Sent:
     job: SimJob | None = None
     answered: bool = False
     """whether its response reached the task"""
+    is_denied: bool = False
+    """whether it was accepted and its response says that it was not"""
     on_its_way: bool = False
     process: Any = None
 
