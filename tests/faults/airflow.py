@@ -58,6 +58,8 @@ class SimTask:
     has_store: bool
     wishes: list[dict[str, Any]]
     map_index: int = -1
+    fields: dict[str, Any] = field(default_factory=dict)
+    """of its operator, other than at first"""
     state: str = "scheduled"
     try_number: int = 0
     max_tries: int = RETRIES
@@ -333,6 +335,8 @@ class SimAirflow:
         if not task.try_number or task.clears >= 2:
             return False
         if task.process:
+            task.process.operator.on_kill()
+            self.stopped(task.process)
             self.kill(task, lives_on=False)
         task.clears += 1
         task.process, task.deferred, task.resumable = None, None, None
@@ -427,6 +431,10 @@ class SimAirflow:
 
     def ended(self, process, state, value):
         """Check what must hold when a try has ended."""
+        raise NotImplementedError
+
+    def stopped(self, process):
+        """Check what must hold when a person stops a task."""
         raise NotImplementedError
 
     def change(self, task):

@@ -56,8 +56,6 @@ class SimObject:
     only_copy_of: str | None = None
     made: float = 0.0
     shown_from: float = 0.0
-    before: SimObject | None = None
-    """what is shown until then"""
 
 
 @dataclass(eq=False)
@@ -245,14 +243,14 @@ class SimPlatform:
             elif "jobs fail" in self.on and job.sent and self.rng.random() < 0.3:
                 job.state, job.error = "FAILED", 9100
             else:
-                self._make(job, file, found)
+                self._make(job, file)
         if job.sent or job.error:
             self.note("Platform", "%s is %s %s", job.id, job.state, job.error or "")
 
-    def _make(self, job, file, found):
+    def _make(self, job, file):
         rng = self.rng
         late = rng.uniform(0, READ_LAG) if "objects lag" in self.on else 0.0
-        made = SimObject(file.id, file.size, None if job.copy_only else file.id, self.now, self.now + late, found)
+        made = SimObject(file.id, file.size, None if job.copy_only else file.id, self.now, self.now + late)
         self.put(job.key, made)
         if not job.copy_only:
             file.alias_key = job.key
@@ -318,9 +316,7 @@ class SimPlatform:
 
     def object_shown(self, key):
         found = self.objects.get(key)
-        while found and found.shown_from > self.now:
-            found = found.before
-        return found
+        return found if found and found.shown_from <= self.now else None
 
     def _list(self, query):
         states = [value for key, value in query if key == "state"]

@@ -34,13 +34,14 @@ from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator,
 from tests.faults.airflow import RETRIES, InProcess, SimAirflow, SimTask
 from tests.faults.network import FATES, Fate, Process
 from tests.faults.platform import SimFile, SimObject, Violation
-from tests.faults.weakenings import LIST_LAG, READ_LAG, WEAKENINGS
+from tests.faults.weakenings import CLOCK_SKEW, LIST_LAG, READ_LAG, WEAKENINGS
 
 HUNDRED = 3
 RECORD_PAGE = 2
 OTHER = "9" * 24
 MANY = 0.1
 # Words of an error that says nothing of an export: Airflow or the Platform did not answer.
+_GOES_ON = re.compile("go(es)? on")
 _IN_TROUBLE = re.compile("does not answer|trouble|Bad Gateway")
 
 
@@ -52,7 +53,7 @@ class ManyExports(InProcess, SevenBridgesBulkExportOperator):
     """The real operator in a simulated process."""
 
 
-_common = {"timeout": None, "retries": RETRIES, "poll_interval": 20}
+_common = {"retries": RETRIES, "poll_interval": 20}
 ONE = OneExport(task_id="one", file="", volume="", location="", **_common)
 MANY_AT_ONCE = ManyExports(task_id="many", exports=[], **_common)
 
@@ -142,7 +143,7 @@ class World(SimAirflow):
 
     def _draw_tasks(self):
         draw = self.draw
-        fields = {"deferrable": draw.random() < 0.5}
+        fields = {"deferrable": draw.random() < 0.5, "timeout": draw.choice([None] * 9 + [700])}
         if self.many:
             fields["max_active"] = draw.choice([1, 2, 4, 1000])
             fields["on_error"] = draw.choice(["fail_at_end", "fail_at_end", "fail_fast", "report"])
@@ -179,7 +180,7 @@ class World(SimAirflow):
     def _start(self, task, method, arguments):
         super()._start(task, method, arguments)
         fields = {"exports": task.wishes} if self.many else task.wishes[0]
-        task.process.operator.__dict__.update(fields)
+        task.process.operator.__dict__.update(fields | task.fields)
 
     def key(self, wish):
         return self.platform.key(wish["volume"], wish["location"])
@@ -229,7 +230,11 @@ class World(SimAirflow):
             return False
         changed = [dict(wish) for wish in self.wishes]
         luck.shuffle(changed)
-        how = luck.choice(["elsewhere", "less", "as at first"] if self.many else ["elsewhere", "as at first"])
+        how = luck.choice(
+            ["elsewhere", "less", "as at first", "wrong"] if self.many else ["elsewhere", "as at first", "wrong"]
+        )
+        # What no task can be run with, such as too many files.
+        task.fields = ({"max_files": 0} if self.many else {"location": ""}) if how == "wrong" else {}
         if how == "elsewhere":
             for wish in changed[: luck.randint(1, 3)]:
                 wish["location"] = f"changed-{wish['location']}"
@@ -246,7 +251,7 @@ class World(SimAirflow):
         wish, luck = self.luck.choice(self.wishes), self.luck
         body = {
             "source": {"file": wish["file"]},
-            "destination": {"volume": wish["volume"], "location": wish["location"]},
+            "destination": self._near(wish),
             "overwrite": luck.random() < 0.2,
         }
         if luck.random() < 0.3 and not body["overwrite"]:
@@ -257,6 +262,16 @@ class World(SimAirflow):
         body["source"] = {"file": OTHER}
         self.platform.accept(body, luck.random() < 0.3)
         return True
+
+    def _near(self, wish):
+        """Return the wish's place, or one on another volume that is the same or is taken for it easily."""
+        volume, location = wish["volume"], wish["location"]
+        if self.luck.random() < 0.3:
+            if volume == "o/prefixed":
+                volume, location = "o/plain", self.luck.choice([f"pre/{location}", f"pre{location}"])
+            elif location.startswith("pre/"):
+                volume, location = "o/prefixed", location[4:]
+        return {"volume": volume, "location": location}
 
     def delete_file(self, _):
         """A file is deleted after its copy was made."""
@@ -293,7 +308,7 @@ class World(SimAirflow):
         self.faults = 0
         for task in self.tasks:
             if task.state == "failed":
-                task.wishes, task.clears = self.wishes, 0
+                task.wishes, task.fields, task.clears = self.wishes, {}, 0
                 task.max_tries, task.state, task.not_before = task.try_number + RETRIES, "scheduled", self.platform.now
                 self.final = True
         self.platform.note("world", "all trouble is over, and what failed is cleared")
@@ -403,6 +418,8 @@ class World(SimAirflow):
             self._check_success(task, process.operator, value)
         else:
             self._check_words(process, value)
+            if "time to wait" in value or "time for this task" in value:
+                self._check_time(task, process.operator)
             if state == "failed" or task.state == "failed":
                 self._check_failure(task, value)
 
@@ -448,8 +465,26 @@ class World(SimAirflow):
             if any(not sent.job or sent.job.id not in line for line in denials):
                 raise Violation("I5", f"{task.name} says that nothing was submitted while {what} goes on: {text}")
 
+    def stopped(self, process):
+        """Whoever stops a task must learn that something goes on: the API has no cancel."""
+        for sent in process.task.sent:
+            goes_on = sent.on_its_way or (sent.job is not None and sent.job.in_flight)
+            if goes_on and sent.process is process and not any(_GOES_ON.search(line) for line in process.task.said):
+                raise Violation("I5", f"{process.name} is stopped without a word of what goes on: {sent.file}")
+
+    def _check_time(self, task, operator):
+        """The time to wait counts from the submission, of many from the start of the first try."""
+        starts = [sent.job.started for sent in task.sent if sent.job] or [task.began]
+        tolerance = 60.0
+        if operator.deferrable or "the Platform sends no date" in self.on:
+            # The trigger compares a moment with another machine's clock.
+            tolerance += 2 * CLOCK_SKEW if "clocks differ" in self.on else 0.0
+        waited = self.platform.now - min(starts)
+        if waited < operator.timeout - tolerance:
+            raise Violation("I5", f"{task.name} says that its time is over after {waited:.0f} s")
+
     def _check_failure(self, task, text):
-        if _IN_TROUBLE.search(text) or any(sent.is_denied for sent in task.sent):
+        if task.fields or _IN_TROUBLE.search(text) or any(sent.is_denied for sent in task.sent):
             return
         for wish in task.wishes:
             if wish["copy_only"] or wish["file"] in self.lost_to_a_twin:
