@@ -72,8 +72,11 @@ class SimTask:
     watch: Watch | None = None
     polls_at: float = 0.0
     event: Any = None
+    """the last that resumed it in its try"""
+    was_resumed: bool = False
     process: SimProcess | None = None
     clears: int = 0
+    cleared_at: float = 0.0
     resumable: tuple[str, Mapping[str, Any]] | None = None
     """the method that a worker's own failure ended, and its arguments: Airflow 3.0 runs it again in a retry"""
     began: float = 0.0
@@ -252,7 +255,6 @@ class SimAirflow:
                 ("workers die", "lose_worker"),
                 ("workers pause", "pause"),
                 ("tasks are cleared", "clear"),
-                ("parameters change", "change"),
                 ("records are unreadable", "spoil_record"),
                 ("pages are lost", "lose_page"),
                 ("others export too", "rival"),
@@ -341,13 +343,14 @@ class SimAirflow:
         task.clears += 1
         task.process, task.deferred, task.resumable = None, None, None
         task.max_tries = task.try_number + RETRIES
-        task.state, task.not_before = "scheduled", self.platform.now
+        task.state = "scheduled"
+        task.not_before = task.cleared_at = self.platform.now
         if "records are discarded" in self.on:
             task.store.clear()
             task.before.clear()
             task.record_is_kept = False
         self.platform.note(task.name, "cleared")
-        if self.luck.random() < 0.3 and "parameters change" in self.on:
+        if self.strike(0.3, "parameters change"):
             self.change(task)
         return True
 
@@ -384,6 +387,8 @@ class SimAirflow:
             task.not_before = self.platform.now + self.rng.choice([0, 5, 60, 300])
         task.state, task.error = state, text
         self.platform.note(f"{task.name}.{task.try_number}", "%s %s", state, text)
+        if state == "up_for_retry" and self.strike(0.3, "parameters change"):
+            self.change(task)
 
     def go(self):
         """Run until nothing is left to happen."""
@@ -446,7 +451,8 @@ class SimAirflow:
             if task.not_before > self.platform.now:
                 return
             task.try_number += 1
-            task.said, task.posts, task.requests, task.event, task.record_was_read = [], {}, 0, None, True
+            task.said, task.posts, task.requests, task.record_was_read = [], {}, 0, True
+            task.event, task.was_resumed = None, False
             task.began, task.first_looks, task.reads_fail_until = self.platform.now, {}, 0.0
             again = "resumed methods run again" in self.on and not task.has_store
             if task.resumable and task.state == "up_for_retry" and again:
@@ -459,7 +465,7 @@ class SimAirflow:
         elif task.state == "deferred" and task.polls_at <= self.platform.now:
             event: Any = self._poll(task) if task.watch else {}
             if event is not None:
-                task.event = event or None
+                task.event, task.was_resumed = event or None, True
                 self._start(task, task.deferred.method_name, {"event": task.event})
 
     def _defer(self, task, deferred):
@@ -472,7 +478,7 @@ class SimAirflow:
             task.watch = None
             task.polls_at = trigger.moment.timestamp() - self.triggerer_skew
         self.platform.note(task.name, "defers until %.1f", task.polls_at - START)
-        if task.event and self.strike(0.5, "events come twice"):
+        if task.was_resumed and self.strike(0.5, "events come twice"):
             self._start(task, deferred.method_name, {"event": task.event})
 
     def _poll(self, task):

@@ -226,8 +226,6 @@ class World(SimAirflow):
     def change(self, task):
         """The task wishes something else: elsewhere, less, in another order, or what it wished at first."""
         luck = self.luck
-        if task.state not in ("scheduled", "up_for_retry") or not task.try_number:
-            return False
         changed = [dict(wish) for wish in self.wishes]
         luck.shuffle(changed)
         how = luck.choice(
@@ -243,7 +241,6 @@ class World(SimAirflow):
             del changed[: luck.randint(1, len(changed) - 1)]
         task.wishes = self.wishes if how == "as at first" else changed
         self.platform.note(task.name, "its wishes change, %s: %s", how, [wish["location"] for wish in task.wishes])
-        return True
 
     def rival(self, _):
         """Somebody else exports to the same place: another file, or the same one by another kind of export."""
@@ -309,8 +306,8 @@ class World(SimAirflow):
         for task in self.tasks:
             if task.state == "failed":
                 task.wishes, task.fields, task.clears = self.wishes, {}, 0
-                task.max_tries, task.state, task.not_before = task.try_number + RETRIES, "scheduled", self.platform.now
-                self.final = True
+                task.max_tries, task.state = task.try_number + RETRIES, "scheduled"
+                task.not_before = task.cleared_at = self.platform.now
         self.platform.note("world", "all trouble is over, and what failed is cleared")
         self.platform.advance(self.platform.now + 1000)
         self.cleared_at_last = True
@@ -416,6 +413,7 @@ class World(SimAirflow):
         task = process.task
         if state == "success":
             self._check_success(task, process.operator, value)
+            self._check_left_out(process, value)
         else:
             self._check_words(process, value)
             if "time to wait" in value or "time for this task" in value:
@@ -439,6 +437,17 @@ class World(SimAirflow):
             raise Violation("I3", f"{task.name} succeeds for {result['total']} of {len(task.wishes)} files")
         if bad and operator.on_error != "report":
             raise Violation("I3", f"{task.name} succeeds although {bad} failed")
+
+    def _check_left_out(self, process, result):
+        """What a try knows to be in flight and does not wait for any more must be in the result or the warnings."""
+        task = process.task
+        if not (self.many or process.operator.wait_for_completion):
+            return
+        said = "\n".join([*task.said, str(result)])
+        for sent in task.sent:
+            is_known = sent.try_number == task.try_number or self._keeps_records(task)
+            if sent.answered and sent.job.in_flight and is_known and sent.job.id not in said:
+                raise Violation("I5", f"{task.name} succeeds without a word of {sent.job.id} of {sent.file} in flight")
 
     def _check_words(self, process, text):
         """What goes on, or may, must be in the error or in the log's warnings, and must not be denied."""
@@ -487,15 +496,31 @@ class World(SimAirflow):
         if task.fields or _IN_TROUBLE.search(text) or any(sent.is_denied for sent in task.sent):
             return
         for wish in task.wishes:
-            if wish["copy_only"] or wish["file"] in self.lost_to_a_twin:
-                continue
-            if self.platform.files[wish["file"]].alias_key != self.key(wish):
+            if wish["file"] in self.lost_to_a_twin or not self._is_known_as_made(task, wish):
                 continue
             lines = [line for line in text.splitlines() if wish["file"] in line] if self.many else [text]
             # A twin may make the move after this task has read the file, and before it fails.
             is_overtaken = len(self.tasks) > 1 or self.is_disturbed
             if any("IN_DOUBT" not in line for line in lines) and not is_overtaken:
-                raise Violation("I5", f"{task.name} fails for good although its move is made: {text}")
+                raise Violation("I5", f"{task.name} fails for good although {wish} is made: {text}")
+
+    def _is_known_as_made(self, task, wish):
+        """Whether what a task wishes is made, and it must know."""
+        key, file = self.key(wish), wish["file"]
+        if not wish["copy_only"]:
+            return self.platform.files[file].alias_key == key
+        if not (self._keeps_records(task) and self.platform.lists_are_readable) or "I2" in self.excuses[file]:
+            return False
+        found = self.platform.objects.get(key)
+        return (
+            found is not None
+            and found.content == file
+            and any(
+                (job.by, job.file, job.key, job.copy_only) == (task.name, file, key, True)
+                and job.started >= task.cleared_at
+                for job in self.platform.completed
+            )
+        )
 
     def _check_that_all_is_made(self):
         """After a clear without trouble all is made that could be."""
