@@ -11,6 +11,7 @@ from tenacity import Retrying
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
+    SevenBridgesAuthError,
     SevenBridgesConnectionError,
     SevenBridgesError,
     SevenBridgesInDoubt,
@@ -118,6 +119,21 @@ class Submitter(Generic[E]):
             # Decided on anew after each pause, so that what is submitted rests on what the Platform shows now.
             if wanted := repeatedly(self._decide_all, chunk[:room]):
                 self._send(wanted)
+
+    def fetch(self, entries: Sequence[E]) -> Sequence[Job | SevenBridgesApiError]:
+        """Return what the Platform shows of entries in flight.
+
+        :raises SevenBridgesInDoubt: if it shows nothing of them to this token.
+        """
+        try:
+            return self._policy.fetch([entry.job_id or "" for entry in entries])
+        except SevenBridgesApiError as error:
+            if not error.permanent:
+                raise
+            raise SevenBridgesInDoubt(
+                f"What is in flight cannot be seen: {error} Check the connection's token, which must belong to the "
+                "user who started it."
+            ) from error
 
     def take(self, entries: Sequence[E], answers: Sequence[Job | SevenBridgesApiError]) -> None:
         """Take what the Platform shows of entries in flight."""
@@ -302,7 +318,8 @@ class Submitter(Generic[E]):
         time.sleep(seconds)
 
     def _refused(self, entry: E, refusal: SevenBridgesApiError) -> None:
-        if entry.refused(refusal):
+        # A token that is refused cannot be used for a check either.
+        if entry.refused(refusal) and not isinstance(refusal, SevenBridgesAuthError):
             if self._policy.single:
                 self._log.info("The Platform refuses: %s Searching for the cause.", refusal)
             return

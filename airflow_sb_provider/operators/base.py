@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
 from airflow_sb_provider.engine.polling import wait
 from airflow_sb_provider.engine.submitter import Submitter
-from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesInDoubt
+from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt
 from airflow_sb_provider.exports.status import moment
 from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from airflow_sb_provider._compat import Context
     from airflow_sb_provider.engine.policy import Policy
     from airflow_sb_provider.exports.report import Report
-    from airflow_sb_provider.jobs.kind import Job
 
 E = TypeVar("E", bound=TrackedJob[Any])
 
@@ -74,11 +73,6 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         return SevenBridgesHook(self.sevenbridges_conn_id)
 
     @cached_property
-    def policy(self) -> Policy[E]:
-        """How its jobs are checked and submitted."""
-        return self._make_policy()
-
-    @cached_property
     def known_links(self) -> dict[str, str]:
         """The addresses that this process knows for the task's links, by XCom key."""
         return {}
@@ -97,12 +91,14 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
                     f"What this task has submitted is not, or not all, in Airflow's database any more. Its "
                     f"{self.entry_class.kind.name}s go on; a retry checks for them before it submits anything."
                 )
-            return self._run(context, batch, ledger, event)
+            return self._run(context, batch, ledger, self._policy(), event)
 
     def on_kill(self) -> None:
         """Log what goes on: the API has no cancel."""
         if self._batch and (outstanding := self._batch.outstanding()):
-            self.log.warning("The task ends, but the Platform has no cancel. %s", outstanding)
+            self.log.warning(
+                "What this task has submitted goes on at the Platform, which has no cancel. %s", outstanding
+            )
 
     @contextmanager
     def _reporting(self, context: Context, *, resumed: bool = False) -> Iterator[None]:
@@ -200,17 +196,19 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
 
     def _submit(self, context: Context, entries: list[E]) -> dict[str, Any]:
         """Submit what is not done yet, from the start of a try, and wait for it."""
-        ledger = Ledger(context, self.entry_class)
+        ledger, policy = Ledger(context, self.entry_class), self._policy()
         batch = self._begin(context, entries, ledger)
         self._planned(context, batch)
-        if self.single and not self.policy.needs_check(entries[0]):
+        if self.single and not policy.needs_check(entries[0]):
             # The intent is written in a moment, before the first request.
             ledger.keep(batch)
         else:
             ledger.start(batch)
-        return self._run(context, batch, ledger)
+        return self._run(context, batch, ledger, policy)
 
-    def _run(self, context: Context, batch: Batch[E], ledger: Ledger[E], event: Any = None) -> dict[str, Any]:
+    def _run(
+        self, context: Context, batch: Batch[E], ledger: Ledger[E], policy: Policy[E], event: Any = None
+    ) -> dict[str, Any]:
         """Submit, wait for half of what is in flight, submit more, until all are done or have failed."""
         self._batch = batch
 
@@ -253,22 +251,11 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         elif self.single and event.get("status") == "timeout":
             return True
         else:
-            answers = self._fetch(in_flight)
+            answers = submitter.fetch(in_flight)
         submitter.take(in_flight, answers)
         if not self._is_over(batch):
             ledger.save(in_flight)
         return bool(event.get("status") == "timeout")
-
-    def _fetch(self, in_flight: Sequence[E]) -> Sequence[Job | SevenBridgesApiError]:
-        try:
-            return self.policy.fetch([entry.job_id or "" for entry in in_flight])
-        except SevenBridgesApiError as error:
-            if not error.permanent:
-                raise
-            raise SevenBridgesInDoubt(
-                f"What is in flight cannot be seen: {error} Check the connection's token, which must belong to the "
-                "user who started it."
-            ) from error
 
     def _wait(self, batch: Batch[E]) -> dict[str, Any]:
         """Wait for half of what is in flight, or for all if no more is to come, and return what was seen."""
@@ -320,7 +307,8 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         self._has_paused = False
         time.sleep(seconds)
 
-    def _make_policy(self) -> Policy[E]:
+    def _policy(self) -> Policy[E]:
+        """Return how its jobs are checked and submitted."""
         raise NotImplementedError
 
     def _planned(self, context: Context, batch: Batch[E]) -> None:

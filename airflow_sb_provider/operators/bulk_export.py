@@ -283,7 +283,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
         # In a process that goes on after a deferral nothing has told of the volumes.
         self._status.show(**status | {"uri": status["uri"] or self._status["uri"]} | more)
 
-    def _make_policy(self) -> ExportPolicy:
+    def _policy(self) -> ExportPolicy:
         return ExportPolicy(self.hook, skip_not_exportable=read_boolean(self.skip_not_exportable))
 
     def _checked(self, context: Context) -> _Wanted:

@@ -141,7 +141,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
             self._not_landed(request, None)
             return self._submit(context, [Entry(request)])
 
-    def _make_policy(self) -> ExportPolicy:
+    def _policy(self) -> ExportPolicy:
         return ExportPolicy(self.hook, single=True)
 
     def _checked(self) -> tuple[ExportRequest, bool]:
