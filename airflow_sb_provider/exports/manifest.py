@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_sb_provider.api.models import Volume
-    from airflow_sb_provider.exports.batch import Entry
+    from airflow_sb_provider.exports.entry import Entry
 
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _CSV = (".csv",)
@@ -178,7 +178,7 @@ def _row(
         "overwrite": request.overwrite,
         "copy_only": request.copy_only,
         "properties": dict(request.properties) if request.properties else None,
-        "export_id": entry.export_id,
+        "export_id": entry.job_id,
         "state": str(entry.state),
         "code": entry.code,
         "message": entry.message or None,

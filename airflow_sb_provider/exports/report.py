@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow_sb_provider.api.models import ExportJob, Volume
-    from airflow_sb_provider.exports.batch import Entry
+    from airflow_sb_provider.exports.entry import Entry
     from airflow_sb_provider.exports.request import ExportRequest
 
 # So many exports of one task are told one by one.
@@ -112,7 +112,7 @@ class Landing:
             project=entry.project,
             volume=entry.request.volume,
             location=entry.request.location,
-            export_id=entry.export_id,
+            export_id=entry.job_id,
             copy_only=entry.request.copy_only,
             overwrite=entry.request.overwrite,
             adopted=entry.adopted,

@@ -20,15 +20,16 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesReplyLost,
 )
-from airflow_sb_provider.exports.batch import SKIPPED
 from airflow_sb_provider.exports.destination import object_uri
+from airflow_sb_provider.jobs.tracked import SKIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_sb_provider.api.models import ExportJob, File, Volume
-    from airflow_sb_provider.exports.batch import Batch
+    from airflow_sb_provider.exports.entry import Entry
     from airflow_sb_provider.exports.request import ExportRequest
+    from airflow_sb_provider.jobs.batch import Batch
     from airflow_sb_provider.jobs.watch import Watch
 
 STATUS = "sevenbridges_export_status"
@@ -63,7 +64,7 @@ def job_status(job: ExportJob) -> dict[str, Any]:
 
 
 def batch_status(
-    batch: Batch, volumes: Mapping[str, Volume], source: str | None, now: float, manifest: str | None
+    batch: Batch[Entry], volumes: Mapping[str, Volume], source: str | None, now: float, manifest: str | None
 ) -> dict[str, Any]:
     """Return how far many exports are.
 

@@ -57,6 +57,11 @@ class ConnectionSettings:
     ca_bundle: str | None = None
 
     @property
+    def visibility_delay(self) -> float:
+        """For how many seconds lists, files and objects may not show what a job has done: a third of the time-out."""
+        return self.gateway_timeout / 3
+
+    @property
     def total_timeout(self) -> float:
         """How long a request may take in all, however slowly its answer trickles in."""
         return self.connect_timeout + 2 * self.read_timeout

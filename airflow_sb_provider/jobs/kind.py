@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_sb_provider.api.calls import Call
-    from airflow_sb_provider.exceptions import SevenBridgesApiError
+    from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesJobFailed
 
 
 class Job(Protocol):
@@ -66,11 +66,15 @@ class JobKind(Generic[J]):
     :param name: a lower-case noun, for log lines, XCom keys (``export_id``) and parameters (``export_ids``).
     :param parse: builds a job from the API's object, or from what `Job.to_json` returned.
     :param get_many: the call for the jobs of at most a hundred ids.
+    :param failure: the error of a job that failed.
+    :param done: what has become of what a job of it was for, in one word: ``exported``.
     """
 
     name: str
     parse: Callable[[Mapping[str, Any]], J]
     get_many: Callable[[Sequence[str]], Call[list[J | SevenBridgesApiError]]]
+    failure: Callable[[J], SevenBridgesJobFailed]
+    done: str
 
     @property
     def id_key(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -11,6 +12,7 @@ from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, conf
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.engine.export_policy import ExportPolicy
 from airflow_sb_provider.engine.polling import look_at_object, volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesError,
@@ -18,13 +20,12 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesInputError,
 )
-from airflow_sb_provider.exports.batch import Entry
 from airflow_sb_provider.exports.destination import object_uri
+from airflow_sb_provider.exports.entry import Entry
 from airflow_sb_provider.exports.report import Landing, Report
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.exports.result import describe_export
 from airflow_sb_provider.exports.status import file_status, job_status, moment, request_status
-from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import check_seconds, read_boolean, read_switches
 from airflow_sb_provider.jobs.watch import POLL_INTERVAL, WEEK
@@ -39,12 +40,12 @@ if TYPE_CHECKING:
 
     from airflow_sb_provider._compat import BaseOperatorLink, Context
     from airflow_sb_provider.api.models import ExportJob, Volume
-    from airflow_sb_provider.exports.batch import Batch
+    from airflow_sb_provider.jobs.batch import Batch
 
 __all__ = ["SevenBridgesBulkExportOperator", "SevenBridgesExportOperator"]
 
 
-class SevenBridgesExportOperator(SevenBridgesOperator):
+class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
     """Exports one file of a project to a volume.
 
     Returns a plain dict: ``export_id``, ``state``, ``file``, ``volume``, ``location``, ``uri``, ``size`` (bytes),
@@ -90,6 +91,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         SevenBridgesDestinationLink(),
     )
     status_kind = "export"
+    entry_class = Entry
     single = True
 
     def __init__(
@@ -127,7 +129,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the file, or adopt what an earlier try began."""
-        with airflow_failures(), self._shown(context):
+        with self._reporting(context):
             request, validate_only = self._checked()
             if validate_only:
                 self._publish_id(context, None)
@@ -137,7 +139,10 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
                 return checked
             self.log.info("Export wanted: %s.", request)
             self._not_landed(request, None)
-            return self._export(context, [Entry(request)])
+            return self._submit(context, [Entry(request)])
+
+    def _policy(self) -> ExportPolicy:
+        return ExportPolicy(self.hook, single=True)
 
     def _checked(self) -> tuple[ExportRequest, bool]:
         problems: list[str] = []
@@ -169,32 +174,36 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         if export_id is not None or AIRFLOW_STORES_NONE:
             context["ti"].xcom_push(key="export_id", value=export_id)
 
-    def _submitted(self, context: Context, batch: Batch) -> None:
+    def _submitted(self, context: Context, batch: Batch[Entry]) -> None:
         [entry] = batch.entries
-        self._not_landed(entry.request, entry.export_id or entry.own_id)
+        self._not_landed(entry.request, entry.job_id or entry.own_id)
         if entry.why:
             self._status.note(why=entry.why)
         if entry.job:
-            self._publish_id(context, entry.export_id)
+            self._publish_id(context, entry.job_id)
 
-    def _show_progress(self, batch: Batch) -> None:
+    def _show_progress(self, batch: Batch[Entry]) -> None:
         [entry] = batch.entries
         if entry.job and entry.in_flight:
             self._show(entry, entry.job)
 
-    def _failed(self, context: Context, batch: Batch) -> None:
+    def _failed(self, context: Context, batch: Batch[Entry]) -> None:
         [entry] = batch.entries
-        self._not_landed(entry.request, entry.export_id or entry.own_id)
+        self._not_landed(entry.request, entry.job_id or entry.own_id)
 
-    def _is_over(self, batch: Batch) -> bool:
+    def _is_over(self, batch: Batch[Entry]) -> bool:
         return super()._is_over(batch) or (not self.wait_for_completion and not batch.waiting)
 
-    def _started_at(self, batch: Batch) -> float:
+    def _started_at(self, batch: Batch[Entry]) -> float:
         [entry] = batch.entries
         started = datetime.fromisoformat(entry.started_on).timestamp() if entry.started_on else None
         # The record may be of a request long ago, which made another job or none.
-        known = (entry.sent_at, started) if entry.export_id == entry.own_id else (started, entry.sent_at)
-        return next(filter(None, known), batch.started_at)
+        is_own = entry.record is not None and entry.job_id == entry.own_id
+        submitted_at = entry.record.sent_at if entry.record and is_own else started
+        if submitted_at is None:
+            return batch.started_at
+        # Both are of the Platform's clock. A job cannot have begun in the future, nor be older than the clock says.
+        return time.time() - max(0.0, self.hook.clock.now() - submitted_at)
 
     def _show(self, entry: Entry, job: ExportJob) -> None:
         """Show what is under way; file and volume are read only for links, and while there is plenty to spend."""
@@ -212,7 +221,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
             **({"file": file_status(file)} if file else {}),
             uri=object_uri(volume, request.location) if volume else None,
             adopted=entry.adopted,
-            submitted_at=moment(entry.sent_at) if entry.sent_at and not entry.adopted else None,
+            submitted_at=moment(entry.record.sent_at) if entry.record and not entry.adopted else None,
         )
         if page := self.known_links.get(SevenBridgesFileLink().xcom_key):
             self.log.info("The file on the Platform: %s", page)
@@ -228,11 +237,11 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
             }
         )
 
-    def _finish(self, context: Context, batch: Batch, timed_out: bool) -> dict[str, Any]:
+    def _finish(self, context: Context, batch: Batch[Entry], timed_out: bool) -> dict[str, Any]:
         [entry] = batch.entries
-        self._not_landed(entry.request, entry.export_id or entry.own_id)
+        self._not_landed(entry.request, entry.job_id or entry.own_id)
         if timed_out:
-            export_id = entry.export_id
+            export_id = entry.job_id
             state = (
                 f"Export {export_id} is still {entry.job.state}"
                 if entry.job
@@ -254,7 +263,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         volume = (job and job.volume) or request.volume
         location = (job and job.location) or request.location
         file = File.from_json(job.result) if job and job.result and job.result.get("id") else None
-        found = entry.object
+        found = entry.proof
         if job and job.succeeded and found is None:
             job = replace(job, volume=volume, location=location)
             found = look_at_object(self.hook, job, file.size if file else None)
@@ -275,7 +284,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
             self._publish_id(context, None)
         self._link(file, volume_details, location)
         self._show_result(result, file)
-        if job and job.ended and not entry.object:
+        if job and job.ended and not entry.proof:
             verb = "Copied" if request.copy_only else "Moved"
             took = (job.finished_on - job.started_on).total_seconds() if job.started_on and job.finished_on else None
             self.log.info(

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from airflow_sb_provider.exports.batch import Batch, Entry
+from airflow_sb_provider.jobs.batch import Batch
+from airflow_sb_provider.jobs.tracked import TrackedJob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_sb_provider._compat import Context
 
+E = TypeVar("E", bound=TrackedJob[Any])
+
 log = logging.getLogger(__name__)
 
 KEY = "sevenbridges_batch"
 VERSION = 1
 PAGE = 50
-# What Airflow should keep as one value is 64 KB. An entry grows by its job's id, its times and its message.
+# What Airflow should keep as one value is 64 KB. An entry grows by its record, its job's id and times, and its message.
 PAGE_BYTES = 60_000
-GROWTH = 800
+GROWTH = 1000
 
 
-class Ledger:
+class Ledger(Generic[E]):
     """A batch's entries in the task state store; without one, in XCom, which outlives deferrals only.
 
     The head, under one key, holds the entries themselves if they fit; else they are in pages of at most fifty, each
@@ -34,14 +37,16 @@ class Ledger:
     by a later version of the provider, or since a page is gone. Then anything may have been submitted.
 
     :param context: the task's context.
+    :param entry_class: what its jobs are read as.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, entry_class: type[E]) -> None:
+        self._entry_class = entry_class
         self._ti = context["ti"]
         self._store: Any = context.get("task_state_store")
         self._generation = 0
         self._about: dict[str, Any] = {}
-        self._pages: list[list[Entry]] = []
+        self._pages: list[list[E]] = []
         self._page_of: dict[int, int] = {}
         self.is_unreadable = False
 
@@ -50,7 +55,7 @@ class Ledger:
         """Whether this Airflow keeps records across tries."""
         return self._store is not None
 
-    def load(self) -> Batch | None:
+    def load(self) -> Batch[E] | None:
         """Return the batch that this task instance wrote before, as far as it can be read; None if there is none."""
         head = self._get(KEY)
         if head is None:
@@ -60,7 +65,7 @@ class Ledger:
                 raise ValueError(f"version {head['version']}")
             self._generation, self._about = head["generation"], head["batch"]
             pages = [head["entries"]] if "entries" in head else [self._page(number) for number in range(head["pages"])]
-            self._keep([[Entry.from_json(item) for item in page] for page in pages])
+            self._keep([[self._entry_class.from_json(item) for item in page] for page in pages])
             return Batch([entry for page in self._pages for entry in page], **self._about)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             log.warning(
@@ -69,7 +74,7 @@ class Ledger:
             self.is_unreadable = True
             return None
 
-    def start(self, batch: Batch) -> None:
+    def start(self, batch: Batch[E]) -> None:
         """Write a new batch in place of the one before."""
         before, pages_before = self._generation, len(self._pages)
         self.keep(batch)
@@ -81,18 +86,17 @@ class Ledger:
             for number in range(pages_before):
                 self._delete(f"{KEY}_{before}_{number}")
 
-    def keep(self, batch: Batch) -> None:
+    def keep(self, batch: Batch[E]) -> None:
         """Take a new batch of which nothing needs to be written before the first `save`."""
         self._generation += 1
         self._about = {
             "started_at": batch.started_at,
             "try_number": batch.try_number,
             "max_tries": batch.max_tries,
-            "left_out": batch.left_out,
         }
         self._keep(_paged(batch.entries))
 
-    def save(self, entries: Sequence[Entry]) -> None:
+    def save(self, entries: Sequence[E]) -> None:
         """Write entries that changed."""
         if len(self._pages) == 1:
             self._write_head()
@@ -100,7 +104,7 @@ class Ledger:
         for number in sorted({self._page_of[id(entry)] for entry in entries}):
             self._write_page(number)
 
-    def _keep(self, pages: list[list[Entry]]) -> None:
+    def _keep(self, pages: list[list[E]]) -> None:
         self._pages = pages
         self._page_of = {id(entry): number for number, page in enumerate(pages) for entry in page}
 
@@ -141,8 +145,8 @@ class Ledger:
             self._store.delete(key)
 
 
-def _paged(entries: Sequence[Entry]) -> list[list[Entry]]:
-    pages: list[list[Entry]] = [[]]
+def _paged(entries: Sequence[E]) -> list[list[E]]:
+    pages: list[list[E]] = [[]]
     left = PAGE_BYTES
     for entry in entries:
         size = len(json.dumps(entry.to_json())) + GROWTH

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from airflow.sdk.exceptions import AirflowException
 
+from airflow_sb_provider.hooks.connection import ConnectionSettings
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 
@@ -28,7 +29,7 @@ def bulk(ids, **fields):
 
 @pytest.mark.parametrize("trouble", ["drop", "lose_reply"])
 def test_a_lost_hundred_waits_until_the_lists_can_be_read(platform, runner, ids, trouble, deferrable, monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.engine.submitter.UNREADABLE_PAUSE", 0.3)
+    monkeypatch.setattr(ConnectionSettings, "visibility_delay", 0.3)
     platform.knobs.update(list_order="shuffled", pending_seconds=1)
     platform.trouble(trouble, path=CREATE)
     result = runner.run(bulk(ids, deferrable=deferrable))
