@@ -11,7 +11,9 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
@@ -20,6 +22,7 @@ from aiohttp import web
 from airflow_sb_provider.emulator.errors import Refusal
 from airflow_sb_provider.emulator.guard import LOCAL, add_headers, guard
 from airflow_sb_provider.emulator.jobs import Jobs
+from airflow_sb_provider.emulator.platform import now
 from airflow_sb_provider.emulator.views import BRIEF, Views, select
 
 if TYPE_CHECKING:
@@ -113,7 +116,7 @@ class Server:
     def application(self) -> web.Application:
         """The aiohttp application, with the control API of `control.py` still to be added."""
         app = web.Application(middlewares=[guard, self._front_door], client_max_size=MAX_BODY)
-        app.on_response_prepare.append(add_headers)
+        app.on_response_prepare.extend([add_headers, self._set_date])
         app.add_routes(
             [
                 web.get("/", self._links),
@@ -169,7 +172,10 @@ class Server:
             return _cut(request)
         if delay := struck.get("delay"):
             await asyncio.sleep(float(delay.options["before"]))
-        response = await self._answer(request, handler, record, struck)
+        if "deliver_twice" in struck:
+            response, record = await self._answer_twice(request, handler, record, struck)
+        else:
+            response = await self._answer(request, handler, record, struck)
         if response is None:
             return _cut(request)
         self._add_headers(request, response, struck)
@@ -182,6 +188,14 @@ class Server:
         if (cut := struck.get("cut_json")) and isinstance(response.body, bytes):
             return await _cut_body(request, response, cut)
         return response
+
+    async def _set_date(self, request: web.Request, response: web.StreamResponse) -> None:
+        # Only here, since aiohttp sets one right before.
+        if self.knobs.no_date_header:
+            response.headers.popall("Date", None)
+        else:
+            moment = now() + timedelta(seconds=self.knobs.date_skew_seconds)
+            response.headers["Date"] = format_datetime(moment, usegmt=True)
 
     async def _record(self, request: web.Request) -> RequestRecord:
         content = await request.read()
@@ -201,6 +215,22 @@ class Server:
         await asyncio.sleep(float(late.options["seconds"]))
         await self._answer(request, handler, record, {})
         self._lose(record)
+
+    async def _answer_twice(
+        self, request: web.Request, handler: Handler, record: RequestRecord, struck: dict[str, Trouble]
+    ) -> tuple[web.Response | None, RequestRecord]:
+        """The answer that reaches the caller, and the record of that delivery."""
+        options = struck["deliver_twice"].options
+        first = await self._answer(request, handler, record, struck)
+        await asyncio.sleep(float(options["seconds"]))
+        again = replace(record, exports=[], time=time.time())
+        self.requests.append(again)
+        second = await self._answer(request, handler, again, struck)
+        if options["answered"] == "second":
+            self._lose(record)
+            return second, again
+        self._lose(again)
+        return first, record
 
     def _lose(self, record: RequestRecord) -> None:
         for export_id in record.exports:
@@ -248,7 +278,10 @@ class Server:
             response = self._refused(Refusal(90004))
         if not isinstance(response, web.Response):
             raise TypeError(response)
-        return replaced or _tampered(response, struck)
+        if replaced:
+            self._lose(record)
+            return replaced
+        return _tampered(response, struck)
 
     def _admit(self, request: web.Request, record: RequestRecord) -> None:
         """Maintenance, the token, the rate limit and the content type, in that order."""
@@ -311,12 +344,12 @@ class Server:
         return web.json_response(select(view, request.query.get("fields")), status=status)
 
     def _page(
-        self, request: web.Request, kind: str, things: Sequence[Any], view: Callable[[Any], Json]
+        self, request: web.Request, kind: str, things: Sequence[Any], view: Callable[[Any], Json], lies: bool = False
     ) -> web.Response:
         offset, limit = _number(request, "offset", 0), self._limit(request)
-        url, total = request.url, len(things)
+        url, total = request.url, len(things) + lies
         links = []
-        if offset + limit < total:
+        if offset + limit < total and not lies:
             links.append(_link(url, "next", offset + limit, limit))
         if offset > 0:
             links.append(_link(url, "prev", max(0, offset - limit), limit))
@@ -413,7 +446,7 @@ class Server:
     async def _list_exports(self, request: web.Request) -> web.Response:
         query = request.query
         found = self.platform.jobs(_user(), query.get("volume"), query.getall("state", []))
-        return self._page(request, "export", found, self._views(request).export)
+        return self._page(request, "export", found, self._views(request).export, lies=self.knobs.total_lies)
 
     async def _get_export(self, request: web.Request) -> web.Response:
         job = self.platform.job(_user(), request.match_info["id"])
@@ -451,16 +484,17 @@ class Server:
         for name in set(request.query) - _NO_FILTERS:
             wanted = set(request.query.getall(name))
             found = [file for file in found if _fits(file, name, wanted)]
-        return self._page(request, "file", found, self._views(request).file)
+        return self._page(request, "file", list(map(self.platform.shown, found)), self._views(request).file)
 
     async def _get_file(self, request: web.Request) -> web.Response:
         file = self.platform.file(_user(), request.match_info["id"])
-        return self._one(request, self._views(request).file(file))
+        return self._one(request, self._views(request).file(self.platform.shown(file)))
 
     async def _bulk_get_files(self, request: web.Request) -> web.Response:
-        view, user = self._views(request).file, _user()
+        platform, view, user = self.platform, self._views(request).file, _user()
         ids = self._bulk(request, "file_ids")
-        return web.json_response({"items": self._each(ids, lambda each: view(self.platform.file(user, str(each))))})
+        items = self._each(ids, lambda each: view(platform.shown(platform.file(user, str(each)))))
+        return web.json_response({"items": items})
 
     # Volumes and projects
 
@@ -489,7 +523,7 @@ class Server:
         prefix, limit = request.query.get("prefix", ""), self._limit(request)
         after = request.query.get("continuation_token", "")
         root = self.platform.key(volume, "")
-        stored = await asyncio.to_thread(self.platform.storage.list, volume.bucket, root + prefix)
+        stored = await asyncio.to_thread(self.platform.objects, volume, root + prefix)
         views, entries = self._views(request), dict[str, Json]()
         for each in stored:
             location = each.key.removeprefix(root)
@@ -616,7 +650,8 @@ def _gateway_page(
 
 
 def _tampered(response: web.Response, struck: dict[str, Trouble]) -> web.Response:
-    if not {"short_bulk", "long_bulk", "swapped_bulk", "spoiled_bulk"} & struck.keys() or not response.text:
+    kinds = {"short_bulk", "long_bulk", "swapped_bulk", "brief_bulk", "spoiled_bulk"}
+    if not kinds & struck.keys() or not response.text:
         return response
     items = json.loads(response.text).get("items", [])
     if "short_bulk" in struck:
@@ -625,9 +660,17 @@ def _tampered(response: web.Response, struck: dict[str, Trouble]) -> web.Respons
         items += items[-1:]
     if "swapped_bulk" in struck:
         items[:2] = items[1::-1]
+    if brief := struck.get("brief_bulk"):
+        items = [_brief(item) for item in items]
+        if brief.options["shuffled"]:
+            items.reverse()
     if spoiled := struck.get("spoiled_bulk"):
         items = list(_spoil(items, str(spoiled.options["ids"]).split(), str(spoiled.options["how"])))
     return web.json_response({"items": items}, status=response.status)
+
+
+def _brief(item: Json) -> Json:
+    return {"resource": select(item["resource"], "href,id,state")} if "resource" in item else item
 
 
 def _names_one(body: Any, spoiled: Trouble) -> bool:
