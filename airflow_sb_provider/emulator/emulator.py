@@ -20,12 +20,14 @@ from airflow_sb_provider.emulator.guard import is_loopback
 from airflow_sb_provider.emulator.knobs import Knobs
 from airflow_sb_provider.emulator.platform import Access, ExportJob, File, Platform, Volume
 from airflow_sb_provider.emulator.seed import PROJECT, seed
-from airflow_sb_provider.emulator.server import Event, RequestRecord, Server
+from airflow_sb_provider.emulator.server import Server
 from airflow_sb_provider.emulator.storage import Storage
 from airflow_sb_provider.emulator.trouble import Trouble, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_sb_provider.emulator.records import Event, RequestRecord
 
     Listener = Callable[[RequestRecord], Any]
 
