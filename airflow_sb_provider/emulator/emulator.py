@@ -10,7 +10,6 @@ import re
 import secrets
 import threading
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
 
 from aiohttp import web
 
@@ -149,10 +148,6 @@ class Emulator:
     def connection_json(self) -> str:
         """The Airflow connection to it, as JSON for AIRFLOW_CONN_SEVENBRIDGES_DEFAULT."""
         return json.dumps({"conn_type": "sevenbridges", "host": self.url, "password": self.token})
-
-    def connection_uri(self) -> str:
-        """The same as a URI."""
-        return f"sevenbridges://:{quote(self.token, safe='')}@{quote(self.url, safe='')}"
 
     def s3_environment(self) -> dict[str, str]:
         """Environment variables with which S3 clients read its buckets; empty where the buckets are real ones."""
