@@ -143,15 +143,23 @@ class SevenBridgesHook(BaseHook):
 
     def _send_once(self, call: Call[T]) -> T:
         # Needed in a worker only, and takes longer to import than all the rest.
-        from airflow_sb_provider.hooks.transport import RequestException, TokenAuth, receive, was_sent, within
+        from airflow_sb_provider.hooks.transport import (
+            RequestBody,
+            RequestException,
+            TokenAuth,
+            receive,
+            was_sent,
+            within,
+        )
 
         settings = self.settings
+        body = None if call.body is None else RequestBody(call.body, settings.total_timeout)
 
         def ask() -> T:
             response = self._session.request(
                 call.method,
                 settings.address(call),
-                json=call.body,
+                data=body,
                 auth=TokenAuth(settings),
                 timeout=(settings.connect_timeout, settings.read_timeout),
                 allow_redirects=False,
@@ -160,9 +168,9 @@ class SevenBridgesHook(BaseHook):
             )
             self.rate_limit = RateLimit.from_headers(response.headers)
             self.clock.update(response.headers)
-            body = receive(response, call)
+            content = receive(response, call)
             return clean(
-                call, read_reply(call, response.status_code, response.headers, body, settings.mask), settings.mask
+                call, read_reply(call, response.status_code, response.headers, content, settings.mask), settings.mask
             )
 
         failure: SevenBridgesError

@@ -217,7 +217,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             ledger.save(entries)
 
         submitter = Submitter(
-            self.policy, save, max_tries=batch.max_tries, stop_on_failure=self.on_error == "fail_fast"
+            policy, save, max_tries=batch.max_tries, stop_on_failure=self.on_error == "fail_fast"
         )
         timed_out = False
         # Airflow's own trigger for a moment yields that moment. Its triggerer's clock may be ahead of the Platform's.
