@@ -29,7 +29,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesUnreadableItem,
 )
 from airflow_sb_provider.exports.request import ExportRequest
-from airflow_sb_provider.hooks.connection import ConnectionSettings, connection_failure
+from airflow_sb_provider.hooks.connection import DEFAULT_CONN_NAME, ConnectionSettings, connection_failure
 from airflow_sb_provider.hooks.retry import clean, fail, no_answer, retry_rules
 from airflow_sb_provider.inputs import read_ids
 from airflow_sb_provider.jobs.rate_limiter import seconds_until_allowed
@@ -75,7 +75,7 @@ class SevenBridgesHook(BaseHook):
     """
 
     conn_name_attr = "sevenbridges_conn_id"
-    default_conn_name = "sevenbridges_default"
+    default_conn_name = DEFAULT_CONN_NAME
     conn_type = "sevenbridges"
     hook_name = "Seven Bridges"
 
@@ -251,7 +251,7 @@ class SevenBridgesHook(BaseHook):
 
         An id that spoils its request, or is left out of the answer, costs a few requests more, and gets an error alone.
         """
-        return self._fetch_each(read_ids(export_ids, "export_ids"), calls.get_exports)
+        return self.fetch_each(read_ids(export_ids, "export_ids"), calls.get_exports)
 
     def list_exports(
         self, volume: str | None = None, states: Sequence[str] = (), *, limit: int | None = None
@@ -274,11 +274,15 @@ class SevenBridgesHook(BaseHook):
 
         As for `get_exports`, one id's trouble is its own.
         """
-        return self._fetch_each(read_ids(file_ids, "file_ids"), calls.get_files)
+        return self.fetch_each(read_ids(file_ids, "file_ids"), calls.get_files)
 
-    def _fetch_each(
+    def fetch_each(
         self, ids: Sequence[str], call_for: Callable[[Sequence[str]], Call[list[T | SevenBridgesApiError]]]
     ) -> list[T | SevenBridgesApiError]:
+        """Return for each id, in order, what it names or the error for it; one request for each hundred.
+
+        :param call_for: the bulk call for at most a hundred ids.
+        """
         known: dict[str, Any] = {}
         for chunk in _chunks(list(dict.fromkeys(ids))):
             lookup: Lookup[T] = Lookup(chunk, {}, bounded=False)
@@ -452,7 +456,7 @@ class SevenBridgesHook(BaseHook):
 
 
 def __getattr__(name: str) -> Any:
-    # It needs aiohttp, which takes longer to import than all the rest: only a triggerer does.
+    # Only a triggerer needs aiohttp, which takes longer to import than all the rest; DAG files are read every minute.
     if name == "SevenBridgesAsyncHook":
         from airflow_sb_provider.hooks.sevenbridges_async import SevenBridgesAsyncHook
 

@@ -59,18 +59,26 @@ class Job(Protocol):
 J = TypeVar("J", bound=Job)
 
 
-@dataclass(frozen=True)
+# Compared by identity, so that the poller can use a kind as a key at no cost.
+@dataclass(frozen=True, eq=False)
 class JobKind(Generic[J]):
     """A kind of job: exports; imports and tasks may follow.
 
     :param name: a lower-case noun, for log lines, XCom keys (``export_id``) and parameters (``export_ids``).
     :param parse: builds a job from the API's object, or from what `Job.to_json` returned.
     :param get_many: the call for the jobs of at most a hundred ids.
+    :param fresh_states: the states of a job that was just submitted, which are no news.
     """
 
     name: str
     parse: Callable[[Mapping[str, Any]], J]
     get_many: Callable[[Sequence[str]], Call[list[J | SevenBridgesApiError]]]
+    fresh_states: frozenset[str] = frozenset({"PENDING"})
+
+    @property
+    def title(self) -> str:
+        """Its name as the first word of a sentence."""
+        return self.name.capitalize()
 
     @property
     def id_key(self) -> str:

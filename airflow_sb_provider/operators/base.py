@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
 from airflow_sb_provider.api.models import ExportJob
-from airflow_sb_provider.engine.polling import wait
+from airflow_sb_provider.engine.polling import deadline_of, wait
 from airflow_sb_provider.engine.submitter import BatchSubmitter, needs_check
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInDoubt
 from airflow_sb_provider.exports.batch import WAITING, Batch
+from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.exports.status import moment
 from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
@@ -269,7 +270,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
                 ids, self.sevenbridges_conn_id, self.poll_interval, end_time, enough=enough, fail_fast=fail_fast
             )
             self.defer(trigger=trigger, method_name="resume")
-        watch = Watch(ids, end_time, enough=enough, fail_fast=fail_fast)
+        watch = Watch(EXPORT, ids, deadline_of(end_time), enough=enough, fail_fast=fail_fast)
         return wait(self.hook, watch, self.poll_interval, self._status.follow)
 
     def _end_time(self, batch: Batch) -> float | None:

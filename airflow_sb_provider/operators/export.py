@@ -11,7 +11,7 @@ from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, conf
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.api.text import readable
-from airflow_sb_provider.engine.polling import look_at_object, volume_or_none
+from airflow_sb_provider.engine.result import look_at_object, volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesError,
     SevenBridgesExportTimeout,

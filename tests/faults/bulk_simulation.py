@@ -41,6 +41,7 @@ CLOCKED = (
     "engine.submitter",
     "engine.reconcile",
     "engine.polling",
+    "engine.result",
     "hooks.sevenbridges",
 )
 

@@ -158,7 +158,7 @@ def test_what_ended_while_the_triggerer_was_away_has_ended_although_its_time_is_
 
 
 def test_a_time_that_is_over_is_over_when_the_platform_cannot_tell(platform, started, monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.triggers.export.LAST_LOOK", 0.5)
+    monkeypatch.setattr("airflow_sb_provider.jobs.watch.LAST_LOOK", 0.5)
     export_id = started()
     platform.knobs.offline = True
     assert event_of(export_id, end_time=time.time() - 60)["status"] == "timeout"
