@@ -24,7 +24,9 @@ def test_news_at_the_moment_of_the_end_do_not_keep_it_alive(platform):
         # Both wake the poller: that there is news, and that it is cancelled.
         waiter.hurry([export_id])
         await waiting.remove(waiter)
-        _, left = await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=2)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:
+            _, left = await asyncio.wait(left, timeout=2)
         for task in left:
             task.cancel()
         return left

@@ -143,6 +143,26 @@ def test_an_export_that_cannot_be_seen(platform, wait, soft_fail, monkeypatch):
     assert "token" in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_new_job_that_is_not_visible_yet(platform, started, wait, monkeypatch, status):
+    """Also a sensor that is rescheduled, and knows nothing of the polls before, does not give it up."""
+    monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 30.0)
+    [export_id] = started()
+    hidden = platform.trouble("error", path=GET, times=5, status=status, code=9000 + status)
+    assert wait(export_id)["state"] == "COMPLETED"
+    assert hidden.struck == 5
+
+
+def test_an_object_that_appears_late(platform, started, wait, monkeypatch):
+    monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 30.0)
+    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_PAUSE", 0.05)
+    [export_id] = started()
+    path = "/v2/storage/volumes/demo/results/object"
+    hidden = platform.trouble("error", path=path, method="GET", times=5, status=404, code=9105)
+    assert wait(export_id)["size"] == 10
+    assert hidden.struck == 5
+
+
 @pytest.mark.parametrize(
     ("trouble", "options"),
     [
