@@ -19,7 +19,7 @@ from airflow_sb_provider._compat import (
     StartTriggerArgs,
 )
 from airflow_sb_provider.engine.polling import poll
-from airflow_sb_provider.exceptions import SevenBridgesInDoubt, SevenBridgesInputError
+from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt, SevenBridgesInputError
 from airflow_sb_provider.failures import airflow_failure, airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import read_switches
@@ -193,31 +193,33 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on when the trigger has ended."""
         with airflow_failures():
-            jobs = self._jobs_of(event)
             if event["status"] == "refused":
                 self._check_connection()
-            if jobs is None or all(job.ended for job in jobs):
-                return self._ended(context, event, jobs or [])
+            watch: Watch[J] = Watch(self.kind, self._ids, patient=self.silent_fail)
+            seen = self._confirm(watch, event) if event["status"] == "ended" else event
+            if seen is not None:
+                return self._ended(context, seen, list(watch.jobs.values()))
         # Of a template, the triggerer sees less than a worker: what a mapped task pushed is not there.
         return self.execute(context)
 
-    def _jobs_of(self, event: dict[str, Any]) -> list[J] | None:
-        """Return the jobs whose wait a trigger has ended, None if it ended otherwise."""
-        if event["status"] != "ended":
-            return None
-        ids = self._ids
+    def _confirm(self, watch: Watch[J], event: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the event of jobs that a trigger has seen end, as this worker sees them; None if some go on."""
+        ids, told = list(watch.ids), event.get("job")
         # The worker may see other ids than the triggerer did: then the event is about another job.
-        if event.get("job") and ids == [event["job"]["id"]]:
-            return [self.kind.parse(event["job"])]
-        return self._fetch(ids) if ids else []
+        if told and ids == [told["id"]]:
+            watch.take(ids, [self.kind.parse(told)], time.monotonic())
+        elif ids:
+            watch.take(ids, self._fetch(ids), time.monotonic())
+        # What another machine has seen may still be rejected here: reads lag behind.
+        return watch.event(time.monotonic()) or self._resolve(watch)
 
-    def _fetch(self, ids: Sequence[str]) -> list[J]:
-        jobs = []
-        for told in self.hook.fetch_each(ids, self.kind.get_many):
-            if isinstance(told, Exception):
-                raise told
-            jobs.append(told)
-        return jobs
+    def _fetch(self, ids: Sequence[str]) -> Sequence[J | SevenBridgesError] | SevenBridgesError:
+        try:
+            return self.hook.fetch_each(ids, self.kind.get_many)
+        except SevenBridgesError as error:
+            if not error.permanent:
+                raise
+            return error
 
     def _ended(self, context: Context, event: dict[str, Any], jobs: Sequence[J]) -> Any:
         ids, name = self._ids, self.kind.name
