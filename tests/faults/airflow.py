@@ -14,6 +14,7 @@ import greenlet
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
 from airflow_sb_provider.api.models import ExportJob
+from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.jobs.watch import Watch
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
@@ -337,10 +338,10 @@ class SimAirflow(ABC):
                 self._start(task, task.deferred.method_name, {"event": None})
 
     def _event(self, trigger):
-        watch = Watch(trigger.export_ids, enough=trigger.enough, fail_fast=trigger.fail_fast)
+        watch = Watch(EXPORT, trigger.export_ids, enough=trigger.enough, fail_fast=trigger.fail_fast)
         jobs = {job.id: job for job in self.platform.jobs}
         answers = [ExportJob.from_json(self.platform.job_json(jobs[each])) for each in trigger.export_ids]
-        watch.take(trigger.export_ids, answers)
+        watch.take(trigger.export_ids, answers, self.platform.now)
         return watch.event(self.platform.now)
 
     def _start(self, task, method, arguments):
@@ -377,7 +378,9 @@ def simulated_clock(monkeypatch, modules):
     """Put the simulated world's clock in place of the machine's, in every module that asks for the time."""
     clock = SimpleNamespace(world=None)
     fake = SimpleNamespace(
-        time=lambda: clock.world.platform.now, sleep=lambda seconds: clock.world.running.sleep(seconds)
+        time=lambda: clock.world.platform.now,
+        monotonic=lambda: clock.world.platform.now,
+        sleep=lambda seconds: clock.world.running.sleep(seconds),
     )
     # Thousands of schedules would log thousands of lines.
     for module in ("operators.ledger", "lineage.outlets"):

@@ -11,6 +11,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_sb_provider.exports.batch import IN_DOUBT
+
 from airflow_sb_provider.api.replies import read_reply
 from airflow_sb_provider.exceptions import (
     SevenBridgesConnectionError,
@@ -18,7 +20,6 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
     SevenBridgesServerError,
 )
-from airflow_sb_provider.exports.batch import IN_DOUBT
 from airflow_sb_provider.hooks.retry import settle
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 from tests.faults.airflow import GATEWAY, RETRIES, InProcess, SimAirflow, SimProcess, SimTask
@@ -41,6 +42,7 @@ CLOCKED = (
     "engine.submitter",
     "engine.reconcile",
     "engine.polling",
+    "engine.result",
     "hooks.sevenbridges",
 )
 

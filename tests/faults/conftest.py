@@ -9,5 +9,13 @@ from tests.faults.airflow import simulated_clock
 def clock(monkeypatch):
     """The clock of the world of single exports."""
     return simulated_clock(
-        monkeypatch, ("operators.base", "engine.submitter", "engine.reconcile", "engine.polling", "hooks.sevenbridges")
+        monkeypatch,
+        (
+            "operators.base",
+            "engine.submitter",
+            "engine.reconcile",
+            "engine.polling",
+            "engine.result",
+            "hooks.sevenbridges",
+        ),
     )
