@@ -7,11 +7,11 @@ what became of it; the progress holds what the wait has seen since.
 from __future__ import annotations
 
 import os.path
-from collections import Counter
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.api.text import LONGEST, readable
+from airflow_sb_provider.api.text import cut as cut
+from airflow_sb_provider.api.text import moment as moment
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesError,
@@ -21,6 +21,8 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.exports.destination import object_uri
+from airflow_sb_provider.exports.kind import EXPORT
+from airflow_sb_provider.jobs.progress import progress_key, status_of_job
 from airflow_sb_provider.jobs.tracked import SKIPPED
 
 if TYPE_CHECKING:
@@ -30,11 +32,9 @@ if TYPE_CHECKING:
     from airflow_sb_provider.exports.entry import Entry
     from airflow_sb_provider.exports.request import ExportRequest
     from airflow_sb_provider.jobs.batch import Batch
-    from airflow_sb_provider.jobs.watch import Watch
 
 STATUS = "sevenbridges_export_status"
-PROGRESS = "sevenbridges_export_progress"
-_LONGEST = 2000
+PROGRESS = progress_key(EXPORT)
 
 
 def request_status(request: ExportRequest) -> dict[str, Any]:
@@ -55,12 +55,7 @@ def file_status(file: File) -> dict[str, Any]:
 
 def job_status(job: ExportJob) -> dict[str, Any]:
     """Return what the Platform tells of the job."""
-    return {
-        "export_id": job.id,
-        "state": job.state,
-        "started_on": job.started_on.isoformat() if job.started_on else None,
-        "finished_on": job.finished_on.isoformat() if job.finished_on else None,
-    }
+    return status_of_job(EXPORT, job)
 
 
 def batch_status(
@@ -112,30 +107,10 @@ def error_status(error: SevenBridgesError) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value not in (None, "")}
 
 
-def progress_status(watch: Watch, note: str | None, now: float) -> dict[str, Any]:
-    """Return what a wait has seen: of one export its job, of many how many are in which state."""
-    progress: dict[str, Any] = {"at": moment(now), "note": cut(note)}
-    if len(watch.export_ids) == 1:
-        job = watch.jobs.get(watch.export_ids[0])
-        return progress | (job_status(job) if job else {"export_id": watch.export_ids[0], "state": None})
-    counts = Counter(str(job.state) for job in watch.jobs.values())
-    return progress | {"total": len(watch.export_ids), "counts": dict(counts)}
-
-
 def shown(value: Any) -> Any:
     """Return plain data with every text in it readable, as it is shown."""
     if isinstance(value, str):
-        return readable(value, _LONGEST)
+        return readable(value, LONGEST)
     if isinstance(value, dict):
         return {key: shown(each) for key, each in value.items()}
     return [shown(each) for each in value] if isinstance(value, list) else value
-
-
-def moment(seconds: float) -> str:
-    """Return epoch seconds as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def cut(text: str | None) -> str | None:
-    """Shorten what somebody else wrote, so that a row stays small."""
-    return text if text is None or len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

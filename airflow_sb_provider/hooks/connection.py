@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider._compat import Connection
     from airflow_sb_provider.api.calls import Call
 
+DEFAULT_CONN_NAME = "sevenbridges_default"
 USER_AGENT = f"airflow-sb-provider/{__version__} apache-airflow/{airflow_version}"
 # What is shorter than any real token may be an ordinary word.
 SHORTEST_TOKEN = 16

@@ -30,7 +30,7 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.hooks.clock import PlatformClock
-from airflow_sb_provider.hooks.connection import ConnectionSettings, connection_failure
+from airflow_sb_provider.hooks.connection import DEFAULT_CONN_NAME, ConnectionSettings, connection_failure
 from airflow_sb_provider.hooks.retry import clean, fail, no_answer, retry_rules
 from airflow_sb_provider.inputs import read_ids
 from airflow_sb_provider.jobs.rate_limiter import seconds_until_allowed
@@ -76,7 +76,7 @@ class SevenBridgesHook(BaseHook):
     """
 
     conn_name_attr = "sevenbridges_conn_id"
-    default_conn_name = "sevenbridges_default"
+    default_conn_name = DEFAULT_CONN_NAME
     conn_type = "sevenbridges"
     hook_name = "Seven Bridges"
 
@@ -143,15 +143,23 @@ class SevenBridgesHook(BaseHook):
 
     def _send_once(self, call: Call[T]) -> T:
         # Needed in a worker only, and takes longer to import than all the rest.
-        from airflow_sb_provider.hooks.transport import RequestException, TokenAuth, receive, was_sent, within
+        from airflow_sb_provider.hooks.transport import (
+            RequestBody,
+            RequestException,
+            TokenAuth,
+            receive,
+            was_sent,
+            within,
+        )
 
         settings = self.settings
+        body = None if call.body is None else RequestBody(call.body, settings.total_timeout)
 
         def ask() -> T:
             response = self._session.request(
                 call.method,
                 settings.address(call),
-                json=call.body,
+                data=body,
                 auth=TokenAuth(settings),
                 timeout=(settings.connect_timeout, settings.read_timeout),
                 allow_redirects=False,
@@ -160,9 +168,9 @@ class SevenBridgesHook(BaseHook):
             )
             self.rate_limit = RateLimit.from_headers(response.headers)
             self.clock.update(response.headers)
-            body = receive(response, call)
+            content = receive(response, call)
             return clean(
-                call, read_reply(call, response.status_code, response.headers, body, settings.mask), settings.mask
+                call, read_reply(call, response.status_code, response.headers, content, settings.mask), settings.mask
             )
 
         failure: SevenBridgesError
@@ -256,7 +264,7 @@ class SevenBridgesHook(BaseHook):
 
         :param again: as for `send`.
         """
-        return self._fetch_each(read_ids(export_ids, "export_ids"), calls.get_exports, again=again)
+        return self.fetch_each(read_ids(export_ids, "export_ids"), calls.get_exports, again=again)
 
     def list_exports(
         self, volume: str | None = None, states: Sequence[str] = (), *, limit: int | None = None
@@ -281,15 +289,20 @@ class SevenBridgesHook(BaseHook):
 
         :param again: as for `send`.
         """
-        return self._fetch_each(read_ids(file_ids, "file_ids"), calls.get_files, again=again)
+        return self.fetch_each(read_ids(file_ids, "file_ids"), calls.get_files, again=again)
 
-    def _fetch_each(
+    def fetch_each(
         self,
         ids: Sequence[str],
         call_for: Callable[[Sequence[str]], Call[list[T | SevenBridgesApiError]]],
         *,
-        again: bool,
+        again: bool = True,
     ) -> list[T | SevenBridgesApiError]:
+        """Return for each id, in order, what it names or the error for it; one request for each hundred.
+
+        :param call_for: the bulk call for at most a hundred ids.
+        :param again: as for `send`.
+        """
         known: dict[str, Any] = {}
         for chunk in _chunks(list(dict.fromkeys(ids))):
             lookup: Lookup[T] = Lookup(chunk, {}, bounded=False)
@@ -465,7 +478,7 @@ class SevenBridgesHook(BaseHook):
 
 
 def __getattr__(name: str) -> Any:
-    # It needs aiohttp, which takes longer to import than all the rest: only a triggerer does.
+    # Only a triggerer needs aiohttp, which takes longer to import than all the rest; DAG files are read every minute.
     if name == "SevenBridgesAsyncHook":
         from airflow_sb_provider.hooks.sevenbridges_async import SevenBridgesAsyncHook
 

@@ -59,7 +59,8 @@ class Job(Protocol):
 J = TypeVar("J", bound=Job)
 
 
-@dataclass(frozen=True)
+# Compared by identity, so that the poller can use a kind as a key at no cost.
+@dataclass(frozen=True, eq=False)
 class JobKind(Generic[J]):
     """A kind of job: exports; imports and tasks may follow.
 
@@ -68,6 +69,7 @@ class JobKind(Generic[J]):
     :param get_many: the call for the jobs of at most a hundred ids.
     :param failure: the error of a job that failed.
     :param done: what has become of what a job of it was for, in one word: ``exported``.
+    :param fresh_states: the states of a job that was just submitted, which are no news.
     """
 
     name: str
@@ -75,6 +77,12 @@ class JobKind(Generic[J]):
     get_many: Callable[[Sequence[str]], Call[list[J | SevenBridgesApiError]]]
     failure: Callable[[J], SevenBridgesJobFailed]
     done: str
+    fresh_states: frozenset[str] = frozenset({"PENDING"})
+
+    @property
+    def title(self) -> str:
+        """Its name as the first word of a sentence."""
+        return self.name.capitalize()
 
     @property
     def id_key(self) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
-from airflow_sb_provider.engine.polling import wait
+from airflow_sb_provider.engine.polling import deadline_of, wait
 from airflow_sb_provider.engine.submitter import Submitter
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt
 from airflow_sb_provider.exports.status import moment
@@ -216,9 +216,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             self._submitted(context, batch)
             ledger.save(entries)
 
-        submitter = Submitter(
-            self.policy, save, max_tries=batch.max_tries, stop_on_failure=self.on_error == "fail_fast"
-        )
+        submitter = Submitter(policy, save, max_tries=batch.max_tries, stop_on_failure=self.on_error == "fail_fast")
         timed_out = False
         # Airflow's own trigger for a moment yields that moment. Its triggerer's clock may be ahead of the Platform's.
         self._has_paused = event is not None and not isinstance(event, Mapping)
@@ -275,7 +273,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
                 ids, self.sevenbridges_conn_id, self.poll_interval, end_time, enough=enough, fail_fast=fail_fast
             )
             self.defer(trigger=trigger, method_name="resume")
-        watch = Watch(ids, end_time, enough=enough, fail_fast=fail_fast)
+        watch = Watch(self.entry_class.kind, ids, deadline_of(end_time), enough=enough, fail_fast=fail_fast)
         return wait(self.hook, watch, self.poll_interval, self._status.follow)
 
     def _end_time(self, batch: Batch[E]) -> float | None:

@@ -15,7 +15,7 @@ from airflow_sb_provider.api.models import File
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.engine.export_policy import ExportPolicy
 from airflow_sb_provider.engine.listing import list_selected
-from airflow_sb_provider.engine.polling import volume_or_none
+from airflow_sb_provider.engine.result import volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesBatchFailed,
     SevenBridgesError,

@@ -13,7 +13,7 @@ from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.engine.export_policy import ExportPolicy
-from airflow_sb_provider.engine.polling import look_at_object, volume_or_none
+from airflow_sb_provider.engine.result import look_at_object, volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesError,
     SevenBridgesExportTimeout,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_sb_provider._compat import HAS_XCOM_BACKEND, PlainXCom
 from airflow_sb_provider.exceptions import SevenBridgesBatchFailed, SevenBridgesError
-from airflow_sb_provider.exports.status import PROGRESS, STATUS, error_status, moment, progress_status, shown
+from airflow_sb_provider.exports.status import STATUS, error_status, moment, shown
+from airflow_sb_provider.jobs.progress import progress_key, progress_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,9 +61,9 @@ class TaskStatus:
         self._status |= {**fields, "at": moment(time.time())}
         self._push(STATUS, shown(self._status))
 
-    def follow(self, watch: Watch, note: str | None) -> None:
+    def follow(self, watch: Watch[Any], note: str | None) -> None:
         """Write what a wait in the worker has seen."""
-        self._push(PROGRESS, progress_status(watch, note, time.time()))
+        self._push(progress_key(watch.kind), progress_status(watch, note, time.time()))
 
     def link(self, links: Mapping[type[SevenBridgesLink], str | None]) -> None:
         """Have links lead to these addresses; None where one is not known."""

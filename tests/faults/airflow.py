@@ -12,7 +12,8 @@ import greenlet
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
 from airflow_sb_provider.exceptions import SevenBridgesError
-from airflow_sb_provider.jobs.watch import Watch
+from airflow_sb_provider.exports.kind import EXPORT
+from airflow_sb_provider.jobs.watch import FinalPoll, Over, Watch
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 from tests.faults.platform import START, Sent, SimPlatform, Violation
 from tests.faults.weakenings import CLOCK_SKEW, PAUSE, WEAKENINGS
@@ -472,7 +473,9 @@ class SimAirflow:
         task.state, task.deferred, task.process = "deferred", deferred, None
         trigger, now = deferred.trigger, self.platform.now
         if isinstance(trigger, SevenBridgesExportTrigger):
-            task.watch = Watch(trigger.export_ids, trigger.end_time, enough=trigger.enough, fail_fast=trigger.fail_fast)
+            # As the trigger does: from then on its triggerer counts seconds.
+            deadline = trigger.end_time and trigger.end_time - self.triggerer_skew
+            task.watch = Watch(EXPORT, trigger.export_ids, deadline, enough=trigger.enough, fail_fast=trigger.fail_fast)
             task.polls_at = now
         else:
             task.watch = None
@@ -483,13 +486,15 @@ class SimAirflow:
 
     def _poll(self, task):
         """Poll as a trigger does, and return its event if there is one."""
-        watch = task.watch
-        now = self.platform.now + self.triggerer_skew
+        watch, now = task.watch, self.platform.now
         for batch in watch.batches:
-            watch.take(batch, self.poll_answers(batch))
-        event = watch.event(now)
-        task.polls_at = self.platform.now + task.deferred.trigger.poll_interval
-        return event
+            watch.take(batch, self.poll_answers(batch), now)
+        step = watch.next_step(now)
+        if isinstance(step, FinalPoll):
+            watch.take(step.ids, self.poll_answers(step.ids), now)
+            step = watch.next_step(now)
+        task.polls_at = now + task.deferred.trigger.poll_interval
+        return step.event if isinstance(step, Over) else None
 
     def poll_answers(self, ids):
         """Return what a poll shows of jobs."""

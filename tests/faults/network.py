@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from types import SimpleNamespace
 
-from airflow_sb_provider.api.masking import Mask
 from airflow_sb_provider.api.replies import read_reply
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError
+from airflow_sb_provider.hooks.connection import ConnectionSettings, Secret
 from airflow_sb_provider.hooks.retry import clean, fail
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from tests.faults.airflow import SimProcess
@@ -19,7 +18,6 @@ MAX_POSTS = 4
 MAX_REQUESTS = 50
 CREATE = "bulk/storage/exports/create"
 PAGE_OF_A_GATEWAY = b"<html>Bad Gateway</html>"
-_MASK = Mask()
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ _REJECTED = {"maintenance": 0, "malformed": 9011, "rejected": 9000, "rate limit"
 class SimHook(SevenBridgesHook):
     """The real hook with the simulated Platform instead of the network."""
 
-    settings = SimpleNamespace(endpoint="https://sim/v2", credential="me", gateway_timeout=GATEWAY)
+    settings = ConnectionSettings("https://sim/v2", Secret("token"), gateway_timeout=GATEWAY)
 
     def __init__(self, process):
         super().__init__("sim")
@@ -90,13 +88,11 @@ class SimHook(SevenBridgesHook):
             raise failure
         try:
             status, body, headers = self._process.request(call)
-            # The lead's hook keeps the Platform's time.
-            if (clock := getattr(self, "clock", None)) is not None:
-                clock.update(headers)
-            return clean(call, self._read(call, status, body, headers), _MASK)
+            self.clock.update(headers)
+            return clean(call, self._read(call, status, body, headers), self.settings.mask)
         except SevenBridgesError as failure:
             problem = failure
-        fail(call, problem, _MASK)
+        fail(call, problem, self.settings.mask)
 
     def _read(self, call, status, body, headers):
         if status == 200:
