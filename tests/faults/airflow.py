@@ -77,7 +77,8 @@ class SimTask:
     was_resumed: bool = False
     process: SimProcess | None = None
     clears: int = 0
-    cleared_at: float = 0.0
+    wanted_since: float = START
+    """when it was scheduled or cleared"""
     resumable: tuple[str, Mapping[str, Any]] | None = None
     """the method that a worker's own failure ended, and its arguments: Airflow 3.0 runs it again in a retry"""
     began: float = 0.0
@@ -345,7 +346,7 @@ class SimAirflow:
         task.process, task.deferred, task.resumable = None, None, None
         task.max_tries = task.try_number + RETRIES
         task.state = "scheduled"
-        task.not_before = task.cleared_at = self.platform.now
+        task.not_before = task.wanted_since = self.platform.now
         if "records are discarded" in self.on:
             task.store.clear()
             task.before.clear()
@@ -464,9 +465,9 @@ class SimAirflow:
             task.xcom.clear()
             self._start(task, "execute", {})
         elif task.state == "deferred" and task.polls_at <= self.platform.now:
-            event: Any = self._poll(task) if task.watch else {}
+            event: Any = self._poll(task) if task.watch else task.deferred.trigger.moment
             if event is not None:
-                task.event, task.was_resumed = event or None, True
+                task.event, task.was_resumed = event, True
                 self._start(task, task.deferred.method_name, {"event": task.event})
 
     def _defer(self, task, deferred):

@@ -221,15 +221,17 @@ class Process(SimProcess):
             ]
             self.world.luck.shuffle(items)
         elif how in ("an item in trouble", "no item", "no state"):
-            sent[number].answered = False
             items[number] = {
                 "an item in trouble": {"error": {"status": 500, "code": 90004, "message": "trouble"}},
                 "no item": None,
                 "no state": {"resource": {**items[number].get("resource", {}), "state": None}},
             }[how]
-        if how in ("short", "swapped", "brief and shuffled"):
+        if how not in ("true", "an item in trouble"):
+            # Such an answer is not believed.
             for each in sent:
                 each.answered = False
+        elif how != "true":
+            sent[number].answered = False
         return 200, {"items": items}, {}
 
     def _count(self, files):
