@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from airflow_sb_provider.api.job import Job
 from airflow_sb_provider.hooks.sevenbridges import has_next
-from airflow_sb_provider.jobs.kind import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

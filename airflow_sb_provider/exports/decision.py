@@ -26,7 +26,7 @@ from airflow_sb_provider.jobs.record import Attempt
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow_sb_provider.jobs.kind import Job
+    from airflow_sb_provider.api.job import Job
 
 TAKEN = 9107
 NOT_EXPORTABLE = 9006

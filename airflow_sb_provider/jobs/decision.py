@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.exceptions import SevenBridgesError
-    from airflow_sb_provider.jobs.kind import Job
 
 R = TypeVar("R")
 

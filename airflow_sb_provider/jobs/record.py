@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.exceptions import SevenBridgesApiError
-    from airflow_sb_provider.jobs.kind import Job
 
 
 GATEWAY_TIMEOUT = 90.0
