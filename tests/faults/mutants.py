@@ -1,9 +1,9 @@
-"""The rules, each broken on purpose: the simulation must notice every one."""
+"""The rules, each broken on purpose: the simulation must notice every one, for one export and for many."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_sb_provider.engine import reconcile as facts
@@ -15,13 +15,38 @@ from airflow_sb_provider.jobs import record as attempts
 from airflow_sb_provider.operators import base
 from airflow_sb_provider.operators.ledger import Ledger
 
-Patch = Callable[[Any, str, Any], None]
-MUTANTS: dict[str, Callable[[Patch], None]] = {}
+Patch = Callable[..., None]
 
 
-def mutant(make: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    MUTANTS[(make.__doc__ or "").strip()] = make
-    return make
+@dataclass(frozen=True)
+class Mutant:
+    """A broken rule.
+
+    :param name: what is broken.
+    :param patch: breaks it.
+    :param seeds: of a schedule of one export and of one of many that notice; None where it cannot matter.
+    :param why: it cannot matter there.
+    """
+
+    name: str
+    patch: Callable[[Patch], None]
+    seeds: tuple[int | None, int | None]
+    why: str = ""
+
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(
+    one: int | None, many: int | None, why: str = ""
+) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    """Add a broken rule, with the seeds of schedules that notice."""
+
+    def add(patch: Callable[[Patch], None]) -> Callable[[Patch], None]:
+        MUTANTS[patch.__name__] = Mutant((patch.__doc__ or "").strip(), patch, (one, many), why)
+        return patch
+
+    return add
 
 
 def _attempts(patch: Patch, change: Callable[..., attempts.Attempt]) -> None:
@@ -34,19 +59,19 @@ def _facts(patch: Patch, change: Callable[[deciding.Facts], deciding.Facts]) -> 
     patch(submitting, "gather_facts", lambda *arguments: [change(found) for found in real(*arguments)])
 
 
-@mutant
+@mutant(0, 0)
 def no_look(patch: Patch) -> None:
     """a retry does not look before it asks"""
     _attempts(patch, lambda attempt, _: replace(attempt, untroubled=True, doubt_until=None))
 
 
-@mutant
+@mutant(0, 0)
 def ignore_prefix(patch: Patch) -> None:
     """the volume's prefix is ignored"""
     patch(destination, "_key", lambda prefix, location, with_slash: location)
 
 
-@mutant
+@mutant(0, 0)
 def adopt_by_location(patch: Patch) -> None:
     """a job to the same place is adopted whatever its file"""
     patch(
@@ -56,13 +81,13 @@ def adopt_by_location(patch: Patch) -> None:
     )
 
 
-@mutant
+@mutant(0, 0)
 def adopt_by_file(patch: Patch) -> None:
     """a job of the same file is adopted wherever it goes"""
     patch(deciding, "_is_same", lambda job, request, facts: job.file == request.file)
 
 
-@mutant
+@mutant(0, 0)
 def first_page(patch: Patch) -> None:
     """only the first page of a list is read, and trusted"""
     real = facts._list_jobs
@@ -70,7 +95,7 @@ def first_page(patch: Patch) -> None:
     patch(facts, "_list_jobs", lambda *arguments, **options: (real(*arguments, **options)[0], True))
 
 
-@mutant
+@mutant(0, 0)
 def no_overlap(patch: Patch) -> None:
     """a list that was not read whole is taken for whole"""
     real = facts._list_jobs
@@ -78,13 +103,13 @@ def no_overlap(patch: Patch) -> None:
     patch(facts, "_list_jobs", lambda *arguments, **options: (real(*arguments, **options)[0], True))
 
 
-@mutant
+@mutant(0, 0)
 def one_look(patch: Patch) -> None:
     """a request in doubt is made again after one look"""
     _facts(patch, lambda found: replace(found, attempt=replace(found.attempt, doubt_until=None)))
 
 
-@mutant
+@mutant(0, 0)
 def no_gateway_wait(patch: Patch) -> None:
     """a request in doubt is made again without waiting for the gateway"""
     real = deciding._unsafe
@@ -98,7 +123,7 @@ def no_gateway_wait(patch: Patch) -> None:
     patch(deciding, "_unsafe", unsafe)
 
 
-@mutant
+@mutant(0, 0)
 def record_after(patch: Patch) -> None:
     """the record is written only after the answer"""
     real = Ledger.save
@@ -110,7 +135,7 @@ def record_after(patch: Patch) -> None:
     patch(Ledger, "save", save)
 
 
-@mutant
+@mutant(0, 0)
 def zombie_goes_on(patch: Patch) -> None:
     """a refused write of the record does not stop the request"""
     real = Ledger.save
@@ -124,33 +149,33 @@ def zombie_goes_on(patch: Patch) -> None:
     patch(Ledger, "save", save)
 
 
-@mutant
+@mutant(0, 0)
 def overwrite_again(patch: Patch) -> None:
     """a move with overwrite in doubt is made again like any move"""
     real = deciding._unsafe
     patch(deciding, "_unsafe", lambda request, found: real(replace(request, overwrite=False), found))
 
 
-@mutant
+@mutant(0, 0)
 def overwrite_nothing(patch: Patch) -> None:
     """overwriting is asked for although nothing is there"""
     real = deciding._submit
     patch(deciding, "_submit", lambda request, found: replace(real(request, found), overwrite=request.overwrite))
 
 
-@mutant
+@mutant(0, 0)
 def ignore_rivals(patch: Patch) -> None:
     """a job of another file to the same place is overwritten"""
     patch(deciding, "_rivals", lambda request, found: None)
 
 
-@mutant
+@mutant(0, 0)
 def failure_is_final(patch: Patch) -> None:
     """a failed move is not looked into"""
     patch(deciding, "_already_moved", lambda request, found: None)
 
 
-@mutant
+@mutant(0, 0)
 def record_of_another(patch: Patch) -> None:
     """the record of another export is taken over"""
     real = attempts.attempt_of
@@ -162,14 +187,14 @@ def record_of_another(patch: Patch) -> None:
     patch(base, "attempt_of", attempt_of)
 
 
-@mutant
+@mutant(0, 0)
 def lost_is_refused(patch: Patch) -> None:
     """a lost answer is taken for a refusal"""
     _attempts(patch, lambda attempt, _: replace(attempt, doubt_until=None))
     patch(Entry, "doubt_until", lambda self, gateway_timeout: None)
 
 
-@mutant
+@mutant(0, 0)
 def any_object(patch: Patch) -> None:
     """an object that merely sits there is taken for the copy"""
     real = deciding._already_made
@@ -182,14 +207,14 @@ def any_object(patch: Patch) -> None:
     patch(deciding, "_already_made", made)
 
 
-@mutant
+@mutant(0, 0)
 def any_alias(patch: Patch) -> None:
     """an alias anywhere is taken for the move"""
     for module in (deciding, facts):
         patch(module, "alias_readings", lambda file, request, volumes: {request.location: True})
 
 
-@mutant
+@mutant(0, 0)
 def file_before_jobs(patch: Patch) -> None:
     """the file is looked at before the jobs in flight"""
 
@@ -201,13 +226,13 @@ def file_before_jobs(patch: Patch) -> None:
     patch(submitting, "gather_facts", gather)
 
 
-@mutant
+@mutant(0, 0)
 def adopted_move_unverified(patch: Patch) -> None:
     """what an adopted job made is not looked at"""
     patch(submitting.BatchSubmitter, "_adopted_aliases", lambda self, entries, answers: {})
 
 
-@mutant
+@mutant(0, 0)
 def counters_restart(patch: Patch) -> None:
     """counters begin anew at each resumption"""
     real = Entry.to_json
@@ -218,19 +243,19 @@ def counters_restart(patch: Patch) -> None:
     patch(Entry, "to_json", to_json)
 
 
-@mutant
+@mutant(0, 0)
 def unreadable_is_nothing(patch: Patch) -> None:
     """a record that cannot be read is taken for none"""
     _attempts(patch, lambda attempt, told: replace(attempt, doubt_until=None) if told["unreadable"] else attempt)
 
 
-@mutant
+@mutant(0, 0)
 def no_record_is_nothing(patch: Patch) -> None:
     """without a record a retry takes it that nothing was submitted"""
     _attempts(patch, lambda attempt, told: attempt if told["record"] else replace(attempt, doubt_until=None))
 
 
-@mutant
+@mutant(0, 0)
 def copy_unchecked(patch: Patch) -> None:
     """a copy with overwrite is submitted without a check"""
     real = submitting.BatchSubmitter._decide
@@ -246,7 +271,7 @@ def copy_unchecked(patch: Patch) -> None:
     patch(submitting.BatchSubmitter, "_decide", decide)
 
 
-@mutant
+@mutant(0, 0)
 def any_voucher(patch: Patch) -> None:
     """any completed job of the file vouches for a copy"""
 
@@ -254,3 +279,28 @@ def any_voucher(patch: Patch) -> None:
         return next((job for job in completed if job.file == request.file), None)
 
     patch(facts, "_voucher", voucher)
+
+
+@mutant(0, 0)
+def lists_are_kept(patch: Patch) -> None:
+    """lists of jobs are read once, and believed from then on"""
+    real = facts.Look.in_flight
+    patch(facts.Look, "in_flight", lambda self, since: real(self, 0.0 if self._listed_at else since))
+
+
+@mutant(None, 0, "the record of one export has one page")
+def lost_page_is_nothing(patch: Patch) -> None:
+    """a page of the record that is gone is taken for nothing submitted"""
+    patch(Ledger, "is_unreadable", property(lambda self: False, lambda self, value: None), raising=False)
+
+
+@mutant(0, 0)
+def any_reading_will_do(patch: Patch) -> None:
+    """one reading of an alias's location is believed, whatever the others say"""
+    real = facts.alias_readings
+
+    def readings(file: Any, request: Any, volumes: Any) -> Any:
+        return {request.location: True} if any(real(file, request, volumes).values()) else {}
+
+    for module in (facts, deciding):
+        patch(module, "alias_readings", readings)
