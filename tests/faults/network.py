@@ -60,7 +60,9 @@ _REJECTED = {"maintenance": 0, "malformed": 9011, "rejected": 9000, "rate limit"
 class SimHook(SevenBridgesHook):
     """The real hook with the simulated Platform instead of the network."""
 
-    settings = SimpleNamespace(endpoint="https://sim/v2", credential="me", gateway_timeout=GATEWAY, visibility_delay=30.0)
+    settings = SimpleNamespace(
+        endpoint="https://sim/v2", credential="me", gateway_timeout=GATEWAY, visibility_delay=30.0
+    )
 
     def __init__(self, process):
         super().__init__("sim")
