@@ -10,8 +10,8 @@ from airflow_sb_provider.api.text import readable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.api.models import ExportJob
-    from airflow_sb_provider.jobs.kind import Job
 
 # Of one error, or of one line of it, since names and locations in it have no bound.
 _LONGEST_TEXT = 4000

@@ -22,11 +22,11 @@ from airflow_sb_provider.exports.decision import NOT_EXPORTABLE, TAKEN, decide
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.exports.entry import Entry
     from airflow_sb_provider.exports.request import ExportRequest
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
     from airflow_sb_provider.jobs.decision import Decision
-    from airflow_sb_provider.jobs.kind import Job
 
 
 class ExportPolicy:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from airflow_sb_provider.api.job import Job
 from airflow_sb_provider.hooks.sevenbridges import has_next
-from airflow_sb_provider.jobs.kind import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,8 +88,8 @@ def list_jobs(hook: SevenBridgesHook, page_at: Callable[[str, int], Call[Page[J]
         in_order = in_order and (not previous or _goes_on(previous, ids))
         previous = ids
         totals.add(page.total)
-        # A job may go from PENDING to RUNNING while the list is made: its own state is the newer one.
-        seen.update((job.id, job) for job in page.items if job.state == state or not job.ended)
+        # A job may move on while the list is made, or be listed late: its own state is the newer one.
+        seen.update((job.id, job) for job in page.items)
         if not page.items or not has_next(page, hook.settings.endpoint):
             all_seen = page.total is None or page.total <= len(seen)
             return list(seen.values()), all_seen and (in_order or totals == {len(seen)})

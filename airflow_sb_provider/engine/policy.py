@@ -9,10 +9,10 @@ from airflow_sb_provider.jobs.tracked import TrackedJob
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
     from airflow_sb_provider.jobs.decision import Decision
-    from airflow_sb_provider.jobs.kind import Job
 
 E = TypeVar("E", bound=TrackedJob[Any])
 

@@ -82,7 +82,10 @@ class _Check:
 
     def list_in_flight(self, lists: JobLists[ExportJob], since: float) -> None:
         self._lists, self._since = lists, since
-        self._in_flight, self._in_flight_all = lists.in_flight(since)
+        jobs, self._in_flight_all = lists.in_flight(since)
+        self._in_flight = [job for job in jobs if not job.ended]
+        # Listed where they were in flight, and ended since: the list of completed jobs may show them late.
+        self._just_completed = [job for job in jobs if job.succeeded]
 
     def fetch_recorded(self) -> None:
         ids = [attempt.job_id for _, attempt in self._wanted if attempt.job_id]
@@ -90,7 +93,8 @@ class _Check:
 
     def list_completed(self) -> None:
         if any(self._may_be_copied(request, attempt) for request, attempt in self._wanted):
-            self._completed, self._completed_all = self._lists.history(self._since)
+            listed, self._completed_all = self._lists.history(self._since)
+            self._completed = [*listed, *self._just_completed]
 
     def read_objects(self) -> None:
         requests = [request for request, _ in self._wanted]
@@ -121,6 +125,7 @@ class _Check:
             Facts(
                 now=now,
                 doubt_seconds=settings.gateway_timeout + settings.visibility_delay,
+                visibility_delay=settings.visibility_delay,
                 attempt=attempt,
                 jobs=near.to(request),
                 jobs_complete=self._in_flight_all,
@@ -167,10 +172,17 @@ class _Check:
         """Whether an earlier try's own job has made the export, so that this retry need not read what it made."""
         return self._recorded_done(attempt) is not None and not attempt.fresh
 
+    @staticmethod
+    def _may_be_unseen(attempt: Attempt) -> bool:
+        """Whether a request in doubt may have been accepted and have ended, so that only history shows it."""
+        return attempt.in_doubt and attempt.doubt_stage == 2
+
     def _needs_object(self, request: ExportRequest, attempt: Attempt) -> bool:
         if request.overwrite or (attempt.refusal is not None and attempt.refusal.code in (TAKEN, NOT_EXPORTABLE)):
             return True
-        return request.copy_only and attempt.fresh and self._recorded_done(attempt) is not None
+        if not request.copy_only:
+            return False
+        return self._may_be_unseen(attempt) or (attempt.fresh and self._recorded_done(attempt) is not None)
 
     def _may_be_copied(self, request: ExportRequest, attempt: Attempt) -> bool:
         if not request.copy_only:
@@ -178,7 +190,7 @@ class _Check:
         if self._recorded_done(attempt) is not None:
             return not (request.overwrite and attempt.fresh)
         if request.intent is Intent.COPY:
-            return attempt.refusal is not None and attempt.refusal.code == TAKEN
+            return self._may_be_unseen(attempt) or (attempt.refusal is not None and attempt.refusal.code == TAKEN)
         # Only what completed since the record is this copy; an older one is to be overwritten.
         return not attempt.fresh and attempt.sent_at is not None
 

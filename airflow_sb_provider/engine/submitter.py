@@ -36,10 +36,10 @@ from airflow_sb_provider.jobs.tracked import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.engine.policy import Policy
     from airflow_sb_provider.jobs.batch import Batch
     from airflow_sb_provider.jobs.decision import Decision
-    from airflow_sb_provider.jobs.kind import Job
     from airflow_sb_provider.jobs.record import Attempt
 
 E = TypeVar("E", bound=TrackedJob[Any])

@@ -26,7 +26,7 @@ from airflow_sb_provider.jobs.record import Attempt
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow_sb_provider.jobs.kind import Job
+    from airflow_sb_provider.api.job import Job
 
 TAKEN = 9107
 NOT_EXPORTABLE = 9006
@@ -43,6 +43,7 @@ class Facts:
 
     :param now: when, in epoch seconds of the Platform's clock.
     :param doubt_seconds: how long after it was sent a request may be accepted, or its job not be listed yet.
+    :param visibility_delay: for how many seconds lists, files and objects may not show what a job has done.
     :param attempt: what the task knows of its own past.
     :param jobs: the jobs in flight of the same file or bound for the same place.
     :param jobs_complete: whether the lists of jobs in flight were read to their ends.
@@ -58,6 +59,7 @@ class Facts:
 
     now: float
     doubt_seconds: float = 120.0
+    visibility_delay: float = 30.0
     attempt: Attempt = field(default_factory=Attempt)
     jobs: tuple[ExportJob, ...] = ()
     jobs_complete: bool = True
@@ -248,10 +250,17 @@ def _not_moved(request: ExportRequest, job: Job) -> SevenBridgesExportRefused:
 def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
     file, attempt = facts.file, facts.attempt
     if isinstance(file, File) and (file.is_alias or file.is_folder):
-        return Fail(SevenBridgesNotExportable(f"Nothing was submitted: {explain(request, facts)}"))
+        return Fail(SevenBridgesNotExportable(f"The {request} cannot be submitted: {explain(request, facts)}"))
     careful = attempt.in_doubt or request.overwrite
     if request.copy_only and not careful:
         return None
+    if attempt.other_credential and not request.copy_only:
+        return _doubt(
+            request,
+            "an earlier try submitted with another token, whose exports may be invisible to this one. Check them.",
+        )
+    if attempt.in_doubt and facts.jobs_complete and (wait := _doubt_lasts(request, facts)):
+        return wait
     if isinstance(file, SevenBridgesApiError) and careful:
         return _doubt(request, f"the file cannot be read: {file} Check whether it was moved or deleted.")
     if request.overwrite and isinstance(facts.object, SevenBridgesApiError):
@@ -261,44 +270,41 @@ def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
             "copy of another file. Give the token's user read access to the volume's objects, or export without "
             "overwrite.",
         )
-    if attempt.other_credential and not request.copy_only:
-        return _doubt(
-            request,
-            "an earlier try submitted with another token, whose exports may be invisible to this one. Check them.",
-        )
     if not facts.jobs_complete and careful:
         return _doubt(
             request, _LISTS_UNRELIABLE, rechecks=LIST_RECHECKS if attempt.in_doubt and not request.overwrite else 0
         )
-    if attempt.in_doubt:
-        if wait := _doubt_lasts(request, facts):
-            return wait
-        if request.intent is Intent.MOVE_OVERWRITE:
-            return _doubt(
-                request,
-                "it may have been submitted before and nothing is found of it. A second request could delete the only "
-                "copy of a file, so none is sent. Check the object there and the file; then start a new run.",
-            )
+    if attempt.in_doubt and request.intent is Intent.MOVE_OVERWRITE:
+        return _doubt(
+            request,
+            "it may have been submitted before and nothing is found of it. A second request could delete the only "
+            "copy of a file, so none is sent. Check the object there and the file; then start a new run.",
+        )
     return _rivals(request, facts)
 
 
 def _doubt_lasts(request: ExportRequest, facts: Facts) -> Decision | None:
-    """Return to check again as long as a request that was sent may be accepted, or its job not be listed yet."""
-    until = facts.attempt.doubt_until
-    if until is None:
+    """Return to check again as long as a request that was sent may be accepted, or its job may not be shown.
+
+    Three checks must find nothing. The time between the first two is longer than any request needs to be accepted and
+    listed. What ended just before the second is in no list any more, and its file may show it only at the third.
+    """
+    attempt, now = facts.attempt, facts.now
+    why = (
+        "The Platform shows nothing of an export that may have been submitted; checking once more before submitting it."
+    )
+    if attempt.doubt_stage == 0:
         # From the first check on, whoever sent it and whenever: no clock of another machine has a part in this.
-        until = facts.now + facts.doubt_seconds
-    if facts.now >= until:
-        return None
-    if facts.attempt.rechecks > MAX_CHECKS:
+        return CheckAgain(why, now + facts.doubt_seconds, doubt_stage=1)
+    if now < attempt.doubt_until and attempt.rechecks > MAX_CHECKS:
         return _doubt(
             request, "it may have been submitted before, and the Platform's clock does not advance. Check it."
         )
-    return CheckAgain(
-        "The Platform shows nothing of an export that may have been submitted; checking once more before submitting "
-        "it.",
-        until,
-    )
+    if now < attempt.doubt_until:
+        return CheckAgain(why, attempt.doubt_until)
+    if attempt.doubt_stage == 1:
+        return CheckAgain(why, now + facts.visibility_delay, doubt_stage=2)
+    return None
 
 
 def _rivals(request: ExportRequest, facts: Facts) -> Decision | None:
@@ -325,6 +331,9 @@ def _submit(request: ExportRequest, facts: Facts) -> Decision:
     why = f"{attempt.why} The Platform shows nothing of it: submitting the export. " if attempt.why else ""
     if not request.overwrite:
         return Submit(why.strip(), request)
+    if isinstance(found, VolumeObject) and attempt.overwrite_sent is False:
+        # It came after a check had found nothing there: it is not what this wish means to replace.
+        return Fail(SevenBridgesExportRefused(_why_not_overwritten(request, facts)))
     if isinstance(found, VolumeObject):
         destroys = f"The object there ({found}) will be deleted and replaced."
         return Submit(why + destroys, request, destroys)

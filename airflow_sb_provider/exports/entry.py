@@ -14,7 +14,8 @@ from airflow_sb_provider.jobs.tracked import TrackedJob
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_sb_provider.jobs.kind import Job, JobKind
+    from airflow_sb_provider.api.job import Job
+    from airflow_sb_provider.jobs.kind import JobKind
 
 
 @dataclass(slots=True, eq=False)

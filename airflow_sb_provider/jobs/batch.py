@@ -55,8 +55,8 @@ class Batch(Generic[E]):
         if ids := [entry.job_id or "" for entry in self.entries if entry.in_flight]:
             parts.append(f"in flight at the Platform: {self._noun(ids)} {_some(ids)}")
         unclear = [entry for entry in self.entries if entry.may_go_on and not entry.in_flight]
-        if labels := [str(entry.request) for entry in unclear]:
-            parts.append(f"perhaps accepted, since no response is known: {_some(labels)}")
+        if labels := [f"{entry.request}{f' ({entry.own_id})' if entry.own_id else ''}" for entry in unclear]:
+            parts.append(f"perhaps accepted, since that is not known yet: {_some(labels)}")
         if not parts:
             return ""
         return f"Still {'; '.join(parts)}. A retry checks the Platform and adopts what goes on there."

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.exceptions import SevenBridgesError
-    from airflow_sb_provider.jobs.kind import Job
 
 R = TypeVar("R")
 
@@ -43,10 +43,14 @@ class Done:
 
 @dataclass(frozen=True)
 class CheckAgain:
-    """Nothing was found, but that may change: check again at ``at`` (epoch seconds, the Platform's clock)."""
+    """Nothing was found, but that may change: check again at ``at`` (epoch seconds, the Platform's clock).
+
+    ``doubt_stage`` is the stage that a request in doubt comes to with this check, None if it stays where it is.
+    """
 
     why: str
     at: float
+    doubt_stage: int | None = None
 
 
 @dataclass(frozen=True)

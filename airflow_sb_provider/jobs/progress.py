@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_sb_provider.api.text import cut, moment
 
 if TYPE_CHECKING:
-    from airflow_sb_provider.jobs.kind import Job, JobKind
+    from airflow_sb_provider.api.job import Job
+    from airflow_sb_provider.jobs.kind import JobKind
     from airflow_sb_provider.jobs.watch import Watch
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.exceptions import SevenBridgesApiError
-    from airflow_sb_provider.jobs.kind import Job
 
 
 GATEWAY_TIMEOUT = 90.0
@@ -85,14 +85,16 @@ class Attempt:
     :param job_id: the job that an earlier try started.
     :param sent_at: when that job, or the request in doubt, was submitted (epoch seconds, the Platform's clock).
     :param in_doubt: a request that may still be accepted may be out.
-    :param doubt_until: the first check in doubt sets it, in epoch seconds of the Platform's clock: only a check after
-        it can show that nothing was accepted. No other process's clock has a part in it.
+    :param doubt_stage: how far a request in doubt is cleared up: 0 before the first check, 1 until no request can be
+        accepted any more, 2 until what ended in between is shown too.
+    :param doubt_until: until when its stage lasts (epoch seconds, the Platform's clock). A check sets it, so that no
+        other process's clock has a part in it.
     :param rechecks: how many checks gave a verdict that a later check may change.
     :param check_at: before this time no check is worthwhile (epoch seconds, the Platform's clock).
     :param other_credential: the earlier request was made with another token, whose jobs may be invisible.
     :param refusal: how the Platform refused the request, or how its job failed.
     :param job: the job that failed, or that ended without the wanted effect.
-    :param overwrite_sent: whether the request that was refused, or whose job failed, requested overwriting.
+    :param overwrite_sent: whether the request that was sent for this wish requested overwriting; None if none was.
     :param why: why this try must check, for the log.
     """
 
@@ -101,13 +103,14 @@ class Attempt:
     job_id: str | None = None
     sent_at: float | None = None
     in_doubt: bool = False
-    doubt_until: float | None = None
+    doubt_stage: int = 0
+    doubt_until: float = 0.0
     rechecks: int = 0
     check_at: float = 0.0
     other_credential: bool = False
     refusal: SevenBridgesApiError | None = None
     job: Job | None = None
-    overwrite_sent: bool = False
+    overwrite_sent: bool | None = None
     why: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -178,5 +181,6 @@ def attempt_of(
         sent_at=record.sent_at,
         in_doubt=in_doubt,
         other_credential=record.credential != credential and record.outcome is not Outcome.REFUSED,
+        overwrite_sent=None if record.max_tries != max_tries else record.overwrite,
         why=why,
     )

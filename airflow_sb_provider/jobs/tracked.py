@@ -14,7 +14,8 @@ from airflow_sb_provider.jobs.record import Attempt, Outcome, Record, Request
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_sb_provider.jobs.kind import Job, JobKind
+    from airflow_sb_provider.api.job import Job
+    from airflow_sb_provider.jobs.kind import JobKind
 
 R = TypeVar("R", bound=Request)
 
@@ -110,8 +111,11 @@ class TrackedJob(Generic[R]):
     @property
     def may_go_on(self) -> bool:
         """Whether the Platform may be at work for it, or may begin to."""
-        is_unclear = self.is_unanswered or self.attempt.in_doubt
-        return self.in_flight or (is_unclear and self.state not in (COMPLETED, SKIPPED))
+        if self.in_flight or self.state in (COMPLETED, SKIPPED):
+            return self.in_flight
+        # What is being checked may be a job of an earlier try, or be accepted although it was refused.
+        is_checked = self.state == WAITING and (self.own_id or self.attempt.refusal) and not self.attempt.job
+        return self.is_unanswered or self.attempt.in_doubt or bool(is_checked)
 
     def believe(self, decision: Decision, now: float, delay: float) -> Decision:
         """Return what to do after a check: a verdict that a later check may change is not believed at once.
@@ -125,14 +129,12 @@ class TrackedJob(Generic[R]):
 
     def check_again(self, decision: CheckAgain) -> None:
         """Have it checked later."""
-        doubt_until = self.attempt.doubt_until
-        is_doubt = self.attempt.in_doubt and doubt_until is None
-        self.attempt = replace(
-            self.attempt,
-            check_at=decision.at,
-            doubt_until=decision.at if is_doubt else doubt_until,
-            rechecks=self.attempt.rechecks + (not is_doubt),
-        )
+        if decision.doubt_stage is None:
+            self.attempt = replace(self.attempt, check_at=decision.at, rechecks=self.attempt.rechecks + 1)
+        else:
+            self.attempt = replace(
+                self.attempt, check_at=decision.at, doubt_until=decision.at, doubt_stage=decision.doubt_stage
+            )
 
     def sent(self, *, now: float, credential: str, max_tries: int, overwrite: bool) -> None:
         """Note that a request is about to be sent for it: whoever reads this without its outcome must check."""
@@ -141,7 +143,7 @@ class TrackedJob(Generic[R]):
         )
         self.posts += 1
         self.attempt = replace(
-            self.attempt, untroubled=False, in_doubt=True, doubt_until=None, rechecks=0, check_at=0.0
+            self.attempt, untroubled=False, in_doubt=True, doubt_stage=0, doubt_until=0.0, rechecks=0, check_at=0.0
         )
 
     def accepted(self, job: Job) -> None:
@@ -173,6 +175,7 @@ class TrackedJob(Generic[R]):
             fresh=False,
             sent_at=self.record.sent_at if self.record else None,
             in_doubt=True,
+            overwrite_sent=self.record.overwrite if self.record else None,
             why="The response to the first request was lost.",
         )
         return self.setbacks < MAX_SETBACKS
@@ -195,7 +198,7 @@ class TrackedJob(Generic[R]):
         own = job.id == self.own_id
         # The end of a job that was adopted says nothing about this task's own request.
         in_doubt = not own and (self.attempt.in_doubt or self.is_unanswered)
-        overwrite = own and self.record is not None and self.record.overwrite
+        overwrite = self.record.overwrite if own and self.record else None
         self.wait_again(Attempt(refusal=refusal, job=job, in_doubt=in_doubt, overwrite_sent=overwrite))
         return True
 

@@ -191,7 +191,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         for entry in going_on:
             entry.is_wanted = False
             if not entry.in_flight:
-                entry.wait_again(replace(entry.attempt, in_doubt=True, doubt_until=None, check_at=0.0, rechecks=0))
+                entry.wait_again(replace(entry.attempt, in_doubt=True, doubt_stage=0, check_at=0.0, rechecks=0))
         return going_on
 
     def _submit(self, context: Context, entries: list[E]) -> dict[str, Any]:

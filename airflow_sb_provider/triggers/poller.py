@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from airflow_sb_provider.api.calls import Call
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.api.lookup import Apart
     from airflow_sb_provider.exceptions import SevenBridgesApiError
     from airflow_sb_provider.hooks.connection import ConnectionSettings
-    from airflow_sb_provider.jobs.kind import Job, JobKind
+    from airflow_sb_provider.jobs.kind import JobKind
     from airflow_sb_provider.jobs.watch import Watch
 
     News = Callable[[Watch[Any], list[str]], None]

@@ -160,26 +160,39 @@ def test_an_alias_elsewhere_is_not_asked_for(request_, attempt):
 
 @pytest.mark.parametrize("request_", [MOVE, COPY, COPY_OVERWRITE], ids=str)
 @pytest.mark.parametrize("now", [10.0, 1e9])
-def test_a_request_in_doubt_is_submitted_again_only_after_a_second_check_much_later(request_, now):
+def test_a_request_in_doubt_is_submitted_again_only_after_three_checks(request_, now):
     """The first check sets the time, so that no clock but the Platform's has a part in it."""
     first = one(request_, attempt=IN_DOUBT, now=now)
-    assert first == CheckAgain(first.why, now + 120.0)
-    checked = replace(IN_DOUBT, doubt_until=now + 120.0)
-    assert one(request_, attempt=checked, now=now + 119.0) == first
-    assert isinstance(one(request_, attempt=checked, now=now + 120.0), Submit)
+    assert first == CheckAgain(first.why, now + 120.0, doubt_stage=1)
+    accepted_or_not = replace(IN_DOUBT, doubt_stage=1, doubt_until=now + 120.0)
+    assert one(request_, attempt=accepted_or_not, now=now + 119.0) == replace(first, doubt_stage=None)
+    second = one(request_, attempt=accepted_or_not, now=now + 121.0)
+    assert second == CheckAgain(first.why, now + 151.0, doubt_stage=2)
+    shown_or_not = replace(IN_DOUBT, doubt_stage=2, doubt_until=now + 151.0)
+    assert isinstance(one(request_, attempt=shown_or_not, now=now + 150.0), CheckAgain)
+    assert isinstance(one(request_, attempt=shown_or_not, now=now + 151.0), Submit)
 
 
 def test_checks_in_doubt_come_to_an_end_although_the_clock_stands_still():
-    stuck = replace(IN_DOUBT, doubt_until=120.0, rechecks=13)
+    stuck = replace(IN_DOUBT, doubt_stage=1, doubt_until=120.0, rechecks=13)
     assert "does not advance" in error_of(one(MOVE, attempt=stuck, now=0.0), SevenBridgesInDoubt)
 
 
 def test_a_move_with_overwrite_in_doubt_is_never_submitted_again():
     assert isinstance(one(MOVE_OVERWRITE, attempt=IN_DOUBT), CheckAgain)
-    checked = replace(IN_DOUBT, doubt_until=120.0)
+    checked = replace(IN_DOUBT, doubt_stage=2)
     text = error_of(one(MOVE_OVERWRITE, attempt=checked, now=1e9), SevenBridgesInDoubt)
     assert "only copy" in text
     assert "new run" in text
+
+
+@pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
+def test_an_object_that_came_after_the_first_request_of_a_wish_is_not_overwritten(request_):
+    """A check had found nothing there, so that the request went without overwrite, and its response was lost."""
+    again = replace(RETRY, overwrite_sent=False)
+    assert "appeared there since" in error_of(one(request_, attempt=again, object=OBJECT), SevenBridgesExportRefused)
+    assert one(request_, attempt=again).request.overwrite is False
+    assert one(request_, attempt=replace(RETRY, overwrite_sent=True), object=OBJECT).request.overwrite
 
 
 @pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
@@ -252,7 +265,7 @@ def test_what_is_not_clear_stops_the_dangerous_pair(unclear):
 
 @pytest.mark.parametrize("unclear", [{"file": HIDDEN}, {"jobs_complete": False}])
 def test_what_is_not_clear_stops_a_move_in_doubt(unclear):
-    error_of(one(MOVE, attempt=replace(IN_DOUBT, doubt_until=0.0), now=1e9, **unclear), SevenBridgesInDoubt)
+    error_of(one(MOVE, attempt=replace(IN_DOUBT, doubt_stage=2), now=1e9, **unclear), SevenBridgesInDoubt)
 
 
 @pytest.mark.parametrize("request_", ALL, ids=str)
