@@ -87,7 +87,6 @@ class SimTask:
     said: list[str] = field(default_factory=list)
     """what its try has logged as a warning or an error"""
     error: str = ""
-    first_looks: dict[tuple[str, str], float] = field(default_factory=dict)
     posts: dict[str, int] = field(default_factory=dict)
     requests: int = 0
     record_is_kept: bool = True
@@ -455,7 +454,7 @@ class SimAirflow:
             task.try_number += 1
             task.said, task.posts, task.requests, task.record_was_read = [], {}, 0, True
             task.event, task.was_resumed = None, False
-            task.began, task.first_looks, task.reads_fail_until = self.platform.now, {}, 0.0
+            task.began, task.reads_fail_until = self.platform.now, 0.0
             again = "resumed methods run again" in self.on and not task.has_store
             if task.resumable and task.state == "up_for_retry" and again:
                 self.platform.note(task.name, "%s runs again in a retry", task.resumable[0])

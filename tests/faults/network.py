@@ -136,7 +136,6 @@ class Process(SimProcess):
             if call.path.endswith("/object"):
                 place = call.path[16:-7], query["location"]
                 self.objects_seen[place] = platform.now, status == 200
-                task.first_looks.setdefault(place, platform.now)
             elif call.path == "bulk/storage/exports/get":
                 body = {"items": self.world.spoiled(body["items"])}
         self.note("%s %s%s: %s", call.method, call.path, _shown(query), status)
@@ -192,6 +191,7 @@ class Process(SimProcess):
             body = error(code)
             for each in sent:
                 each.is_denied = fate.answer == "malformed"
+                each.is_rejected = fate.answer in ("rejected", "rate limit")
             return body["status"], body, {}
         return self._answer(call, sent, answers, fate.answer)
 
@@ -245,9 +245,8 @@ class Process(SimProcess):
     def _sent(self, item, copy_only):
         place = item["destination"]["volume"], item["destination"]["location"]
         at, there = self.objects_seen.get(place, (0.0, False))
-        look = Look(self.listed_at, at, there, self.task.first_looks.get(place, float("inf")))
-        task = self.task
-        return Sent(task.name, task.try_number, item["source"]["file"], copy_only, look, item, process=self)
+        look, task, now = Look(self.listed_at, at, there), self.task, self.world.platform.now
+        return Sent(task.name, task.try_number, item["source"]["file"], copy_only, look, item, process=self, at=now)
 
 
 def _shown(query):

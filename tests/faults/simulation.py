@@ -376,12 +376,26 @@ class World(SimAirflow):
                 raise Violation("I4", f"{job.id} destroyed the only copy of its own file")
             self.lost_to_a_twin.add(job.file)
             return
-        # What was there when its try first looked is what the wish names; what replaced that since nobody can know.
-        is_named = found.made <= look.first_object_at
+        # What was there before the first request of the wish is named; what replaced that since nobody can know.
+        is_named = found.made <= self._first_look(job.sent)
         is_unseen = look.object_there and found.made >= look.object_at - READ_LAG
         if not (is_named or is_unseen):
             raise Violation("I4", f"{job.id} destroyed the only copy of {found.only_copy_of}, which came meanwhile")
         self.lost_to_a_twin.add(found.only_copy_of)
+
+    def _first_look(self, sent):
+        """When a task looked for an object before it sent the first request for a wish that may have done something."""
+        [task] = [task for task in self.tasks if task.name == sent.by]
+        place = sent.body["destination"]
+        looks = [
+            other.look.object_at
+            for other in task.sent
+            if (other.file, other.body["destination"]) == (sent.file, place)
+            and not other.is_rejected
+            and other.at >= task.wanted_since
+            and (other.try_number == sent.try_number or self._keeps_records(task))
+        ]
+        return min(looks, default=sent.look.object_at)
 
     def _by_a_twin_at_the_same_moment(self, job, found):
         """Whether the only copy of a job's own file was made by another while it could not be seen.
