@@ -61,7 +61,11 @@ class FrontDoor:
         """Answer a request of the API; the control API is not troubled."""
         if request.path.startswith(LOCAL):
             return await handler(request)
-        record = await self._record(request)
+        try:
+            record = await self._record(request)
+        except (ConnectionError, web.RequestPayloadError):
+            # The caller has broken off before the end of the body.
+            return cut_connection(request)
         struck = self._troubles.for_request(request.method, request.path)
         record.troubles = list(struck)
         if not self._tell("request", record) or self._knobs.offline:

@@ -135,8 +135,13 @@ class Submitter(Generic[E]):
                 "user who started it."
             ) from error
 
-    def take(self, entries: Sequence[E], answers: Sequence[Job | SevenBridgesApiError]) -> None:
-        """Take what the Platform shows of entries in flight."""
+    def take(
+        self, entries: Sequence[E], answers: Sequence[Job | SevenBridgesApiError], *, are_final: bool = True
+    ) -> None:
+        """Take what the Platform shows of entries in flight.
+
+        :param are_final: false if a rejection may pass, since a new job may not be visible yet: the wait goes on.
+        """
         adopted = [
             (entry, job)
             for entry, job in zip(entries, answers, strict=True)
@@ -147,7 +152,7 @@ class Submitter(Generic[E]):
         for entry, answer in zip(entries, answers, strict=True):
             if not isinstance(answer, SevenBridgesApiError):
                 self._follow(entry, answer, has_effect=entry not in without_effect)
-            elif answer.permanent:
+            elif answer.permanent and are_final:
                 doubt = SevenBridgesInDoubt(
                     f"{entry.kind.name.capitalize()} {entry.job_id} cannot be seen: {answer} It may go on; check the "
                     "connection's token, which must belong to the user who started it."

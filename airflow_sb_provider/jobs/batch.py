@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow_sb_provider.api.text import readable
-from airflow_sb_provider.jobs.tracked import SKIPPED, WAITING, TrackedJob
+from airflow_sb_provider.jobs.tracked import BAD, COMPLETED, SKIPPED, WAITING, TrackedJob
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 E = TypeVar("E", bound=TrackedJob[Any])
 
@@ -19,20 +19,76 @@ ERRORS_REPORTED = 10
 IDS_SHOWN = 10
 
 
+@dataclass(frozen=True)
+class Totals:
+    """What is summed up of many jobs: how many are in which state, and their sizes in bytes."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    adopted: int = 0
+    bytes_done: int = 0
+    bytes_wanted: int = 0
+
+    @classmethod
+    def of(cls, entries: Sequence[TrackedJob[Any]]) -> Totals:
+        """Sum up jobs."""
+        done = [entry for entry in entries if entry.done]
+        return cls(
+            dict(Counter(str(entry.state) for entry in entries)),
+            sum(entry.adopted for entry in done),
+            sum(entry.size or 0 for entry in done),
+            sum(entry.size or 0 for entry in entries if entry.state != SKIPPED),
+        )
+
+    def __add__(self, other: Totals) -> Totals:
+        return self._with(other, 1)
+
+    def __sub__(self, other: Totals) -> Totals:
+        return self._with(other, -1)
+
+    def _with(self, other: Totals, sign: int) -> Totals:
+        states = {*self.counts, *other.counts}
+        counts = {state: self.counts.get(state, 0) + sign * other.counts.get(state, 0) for state in states}
+        return Totals(
+            {state: count for state, count in counts.items() if count},
+            self.adopted + sign * other.adopted,
+            self.bytes_done + sign * other.bytes_done,
+            self.bytes_wanted + sign * other.bytes_wanted,
+        )
+
+    @property
+    def total(self) -> int:
+        """How many jobs."""
+        return sum(self.counts.values())
+
+    def count(self, *states: str) -> int:
+        """Return how many are in one of these states."""
+        return sum(self.counts.get(state, 0) for state in states)
+
+
 @dataclass
 class Batch(Generic[E]):
     """All jobs of one task; a single one is a batch of one.
 
-    :param entries: the jobs, in the order of the plan; those that only an earlier try wanted come last.
-    :param started_at: when its first try began, in epoch seconds.
+    :param entries: the jobs, in the order of the plan; those that only an earlier try wanted come last. In a task that
+        goes on after a deferral, those that have ended, or whose turn has not come, may be left out.
+    :param started_at: when its first try began, in epoch seconds of the Platform's clock.
     :param try_number: the task instance's when this try began.
     :param max_tries: the same; a clear changes it.
+    :param not_loaded: what is known of those that are left out.
+    :param is_more_to_come: whether some of them are still to be submitted.
     """
 
     entries: list[E]
     started_at: float
     try_number: int
     max_tries: int
+    not_loaded: Totals = field(default_factory=Totals)
+    is_more_to_come: bool = False
+
+    @property
+    def totals(self) -> Totals:
+        """All jobs, summed up."""
+        return self.not_loaded + Totals.of(self.entries)
 
     @property
     def waiting(self) -> list[E]:
@@ -72,15 +128,14 @@ class Batch(Generic[E]):
             ``total``, ``counts`` by state, ``adopted``, ``bytes`` of what is done, ``seconds``, ``errors`` (the first
             ten: file, name, state, code, message) and ``manifest`` (its address, or None).
         """
-        counts = Counter(str(entry.state) for entry in self.entries)
-        done = [entry for entry in self.entries if entry.done]
-        open_ = counts[WAITING] or self.in_flight
+        totals = self.totals
+        is_open = totals.counts.get(WAITING) or self.in_flight
         return {
-            "state": "FAILED" if self.bad else "RUNNING" if open_ else "COMPLETED",
-            "total": len(self.entries),
-            "counts": dict(counts),
-            "adopted": sum(entry.adopted for entry in done),
-            "bytes": sum(entry.size or 0 for entry in done),
+            "state": "FAILED" if totals.count(*BAD) else "RUNNING" if is_open else "COMPLETED",
+            "total": totals.total,
+            "counts": dict(totals.counts),
+            "adopted": totals.adopted,
+            "bytes": totals.bytes_done,
             "seconds": round(now - self.started_at, 1),
             "errors": [_error(entry) for entry in self.bad[:ERRORS_REPORTED]],
             "manifest": manifest,
@@ -88,19 +143,18 @@ class Batch(Generic[E]):
 
     def progress(self, now: float) -> str:
         """Return one line on how far it is, for the task's log."""
-        done = [entry for entry in self.entries if entry.done]
-        moved = sum(entry.size or 0 for entry in done)
-        total = sum(entry.size or 0 for entry in self.entries if entry.state != SKIPPED)
-        new = sum(not entry.adopted for entry in done)
+        totals = self.totals
+        done, bad, skipped = totals.count(COMPLETED), totals.count(*BAD), totals.count(SKIPPED)
         verb = self.entries[0].kind.done if self.entries else "done"
-        parts = [f"{len(done):,} of {len(self.entries):,} files {verb} ({_bytes(moved)} of {_bytes(total)})"]
+        sizes = f"{_bytes(totals.bytes_done)} of {_bytes(totals.bytes_wanted)}"
+        parts = [f"{done:,} of {totals.total:,} files {verb} ({sizes})"]
         if in_flight := len(self.in_flight):
             parts.append(f"{in_flight:,} in flight")
-        if bad := len(self.bad):
+        if bad:
             parts.append(f"{bad:,} failed")
-        if skipped := sum(entry.state == SKIPPED for entry in self.entries):
+        if skipped:
             parts.append(f"{skipped:,} skipped")
-        left = len(self.entries) - len(done) - bad - skipped
+        new, left = done - totals.adopted, totals.total - done - bad - skipped
         if new and left and now > self.started_at:
             rate = new / (now - self.started_at)
             end = datetime.fromtimestamp(now + left / rate, UTC)

@@ -99,6 +99,16 @@ class TrackedJob(Generic[R]):
         return self.job_id is not None and self.state not in _NOT_IN_FLIGHT
 
     @property
+    def is_new(self) -> bool:
+        """Whether it waits, and nothing was done for it yet."""
+        return self.state == WAITING and self.record is None and not self.posts and self.attempt.check_at == 0.0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether this try is through with it."""
+        return self.done or self.bad or self.state == SKIPPED
+
+    @property
     def own_id(self) -> str | None:
         """The job that this task started."""
         return self.record.job_id if self.record else None

@@ -88,7 +88,7 @@ class Watch(Generic[J]):
     _open: dict[str, None] = field(init=False)
     # From the final poll on: until when its answers are waited for, and the ids without one.
     _final_until: float | None = None
-    _unanswered: set[str] = field(default_factory=set)
+    _unanswered: set[str] | None = None
 
     def __post_init__(self) -> None:
         self._open = dict.fromkeys(self.ids)

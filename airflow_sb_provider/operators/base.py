@@ -80,17 +80,14 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
     def resume(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on when a trigger has fired: jobs are terminal, or one in doubt can be checked again."""
         ledger = Ledger(context, self.entry_class)
-        batch = ledger.load()
+        batch = ledger.resume()
         if batch is not None and batch.try_number != context["ti"].try_number:
             # Airflow 3.0 runs this method again in a retry. What the earlier try did after it resumed is not known.
             result: dict[str, Any] = self.execute(context)
             return result
         with self._reporting(context, resumed=True):
-            if batch is None or ledger.is_unreadable:
-                raise SevenBridgesInDoubt(
-                    f"What this task has submitted is not, or not all, in Airflow's database any more. Its "
-                    f"{self.entry_class.kind.name}s go on; a retry checks for them before it submits anything."
-                )
+            self._check_readable(ledger)
+            assert batch is not None
             return self._run(context, batch, ledger, self._policy(), event)
 
     def on_kill(self) -> None:
@@ -177,7 +174,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
                 attempt, in_doubt=in_doubt, untroubled=attempt.untroubled and not (entry.needs_check or in_doubt)
             )
         is_retry = before is not None and before.max_tries == ti.max_tries
-        started_at = before.started_at if before and is_retry else time.time()
+        started_at = before.started_at if before and is_retry else self.hook.clock.now()
         return Batch([*entries, *self._kept(going_on)], started_at, ti.try_number, ti.max_tries)
 
     def _kept(self, going_on: list[E]) -> list[E]:
@@ -224,6 +221,8 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             if batch.in_flight:
                 timed_out = self._take(submitter, batch, ledger, event)
             while not timed_out:
+                ledger.fill(batch, self.max_active)
+                self._check_readable(ledger)
                 check_at = submitter.submit(batch, self.max_active)
                 self._show_progress(batch)
                 if self._is_over(batch):
@@ -232,13 +231,26 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
                     timed_out = self._take(submitter, batch, ledger, self._wait(batch))
                 elif check_at:
                     self._pause(batch, check_at)
+            ledger.complete(batch)
+            self._check_readable(ledger)
         except Exception:
+            with suppress(Exception):
+                ledger.complete(batch)
             self._failed(context, batch)
             raise
         return self._finish(context, batch, timed_out and not self._is_over(batch))
 
+    def _check_readable(self, ledger: Ledger[E]) -> None:
+        if ledger.is_unreadable:
+            raise SevenBridgesInDoubt(
+                "What this task has submitted is not, or not all, in Airflow's database any more. Its "
+                f"{self.entry_class.kind.name}s go on; a retry checks for them before it submits anything."
+            )
+
     def _is_over(self, batch: Batch[E]) -> bool:
-        return (self.on_error == "fail_fast" and bool(batch.bad)) or not (batch.in_flight or batch.waiting)
+        return (self.on_error == "fail_fast" and bool(batch.bad)) or not (
+            batch.in_flight or batch.waiting or batch.is_more_to_come
+        )
 
     def _take(self, submitter: Submitter[E], batch: Batch[E], ledger: Ledger[E], event: Any) -> bool:
         """Apply what a wait has seen, and return whether the time is over."""
@@ -250,7 +262,8 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             return True
         else:
             answers = submitter.fetch(in_flight)
-        submitter.take(in_flight, answers)
+        # A wait ends as refused only when that has lasted.
+        submitter.take(in_flight, answers, are_final=event.get("status") == "refused")
         if not self._is_over(batch):
             ledger.save(in_flight)
         return bool(event.get("status") == "timeout")
@@ -258,7 +271,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
     def _wait(self, batch: Batch[E]) -> dict[str, Any]:
         """Wait for half of what is in flight, or for all if no more is to come, and return what was seen."""
         ids = [entry.job_id or "" for entry in batch.in_flight]
-        enough = -(-len(ids) // 2) if batch.waiting else None
+        enough = -(-len(ids) // 2) if batch.waiting or batch.is_more_to_come else None
         end_time = self._end_time(batch)
         fail_fast = self.on_error == "fail_fast"
         if self.single:
@@ -278,14 +291,17 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
 
     def _end_time(self, batch: Batch[E]) -> float | None:
         """Return when waiting ends at the latest, in epoch seconds; None for never."""
-        limits = [self._started_at(batch) + self.timeout] if self.timeout is not None else []
+        limits = []
+        if self.timeout is not None:
+            # What was stored by another machine is of the Platform's clock; the trigger's end time is of this one's.
+            limits.append(time.time() + self._started_at(batch) + self.timeout - self.hook.clock.now())
         if self.execution_timeout and self.deferrable:
             # Airflow 3 does not apply it to a deferred task.
             limits.append(time.time() + self.execution_timeout.total_seconds())
         return min(limits, default=None)
 
     def _started_at(self, batch: Batch[E]) -> float:
-        """Return from when the time to wait counts, in epoch seconds."""
+        """Return from when the time to wait counts, in epoch seconds of the Platform's clock."""
         return batch.started_at
 
     def _pause(self, batch: Batch[E], until: float) -> None:

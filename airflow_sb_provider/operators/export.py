@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -200,10 +199,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
         # The record may be of a request long ago, which made another job or none.
         is_own = entry.record is not None and entry.job_id == entry.own_id
         submitted_at = entry.record.sent_at if entry.record and is_own else started
-        if submitted_at is None:
-            return batch.started_at
-        # Both are of the Platform's clock. A job cannot have begun in the future, nor be older than the clock says.
-        return time.time() - max(0.0, self.hook.clock.now() - submitted_at)
+        return batch.started_at if submitted_at is None else submitted_at
 
     def _show(self, entry: Entry, job: ExportJob) -> None:
         """Show what is under way; file and volume are read only for links, and while there is plenty to spend."""

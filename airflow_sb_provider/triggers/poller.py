@@ -236,15 +236,10 @@ class Poller:
                 del self._lanes[lane.kind]
 
     @property
-    def _next_lane(self) -> _Lane | None:
-        """The kind whose next request is due first; None if nothing is planned."""
-        planned = [(due, lane) for lane in self._lanes.values() if (due := lane.schedule.next_at) is not None]
-        return min(planned, key=lambda each: each[0])[1] if planned else None
-
-    @property
     def _next_at(self) -> float | None:
-        lane = self._next_lane
-        return lane.schedule.next_at if lane else None
+        """When the next request is due, of whatever kind; None if nothing is planned."""
+        planned = [due for lane in self._lanes.values() if (due := lane.schedule.next_at) is not None]
+        return min(planned) if planned else None
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         # A context of its own: else the poller's log would land in the log of the trigger that came first.
@@ -274,7 +269,8 @@ class Poller:
             return
         await asyncio.sleep(self._pause())
         await self._connections.acquire()
-        lane = self._next_lane
+        due = self._next_at
+        lane = next((each for each in self._lanes.values() if each.schedule.next_at == due), None)
         batch = lane.schedule.take(time.monotonic()) if lane else []
         if not (lane and batch):
             self._connections.release()

@@ -83,7 +83,7 @@ def test_a_list_that_left_a_file_out_for_a_while_waits_too(platform, runner, ids
 
 def test_a_lost_page_of_the_ledger_is_noticed(platform, runner, ids):
     platform.knobs.pending_seconds = 0.2
-    platform.on("accepted", lambda record: runner.store.delete("sevenbridges_batch_1_4"))
+    platform.on("accepted", lambda record: runner.store.delete("sevenbridges_batch_1_2"))
     with pytest.raises(AirflowException, match="not all, in Airflow's database"):
         runner.run(bulk(ids, max_active=100))
     result = runner.run(bulk(ids))

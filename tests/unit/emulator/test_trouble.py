@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 
 import pytest
@@ -30,6 +31,16 @@ def test_a_dropped_request_is_not_done(emulator, caller, kind):
         caller.export()
     assert emulator.exports == []
     assert caller.export().status_code == 200
+
+
+def test_a_request_that_breaks_off_is_not_done(emulator, caller, caplog):
+    head = f"POST /v2/storage/exports HTTP/1.1\r\nHost: localhost\r\nX-SBG-Auth-Token: {emulator.token}\r\n"
+    with socket.create_connection((emulator.host, emulator.port), timeout=5) as connection:
+        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{{".encode())
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1000) == b""
+    assert caller.get("/storage/exports").json()["items"] == emulator.exports == []
+    assert "Error handling request" not in caplog.text
 
 
 def test_a_late_acceptance_comes_after_the_connection_is_gone(emulator, caller):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -99,6 +100,20 @@ def test_a_wait_ends_with_its_exports(hook, platform, monkeypatch):
 def test_a_wait_ends_at_its_time(hook, platform):
     platform.answers = [jobs("RUNNING")]
     assert wait(hook, Watch(EXPORT, ["j0"], deadline_of(time.time() + 0.05)), 0.02)["status"] == "timeout"
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_ends_no_wait_early_or_late(hook, platform, monkeypatch, jump):
+    """NTP may set a machine's clock while it waits: only the process's own seconds count from then on."""
+    jumped = SimpleNamespace(time=lambda: time.time() + jump, monotonic=time.monotonic, sleep=time.sleep)
+    running = jobs("RUNNING")
+    platform.answers = [running, running, running, jobs("COMPLETED")]
+    watch = Watch(EXPORT, ["j0"], deadline_of(time.time() + 20))
+    stuck = Watch(EXPORT, ["j0"], deadline_of(time.time() + 0.3))
+    monkeypatch.setattr("airflow_sb_provider.engine.polling.time", jumped)
+    assert wait(hook, watch, 0.02)["status"] == "ended"
+    platform.answers = [running]
+    assert wait(hook, stuck, 0.02)["status"] == "timeout"
 
 
 def test_a_refused_token_is_looked_up_again(hook, platform, connect):
