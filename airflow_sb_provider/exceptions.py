@@ -10,6 +10,7 @@ from airflow_sb_provider.api.text import readable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.api.models import ExportJob
 
 # Of one error, or of one line of it, since names and locations in it have no bound.
@@ -24,6 +25,8 @@ class SevenBridgesError(Exception):
     """
 
     permanent = False
+    outstanding = ""
+    """What goes on at the Platform, or may, although a task ends with this error; part of the text of its failure."""
 
     def __str__(self) -> str:
         return readable(super().__str__(), _LONGEST_TEXT)
@@ -214,14 +217,14 @@ class SevenBridgesUnreadableItem(SevenBridgesMalformedReply):
         return False
 
 
-class SevenBridgesExportFailed(SevenBridgesError):
-    """An export job ended as FAILED, or in another state that is no success.
+class SevenBridgesJobFailed(SevenBridgesError):
+    """A job ended as FAILED, or in another state that is no success.
 
     :param job: the job, with the Platform's error in ``job.error``.
-    :param cause: which of the error's causes holds, as far as a look could tell.
+    :param cause: which of the error's causes holds, as far as a check could find out.
     """
 
-    def __init__(self, job: ExportJob, cause: str = "") -> None:
+    def __init__(self, job: Job, cause: str = "") -> None:
         super().__init__(job, cause)
         self.job = job
         self.cause = cause
@@ -231,15 +234,28 @@ class SevenBridgesExportFailed(SevenBridgesError):
         """True if the job's own error is one that a new job would meet again."""
         return self.job.error is not None and self.job.error.permanent
 
+    @property
+    def subject(self) -> str:
+        """The job and what it was for."""
+        return f"Job {self.job.id}"
+
     def __str__(self) -> str:
         job = self.job
-        place = readable(f"{job.volume}/{job.location}", 1500)
         how = "failed" if job.state == "FAILED" else f"did not succeed, it ended as {job.state}"
-        text = (
-            f"Export {job.id} of file {readable(str(job.file))} to {place} {how}: "
-            f"{job.error or 'the Platform gave no reason.'}"
-        )
+        text = f"{self.subject} {how}: {job.error or 'the Platform gave no reason.'}"
         return readable(f"{text} {self.cause}" if self.cause else text, _LONGEST_TEXT)
+
+
+class SevenBridgesExportFailed(SevenBridgesJobFailed):
+    """An export job ended as FAILED, or in another state that is no success."""
+
+    job: ExportJob
+
+    @property
+    def subject(self) -> str:
+        """The export, its file and its destination."""
+        job = self.job
+        return f"Export {job.id} of file {readable(str(job.file))} to {readable(f'{job.volume}/{job.location}', 1500)}"
 
 
 class SevenBridgesExportRefused(SevenBridgesError):

@@ -43,7 +43,11 @@ def _both(airflow: type[AirflowException], ours: type[SevenBridgesError]) -> typ
         # A class that no module holds cannot be pickled by its name.
         return _restore, (airflow, ours, self.args, vars(self))
 
-    return type(ours.__name__, (airflow, ours), {"__module__": ours.__module__, "__reduce__": reduce})
+    def text(self: SevenBridgesError) -> str:
+        return f"{ours.__str__(self)} {self.outstanding}".rstrip()
+
+    members = {"__module__": ours.__module__, "__reduce__": reduce, "__str__": text}
+    return type(ours.__name__, (airflow, ours), members)
 
 
 def _restore(

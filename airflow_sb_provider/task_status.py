@@ -10,12 +10,10 @@ from __future__ import annotations
 import logging
 import os.path
 import time
-from collections import Counter
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_sb_provider._compat import HAS_XCOM_BACKEND, PlainXCom
-from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.api.text import LONGEST, cut, moment, readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesBatchFailed,
@@ -25,24 +23,24 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesReplyLost,
 )
-from airflow_sb_provider.exports.batch import SKIPPED, WAITING
 from airflow_sb_provider.exports.destination import object_uri
-from airflow_sb_provider.exports.outcome import ExportOutcome
-from airflow_sb_provider.jobs.record import Outcome
+from airflow_sb_provider.exports.kind import EXPORT
+from airflow_sb_provider.jobs.progress import progress_key, progress_status
+from airflow_sb_provider.jobs.tracked import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_sb_provider._compat import BaseOperatorLink, Context
     from airflow_sb_provider.api.models import Volume
-    from airflow_sb_provider.exports.batch import Batch
+    from airflow_sb_provider.exports.entry import Entry
+    from airflow_sb_provider.jobs.batch import Batch
     from airflow_sb_provider.jobs.watch import Watch
 
 log = logging.getLogger(__name__)
 
 STATUS = "sevenbridges_export_status"
-PROGRESS = "sevenbridges_export_progress"
-_LONGEST = 2000
+PROGRESS = progress_key(EXPORT)
 
 
 class TaskStatus:
@@ -89,9 +87,9 @@ class TaskStatus:
         self._status |= {**fields, "at": moment(time.time())}
         self._push(STATUS, shown(self._status))
 
-    def follow(self, watch: Watch, note: str | None) -> None:
+    def follow(self, watch: Watch[Any], note: str | None) -> None:
         """Write what a wait in the worker has seen."""
-        self._push(PROGRESS, progress_status(watch, note, time.time()))
+        self._push(progress_key(watch.kind), progress_status(watch, note, time.time()))
 
     def link(self, links: Mapping[type[BaseOperatorLink], str | None]) -> None:
         """Have links lead to these addresses; None where one is not known."""
@@ -127,7 +125,7 @@ class TaskStatus:
 
 
 def batch_status(
-    batch: Batch, volumes: Mapping[str, Volume], source: str | None, now: float, manifest: str | None
+    batch: Batch[Entry], volumes: Mapping[str, Volume], source: str | None, now: float, manifest: str | None
 ) -> dict[str, Any]:
     """Return how far many exports are.
 
@@ -143,8 +141,8 @@ def batch_status(
     return {
         **batch.summary(now, manifest),
         # The Platform may have accepted them: they are neither in flight for sure nor still to be submitted.
-        "unanswered": sum(entry.state == WAITING and entry.outcome is Outcome.SENT for entry in batch.entries),
-        "bytes_total": sum(entry.size or 0 for entry in batch.entries if entry.state != SKIPPED),
+        "unanswered": sum(entry.state == WAITING and entry.is_unanswered for entry in batch.entries),
+        "bytes_total": batch.totals.bytes_wanted,
         "started_at": moment(batch.started_at),
         "source": cut(source),
         "volume": ", ".join(sorted(ids)[:3]) + (" ..." if len(ids) > 3 else ""),
@@ -177,32 +175,10 @@ def error_status(error: SevenBridgesError) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value not in (None, "")}
 
 
-def progress_status(watch: Watch, note: str | None, now: float) -> dict[str, Any]:
-    """Return what a wait has seen: of one export its job, of many how many are in which state."""
-    progress: dict[str, Any] = {"at": moment(now), "note": cut(note)}
-    if len(watch.export_ids) == 1:
-        [export_id] = watch.export_ids
-        job = watch.jobs.get(export_id)
-        seen = ExportOutcome.of_job(job).to_progress() if job else {"export_id": export_id, "state": None}
-        return progress | seen
-    counts = Counter(str(job.state) for job in watch.jobs.values())
-    return progress | {"total": len(watch.export_ids), "counts": dict(counts)}
-
-
 def shown(value: Any) -> Any:
     """Return plain data with every text in it readable, as it is shown."""
     if isinstance(value, str):
-        return readable(value, _LONGEST)
+        return readable(value, LONGEST)
     if isinstance(value, dict):
         return {key: shown(each) for key, each in value.items()}
     return [shown(each) for each in value] if isinstance(value, list) else value
-
-
-def moment(seconds: float) -> str:
-    """Return epoch seconds as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def cut(text: str | None) -> str | None:
-    """Shorten what somebody else wrote, so that a row stays small."""
-    return text if text is None or len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

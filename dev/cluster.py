@@ -32,7 +32,7 @@ from dev.airflow_stack import COMPONENTS, AirflowStack, StackError, free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from airflow_sb_provider.emulator.server import RequestRecord
+    from airflow_sb_provider.emulator.records import RequestRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 DAGS = ROOT / "tests" / "cluster" / "dags"

@@ -238,7 +238,6 @@ class Volume(Storable):
     """A volume: a bucket, or the part of it under ``prefix``, attached to the Platform."""
 
     id: str
-    name: str | None = None
     access_mode: str | None = None
     active: bool | None = None
     service: str | None = None
@@ -255,7 +254,6 @@ class Volume(Storable):
         kind, access_mode = _word(service.get("type")), _word(data.get("access_mode"))
         return cls(
             id=_required(data, "id"),
-            name=_text(data.get("name")),
             access_mode=access_mode.upper() if access_mode else None,
             active=active if isinstance(active := data.get("active"), bool) else None,
             service=kind.lower() if kind else None,
@@ -295,7 +293,6 @@ class User(Storable):
     """The user that a token belongs to."""
 
     username: str
-    email: str | None = None
 
     @classmethod
     def from_json(cls, data: Json) -> User:
@@ -303,10 +300,7 @@ class User(Storable):
 
         :raises ValueError: if ``username`` is missing.
         """
-        return cls(
-            username=readable(_required(data, "username")),
-            email=readable(_text(data.get("email")) or "") or None,
-        )
+        return cls(username=readable(_required(data, "username")))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import re
 import secrets
 import threading
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
 
 from aiohttp import web
 
@@ -20,12 +19,14 @@ from airflow_sb_provider.emulator.guard import is_loopback
 from airflow_sb_provider.emulator.knobs import Knobs
 from airflow_sb_provider.emulator.platform import Access, ExportJob, File, Platform, Volume
 from airflow_sb_provider.emulator.seed import PROJECT, seed
-from airflow_sb_provider.emulator.server import Event, RequestRecord, Server
+from airflow_sb_provider.emulator.server import Server
 from airflow_sb_provider.emulator.storage import Storage
 from airflow_sb_provider.emulator.trouble import Trouble, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_sb_provider.emulator.records import Event, RequestRecord
 
     Listener = Callable[[RequestRecord], Any]
 
@@ -147,10 +148,6 @@ class Emulator:
     def connection_json(self) -> str:
         """The Airflow connection to it, as JSON for AIRFLOW_CONN_SEVENBRIDGES_DEFAULT."""
         return json.dumps({"conn_type": "sevenbridges", "host": self.url, "password": self.token})
-
-    def connection_uri(self) -> str:
-        """The same as a URI."""
-        return f"sevenbridges://:{quote(self.token, safe='')}@{quote(self.url, safe='')}"
 
     def s3_environment(self) -> dict[str, str]:
         """Environment variables with which S3 clients read its buckets; empty where the buckets are real ones."""

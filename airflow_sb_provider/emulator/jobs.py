@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -60,7 +61,7 @@ class Jobs:
     async def _live(self, job: ExportJob) -> None:
         try:
             await self._leave(job, lambda: self._knobs.pending_seconds)
-            job.state = "RUNNING"
+            job.enter("RUNNING")
             self._running += 1
             try:
                 await self._run(job)
@@ -115,13 +116,17 @@ class Jobs:
             platform.check_source(file, volume)
             if not job.overwrite or self._knobs.overwrite_denied:
                 await asyncio.to_thread(platform.check_free, volume, job.location)
+            # Marked before the bytes are there and again at the end, so that a late object is never seen between.
+            platform.exported[volume.bucket, key] = now()
             await asyncio.to_thread(storage.export, file.id, volume.bucket, key)
             if not job.copy_only:
                 await asyncio.to_thread(storage.delete_source, file.id)
+                file.before_move = dataclasses.replace(file)
                 file.alias, file.modified_on = (volume.id, job.location), now()
+            platform.exported[volume.bucket, key] = now()
             self._end(job, None)
 
     def _end(self, job: ExportJob, error: Refusal | None) -> None:
         job.error = error
         job.finished_on = now()
-        job.state = job.fail_as if error else "COMPLETED"
+        job.enter(job.fail_as if error else "COMPLETED")

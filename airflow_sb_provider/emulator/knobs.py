@@ -34,6 +34,20 @@ class Knobs:
     overwrite_denied: Annotated[bool, "a job that would overwrite an object fails with 9107, the object stays"] = False
     retention_seconds: Annotated[float, "how long an ended job can still be seen, 0 for ever"] = 0.0
 
+    # Late and wrong answers
+    list_lag_seconds: Annotated[float, "lists of jobs show a new job, and a change of its state, so much later"] = 0.0
+    job_lag_seconds: Annotated[float, "a new job is 404 by its id, also in a bulk get, for so long"] = 0.0
+    alias_lag_seconds: Annotated[
+        float, "a moved file is shown as it was for so long after COMPLETED; the job's result shows the alias at once"
+    ] = 0.0
+    object_lag_seconds: Annotated[float, "an exported object is not on its volume for so long after COMPLETED"] = 0.0
+    stale_states: Annotated[
+        bool, "lists filtered by state have a RUNNING job under PENDING only, an ended one under RUNNING too"
+    ] = False
+    total_lies: Annotated[bool, "lists of jobs tell a total that is one too large, and link no next page"] = False
+    date_skew_seconds: Annotated[float, "how far the Platform's clock is ahead, as Date and resources show it"] = 0.0
+    no_date_header: Annotated[bool, "no answer has a Date header"] = False
+
     # What nobody knows of the real API
     bulk_cost: Annotated[Literal["call", "items"], "what a bulk call costs of the rate limit"] = "call"
     refuse_in_job: Annotated[bool, "9006, 9026, 9027, 9069, 9107 fail the job, not the submission"] = False

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 import re
 import secrets
 import string
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from airflow_sb_provider.emulator.errors import Refusal
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_sb_provider.emulator.knobs import Knobs
-    from airflow_sb_provider.emulator.storage import Storage
+    from airflow_sb_provider.emulator.storage import Storage, StoredObject
 
 Thing = TypeVar("Thing")
 Access = Literal["write", "read", "none"]
@@ -101,6 +102,8 @@ class File:
     """Ids of the files that belong to it, such as an index."""
     created_on: datetime = field(default_factory=now)
     modified_on: datetime = field(default_factory=now)
+    before_move: File | None = None
+    """What it was before a job moved it at `modified_on`."""
 
 
 @dataclass
@@ -127,6 +130,30 @@ class ExportJob:
     """The state in which it is to end if it fails, perhaps one that is not documented."""
     reply_lost: bool = False
     """The caller never got the answer to the submission."""
+    past_states: list[tuple[datetime, str]] = field(default_factory=list)
+    """The states that the job has left, and when, oldest first."""
+
+    def enter(self, state: str) -> None:
+        """Change the state."""
+        self.past_states.append((now(), self.state))
+        self.state = state
+
+    def as_of(self, moment: datetime) -> ExportJob | None:
+        """The job as it was at a moment; None before it was accepted."""
+        if moment < self.started_on:
+            return None
+        past = [(left, state) for left, state in self.past_states if left <= moment]
+        if len(past) == len(self.past_states):
+            return self
+        _, state = self.past_states[len(past)]
+        return dataclasses.replace(self, state=state, past_states=past, finished_on=None, error=None)
+
+    def states_listed(self, stale: bool) -> set[str]:
+        """The states under which lists find the job."""
+        if not stale or not self.past_states:
+            return {self.state}
+        left = self.past_states[-1][1]
+        return {left, self.state} if self.finished_on else {left}
 
 
 class Platform:
@@ -143,6 +170,8 @@ class Platform:
         self.volumes: dict[str, Volume] = {}
         self.files: dict[str, File] = {}
         self.exports: dict[str, ExportJob] = {}
+        self.exported: dict[tuple[str, str], datetime] = {}
+        """When jobs made objects, by bucket and key."""
         self._file_numbers = itertools.count(1)
 
     # Filling it
@@ -227,25 +256,31 @@ class Platform:
         """The volume, or 9007, or 9020."""
         return self._seen(user, self.volumes.get(volume_id), 9007, 9020)
 
+    def shown(self, file: File) -> File:
+        """The file as reads show it, which may be late."""
+        moved_late = file.before_move and self._is_within(file.modified_on, self.knobs.alias_lag_seconds)
+        return file.before_move if file.before_move and moved_late else file
+
     def job(self, user: User, export_id: str) -> ExportJob:
         """The user's own job, or 9008, or 9005 for another user's."""
         job = self.exports.get(export_id)
-        if job is None or self._forgotten(job):
+        if job is None or self._forgotten(job) or self._is_within(job.started_on, self.knobs.job_lag_seconds):
             raise Refusal(9008)
         if job.username != user.username:
             raise Refusal(9005)
         return job
 
     def jobs(self, user: User, volume: str | None = None, states: Iterable[str] = ()) -> list[ExportJob]:
-        """The user's own jobs, in the order that the knob says."""
-        wanted = set(states)
+        """The user's own jobs as lists show them, in the order that the knob says."""
+        wanted, moment = set(states), now() - timedelta(seconds=self.knobs.list_lag_seconds)
+        listed = [job.as_of(moment) for job in list(self.exports.values()) if not self._forgotten(job)]
         found = [
             job
-            for job in list(self.exports.values())
-            if job.username == user.username
+            for job in listed
+            if job
+            and job.username == user.username
             and (volume is None or job.volume == volume)
-            and (not wanted or job.state in wanted)
-            and not self._forgotten(job)
+            and (not wanted or wanted & job.states_listed(self.knobs.stale_states))
         ]
         if self.knobs.list_order == "newest":
             found.reverse()
@@ -257,14 +292,20 @@ class Platform:
         """What lies directly in a folder."""
         return [each for each in list(self.files.values()) if each.parent == folder.id]
 
-    def object_of(self, volume: Volume, location: str) -> Any:
+    def object_of(self, volume: Volume, location: str) -> StoredObject:
         """The object at a volume's location, or 9105; 9069 where the volume is inactive."""
         if not volume.active:
             raise Refusal(9069)
-        found = self.storage.look(volume.bucket, self.key(volume, location))
-        if found is None:
+        key = self.key(volume, location)
+        found = self.storage.look(volume.bucket, key)
+        if found is None or self._is_late(volume, key):
             raise Refusal(9105)
         return found
+
+    def objects(self, volume: Volume, prefix: str) -> list[StoredObject]:
+        """The objects whose keys begin with `prefix`, as lists of the volume show them."""
+        found = self.storage.list(volume.bucket, prefix)
+        return [each for each in found if not self._is_late(volume, each.key)]
 
     def key(self, volume: Volume, location: str) -> str:
         """The object's key for a location of a volume."""
@@ -275,6 +316,13 @@ class Platform:
         if self.knobs.prefix_joined_with_slash:
             return f"{volume.prefix.rstrip('/')}/{location}"
         return volume.prefix + location
+
+    def _is_late(self, volume: Volume, key: str) -> bool:
+        exported = self.exported.get((volume.bucket, key))
+        return exported is not None and self._is_within(exported, self.knobs.object_lag_seconds)
+
+    def _is_within(self, since: datetime, seconds: float) -> bool:
+        return (now() - since).total_seconds() < seconds
 
     def _seen(self, user: User, found: Thing | None, missing: int, forbidden: int) -> Thing:
         if found is None:

@@ -108,10 +108,6 @@ class Storage:
         """The bytes of a Platform file; FileNotFoundError once the Platform has none."""
         return bytes(self._fs.cat_file(self._source(file_id)))
 
-    def has_source(self, file_id: str) -> bool:
-        """Whether the Platform still has its own copy."""
-        return bool(self._fs.exists(self._source(file_id)))
-
     def delete_source(self, file_id: str) -> None:
         """Forget the Platform's own copy."""
         self._fs.rm_file(self._source(file_id))

@@ -8,6 +8,7 @@ from typing import Any
 
 SUBMIT = "/v2/storage/exports"
 BULK = "/v2/bulk/*"
+CREATE = "/v2/bulk/storage/exports/create"
 
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "lose_reply": ("do it, then cut the connection without an answer", SUBMIT, {}),
@@ -31,7 +32,7 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"status": 404, "body": "default backend - 404", "content_type": "text/plain; charset=utf-8", "done": False},
     ),
     "error": (
-        "an error object; nothing is done unless `done`",
+        "an error object, such as maintenance (code 0) or 9011; nothing is done unless `done`",
         SUBMIT,
         {"status": None, "code": 90004, "message": None, "done": False},
     ),
@@ -40,10 +41,21 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
         SUBMIT,
         {"before": 0.0, "reply": 0.0},
     ),
+    "deliver_twice": (
+        "a proxy sends the request again: the Platform does it twice, `seconds` apart; the caller gets the answer to "
+        "the `answered` one, first or second",
+        SUBMIT,
+        {"seconds": 0.0, "answered": "first"},
+    ),
     "redirect": ("send the caller to the URL `to`; nothing is done", SUBMIT, {"to": "", "status": 302}),
     "short_bulk": ("a bulk answer without its last item", BULK, {}),
     "long_bulk": ("a bulk answer with its last item twice", BULK, {}),
     "swapped_bulk": ("a bulk answer with its first two items swapped", BULK, {}),
+    "brief_bulk": (
+        "a bulk answer whose resources have only href, id and state, in reverse order if `shuffled`",
+        CREATE,
+        {"shuffled": True},
+    ),
     "spoiled_bulk": (
         "a bulk answer whose items of `ids`, a text with spaces, are `how`: null, missing, stateless (a job without "
         "its state) or nul (a text with U+0000); or, refused, it is an error with `code` if one of them is requested",

@@ -124,7 +124,7 @@ class Views:
                 "bucket": volume.bucket,
                 "size": found.size,
                 "etag": etag,
-                "last_modified": self.time(found.modified),
+                "last_modified": self._written(found.modified),
             },
         }
         return self._without_omitted("object", view)
@@ -160,7 +160,11 @@ class Views:
         return self._without_omitted("user", view)
 
     def time(self, moment: datetime) -> str:
-        """A moment as the Platform writes it, without fractions."""
+        """A moment as the Platform's clock shows it, without fractions."""
+        moment += timedelta(seconds=self._knobs.date_skew_seconds)
+        return self._written(moment)
+
+    def _written(self, moment: datetime) -> str:
         if self._knobs.timestamp_style == "offset":
             return moment.astimezone(timezone(timedelta(hours=2))).isoformat(timespec="seconds")
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,8 +1,7 @@
-"""Gather through a hook the facts that `exports.decision` decides on."""
+"""Check through a hook what the Platform has of exports: the facts that `exports.decision` decides on."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -10,127 +9,223 @@ from typing import TYPE_CHECKING
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import IN_FLIGHT, ExportJob, ExportState, File, Volume, VolumeObject
 from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.engine.job_lists import JobLists
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesForbiddenError,
     SevenBridgesNotFoundError,
 )
-from airflow_sb_provider.exports.decision import TAKEN, Facts
+from airflow_sb_provider.exports.decision import NOT_EXPORTABLE, TAKEN, Facts
 from airflow_sb_provider.exports.destination import alias_readings, certainly_same_place, places, same_place
 from airflow_sb_provider.exports.request import ExportRequest, Intent
-from airflow_sb_provider.hooks.sevenbridges import has_next
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from airflow_sb_provider.api.calls import Call
+    from airflow_sb_provider.api.models import Page
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
     from airflow_sb_provider.jobs.record import Attempt
 
-MAX_PAGES = 50
-_OVERLAP = 10
 _INVISIBLE = (SevenBridgesForbiddenError, SevenBridgesNotFoundError)
+# The Platform's clock and the one that it shows in jobs may differ; a copy of the same file that is a minute older is
+# the same bytes.
+_CLOCKS_AGREE = 60.0
 
 
-class Look:
-    """The lists that one check of the Platform needs, kept for the checks that follow.
+def export_lists(hook: SevenBridgesHook) -> JobLists[ExportJob]:
+    """Return the lists of the token user's own exports."""
 
-    A single export lists anew each time; a batch keeps the lists, since its hundreds are checked one after another.
+    def page_at(state: str, offset: int) -> Call[Page[ExportJob]]:
+        return calls.list_exports(states=[state], offset=offset)
 
-    :param for_many: keeps the history too.
-    """
-
-    def __init__(self, hook: SevenBridgesHook, *, for_many: bool = False) -> None:
-        self.hook = hook
-        self.for_many = for_many
-        self._listed_at = 0.0
-        self._in_flight: tuple[list[ExportJob], bool] = ([], False)
-        self._history_at = 0.0
-        self._history: tuple[list[ExportJob], bool] = ([], False)
-
-    def in_flight(self, since: float) -> tuple[list[ExportJob], bool]:
-        """Return the jobs in flight, listed after ``since`` (epoch seconds), and whether none can have been missed."""
-        if self._listed_at <= since:
-            listed_at = time.time()
-            jobs: dict[str, ExportJob] = {}
-            complete = True
-            for state in IN_FLIGHT:
-                found, all_of_them = _list_jobs(self.hook, state)
-                jobs.update((job.id, job) for job in found)
-                complete = complete and all_of_them
-            self._in_flight, self._listed_at = (list(jobs.values()), complete), listed_at
-        return self._in_flight
-
-    def history(self, since: float) -> tuple[list[ExportJob], bool]:
-        """Return the completed jobs, listed after ``since``, and whether none can have been missed.
-
-        All of them, since only the newest job to a place tells whose object is there.
-        """
-        if not self.for_many or self._history_at <= since:
-            listed_at = time.time()
-            self._history, self._history_at = _list_jobs(self.hook, ExportState.COMPLETED), listed_at
-        return self._history
+    return JobLists(hook, page_at, IN_FLIGHT, ExportState.COMPLETED)
 
 
 def gather_facts(
     hook: SevenBridgesHook,
     requests: Sequence[ExportRequest],
     attempts: Sequence[Attempt],
-    look: Look | None = None,
-    since: float = math.inf,
+    lists: JobLists[ExportJob] | None = None,
+    since: float | None = None,
 ) -> list[Facts]:
-    """Look at the Platform for a set of exports at a time.
+    """Check the Platform for a set of exports at a time. Each request is sent once: repeat the check, not its parts.
 
-    It looks in the order in which exports travel: PENDING, RUNNING, then the object and last the file, which must still
-    be the Platform's when a request follows. Requests: one for each hundred jobs in flight (two at least, at most
-    50 for each state), one for each hundred files and for each hundred stored ids, one for each volume, one for each
-    destination that matters, at most three for an alias that may be the destination's, and for copies that may be made
-    already at most 50 of history.
+    Requests: one for each hundred jobs in flight (two at least, at most 50 for each state), one for each hundred files
+    and for each hundred stored ids, one for each volume, one for each destination that matters, at most three for an
+    alias that may be the destination's, and for copies that may be made already at most 50 of history.
 
-    :param look: the lists of earlier looks.
-    :param since: from when (epoch seconds) the lists of jobs must be at least; usually they are read anew.
+    :param lists: of earlier checks.
+    :param since: the lists of jobs must be younger than this (`time.monotonic`); None to read them anew.
     """
-    look, since = look or Look(hook), min(since, time.time())
-    wanted = {request.file for request in requests}
-    listed, jobs_complete = look.in_flight(since)
-    stored = [attempt.export_id for attempt in attempts if attempt.export_id]
-    recorded = dict(zip(stored, hook.get_exports(stored), strict=True))
-    history: list[ExportJob] = []
-    history_complete = True
-    if any(_may_be_copied(request, attempt) for request, attempt in zip(requests, attempts, strict=True)):
-        history, history_complete = look.history(since)
-    ids = {request.volume for request in requests} | {job.volume for job in listed if job.volume}
-    volumes = _volumes(hook, ids | {job.volume for job in history if job.volume and _may_meet(job, requests)})
-    objects = {
-        request: _object_at(hook, request.volume, request.location)
-        for request, attempt in zip(requests, attempts, strict=True)
-        if request.overwrite or attempt.refusal
-    }
-    file_ids = sorted(wanted)
-    files = dict(zip(file_ids, hook.get_files(file_ids), strict=True))
-    aliases = {file.id: file for file in files.values() if isinstance(file, File) and file.is_alias}
-    volumes |= _volumes(hook, {file.volume for file in aliases.values() if file.volume} - volumes.keys())
-    alias_objects = {
-        request: _objects_of_alias(hook, alias, request, volumes)
-        for request, attempt in zip(requests, attempts, strict=True)
-        if (alias := aliases.get(request.file)) and not _is_just_made(attempt, recorded)
-    }
-    nearby, completed = _Nearby(listed, volumes), _Nearby(history, volumes)
-    return [
-        Facts(
-            now=time.time(),
-            attempt=attempt,
-            jobs=nearby.to(request),
-            jobs_complete=jobs_complete,
-            recorded=recorded.get(attempt.export_id or ""),
-            file=files[request.file],
-            volumes=volumes,
-            object=objects.get(request),
-            alias_objects=alias_objects.get(request, {}),
-            voucher=_voucher(request, attempt, completed.to(request), volumes),
-            history_complete=history_complete,
-        )
-        for request, attempt in zip(requests, attempts, strict=True)
-    ]
+    check = _Check(hook, list(zip(requests, attempts, strict=True)))
+    # The order in which exports travel. What moves on meanwhile is found by a later step; the other way round, one
+    # that ends between two steps would be in none of them.
+    check.list_in_flight(lists or export_lists(hook), time.monotonic() if since is None else since)
+    check.fetch_recorded()
+    check.list_completed()
+    check.read_objects()
+    # Last, since a file that is not exported yet must still be so when a request follows.
+    check.read_files()
+    return check.facts()
+
+
+class _Check:
+    """One check of the Platform, in steps whose order matters (see `gather_facts`)."""
+
+    def __init__(self, hook: SevenBridgesHook, wanted: Sequence[tuple[ExportRequest, Attempt]]) -> None:
+        self._hook = hook
+        self._wanted = wanted
+        self._volumes: dict[str, Volume] = {}
+        self._completed: list[ExportJob] = []
+        self._completed_all = True
+
+    def list_in_flight(self, lists: JobLists[ExportJob], since: float) -> None:
+        self._lists, self._since = lists, since
+        jobs, self._in_flight_all = lists.in_flight(since)
+        self._in_flight = [job for job in jobs if not job.ended]
+        # Listed where they were in flight, and ended since: the list of completed jobs may show them late.
+        self._just_completed = [job for job in jobs if job.succeeded]
+
+    def fetch_recorded(self) -> None:
+        ids = [attempt.job_id for _, attempt in self._wanted if attempt.job_id]
+        self._recorded = dict(zip(ids, self._hook.get_exports(ids, again=False), strict=True))
+
+    def list_completed(self) -> None:
+        if any(self._may_be_copied(request, attempt) for request, attempt in self._wanted):
+            listed, self._completed_all = self._lists.history(self._since)
+            self._completed = [*listed, *self._just_completed]
+
+    def read_objects(self) -> None:
+        requests = [request for request, _ in self._wanted]
+        ids = {request.volume for request in requests} | {job.volume for job in self._in_flight if job.volume}
+        ids |= {job.volume for job in self._completed if job.volume and _may_meet(job, requests)}
+        self._read_volumes(ids)
+        self._objects = {
+            request: self._object_at(request.volume, request.location)
+            for request, attempt in self._wanted
+            if self._needs_object(request, attempt)
+        }
+
+    def read_files(self) -> None:
+        ids = sorted({request.file for request, _ in self._wanted})
+        self._files = dict(zip(ids, self._hook.get_files(ids, again=False), strict=True))
+        aliases = {file.id: file for file in self._files.values() if isinstance(file, File) and file.is_alias}
+        self._read_volumes({file.volume for file in aliases.values() if file.volume})
+        self._alias_objects = {
+            request: self._objects_of_alias(alias, request)
+            for request, attempt in self._wanted
+            if (alias := aliases.get(request.file)) and not self._is_just_made(attempt)
+        }
+
+    def facts(self) -> list[Facts]:
+        near, completed = _Nearby(self._in_flight, self._volumes), _Nearby(self._completed, self._volumes)
+        settings, now = self._hook.settings, self._hook.clock.now()
+        return [
+            Facts(
+                now=now,
+                doubt_seconds=settings.gateway_timeout + settings.visibility_delay,
+                visibility_delay=settings.visibility_delay,
+                attempt=attempt,
+                jobs=near.to(request),
+                jobs_complete=self._in_flight_all,
+                recorded=self._recorded.get(attempt.job_id or ""),
+                file=self._files[request.file],
+                volumes=self._volumes,
+                object=self._objects.get(request),
+                alias_objects=self._alias_objects.get(request, {}),
+                voucher=self._voucher(request, attempt, completed.to(request)),
+                history_complete=self._completed_all,
+            )
+            for request, attempt in self._wanted
+        ]
+
+    def _read_volumes(self, ids: set[str]) -> None:
+        for volume in sorted(ids - self._volumes.keys()):
+            try:
+                self._volumes[volume] = self._hook.get_volume(volume, again=False)
+            except _INVISIBLE:
+                self._hook.log.info("Volume %s cannot be read.", readable(volume))
+
+    def _object_at(self, volume: str, location: str) -> VolumeObject | SevenBridgesApiError | None:
+        try:
+            return self._hook.find_volume_object(volume, location, again=False)
+        except SevenBridgesApiError as error:
+            if error.permanent:
+                return error
+            raise
+
+    def _objects_of_alias(
+        self, alias: File, request: ExportRequest
+    ) -> dict[str, VolumeObject | SevenBridgesApiError | None]:
+        """Return what is at each place that an alias may mean, if one of them is the destination."""
+        readings = alias_readings(alias, request, self._volumes)
+        if not any(readings.values()):
+            return {}
+        return {each: self._object_at(alias.volume or "", each) for each in readings if each is not None}
+
+    def _recorded_done(self, attempt: Attempt) -> ExportJob | None:
+        job = self._recorded.get(attempt.job_id or "")
+        return job if isinstance(job, ExportJob) and job.succeeded else None
+
+    def _is_just_made(self, attempt: Attempt) -> bool:
+        """Whether an earlier try's own job has made the export, so that this retry need not read what it made."""
+        return self._recorded_done(attempt) is not None and not attempt.fresh
+
+    @staticmethod
+    def _may_be_unseen(attempt: Attempt) -> bool:
+        """Whether a request in doubt may have been accepted and have ended, so that only history shows it."""
+        return attempt.in_doubt and attempt.doubt_stage == 2
+
+    def _needs_object(self, request: ExportRequest, attempt: Attempt) -> bool:
+        if request.overwrite or (attempt.refusal is not None and attempt.refusal.code in (TAKEN, NOT_EXPORTABLE)):
+            return True
+        if not request.copy_only:
+            return False
+        return self._may_be_unseen(attempt) or (attempt.fresh and self._recorded_done(attempt) is not None)
+
+    def _may_be_copied(self, request: ExportRequest, attempt: Attempt) -> bool:
+        if not request.copy_only:
+            return False
+        if self._recorded_done(attempt) is not None:
+            return not (request.overwrite and attempt.fresh)
+        if request.intent is Intent.COPY:
+            return self._may_be_unseen(attempt) or (attempt.refusal is not None and attempt.refusal.code == TAKEN)
+        # Only what completed since the record is this copy; an older one is to be overwritten.
+        return not attempt.fresh and attempt.sent_at is not None
+
+    def _voucher(self, request: ExportRequest, attempt: Attempt, completed: Iterable[ExportJob]) -> ExportJob | None:
+        """Return the newest completed job to a destination if it certainly made this copy there, else None."""
+        if not self._may_be_copied(request, attempt):
+            return None
+        here = (request.volume, request.location)
+        jobs = {job.id: job for job in completed if same_place((job.volume, job.location), here, self._volumes)}
+        if recorded := self._recorded_done(attempt):
+            # A list may show it late.
+            jobs[recorded.id] = recorded
+        newest = _newest(list(jobs.values()))
+        # Of jobs that ended in the same moment the order is not known: all of them must be of this file.
+        if not newest or any(job.file != request.file for job in newest):
+            return None
+        [*_, job] = newest
+        if not certainly_same_place((job.volume, job.location), here, self._volumes):
+            return None
+        if request.intent is Intent.COPY_OVERWRITE and job.id != attempt.job_id:
+            started = job.started_on.timestamp() if job.started_on else None
+            if attempt.sent_at is None or started is None or started < attempt.sent_at - _CLOCKS_AGREE:
+                return None
+        return job
+
+
+def _newest(jobs: Sequence[ExportJob]) -> list[ExportJob]:
+    """Return the jobs that ended last; none if the order of several is not known."""
+    if len(jobs) < 2:
+        return list(jobs)
+    times = [job.finished_on or job.started_on for job in jobs]
+    known = [moment for moment in times if moment]
+    if len(known) < len(times):
+        return []
+    return [job for job, moment in zip(jobs, times, strict=True) if moment == max(known)]
 
 
 class _Nearby:
@@ -153,106 +248,7 @@ class _Nearby:
         return tuple(found.values())
 
 
-def _list_jobs(hook: SevenBridgesHook, state: ExportState) -> tuple[list[ExportJob], bool]:
-    """Return the jobs in a state, and whether none can have been missed.
-
-    Lists are in no documented order and change while they are read. One page misses nothing. Several miss nothing if
-    each goes on where the one before ended, or if the number of jobs stayed the same and all were seen. A list that
-    shows fewer jobs than its total says is incomplete, whatever its links say.
-    """
-    seen: dict[str, ExportJob] = {}
-    offset, previous, in_order = 0, list[str](), True
-    totals: set[int | None] = set()
-    for _ in range(MAX_PAGES):
-        page = hook.send(calls.list_exports(states=[state], offset=offset))
-        ids = [job.id for job in page.items]
-        in_order = in_order and (not previous or _goes_on(previous, ids))
-        previous = ids
-        totals.add(page.total)
-        # A job may go from PENDING to RUNNING while the list is made: its own state is the newer one.
-        seen.update((job.id, job) for job in page.items if job.state == state or not job.ended)
-        if not page.items or not has_next(page, hook.settings.endpoint):
-            all_seen = page.total is None or page.total <= len(seen)
-            return list(seen.values()), all_seen and (in_order or totals == {len(seen)})
-        # Pages overlap, since a list that shrinks while it is read moves items to earlier pages.
-        offset += max(len(page.items) - _OVERLAP, 1)
-    return list(seen.values()), False
-
-
-def _goes_on(previous: Sequence[str], ids: Sequence[str]) -> bool:
-    """Whether a page begins with the end of the one before it."""
-    common = set(previous) & set(ids)
-    return bool(common) and list(ids[: len(common)]) == [each for each in previous if each in common]
-
-
-def _volumes(hook: SevenBridgesHook, ids: Iterable[str]) -> dict[str, Volume]:
-    volumes = {}
-    for volume in sorted(ids):
-        try:
-            volumes[volume] = hook.get_volume(volume)
-        except _INVISIBLE:
-            hook.log.info("Volume %s cannot be looked at.", readable(volume))
-    return volumes
-
-
-def _object_at(hook: SevenBridgesHook, volume: str, location: str) -> VolumeObject | SevenBridgesApiError | None:
-    try:
-        return hook.find_volume_object(volume, location)
-    except SevenBridgesApiError as error:
-        if error.permanent:
-            return error
-        raise
-
-
-def _objects_of_alias(
-    hook: SevenBridgesHook, alias: File, request: ExportRequest, volumes: Mapping[str, Volume]
-) -> dict[str, VolumeObject | SevenBridgesApiError | None]:
-    """Return what is at each place that an alias may mean, if one of them is the destination."""
-    readings = alias_readings(alias, request, volumes)
-    if not any(readings.values()):
-        return {}
-    return {location: _object_at(hook, alias.volume or "", location) for location in readings if location is not None}
-
-
-def _is_just_made(attempt: Attempt, recorded: Mapping[str, ExportJob | SevenBridgesApiError]) -> bool:
-    """Whether an earlier try's own job has made the export, so that this retry need not read what it made."""
-    job = recorded.get(attempt.export_id or "")
-    return isinstance(job, ExportJob) and job.succeeded and not attempt.fresh
-
-
-def _may_be_copied(request: ExportRequest, attempt: Attempt) -> bool:
-    if request.intent is Intent.COPY:
-        return attempt.refusal is not None and attempt.refusal.code == TAKEN
-    # Only what completed since the record is this copy; an older one is to be overwritten.
-    return request.intent is Intent.COPY_OVERWRITE and not attempt.fresh and attempt.sent_at is not None
-
-
 def _may_meet(job: ExportJob, requests: Sequence[ExportRequest]) -> bool:
     """Whether a job may be to the place of a request: of two locations of one key, one is the end of the other."""
     location = job.location or ""
     return any(request.location.endswith(location) or location.endswith(request.location) for request in requests)
-
-
-def _voucher(
-    request: ExportRequest, attempt: Attempt, completed: Iterable[ExportJob], volumes: Mapping[str, Volume]
-) -> ExportJob | None:
-    """Return the newest completed job to a destination if it certainly made this copy there, else None."""
-    if not _may_be_copied(request, attempt):
-        return None
-    here = (request.volume, request.location)
-    jobs = [job for job in completed if same_place((job.volume, job.location), here, volumes)]
-    times = [job.finished_on or job.started_on for job in jobs]
-    if len(jobs) > 1 and not all(times):
-        return None
-    # Of jobs that ended in the same moment the order is not known: all of them must be of this file.
-    last = [job for job, time_ in zip(jobs, times, strict=True) if len(jobs) == 1 or time_ == max(filter(None, times))]
-    if not last or any(job.file != request.file for job in last):
-        return None
-    newest = last[0]
-    if not certainly_same_place((newest.volume, newest.location), here, volumes):
-        return None
-    if request.intent is Intent.COPY_OVERWRITE:
-        started = newest.started_on.timestamp() if newest.started_on else None
-        if attempt.sent_at is None or started is None or started < attempt.sent_at - 5:
-            return None
-    return newest

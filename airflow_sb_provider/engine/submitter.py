@@ -1,270 +1,271 @@
-"""Submit the exports of a batch, a hundred at a time, each once."""
+"""Submit the jobs of a batch, each once."""
 
 from __future__ import annotations
 
 import random
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tenacity import Retrying
 
-from airflow_sb_provider.api import calls
-from airflow_sb_provider.api.models import ExportJob, ExportState, File
 from airflow_sb_provider.api.text import readable
-from airflow_sb_provider.engine.reconcile import Look, gather_facts
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
+    SevenBridgesAuthError,
     SevenBridgesConnectionError,
     SevenBridgesError,
-    SevenBridgesExportFailed,
-    SevenBridgesExportRefused,
     SevenBridgesInDoubt,
+    SevenBridgesJobFailed,
     SevenBridgesMaintenanceError,
-    SevenBridgesNotExportable,
     SevenBridgesRateLimitError,
     SevenBridgesReplyLost,
 )
-from airflow_sb_provider.exports.batch import IN_DOUBT, REFUSED, SKIPPED, WAITING, Entry, due_to_ask
-from airflow_sb_provider.exports.decision import NOT_EXPORTABLE, TAKEN, Adopt, Done, Fail, LookAgain, Submit, decide
 from airflow_sb_provider.hooks.retry import RATE_LIMIT_WINDOW, retry_rules
-from airflow_sb_provider.jobs.record import Attempt, Outcome
+from airflow_sb_provider.jobs.decision import Adopt, CheckAgain, Done, Fail, Submit
+from airflow_sb_provider.jobs.tracked import (
+    COMPLETED,
+    FAILED,
+    IN_DOUBT,
+    MAX_POSTS,
+    REFUSED,
+    SKIPPED,
+    WAITING,
+    TrackedJob,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from airflow_sb_provider.exports.batch import Batch
-    from airflow_sb_provider.exports.decision import Decision
-    from airflow_sb_provider.exports.request import ExportRequest
-    from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+    from airflow_sb_provider.api.job import Job
+    from airflow_sb_provider.engine.policy import Policy
+    from airflow_sb_provider.jobs.batch import Batch
+    from airflow_sb_provider.jobs.decision import Decision
+    from airflow_sb_provider.jobs.record import Attempt
 
-# Of one export in one try, whatever happens and however often the task is deferred meanwhile.
-MAX_POSTS = 4
-MAX_SETBACKS = 2
-# Of calls in a row that did not reach the Platform.
+E = TypeVar("E", bound=TrackedJob[Any])
+
+# Of calls in a row that did not reach the Platform, and of records that took too long to be written.
 MAX_UNSENT = 5
-# A call that is refused as a whole is submitted in parts, so that an export is in three calls at most.
+# In seconds: what was checked before a record that takes longer is old, and another try may have begun meanwhile.
+SLOW_RECORD = 15.0
+# How long a check is repeated while a gateway answers instead of the Platform, in seconds.
+CHECK_PATIENCE = 180.0
+# A call that is refused as a whole is submitted in parts, so that a job is in three calls at most.
 PARTS = 10
-# Lists of hundreds in flight change while they are read; they can be trusted when enough of them have ended.
-MAX_UNREADABLE = 10
-UNREADABLE_PAUSE = 30.0
-# How a bulk call is refused as a whole although only one of its exports may be wrong.
+# How a bulk call is refused as a whole although only one of its jobs may be wrong.
 _MAY_BE_ONE = (400, 404, 409, 422)
 _TOO_MANY_POSTS = (
-    f"The export was submitted {MAX_POSTS} times in this try, and the Platform accepted none of the requests. The log "
-    "has each response. A retry checks the Platform and submits it again."
+    f"It was submitted {MAX_POSTS} times in this try, and the Platform accepted none of the requests. The log has each "
+    "response. A retry checks the Platform and submits it again."
+)
+_NOT_WANTED = (
+    "An earlier try submitted it, and this one does not want it any more. The Platform shows nothing of it, so it is "
+    "left alone."
 )
 
 
-class _Unreadable(LookAgain):
-    """Nothing was found, but the lists could not be trusted: such a check does not count."""
+class Submitter(Generic[E]):
+    """Submits the jobs of a batch as a policy decides.
 
-
-class BatchSubmitter:
-    """Submits the exports of a batch, decided by `exports.decision`, with one check for a hundred.
-
-    :param hook: through which all requests go.
+    :param policy: what is special to their kind.
     :param save: keeps entries where a later try finds them; called before each submission and after its response.
     :param max_tries: of the task instance, for the records.
-    :param single: the task is of one export: it goes through ``POST /storage/exports``, each decision is logged, and
-        the cause of every failed job is searched for, which costs requests.
-    :param fail_fast: submits nothing more once one is bad.
-    :param skip_not_exportable: leaves files alone that cannot be exported, instead of failing them.
+    :param stop_on_failure: submits nothing more once one has failed.
     """
 
     def __init__(
         self,
-        hook: SevenBridgesHook,
-        save: Callable[[Sequence[Entry]], None],
+        policy: Policy[E],
+        save: Callable[[Sequence[E]], None],
         *,
         max_tries: int,
-        single: bool = False,
-        fail_fast: bool = False,
-        skip_not_exportable: bool = False,
+        stop_on_failure: bool = False,
     ) -> None:
-        self.hook = hook
+        self._policy = policy
+        self._hook = policy.hook
+        self._log = policy.hook.log
         self._save = save
         self._max_tries = max_tries
-        self._single = single
-        self._fail_fast = fail_fast
-        self._skip_not_exportable = skip_not_exportable
-        self._look = Look(hook, for_many=not single)
-        self._began = 0.0
+        self._stop_on_failure = stop_on_failure
+        self._listed_since = 0.0
         self._unsent = 0
         # Parts of calls that were refused as a whole, to be submitted apart.
-        self._apart: list[list[Entry]] = []
+        self._apart: list[list[E]] = []
 
-    def submit(self, batch: Batch, max_active: int) -> float | None:
+    def submit(self, batch: Batch[E], max_active: int) -> float | None:
         """Submit what waits, until so many are in flight.
 
-        :returns: None; or, where all that is left is in doubt and nothing was found of it, when to check again (epoch
-            seconds).
+        :returns: None; or, where all that is left must be checked again later, when (epoch seconds of the Platform's
+            clock).
         :raises SevenBridgesAuthError: if the token is refused; other errors when the Platform does not recover.
         """
-        again = Retrying(**retry_rules(self.hook.log), sleep=time.sleep)
-        self._began = time.time()
+        repeatedly = Retrying(**retry_rules(self._log, page_patience=CHECK_PATIENCE), sleep=time.sleep)
+        seen: set[int] = set()
         while True:
             room = max_active - len(batch.in_flight)
-            if room <= 0 or (self._fail_fast and batch.bad):
+            if room <= 0 or (self._stop_on_failure and batch.bad):
                 return None
-            waiting = batch.waiting
-            ready = [entry for entry in waiting if not _looks_again_at(entry) > time.time()]
+            now, waiting = self._hook.clock.now(), batch.waiting
+            ready = [entry for entry in waiting if entry.attempt.check_at <= now]
             if not ready:
-                return min((_looks_again_at(entry) for entry in waiting), default=None)
+                return min((entry.attempt.check_at for entry in waiting), default=None)
+            if not seen.issuperset(map(id, ready)):
+                # A list from before they became ready may not show their jobs.
+                self._listed_since = time.monotonic()
+                seen.update(map(id, ready))
             # Those that need a check come last, so that one check serves all of them.
-            ready.sort(key=needs_check)
-            chunk = self._apart.pop() if self._apart else due_to_ask(ready)[0]
+            ready.sort(key=self._policy.needs_check)
+            chunk = self._apart.pop() if self._apart else self._policy.calls(ready)[0]
             # Decided on anew after each pause, so that what is submitted rests on what the Platform shows now.
-            wanted = again(self._decide_all, chunk[:room])
-            if wanted:
+            if wanted := repeatedly(self._decide_all, chunk[:room]):
                 self._send(wanted)
 
-    def take(self, entries: Sequence[Entry], answers: Sequence[ExportJob | SevenBridgesApiError]) -> None:
-        """Take what the Platform shows of entries in flight."""
-        aliases = self._adopted_aliases(entries, answers)
+    def fetch(self, entries: Sequence[E]) -> Sequence[Job | SevenBridgesApiError]:
+        """Return what the Platform shows of entries in flight.
+
+        :raises SevenBridgesInDoubt: if it shows nothing of them to this token.
+        """
+        try:
+            return self._policy.fetch([entry.job_id or "" for entry in entries])
+        except SevenBridgesApiError as error:
+            if not error.permanent:
+                raise
+            raise SevenBridgesInDoubt(
+                f"What is in flight cannot be seen: {error} Check the connection's token, which must belong to the "
+                "user who started it."
+            ) from error
+
+    def take(
+        self, entries: Sequence[E], answers: Sequence[Job | SevenBridgesApiError], *, are_final: bool = True
+    ) -> None:
+        """Take what the Platform shows of entries in flight.
+
+        :param are_final: false if a rejection may pass, since a new job may not be visible yet: the wait goes on.
+        """
+        adopted = [
+            (entry, job)
+            for entry, job in zip(entries, answers, strict=True)
+            if not isinstance(job, SevenBridgesApiError) and job.succeeded and job.id != entry.own_id
+        ]
+        # What a job of somebody else did is not known from its state.
+        without_effect = self._policy.without_effect(adopted) if adopted else set()
         for entry, answer in zip(entries, answers, strict=True):
-            if isinstance(answer, ExportJob):
-                self._follow(entry, answer, aliases)
-            elif answer.permanent:
+            if not isinstance(answer, SevenBridgesApiError):
+                self._follow(entry, answer, has_effect=entry not in without_effect)
+            elif answer.permanent and are_final:
                 doubt = SevenBridgesInDoubt(
-                    f"Export {entry.export_id} cannot be seen: {answer} It may go on; check the connection's token, "
-                    "which must belong to the user who started it."
+                    f"{entry.kind.name.capitalize()} {entry.job_id} cannot be seen: {answer} It may go on; check the "
+                    "connection's token, which must belong to the user who started it."
                 )
                 doubt.__cause__ = answer
                 entry.fail(doubt, IN_DOUBT)
 
-    def _adopted_aliases(
-        self, entries: Sequence[Entry], answers: Sequence[ExportJob | SevenBridgesApiError]
-    ) -> dict[str, bool]:
-        """Return for each file whose job was adopted and is completed whether it is an alias now: jobs do not say."""
-        aliases: dict[str, bool] = {}
-        unknown: list[str] = []
-        for entry, answer in zip(entries, answers, strict=True):
-            if isinstance(answer, ExportJob) and answer.succeeded and answer.id != entry.own_id:
-                if answer.result and answer.result.get("id"):
-                    aliases[entry.request.file] = File.from_json(answer.result).is_alias
-                if not aliases.get(entry.request.file):
-                    unknown.append(entry.request.file)
-        files = self.hook.get_files(unknown)
-        return aliases | {file.id: file.is_alias for file in files if isinstance(file, File)}
-
-    def _decide_all(self, chunk: Sequence[Entry]) -> list[tuple[Entry, Submit]]:
+    def _decide_all(self, chunk: Sequence[E]) -> list[tuple[E, Submit[Any]]]:
         """Decide on entries, apply what needs no request, and return what is to be submitted."""
-        self.hook.wait_for_rate_limit()
-        now = time.time()
-        chunk = [entry for entry in chunk if entry.state == WAITING and _looks_again_at(entry) <= now]
-        wanted: list[tuple[Entry, Submit]] = []
-        changed: list[Entry] = []
+        self._hook.wait_for_rate_limit()
+        now = self._hook.clock.now()
+        chunk = [entry for entry in chunk if entry.state == WAITING and entry.attempt.check_at <= now]
+        wanted: list[tuple[E, Submit[Any]]] = []
+        changed: list[E] = []
         for entry, decision in zip(chunk, self._decide(chunk), strict=True):
-            self._log(entry, decision)
-            if isinstance(decision, Submit) and entry.posts < MAX_POSTS:
+            self._explain(entry, decision)
+            if isinstance(decision, Submit) and entry.is_wanted and entry.posts < MAX_POSTS:
                 wanted.append((entry, decision))
-                continue
-            changed.append(entry)
-            if isinstance(decision, Adopt):
-                entry.adopted = True
-                self._compare_properties(entry, decision.job)
-                self.take([entry], [decision.job])
-            elif isinstance(decision, Done):
-                entry.adopted, entry.state, entry.export_id = True, ExportState.COMPLETED, None
-                entry.object = decision.object
-                if decision.job:
-                    entry.follow(decision.job)
-                if not self._single:
-                    entry.job = entry.object = None
-            elif isinstance(decision, LookAgain):
-                # Checks that do not count are counted below zero.
-                looks = min(entry.attempt.looks, 0) - 1 if isinstance(decision, _Unreadable) else 1
-                entry.attempt = replace(entry.attempt, looks=looks, doubt_until=decision.at)
-            elif isinstance(decision, Submit):
-                self._fail(entry, SevenBridgesError(_TOO_MANY_POSTS), REFUSED)
             else:
-                self._give_up(entry, decision)
+                self._apply(entry, decision)
+                changed.append(entry)
         if changed:
             self._save(changed)
         return wanted
 
-    def _compare_properties(self, entry: Entry, job: ExportJob) -> None:
-        wanted, actual = dict(entry.request.properties or {}), dict(job.properties)
-        if actual and any(actual.get(name) != value for name, value in wanted.items()):
-            self.hook.log.warning(
-                "File %s: export %s, which is adopted, was submitted with other properties (%s) than wanted (%s).",
-                entry.request.file,
-                job.id,
-                readable(str(actual), 300),
-                wanted,
-            )
+    def _apply(self, entry: E, decision: Decision) -> None:
+        """Apply a decision that submits nothing."""
+        if isinstance(decision, Adopt):
+            entry.adopted = True
+            self._policy.adopting(entry, decision.job)
+            self.take([entry], [decision.job])
+        elif isinstance(decision, Done):
+            entry.adopted, entry.state, entry.job_id = True, COMPLETED, None
+            if decision.job:
+                entry.follow(decision.job)
+            entry.proof = decision.proof
+            self._forget_details(entry)
+        elif isinstance(decision, CheckAgain):
+            entry.check_again(decision)
+        elif isinstance(decision, Fail):
+            self._give_up(entry, decision.error)
+        elif not entry.is_wanted:
+            entry.state, entry.message = SKIPPED, _NOT_WANTED
+        else:
+            self._fail(entry, SevenBridgesError(_TOO_MANY_POSTS), REFUSED)
 
-    def _log(self, entry: Entry, decision: Decision) -> None:
+    def _explain(self, entry: E, decision: Decision) -> None:
         if isinstance(decision, Fail):
             return
         entry.why = readable(decision.why, 4000)
-        if isinstance(decision, Submit) and decision.replaces:
-            # What may destroy data is named before it happens.
-            self.hook.log.warning("File %s: %s", entry.request.file, entry.why)
-        elif self._single and entry.why and not isinstance(decision, LookAgain):
-            self.hook.log.info("%s", entry.why)
+        if isinstance(decision, Submit) and decision.destroys:
+            # What destroys data is named before it happens.
+            self._log.warning("%s: %s", entry.request, entry.why)
+        elif self._policy.single and entry.why and not isinstance(decision, CheckAgain):
+            self._log.info("%s", entry.why)
 
-    def _decide(self, chunk: Sequence[Entry]) -> list[Decision]:
-        careful = [entry for entry in chunk if needs_check(entry)]
-        decisions: list[Decision] = []
-        if careful:
-            requests, attempts = [entry.request for entry in careful], [entry.attempt for entry in careful]
-            since = max(self._began, *(_listed_after(entry) for entry in careful))
-            facts = gather_facts(self.hook, requests, attempts, self._look, since)
-            decisions = [
-                decision if found.jobs_complete else _patient(entry, decision, found.now)
-                for entry, found, decision in zip(careful, facts, decide(requests, facts), strict=True)
-            ]
-        checked = iter(decisions)
-        return [next(checked) if needs_check(entry) else Submit("", overwrite=False) for entry in chunk]
+    def _decide(self, chunk: Sequence[E]) -> list[Decision]:
+        careful = [entry for entry in chunk if self._policy.needs_check(entry)]
+        decided = iter(self._policy.decide(careful, self._listed_since) if careful else ())
+        return [next(decided) if self._policy.needs_check(entry) else Submit("", entry.request) for entry in chunk]
 
-    def _give_up(self, entry: Entry, decision: Fail) -> None:
-        error = decision.error
-        error.__cause__ = error.__cause__ or entry.attempt.refusal
-        if self._skip_not_exportable and _is_not_exportable(error):
+    def _give_up(self, entry: E, error: SevenBridgesError) -> None:
+        if error is not entry.attempt.refusal:
+            error.__cause__ = error.__cause__ or entry.attempt.refusal
+        if self._policy.skips(error):
             entry.fail(error, SKIPPED)
-            self.hook.log.info("File %s (%s) is skipped: %s", entry.request.file, entry.label, entry.message)
+            self._log.info("%s (%s) is skipped: %s", entry.request.target[0], entry.label, entry.message)
             return
-        states = {SevenBridgesInDoubt: IN_DOUBT, SevenBridgesExportFailed: ExportState.FAILED}
-        self._fail(entry, error, states.get(type(error), REFUSED))
+        state = REFUSED
+        if isinstance(error, SevenBridgesInDoubt):
+            state = IN_DOUBT
+        elif isinstance(error, SevenBridgesJobFailed):
+            state = FAILED
+        self._fail(entry, error, state)
 
-    def _send(self, wanted: Sequence[tuple[Entry, Submit]]) -> None:
+    def _send(self, wanted: Sequence[tuple[E, Submit[Any]]]) -> None:
         entries = [entry for entry, _ in wanted]
-        requests = [replace(entry.request, overwrite=decision.overwrite) for entry, decision in wanted]
-        for entry, request in zip(entries, requests, strict=True):
-            entry.outcome, entry.sent_at, entry.own_id = Outcome.SENT, time.time(), None
-            entry.credential, entry.max_tries = self.hook.settings.credential, self._max_tries
-            entry.overwrite_sent = request.overwrite
-            entry.posts += 1
-        decided_on = [replace(entry.attempt, doubt_until=None, looks=0) for entry in entries]
-        gateway_timeout = self.hook.settings.gateway_timeout
-        for entry in entries:
-            # Whoever reads this without what became of the request must check, and wait for the gateway.
-            until = (entry.sent_at or time.time()) + gateway_timeout
-            entry.attempt = replace(entry.attempt, untroubled=False, doubt_until=until, looks=0)
+        before = [entry.attempt for entry in entries]
+        for entry, decision in wanted:
+            entry.sent(
+                now=self._hook.clock.now(),
+                credential=self._hook.settings.credential,
+                max_tries=self._max_tries,
+                overwrite=decision.request.overwrite,
+            )
+        began = time.monotonic()
         # The intent is written first: without it nothing is sent, and a try after a crash knows that it must check.
         self._save(entries)
+        if time.monotonic() - began > SLOW_RECORD:
+            # Airflow may have given this task up meanwhile; it refuses the next record of a try that is over.
+            self._not_sent(entries, before)
+            self._pause_unsent(SevenBridgesError("Airflow took too long to write the record of a submission."))
+            return
         try:
-            answers = self._post(requests)
+            answers = self._policy.post([decision.request for _, decision in wanted])
         except (SevenBridgesReplyLost, SevenBridgesMaintenanceError) as lost:
             # A gateway may say "maintenance" of a request that the Platform has accepted.
-            self.hook.log.warning("%s Checking for it before anything else (exports: %d).", lost, len(entries))
+            self._log.warning(
+                "%s Checking for it before anything else (%ss: %d).", lost, self._name(wanted), len(wanted)
+            )
             for entry in entries:
                 self._lost(entry, lost)
         except (SevenBridgesApiError, SevenBridgesConnectionError) as error:
-            for entry, attempt in zip(entries, decided_on, strict=True):
-                entry.outcome, entry.attempt = Outcome.REFUSED, attempt
-            self._save(entries)
-            self._refused_as_a_whole(entries, error)
+            self._refused_as_a_whole(entries, before, error)
         else:
             self._unsent = 0
-            for entry, attempt, answer in zip(entries, decided_on, answers, strict=True):
-                entry.attempt = attempt
-                if isinstance(answer, ExportJob):
-                    entry.outcome, entry.own_id, entry.adopted = Outcome.ACCEPTED, answer.id, False
-                    if self._single:
-                        self.hook.log.info("The Platform accepted it as export %s (%s).", answer.id, answer.state)
+            for entry, answer in zip(entries, answers, strict=True):
+                if not isinstance(answer, SevenBridgesApiError):
+                    entry.accepted(answer)
+                    if self._policy.single:
+                        self._log.info(
+                            "The Platform accepted it as %s %s (%s).", entry.kind.name, answer.id, answer.state
+                        )
                     self._follow(entry, answer)
                 elif answer.permanent:
                     self._refused(entry, answer)
@@ -272,30 +273,36 @@ class BatchSubmitter:
                     self._lost(entry, answer)
         self._save(entries)
 
-    def _post(self, requests: Sequence[ExportRequest]) -> Sequence[ExportJob | SevenBridgesApiError]:
-        copy_only = requests[0].copy_only
-        if self._single:
-            return [self.hook.send(calls.start_export(requests[0], copy_only=copy_only), again=False)]
-        return self.hook.send(calls.start_exports(requests, copy_only=copy_only), again=False)
+    def _name(self, wanted: Sequence[tuple[E, Submit[Any]]]) -> str:
+        return wanted[0][0].kind.name
+
+    def _not_sent(self, entries: Sequence[E], before: Sequence[Attempt]) -> None:
+        for entry, attempt in zip(entries, before, strict=True):
+            entry.posts -= 1
+            entry.not_sent(attempt)
 
     def _refused_as_a_whole(
-        self, entries: Sequence[Entry], error: SevenBridgesApiError | SevenBridgesConnectionError
+        self,
+        entries: Sequence[E],
+        before: Sequence[Attempt],
+        error: SevenBridgesApiError | SevenBridgesConnectionError,
     ) -> None:
         """Apply an error that proves that nothing of a call was accepted."""
+        if self._policy.single and not isinstance(error, SevenBridgesConnectionError | SevenBridgesRateLimitError):
+            self._refused(entries[0], error)
+            return
+        for entry, attempt in zip(entries, before, strict=True):
+            entry.not_sent(attempt)
+        self._save(entries)
         if isinstance(error, SevenBridgesConnectionError):
             for entry in entries:
                 entry.posts -= 1
-            self._unsent += 1
-            if self._unsent >= MAX_UNSENT:
-                raise error
-            self._pause(error, min(2.0**self._unsent, 30.0))
+            self._pause_unsent(error)
         elif isinstance(error, SevenBridgesRateLimitError):
             if max(entry.posts for entry in entries) >= MAX_POSTS:
                 raise error
             left = RATE_LIMIT_WINDOW if error.reset_at is None else error.reset_at - time.time()
             self._pause(error, min(max(left, 0.0), RATE_LIMIT_WINDOW) + random.uniform(0.1, 1))
-        elif self._single:
-            self._refused(entries[0], error)
         elif error.status not in _MAY_BE_ONE:
             raise error
         elif len(entries) == 1:
@@ -305,104 +312,51 @@ class BatchSubmitter:
             size = -(-len(entries) // PARTS)
             self._apart += [list(entries[start : start + size]) for start in range(0, len(entries), size)]
 
+    def _pause_unsent(self, error: SevenBridgesError) -> None:
+        self._unsent += 1
+        if self._unsent >= MAX_UNSENT:
+            raise error
+        self._pause(error, min(2.0**self._unsent, 30.0))
+
     def _pause(self, error: SevenBridgesError, seconds: float) -> None:
-        self.hook.log.warning("%s Submitting again in %.0f s.", error, seconds)
+        self._log.warning("%s Submitting again in %.0f s.", error, seconds)
         time.sleep(seconds)
 
-    def _refused(self, entry: Entry, refusal: SevenBridgesApiError) -> None:
-        entry.outcome = Outcome.REFUSED
-        entry.setbacks += 1
-        if refusal.code in (NOT_EXPORTABLE, TAKEN) and entry.setbacks <= MAX_SETBACKS:
-            # It may mean an export that is made already, or a twin's.
-            if self._single:
-                self.hook.log.info("The Platform refuses: %s Searching for the cause.", refusal)
-            entry.attempt = replace(
-                entry.attempt, untroubled=False, refusal=refusal, overwrite_sent=entry.overwrite_sent
-            )
+    def _refused(self, entry: E, refusal: SevenBridgesApiError) -> None:
+        # A token that is refused cannot be used for a check either.
+        if entry.refused(refusal) and not isinstance(refusal, SevenBridgesAuthError):
+            if self._policy.single:
+                self._log.info("The Platform refuses: %s Searching for the cause.", refusal)
             return
         self._fail(entry, refusal, REFUSED)
 
-    def _lost(self, entry: Entry, lost: SevenBridgesError) -> None:
-        entry.setbacks += 1
-        if entry.setbacks >= MAX_SETBACKS:
+    def _lost(self, entry: E, lost: SevenBridgesError) -> None:
+        if not entry.lost():
             self._fail(entry, lost, IN_DOUBT)
-            return
-        entry.attempt = Attempt(
-            fresh=False,
-            sent_at=entry.sent_at,
-            doubt_until=time.time() + self.hook.settings.gateway_timeout,
-            why="The response to the first request was lost.",
-        )
 
-    def _follow(self, entry: Entry, job: ExportJob, aliases: Mapping[str, bool] | None = None) -> None:
+    def _follow(self, entry: E, job: Job, *, has_effect: bool = True) -> None:
         entry.follow(job)
-        if not self._single:
+        self._forget_details(entry)
+        if not has_effect:
+            if not entry.search_cause(job):
+                self._fail(
+                    entry, SevenBridgesInDoubt(f"{job.id} is {job.state}, but without the wanted effect."), IN_DOUBT
+                )
+        elif entry.state == FAILED:
+            refusal = job.error or SevenBridgesApiError(0, message="The Platform gave no reason.")
+            searches = self._policy.single or self._policy.may_be_done(refusal)
+            if searches and entry.search_cause(job, refusal):
+                if self._policy.single:
+                    self._log.info("%s failed: %s Searching for the cause.", job.id, refusal)
+                return
+            self._fail(entry, entry.kind.failure(job), FAILED)
+
+    def _forget_details(self, entry: E) -> None:
+        if not self._policy.single:
             # Ten thousand jobs, with all the metadata of their files, would fill the memory.
-            entry.job = None
-        is_alias = (aliases or {}).get(entry.request.file)
-        if entry.done and is_alias is False and not entry.request.copy_only:
-            refused = SevenBridgesExportRefused(
-                f"Export {job.id}, which was running already, was a copy: the file is still on the Platform and the "
-                f"object is at {entry.request.volume}/{entry.request.location}. To move the file, start a new run with "
-                "overwrite or another location."
-            )
-            self._fail(entry, refused, REFUSED)
-        if entry.done and is_alias and entry.request.copy_only:
-            self.hook.log.warning(
-                "Export %s, which was running already, was a move: file %s is now an alias of the object.",
-                job.id,
-                entry.request.file,
-            )
-        if entry.state != ExportState.FAILED:
-            return
-        refusal = job.error or SevenBridgesApiError(0, message="The Platform gave no reason.")
-        if (self._single or refusal.code in (NOT_EXPORTABLE, TAKEN)) and entry.setbacks <= MAX_SETBACKS:
-            # A twin may have been faster, so that the failure means an export that is made.
-            entry.setbacks += 1
-            if self._single:
-                self.hook.log.info("Export %s failed: %s Searching for the cause.", job.id, refusal)
-            # The failure of a job that was adopted says nothing about this task's own request.
-            own = job.id == entry.own_id
-            doubt = None if own else entry.doubt_until(self.hook.settings.gateway_timeout)
-            entry.wait_again(
-                Attempt(refusal=refusal, failed=job, doubt_until=doubt, overwrite_sent=own and entry.overwrite_sent)
-            )
-            return
-        self._fail(entry, SevenBridgesExportFailed(job), ExportState.FAILED)
+            entry.job = entry.proof = None
 
-    def _fail(self, entry: Entry, error: SevenBridgesError, state: str) -> None:
+    def _fail(self, entry: E, error: SevenBridgesError, state: str) -> None:
         entry.fail(error, state)
-        if not self._single:
-            self.hook.log.error("File %s (%s): %s", entry.request.file, entry.label, entry.message)
-
-
-def needs_check(entry: Entry) -> bool:
-    """Whether the Platform is checked before an entry is submitted: unless nothing can be destroyed or made twice."""
-    return not entry.attempt.untroubled or entry.request.overwrite
-
-
-def _is_not_exportable(error: SevenBridgesError) -> bool:
-    if isinstance(error, SevenBridgesExportFailed):
-        return error.job.error is not None and error.job.error.code == NOT_EXPORTABLE
-    return isinstance(error, SevenBridgesNotExportable)
-
-
-def _patient(entry: Entry, decision: Decision, now: float) -> Decision:
-    """Return to check again where a request in doubt would be given up for lists that cannot be trusted."""
-    attempt = entry.attempt
-    given_up = isinstance(decision, Fail) and isinstance(decision.error, SevenBridgesInDoubt)
-    if not given_up or entry.request.overwrite or not attempt.doubt_until or attempt.looks <= -MAX_UNREADABLE:
-        return decision
-    return _Unreadable("", max(attempt.doubt_until, now + UNREADABLE_PAUSE))
-
-
-def _looks_again_at(entry: Entry) -> float:
-    attempt = entry.attempt
-    return attempt.doubt_until if attempt.looks and attempt.doubt_until else 0.0
-
-
-def _listed_after(entry: Entry) -> float:
-    """Return from when the lists of jobs must be: since it was submitted, failed, or cannot be accepted any more."""
-    if entry.request.overwrite or entry.attempt.failed:
-        return time.time()
-    return max(entry.sent_at or 0.0, _looks_again_at(entry))
+        if not self._policy.single:
+            self._log.error("%s (%s): %s", entry.request.target[0], entry.label, entry.message)

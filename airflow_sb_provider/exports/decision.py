@@ -1,7 +1,8 @@
 """The table of "exported once": intents and what a check found, to what to do.
 
 Facts are gathered by `engine.reconcile`. An export cannot be undone, repeated or cancelled, so the Platform's state is
-the record: what is in flight or done is adopted, and in doubt nothing is submitted.
+the record: what is in flight or done is adopted, and in doubt nothing is submitted. A verdict that rests on something
+that is not there, which the Platform may only show late, has rechecks.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 from airflow_sb_provider.api.models import ExportJob, File, Volume, VolumeObject
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
-    SevenBridgesError,
     SevenBridgesExportFailed,
     SevenBridgesExportRefused,
     SevenBridgesInDoubt,
@@ -20,20 +20,30 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.destination import alias_readings, certainly_same_place, same_place
 from airflow_sb_provider.exports.request import ExportRequest, Intent
+from airflow_sb_provider.jobs.decision import Adopt, CheckAgain, Decision, Done, Fail, Submit
 from airflow_sb_provider.jobs.record import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from airflow_sb_provider.api.job import Job
+
 TAKEN = 9107
 NOT_EXPORTABLE = 9006
+# Lists of hundreds in flight change while they are read; they can be trusted when enough of them have ended.
+LIST_RECHECKS = 10
+_LISTS_UNRELIABLE = "the lists of exports in flight are too long or changed while they were read. Try later."
+# So many checks of one request in doubt, whatever the clocks do.
+MAX_CHECKS = 12
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What one look at the Platform found for one export.
+    """What one check of the Platform found for one export.
 
-    :param now: when, in epoch seconds.
+    :param now: when, in epoch seconds of the Platform's clock.
+    :param doubt_seconds: how long after it was sent a request may be accepted, or its job not be listed yet.
+    :param visibility_delay: for how many seconds lists, files and objects may not show what a job has done.
     :param attempt: what the task knows of its own past.
     :param jobs: the jobs in flight of the same file or bound for the same place.
     :param jobs_complete: whether the lists of jobs in flight were read to their ends.
@@ -48,6 +58,8 @@ class Facts:
     """
 
     now: float
+    doubt_seconds: float = 120.0
+    visibility_delay: float = 30.0
     attempt: Attempt = field(default_factory=Attempt)
     jobs: tuple[ExportJob, ...] = ()
     jobs_complete: bool = True
@@ -58,54 +70,6 @@ class Facts:
     alias_objects: Mapping[str, VolumeObject | SevenBridgesApiError | None] = field(default_factory=dict)
     voucher: ExportJob | None = None
     history_complete: bool = True
-
-
-@dataclass(frozen=True)
-class Submit:
-    """Submit the export. ``replaces`` is the object that it will delete.
-
-    ``overwrite`` is what to submit: false where nothing is there to overwrite, so that an object that appears there
-    in the meantime, such as the only copy of another file, is not deleted.
-    """
-
-    why: str
-    overwrite: bool
-    replaces: VolumeObject | None = None
-
-
-@dataclass(frozen=True)
-class Adopt:
-    """Wait for a job that exists instead of starting one; it may have ended already."""
-
-    why: str
-    job: ExportJob
-
-
-@dataclass(frozen=True)
-class Done:
-    """The export is made already; ``object`` is what is at the destination, as far as it can be seen."""
-
-    why: str
-    job: ExportJob | None = None
-    object: VolumeObject | None = None
-
-
-@dataclass(frozen=True)
-class LookAgain:
-    """Nothing was found, but a request may still be accepted: look again at ``at`` (epoch seconds)."""
-
-    why: str
-    at: float
-
-
-@dataclass(frozen=True)
-class Fail:
-    """Send nothing; ``error`` says why and what to check."""
-
-    error: SevenBridgesError
-
-
-Decision = Submit | Adopt | Done | LookAgain | Fail
 
 
 def decide(requests: Sequence[ExportRequest], facts: Sequence[Facts]) -> list[Decision]:
@@ -138,17 +102,38 @@ def _recorded(request: ExportRequest, facts: Facts) -> Decision | None:
     if isinstance(job, SevenBridgesApiError):
         return _doubt(
             request,
-            f"an earlier try started export {facts.attempt.export_id}, but the Platform does not show it to this "
+            f"an earlier try started export {facts.attempt.job_id}, but the Platform does not show it to this "
             f"token: {job} Check that export with the token it was started with.",
+            rechecks=1,
         )
     if job is None or not job.succeeded:
         return None
-    if request.intent is Intent.COPY_OVERWRITE and facts.attempt.fresh:
-        return None
-    if facts.attempt.fresh and not request.copy_only and (moved := _already_moved(request, facts)):
+    if request.copy_only:
+        return _recorded_copy(request, facts, job)
+    if facts.attempt.fresh and (moved := _already_moved(request, facts)):
         # A task that was cleared long after must not report an object that is gone since.
         return replace(moved, job=job) if isinstance(moved, Done) else moved
     return Adopt(f"Export {job.id}, started by an earlier try, is COMPLETED: adopting it.", job)
+
+
+def _recorded_copy(request: ExportRequest, facts: Facts, job: ExportJob) -> Decision | None:
+    """Decide on a copy that an earlier try has made: the object may have been replaced or deleted since."""
+    attempt, found = facts.attempt, facts.object
+    is_latest = facts.voucher is not None or not facts.history_complete
+    if attempt.fresh:
+        # The task was cleared, so that a copy that is gone is wanted again.
+        is_there = isinstance(found, VolumeObject) and _sizes_agree(_known_file(facts, job), found)
+        if request.overwrite or not (is_there and is_latest):
+            return None
+        return Done(f"The copy is there ({found}), made by export {job.id} of an earlier try.", job, found)
+    if is_latest:
+        return Adopt(f"Export {job.id}, started by an earlier try, is COMPLETED: adopting it.", job)
+    return _doubt(
+        request,
+        f"export {job.id} of an earlier try made the copy, but another export to the same place has ended since. Check "
+        "the object there; clear the task to make the copy again.",
+        rechecks=1,
+    )
 
 
 def _already_made(request: ExportRequest, facts: Facts) -> Decision | None:
@@ -158,7 +143,8 @@ def _already_made(request: ExportRequest, facts: Facts) -> Decision | None:
     # A voucher found in a part of the history may not be the newest.
     if wanted_again or not facts.voucher or not facts.history_complete or not isinstance(facts.object, VolumeObject):
         return None
-    if not _sizes_agree(facts.file, facts.object):
+    # The file may have been deleted since it was copied.
+    if not _sizes_agree(_known_file(facts, facts.voucher), facts.object):
         return None
     return Done(
         f"The copy is there ({facts.object}), made by export {facts.voucher.id}: adopting it.",
@@ -185,6 +171,7 @@ def _already_moved(request: ExportRequest, facts: Facts) -> Decision | None:
             request,
             f"the file is an alias of {file.volume}/{file.location}, but no object is there. Check the bucket: "
             "a lifecycle rule or a person may have removed it.",
+            rechecks=1,
         )
     if _sizes_agree(file, found):
         return Done(f"The file is already an alias of the object there ({found}): the move is made.", None, found)
@@ -192,6 +179,7 @@ def _already_moved(request: ExportRequest, facts: Facts) -> Decision | None:
         request,
         f"the file is an alias of the object there, but their sizes differ: {file.size} bytes against {found}. "
         "Check the object.",
+        rechecks=1,
     )
 
 
@@ -210,6 +198,7 @@ def _moved_in_one_reading(
         request,
         f"the file is an alias of {file.volume}/{file.location}, which may mean {places}, and the objects there do not "
         "show which. Check which of these objects is the file's.",
+        rechecks=1,
     )
 
 
@@ -221,25 +210,57 @@ def _may_hold(found: VolumeObject | SevenBridgesApiError | None, file: File) -> 
 
 
 def _refused(request: ExportRequest, facts: Facts) -> Decision | None:
+    """Give up what the Platform refused, or what failed, and say which cause holds."""
     attempt = facts.attempt
-    if attempt.refusal is None:
-        return None
+    refusal = attempt.refusal
+    if refusal is None:
+        return None if attempt.job is None else Fail(_not_moved(request, attempt.job), rechecks=1)
+    if not facts.jobs_complete and not request.overwrite:
+        # What an incomplete list does not show may be this export, in flight.
+        return _doubt(request, _LISTS_UNRELIABLE, rechecks=LIST_RECHECKS)
+    if attempt.in_doubt and (wait := _doubt_lasts(request, facts)):
+        # A job that was adopted has failed, and this task's own request may still be accepted.
+        return wait
     cause = explain(request, facts)
-    if attempt.failed:
-        return Fail(SevenBridgesExportFailed(attempt.failed, cause))
-    if attempt.refusal.code == TAKEN and request.intent is Intent.COPY and not facts.history_complete:
+    is_alias = isinstance(facts.file, File) and facts.file.is_alias
+    # A twin's move may have been faster, or this one's own; the file shows that late.
+    rechecks = 0 if is_alias or not _may_be_made(attempt) else 1
+    if attempt.job is not None:
+        return Fail(SevenBridgesExportFailed(attempt.job, cause), rechecks)
+    if refusal.code == TAKEN and request.intent is Intent.COPY and not facts.history_complete:
         return _doubt(request, f"{cause} The job history is too long to tell whether an earlier export made it.")
-    kind = SevenBridgesNotExportable if attempt.refusal.code == NOT_EXPORTABLE else SevenBridgesExportRefused
-    return Fail(kind(f"The Platform refused the {request}: {attempt.refusal} {cause}"))
+    if not _may_be_made(attempt):
+        return Fail(refusal)
+    kind = SevenBridgesNotExportable if refusal.code == NOT_EXPORTABLE else SevenBridgesExportRefused
+    return Fail(kind(f"The Platform refused the {request}: {refusal} {cause}"), rechecks)
+
+
+def _may_be_made(attempt: Attempt) -> bool:
+    """Whether how it was refused, or failed, may mean that the export is made already."""
+    return attempt.refusal is not None and attempt.refusal.code in (TAKEN, NOT_EXPORTABLE)
+
+
+def _not_moved(request: ExportRequest, job: Job) -> SevenBridgesExportRefused:
+    return SevenBridgesExportRefused(
+        f"Export {job.id}, which was running already, was a copy: the file is still on the Platform and the object is "
+        f"at {request.volume}/{request.location}. To move the file, start a new run with overwrite or another location."
+    )
 
 
 def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
     file, attempt = facts.file, facts.attempt
     if isinstance(file, File) and (file.is_alias or file.is_folder):
-        return Fail(SevenBridgesNotExportable(f"Nothing was submitted: {explain(request, facts)}"))
-    careful = attempt.doubt_until is not None or request.overwrite
+        return Fail(SevenBridgesNotExportable(f"The {request} cannot be submitted: {explain(request, facts)}"))
+    careful = attempt.in_doubt or request.overwrite
     if request.copy_only and not careful:
         return None
+    if attempt.other_credential and not request.copy_only:
+        return _doubt(
+            request,
+            "an earlier try submitted with another token, whose exports may be invisible to this one. Check them.",
+        )
+    if attempt.in_doubt and facts.jobs_complete and (wait := _doubt_lasts(request, facts)):
+        return wait
     if isinstance(file, SevenBridgesApiError) and careful:
         return _doubt(request, f"the file cannot be read: {file} Check whether it was moved or deleted.")
     if request.overwrite and isinstance(facts.object, SevenBridgesApiError):
@@ -249,29 +270,41 @@ def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
             "copy of another file. Give the token's user read access to the volume's objects, or export without "
             "overwrite.",
         )
-    if attempt.other_credential and not request.copy_only:
-        return _doubt(
-            request,
-            "an earlier try submitted with another token, whose exports may be invisible to this one. Check them.",
-        )
     if not facts.jobs_complete and careful:
         return _doubt(
-            request, "the lists of exports in flight are too long or changed while they were read. Try later."
+            request, _LISTS_UNRELIABLE, rechecks=LIST_RECHECKS if attempt.in_doubt and not request.overwrite else 0
         )
-    if attempt.doubt_until is not None:
-        if attempt.looks < 1 or facts.now < attempt.doubt_until:
-            return LookAgain(
-                "The Platform shows nothing of an export that may have been submitted; checking once more before "
-                "submitting it.",
-                max(attempt.doubt_until, facts.now),
-            )
-        if request.intent is Intent.MOVE_OVERWRITE:
-            return _doubt(
-                request,
-                "it may have been submitted before and nothing is found of it. A second request could delete the only "
-                "copy of a file, so none is sent. Check the object there and the file; then start a new run.",
-            )
+    if attempt.in_doubt and request.intent is Intent.MOVE_OVERWRITE:
+        return _doubt(
+            request,
+            "it may have been submitted before and nothing is found of it. A second request could delete the only "
+            "copy of a file, so none is sent. Check the object there and the file; then start a new run.",
+        )
     return _rivals(request, facts)
+
+
+def _doubt_lasts(request: ExportRequest, facts: Facts) -> Decision | None:
+    """Return to check again as long as a request that was sent may be accepted, or its job may not be shown.
+
+    Three checks must find nothing. The time between the first two is longer than any request needs to be accepted and
+    listed. What ended just before the second is in no list any more, and its file may show it only at the third.
+    """
+    attempt, now = facts.attempt, facts.now
+    why = (
+        "The Platform shows nothing of an export that may have been submitted; checking once more before submitting it."
+    )
+    if attempt.doubt_stage == 0:
+        # From the first check on, whoever sent it and whenever: no clock of another machine has a part in this.
+        return CheckAgain(why, now + facts.doubt_seconds, doubt_stage=1)
+    if now < attempt.doubt_until and attempt.rechecks > MAX_CHECKS:
+        return _doubt(
+            request, "it may have been submitted before, and the Platform's clock does not advance. Check it."
+        )
+    if now < attempt.doubt_until:
+        return CheckAgain(why, attempt.doubt_until)
+    if attempt.doubt_stage == 1:
+        return CheckAgain(why, now + facts.visibility_delay, doubt_stage=2)
+    return None
 
 
 def _rivals(request: ExportRequest, facts: Facts) -> Decision | None:
@@ -297,10 +330,16 @@ def _submit(request: ExportRequest, facts: Facts) -> Decision:
     attempt, found = facts.attempt, facts.object
     why = f"{attempt.why} The Platform shows nothing of it: submitting the export. " if attempt.why else ""
     if not request.overwrite:
-        return Submit(why.strip(), overwrite=False)
+        return Submit(why.strip(), request)
+    if isinstance(found, VolumeObject) and attempt.overwrite_sent is False:
+        # It came after a check had found nothing there: it is not what this wish means to replace.
+        return Fail(SevenBridgesExportRefused(_why_not_overwritten(request, facts)))
     if isinstance(found, VolumeObject):
-        return Submit(f"{why}The object there ({found}) will be deleted and replaced.", True, found)
-    return Submit(f"{why}Nothing is there to overwrite, so overwriting is not requested.", overwrite=False)
+        destroys = f"The object there ({found}) will be deleted and replaced."
+        return Submit(why + destroys, request, destroys)
+    # What appears there in the meantime, such as the only copy of another file, must not be deleted.
+    careful = replace(request, overwrite=False)
+    return Submit(f"{why}Nothing is there to overwrite, so overwriting is not requested.", careful)
 
 
 def explain(request: ExportRequest, facts: Facts) -> str:
@@ -359,5 +398,12 @@ def _is_same(job: ExportJob, request: ExportRequest, facts: Facts) -> bool:
     )
 
 
-def _doubt(request: ExportRequest, text: str) -> Fail:
-    return Fail(SevenBridgesInDoubt(f"The {request} is in doubt, nothing was submitted: {text}"))
+def _known_file(facts: Facts, job: ExportJob | None) -> File | SevenBridgesApiError | None:
+    """Return the file, as the job that exported it shows it if it cannot be read any more."""
+    if isinstance(facts.file, File) or job is None:
+        return facts.file
+    return job.exported_file or facts.file
+
+
+def _doubt(request: ExportRequest, text: str, *, rechecks: int = 0) -> Fail:
+    return Fail(SevenBridgesInDoubt(f"The {request} is in doubt: {text}"), rechecks)

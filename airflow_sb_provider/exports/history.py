@@ -1,37 +1,38 @@
 """Which exports to a volume have completed: what to ask for next, what is new, and what may be forgotten.
 
 The Platform lists completed jobs in no documented order, and the list changes while it is read. A cycle reads its
-first and its last page, where a list in order of time puts what is new, and goes on with a sweep of all of it, a few
-pages at a time. Times are in whole epoch seconds of the Platform's clock.
+first and its last page, where a list in order of time puts what is new, and goes on with a scan of all of it, a few
+pages at a time. What was told of the last day is remembered. Times are in whole epoch seconds of the Platform's clock.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_sb_provider.api.calls import PAGE_LIMIT, POLL, Call, list_exports
 from airflow_sb_provider.api.models import ExportState
 from airflow_sb_provider.exports.outcome import ExportOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from airflow_sb_provider.api.models import ExportJob, Page, Volume
 
-# Jobs that two pages of a sweep share, so that a list that shifts between them is noticed.
+    T = TypeVar("T")
+    _Pages = Generator[int, tuple[Page[ExportJob], int], T]
+    """Yields where pages begin, and gets each page with the time."""
+
+# Jobs that two pages of a scan share, so that a list that shifts between them hides nothing.
 OVERLAP = 10
-SWEEP_PAGES = 4
+SCAN_PAGES = 4
 # What is new goes on beyond the first or the last page: so many more in a cycle.
 FOLLOWING_PAGES = 4
-MOST_PAGES = 2 + SWEEP_PAGES + FOLLOWING_PAGES
-# A sweep that does not find where it was in so many pages begins again.
-LOST_PAGES = 20
-# How late after it finished a job may come to be listed as completed.
-SLACK = 15 * 60
+MOST_PAGES = 2 + SCAN_PAGES + FOLLOWING_PAGES
+# How late after it finished a job may come to be seen.
+WINDOW = 86400
 # Exports that are told at a time: 50 KB, since an event is also logged.
 TOLD_TOGETHER = 200
 # Ids under one key of Airflow's store: 48 KB, of the 64 KB that a value may have.
@@ -138,85 +139,6 @@ class Cursor:
             raise ValueError(f"{head!r} is not where a watch has come to") from error
 
 
-class Sweep:
-    """A reading of a whole list, page by page, that notices if it may have missed something.
-
-    Each page must go on where the one before it ended: share jobs with it, in the same order. Then whatever was in the
-    list when the sweep began, and still is, has been seen, however the list grew or shrank meanwhile. Where a page does
-    not, as in a list whose order is not firm, the sweep goes on, but tells of no whole list.
-    """
-
-    def __init__(self) -> None:
-        self._begin_again()
-
-    def _begin_again(self) -> None:
-        self.at = 0
-        """Where its next page begins."""
-        self._last: list[str] = []
-        self._before: deque[str] = deque(maxlen=10 * PAGE_LIMIT)
-        self._lost = 0
-        self._is_broken = False
-
-    @property
-    def begun(self) -> bool:
-        """Whether its first page has been read."""
-        return bool(self._last)
-
-    def take(self, offset: int, ids: Sequence[str], *, ends: bool) -> bool:
-        """Take a page, whatever it was asked for; return whether the whole list has now been read.
-
-        :param ends: whether nothing follows in the list.
-        """
-        if not self._last:
-            if offset == 0:
-                self._go_on(offset, ids)
-            return offset == 0 and ends
-        common = set(self._last) & set(ids)
-        expected = offset == self.at
-        if common and self._fits(ids, common):
-            if ids[-1] not in common:
-                self._go_on(offset, ids)
-            elif expected:
-                self.at = _after(offset, ids)
-        elif not expected:
-            return False
-        elif common:
-            # It is still read to the end, but proves nothing.
-            self._is_broken = True
-            self._go_on(offset, ids)
-        else:
-            self._find_again(offset, ids)
-            return False
-        if ends and self._is_broken:
-            self._begin_again()
-            return False
-        return ends
-
-    def _fits(self, ids: Sequence[str], common: set[str]) -> bool:
-        """Whether a page and the last one look like parts of one list of a firm order that changed a little."""
-        last_places = [place for place, each in enumerate(self._last) if each in common]
-        places = [place for place, each in enumerate(ids) if each in common]
-        if [self._last[place] for place in last_places] != [ids[place] for place in places]:
-            return False
-        end = last_places[-1] if ids[-1] in common else len(self._last) - 1
-        strays = (end - last_places[0]) + (places[-1] - places[0]) + 2 - 2 * len(places)
-        return strays <= OVERLAP
-
-    def _go_on(self, offset: int, ids: Sequence[str]) -> None:
-        self._before.extend(ids)
-        self._last = list(ids)
-        self._lost = 0
-        self.at = _after(offset, ids)
-
-    def _find_again(self, offset: int, ids: Sequence[str]) -> None:
-        """Move to where the last page may be now: on, where the list grew before it, else back."""
-        self._lost += 1
-        behind = not set(self._before).isdisjoint(ids)
-        self.at = _after(offset, ids) if behind else max(offset - PAGE_LIMIT // 2, 0)
-        if self.at == 0 or self._lost > LOST_PAGES:
-            self._begin_again()
-
-
 class History:
     """The watch of one volume: which page to ask for, and what its answer tells.
 
@@ -229,59 +151,30 @@ class History:
         self.cursor = cursor
         self.undated: str | None = None
         """A completed job that does not tell when it finished, so that it cannot be announced."""
+        self.next_offset: int | None = None
+        """Where the next page of this cycle begins; None if the cycle is over."""
         self._found: dict[str, ExportJob] = {}
         self._told: dict[str, int] = {}
-        self._newest: int | None = None
-        self._total: int | None = None
-        self._sweep = Sweep()
-        self._sweep_since = cursor.since
+        self._newest = 0
+        self._total = 0
+        self._scan = _Scan()
+        self._cycle = self._read_cycle()
         self.begin_cycle()
 
     def begin_cycle(self) -> None:
         """Look at both ends of the list again."""
-        self._inwards: deque[tuple[int, int]] = deque([(0, 1)])
-        self._last_is_due = True
-        self._following = FOLLOWING_PAGES
-        self._sweeping = SWEEP_PAGES
-        self._asked: set[int] = set()
+        self._cycle = self._read_cycle()
+        self.next_offset = next(self._cycle)
 
-    @property
-    def next_offset(self) -> int | None:
-        """Where the next page of this cycle begins; None if the cycle is over."""
-        planned = self._next()
-        return None if planned is None else planned[0]
-
-    def _next(self) -> tuple[int, int] | None:
-        """Return where the next page begins, and to which side what is new may go on from it; 0 for a sweep's page."""
-        if self._inwards:
-            return self._inwards[0]
-        last = max((self._total or 0) - PAGE_LIMIT, 0)
-        if self._last_is_due and last:
-            return last, -1
-        if self._sweeping and self._sweep.begun and self._sweep.at not in self._asked:
-            return self._sweep.at, 0
-        return None
-
-    def take(self, page: Page[ExportJob], date: int | None) -> None:
+    def take(self, page: Page[ExportJob], now: int) -> None:
         """Take the page at `next_offset`; what was told before has been `recorded`.
 
-        :param date: the Platform's time.
+        :param now: the Platform's time, or this machine's where the Platform does not tell it.
         """
-        planned = self._next()
-        assert planned
-        offset, direction = planned
-        self._total = page.total
-        self._asked.add(offset)
-        fresh = self._new(page.items, date)
-        self._found.update(fresh)
-        if self._inwards:
-            self._inwards.popleft()
-        elif direction:
-            self._last_is_due = False
-        else:
-            self._sweeping -= 1
-        self._follow(offset, direction, page, fresh)
-        self._sweep_on(offset, page)
+        try:
+            self.next_offset = self._cycle.send((page, now))
+        except StopIteration:
+            self.next_offset = None
 
     def tell(self, most: int = TOLD_TOGETHER) -> list[ExportJob]:
         """Return what is to be announced now of what has been found, the earliest first; the rest waits."""
@@ -296,7 +189,41 @@ class History:
         self.cursor.add(self._told)
         self._told = {}
 
-    def _new(self, jobs: Sequence[ExportJob], date: int | None) -> dict[str, ExportJob]:
+    def _read_cycle(self) -> _Pages[None]:
+        read: set[int] = set()
+        yield from self._read_end(0, read, most=1 + FOLLOWING_PAGES)
+        if self._total > PAGE_LIMIT:
+            yield from self._read_end(self._total - PAGE_LIMIT, read, most=2 + FOLLOWING_PAGES)
+        for _ in range(SCAN_PAGES):
+            if self._scan.at in read:
+                return
+            yield from self._read(self._scan.at, read)
+
+    def _read_end(self, offset: int, read: set[int], most: int) -> _Pages[None]:
+        """Read a page at an end of the list, and go on inwards as long as all on that side is new."""
+        is_first = offset == 0
+        while offset not in read and len(read) < most:
+            page, fresh = yield from self._read(offset, read)
+            if not fresh or page.items[-1 if is_first else 0].id not in fresh:
+                return
+            if not is_first:
+                offset = max(offset - PAGE_LIMIT + OVERLAP, 0)
+            elif offset + len(page.items) < self._total:
+                offset = _after(offset, page.items)
+
+    def _read(self, offset: int, read: set[int]) -> _Pages[tuple[Page[ExportJob], set[str]]]:
+        """Ask for a page; return it, and which of its jobs are new."""
+        page, now = yield offset
+        read.add(offset)
+        self._total = page.total or 0
+        fresh = self._new(page.items, now)
+        self._found.update(fresh)
+        if self._scan.take(offset, page, self._newest):
+            # What has been found and not told yet must not be forgotten.
+            self.cursor.advance(min([self._scan.began - WINDOW, *map(_finished, self._found.values())]))
+        return page, set(fresh)
+
+    def _new(self, jobs: Sequence[ExportJob], now: int) -> dict[str, ExportJob]:
         fresh: dict[str, ExportJob] = {}
         for job in jobs:
             # Whether the API heeds these filters is not documented.
@@ -307,36 +234,53 @@ class History:
                 continue
             finished = _finished(job)
             # A time to come would end the watch until then.
-            self._newest = max(self._newest or 0, finished if date is None else min(finished, date))
+            self._newest = max(self._newest, min(finished, now))
             known = job.id in self._found or job.id in self.cursor
             if finished >= self.cursor.since and not known:
                 fresh[job.id] = job
         return fresh
 
-    def _follow(self, offset: int, direction: int, page: Page[ExportJob], fresh: Mapping[str, ExportJob]) -> None:
-        """Go on inwards from an end as long as all on that side is new."""
-        if not (direction and fresh and self._following):
-            return
-        innermost = page.items[-1 if direction > 0 else 0]
-        if direction > 0:
-            following, inside = _after(offset, page.items), offset + len(page.items) < (page.total or 0)
-        else:
-            following, inside = max(offset - PAGE_LIMIT + OVERLAP, 0), True
-        if inside and following not in self._asked and innermost.id in fresh:
-            self._following -= 1
-            self._inwards.append((following, direction))
 
-    def _sweep_on(self, offset: int, page: Page[ExportJob]) -> None:
-        begun = self._sweep.begun
+class _Scan:
+    """A reading of the whole list over and over, by whatever pages go on where the last one ended."""
+
+    def __init__(self) -> None:
+        self.at = 0
+        """Where its next page begins."""
+        self.began = 0
+        """When the newest job had finished that was known as it began."""
+        self._last: list[str] = []
+        self._is_whole = True
+
+    def take(self, offset: int, page: Page[ExportJob], newest: int) -> bool:
+        """Take any page; return whether the list has now been read from end to end.
+
+        :param newest: when the newest job finished.
+        """
+        if not offset <= self.at < _after(offset, page.items):
+            return False
         ids = [job.id for job in page.items]
+        if self.at == 0:
+            self.began, self._is_whole = newest, True
+        elif not _goes_on(self._last, ids):
+            # The list has shrunk before this page, or is in no firm order: jobs may have slipped by.
+            self._is_whole = False
         # A list whose total and links contradict each other is not known to be whole.
-        ends = page.next is None and (page.total is None or offset + len(ids) >= page.total)
-        whole = self._sweep.take(offset, ids, ends=ends)
-        if not begun:
-            self._sweep_since = (self._newest or 0) - SLACK
-        if whole:
-            self.cursor.advance(min([self._sweep_since, *map(_finished, self._found.values())]))
-            self._sweep = Sweep()
+        ends = page.next is None and (page.total is None or offset + len(page.items) >= page.total)
+        self._last = ids
+        self.at = 0 if ends or not ids else _after(offset, page.items)
+        return ends and self._is_whole
+
+
+def _goes_on(last: Sequence[str], ids: Sequence[str]) -> bool:
+    """Whether a page shares jobs with the last one, in the same order, and few others stand between them."""
+    shared = set(last) & set(ids)
+    tail = [place for place, each in enumerate(last) if each in shared]
+    head = [place for place, each in enumerate(ids) if each in shared]
+    if not shared or [last[place] for place in tail] != [ids[place] for place in head]:
+        return False
+    strays = (len(last) - tail[0] - len(tail)) + (head[-1] + 1 - len(head))
+    return strays <= OVERLAP
 
 
 def _after(offset: int, items: Sequence[object]) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_sb_provider.api.models import Volume
-    from airflow_sb_provider.exports.batch import Entry
+    from airflow_sb_provider.exports.entry import Entry
 
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _CSV = (".csv",)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from airflow_sb_provider.api.models import ExportState
-from airflow_sb_provider.exports.batch import IN_DOUBT, WAITING
 from airflow_sb_provider.exports.destination import object_uri
-from airflow_sb_provider.jobs.record import Outcome
+from airflow_sb_provider.jobs.tracked import IN_DOUBT, WAITING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from airflow_sb_provider.api.models import ExportJob, File, Volume, VolumeObject
-    from airflow_sb_provider.exports.batch import Entry
+    from airflow_sb_provider.exports.entry import Entry
+    from airflow_sb_provider.jobs.batch import Batch
 
 # So many exports of one task are reported one by one to outlets and lineage.
 MAX_REPORTED = 100
@@ -31,8 +31,7 @@ _EXTRA = (
     "adopted",
 )
 _EVENT = ("export_id", "file", "volume", "location", "uri", "size", "started_on", "finished_on")
-_PROGRESS = ("export_id", "state", "started_on", "finished_on")
-_STATUS = (*_PROGRESS, "adopted", "uri", "etag")
+_STATUS = ("export_id", "state", "started_on", "finished_on", "adopted", "uri", "etag")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +95,12 @@ class ExportOutcome:
 
         :param volume: for the object's address.
         """
-        request, job, found = entry.request, entry.job, entry.object
+        request, job, found = entry.request, entry.job, entry.proof
         file = job.exported_file if job else None
         # The job's own words come first.
         location = (job and job.location) or request.location or None
         # What has no answer may have been accepted: whoever reads that it waits would submit it again.
-        unanswered = entry.state == WAITING and entry.outcome is Outcome.SENT
+        unanswered = entry.state == WAITING and entry.is_unanswered
         lost = "The export was submitted, but no response came: it may be in flight or made." if unanswered else ""
         return cls(
             file=(job and job.file) or request.file,
@@ -109,7 +108,7 @@ class ExportOutcome:
             location=location,
             uri=_uri(volume, location),
             state=IN_DOUBT if unanswered else str(entry.state),
-            export_id=entry.export_id,
+            export_id=entry.job_id,
             name=entry.name or (file.name if file else None),
             project=entry.project or (file.project if file else None),
             size=entry.size if _size(found, file) is None else _size(found, file),
@@ -144,10 +143,6 @@ class ExportOutcome:
         """Return what the tab shows before anything is submitted."""
         return self._pick(_REQUEST) | {"file": {"id": self.file}}
 
-    def to_progress(self) -> dict[str, Any]:
-        """Return what the tab shows of it while a wait goes on."""
-        return self._pick(_PROGRESS)
-
     def to_status(self) -> dict[str, Any]:
         """Return what the tab shows; ``size`` is the object's, ``file`` has the source's."""
         file = {"id": self.file, "name": self.name, "size": self.size, "project": self.project}
@@ -167,6 +162,17 @@ class Report:
     exports: Sequence[ExportOutcome]
     many: bool = False
     manifest: str | None = None
+
+    @classmethod
+    def of_batch(
+        cls, batch: Batch[Entry], volumes: Mapping[str, Volume], *, many: bool = False, manifest: str | None = None
+    ) -> Self:
+        """Build from what a task knows of its exports.
+
+        :param volumes: by id, for the objects' addresses.
+        """
+        exports = [ExportOutcome.of_entry(entry, volumes.get(entry.request.volume)) for entry in batch.entries]
+        return cls(exports, many, manifest)
 
     @property
     def exported(self) -> list[ExportOutcome]:

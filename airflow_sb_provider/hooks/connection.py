@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider._compat import Connection
     from airflow_sb_provider.api.calls import Call
 
+DEFAULT_CONN_NAME = "sevenbridges_default"
 USER_AGENT = f"airflow-sb-provider/{__version__} apache-airflow/{airflow_version}"
 # What is shorter than any real token may be an ordinary word.
 SHORTEST_TOKEN = 16
@@ -55,6 +56,11 @@ class ConnectionSettings:
     read_timeout: float = 60.0
     gateway_timeout: float = GATEWAY_TIMEOUT
     ca_bundle: str | None = None
+
+    @property
+    def visibility_delay(self) -> float:
+        """For how many seconds lists, files and objects may not show what a job has done: a third of the time-out."""
+        return self.gateway_timeout / 3
 
     @property
     def total_timeout(self) -> float:

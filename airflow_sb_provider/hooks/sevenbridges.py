@@ -29,7 +29,8 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesUnreadableItem,
 )
 from airflow_sb_provider.exports.request import ExportRequest
-from airflow_sb_provider.hooks.connection import ConnectionSettings, connection_failure
+from airflow_sb_provider.hooks.clock import PlatformClock
+from airflow_sb_provider.hooks.connection import DEFAULT_CONN_NAME, ConnectionSettings, connection_failure
 from airflow_sb_provider.hooks.retry import clean, fail, no_answer, retry_rules
 from airflow_sb_provider.inputs import read_ids
 from airflow_sb_provider.jobs.rate_limiter import seconds_until_allowed
@@ -69,13 +70,13 @@ class SevenBridgesHook(BaseHook):
     Every method raises `SevenBridgesApiError` for an error that the Platform tells, `SevenBridgesConnectionError` if it
     cannot be reached, `SevenBridgesInputError` if the connection or an argument cannot be used. Requests are
     repeated as `hooks.retry` says; a POST that starts exports never is, once it may have been accepted.
-    ``rate_limit`` is what the last answer told of it.
+    ``rate_limit`` is what the last answer told of it, ``clock`` the Platform's time.
 
     :param sevenbridges_conn_id: the Airflow connection, of type ``sevenbridges``.
     """
 
     conn_name_attr = "sevenbridges_conn_id"
-    default_conn_name = "sevenbridges_default"
+    default_conn_name = DEFAULT_CONN_NAME
     conn_type = "sevenbridges"
     hook_name = "Seven Bridges"
 
@@ -84,6 +85,7 @@ class SevenBridgesHook(BaseHook):
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self._volumes: dict[str, Volume] = {}
         self.rate_limit: RateLimit | None = None
+        self.clock = PlatformClock()
 
     @cached_property
     def settings(self) -> ConnectionSettings:
@@ -141,15 +143,23 @@ class SevenBridgesHook(BaseHook):
 
     def _send_once(self, call: Call[T]) -> T:
         # Needed in a worker only, and takes longer to import than all the rest.
-        from airflow_sb_provider.hooks.transport import RequestException, TokenAuth, receive, was_sent, within
+        from airflow_sb_provider.hooks.transport import (
+            RequestBody,
+            RequestException,
+            TokenAuth,
+            receive,
+            was_sent,
+            within,
+        )
 
         settings = self.settings
+        body = None if call.body is None else RequestBody(call.body, settings.total_timeout)
 
         def ask() -> T:
             response = self._session.request(
                 call.method,
                 settings.address(call),
-                json=call.body,
+                data=body,
                 auth=TokenAuth(settings),
                 timeout=(settings.connect_timeout, settings.read_timeout),
                 allow_redirects=False,
@@ -157,9 +167,10 @@ class SevenBridgesHook(BaseHook):
                 stream=True,
             )
             self.rate_limit = RateLimit.from_headers(response.headers)
-            body = receive(response, call)
+            self.clock.update(response.headers)
+            content = receive(response, call)
             return clean(
-                call, read_reply(call, response.status_code, response.headers, body, settings.mask), settings.mask
+                call, read_reply(call, response.status_code, response.headers, content, settings.mask), settings.mask
             )
 
         failure: SevenBridgesError
@@ -246,12 +257,14 @@ class SevenBridgesHook(BaseHook):
         """Return an export job; one that failed has its ``error``."""
         return self.send(calls.get_export(export_id))
 
-    def get_exports(self, export_ids: Sequence[str]) -> list[ExportJob | SevenBridgesApiError]:
+    def get_exports(self, export_ids: Sequence[str], *, again: bool = True) -> list[ExportJob | SevenBridgesApiError]:
         """Return for each id, in order, its job or the error for it; one request for each hundred.
 
         An id that spoils its request, or is left out of the answer, costs a few requests more, and gets an error alone.
+
+        :param again: as for `send`.
         """
-        return self._fetch_each(read_ids(export_ids, "export_ids"), calls.get_exports)
+        return self.fetch_each(read_ids(export_ids, "export_ids"), calls.get_exports, again=again)
 
     def list_exports(
         self, volume: str | None = None, states: Sequence[str] = (), *, limit: int | None = None
@@ -269,31 +282,44 @@ class SevenBridgesHook(BaseHook):
         """Return a file's details."""
         return self.send(calls.get_file(file_id))
 
-    def get_files(self, file_ids: Sequence[str]) -> list[File | SevenBridgesApiError]:
+    def get_files(self, file_ids: Sequence[str], *, again: bool = True) -> list[File | SevenBridgesApiError]:
         """Return for each id, in order, its file or the error for it; one request for each hundred.
 
         As for `get_exports`, one id's trouble is its own.
-        """
-        return self._fetch_each(read_ids(file_ids, "file_ids"), calls.get_files)
 
-    def _fetch_each(
-        self, ids: Sequence[str], call_for: Callable[[Sequence[str]], Call[list[T | SevenBridgesApiError]]]
+        :param again: as for `send`.
+        """
+        return self.fetch_each(read_ids(file_ids, "file_ids"), calls.get_files, again=again)
+
+    def fetch_each(
+        self,
+        ids: Sequence[str],
+        call_for: Callable[[Sequence[str]], Call[list[T | SevenBridgesApiError]]],
+        *,
+        again: bool = True,
     ) -> list[T | SevenBridgesApiError]:
+        """Return for each id, in order, what it names or the error for it; one request for each hundred.
+
+        :param call_for: the bulk call for at most a hundred ids.
+        :param again: as for `send`.
+        """
         known: dict[str, Any] = {}
         for chunk in _chunks(list(dict.fromkeys(ids))):
             lookup: Lookup[T] = Lookup(chunk, {}, bounded=False)
             while asked := lookup.next():
                 try:
-                    known.update(lookup.take(self._ask_for(call_for(asked), is_alone=len(asked) == 1)))
+                    known.update(lookup.take(self._ask_for(call_for(asked), is_alone=len(asked) == 1, again=again)))
                 except SevenBridgesError as error:
                     known.update(lookup.take(error))
             if failure := lookup.ended_by or (None if lookup.has_answers else lookup.failure):
                 raise failure
         return [known[each] for each in ids]
 
-    def _ask_for(self, call: Call[list[T | SevenBridgesApiError]], *, is_alone: bool) -> list[T | SevenBridgesApiError]:
+    def _ask_for(
+        self, call: Call[list[T | SevenBridgesApiError]], *, is_alone: bool, again: bool
+    ) -> list[T | SevenBridgesApiError]:
         if not is_alone:
-            return self.send(call)
+            return self.send(call, again=again)
 
         def read_alone(body: Any, headers: Mapping[str, str]) -> list[T | SevenBridgesApiError]:
             [item] = call.read(body, headers)
@@ -302,7 +328,7 @@ class SevenBridgesHook(BaseHook):
             return [item]
 
         # An item that cannot be read is requested again as an answer is that cannot be read.
-        return self.send(replace(call, read=read_alone))
+        return self.send(replace(call, read=read_alone), again=again)
 
     def list_files(
         self,
@@ -452,7 +478,7 @@ class SevenBridgesHook(BaseHook):
 
 
 def __getattr__(name: str) -> Any:
-    # It needs aiohttp, which takes longer to import than all the rest: only a triggerer does.
+    # Only a triggerer needs aiohttp, which takes longer to import than all the rest; DAG files are read every minute.
     if name == "SevenBridgesAsyncHook":
         from airflow_sb_provider.hooks.sevenbridges_async import SevenBridgesAsyncHook
 

@@ -10,24 +10,21 @@ from tenacity import AsyncRetrying
 from yarl import URL
 
 from airflow_sb_provider._compat import BaseHook
-from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import RateLimit
 from airflow_sb_provider.api.replies import Body, read_reply
-from airflow_sb_provider.exceptions import (
-    SevenBridgesApiError,
-    SevenBridgesConnectionError,
-    SevenBridgesError,
+from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError
+from airflow_sb_provider.hooks.connection import (
+    DEFAULT_CONN_NAME,
+    ConnectionSettings,
+    look_up_settings,
+    ssl_context,
 )
-from airflow_sb_provider.hooks.connection import ConnectionSettings, look_up_settings, ssl_context
 from airflow_sb_provider.hooks.retry import clean, fail, no_answer, retry_rules
-from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import TracebackType
 
     from airflow_sb_provider.api.calls import Call
-    from airflow_sb_provider.api.models import ExportJob
 
 T = TypeVar("T")
 
@@ -43,7 +40,7 @@ class SevenBridgesAsyncHook(BaseHook):
     :param sevenbridges_conn_id: the Airflow connection, of type ``sevenbridges``.
     """
 
-    def __init__(self, sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name) -> None:
+    def __init__(self, sevenbridges_conn_id: str = DEFAULT_CONN_NAME) -> None:
         super().__init__()
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self._settings: ConnectionSettings | None = None
@@ -136,12 +133,6 @@ class SevenBridgesAsyncHook(BaseHook):
                 body.add(chunk)
         value = read_reply(call, response.status, response.headers, body.whole(), settings.mask)
         return clean(call, value, settings.mask)
-
-    async def get_exports(
-        self, export_ids: Sequence[str], *, again: bool = True
-    ) -> list[ExportJob | SevenBridgesApiError]:
-        """Return for each of at most 100 ids, in order, its job or the error for it."""
-        return await self.send(calls.get_exports(export_ids), again=again)
 
 
 def _text_of(error: Exception) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import queue
 import ssl
 import threading
+import time
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.calls import Call
     from airflow_sb_provider.hooks.connection import ConnectionSettings
 
-__all__ = ["RequestException", "Session", "TokenAuth", "receive", "was_sent", "within"]
+__all__ = ["RequestBody", "RequestException", "Session", "TokenAuth", "receive", "was_sent", "within"]
 
 T = TypeVar("T")
 
@@ -74,6 +77,31 @@ class TokenAuth(requests.auth.AuthBase):
         """Add it to a request."""
         request.headers.update([self._settings.auth_header])
         return request
+
+
+class RequestBody(bytearray):
+    """The body of a request as JSON, which is not sent once nobody waits for the answer any more.
+
+    What has ``read`` is read when the connection is there. What comes before may take longer than any time-out, such as
+    the look-up of a name, or a process that stands still; meanwhile others may have submitted the same job.
+
+    :param value: what to send.
+    :param seconds: how long from now it may be sent.
+    """
+
+    def __init__(self, value: object, seconds: float) -> None:
+        super().__init__(json.dumps(value, allow_nan=False).encode())
+        self._unread = io.BytesIO(self)
+        self._end = time.monotonic() + seconds
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes.
+
+        :raises RequestException: if the time is over; a request without its whole body is not accepted.
+        """
+        if time.monotonic() > self._end:
+            raise requests.Timeout("the request came to be sent only after the time for its answer")
+        return self._unread.read(size)
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""When to ask for which exports, so that all that wait share as few requests as can be."""
+"""When to poll which jobs of one kind, so that all that wait share as few requests as can be."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ class Schedule:
         self.cycle = 0.0
         """How long before the latest request its first id had been asked for."""
 
-    def add(self, export_id: str, interval: float, now: float) -> None:
-        """Ask for an id from now on; for one that is there already, once in the shorter of the intervals.
+    def add(self, job_id: str, interval: float, now: float) -> None:
+        """Poll an id from now on; one that is there already, once in the shorter of the intervals.
 
-        A young export is asked for sooner than after a whole interval, since short ones end then: by a request of its
+        A young job is polled sooner than after a whole interval, since short ones end then: by a request of its
         own as long as few wait, else as soon as a request has room, so that this costs none.
         """
-        before = self._intervals.get(export_id)
+        before = self._intervals.get(job_id)
         if before is not None and before <= interval:
             return
-        self._intervals[export_id] = interval
+        self._intervals[job_id] = interval
         self.wanted += 1 / interval - (1 / before if before else 0)
         if before is None:
             early = min(FIRST_POLL, interval)
             # A little later than early, so that those that come one after another share a request.
             latest = 1.25 * early if len(self._intervals) <= BULK_LIMIT else interval
-            self._due[export_id] = now + early
-            self._new.append((now + early, now + max(early, latest), export_id))
+            self._due[job_id] = now + early
+            self._new.append((now + early, now + max(early, latest), job_id))
 
-    def asked(self, export_id: str, when: float) -> None:
+    def asked(self, job_id: str, when: float) -> None:
         """Plan an id again that was asked for at ``when``."""
-        self._plan(export_id, when + self._intervals[export_id])
+        self._plan(job_id, when + self._intervals[job_id])
 
-    def hurry(self, export_id: str, now: float) -> None:
+    def hurry(self, job_id: str, now: float) -> None:
         """Ask for an id at once, unless it is being asked for."""
-        if export_id in self._due:
-            self._plan(export_id, now)
+        if job_id in self._due:
+            self._plan(job_id, now)
 
-    def drop(self, export_id: str) -> None:
+    def drop(self, job_id: str) -> None:
         """Ask for an id no more."""
-        self._due.pop(export_id, None)
-        if interval := self._intervals.pop(export_id, None):
+        self._due.pop(job_id, None)
+        if interval := self._intervals.pop(job_id, None):
             self.wanted = self.wanted - 1 / interval if self._intervals else 0.0
 
     @property
@@ -78,19 +78,19 @@ class Schedule:
             self._forget_outdated()
             is_due = bool(self._known) and self._known[0][0] <= now
             if self._new and self._new[0][0] <= now and not (is_due and self._known[0][0] < self._new[0][1]):
-                export_id = self._new.popleft()[2]
+                job_id = self._new.popleft()[2]
             elif self._known and self._known[0][0] <= now + self._intervals[self._known[0][1]] / 2:
-                due, export_id = heapq.heappop(self._known)
-                self.cycle = self.cycle if taken else now - due + self._intervals[export_id]
+                due, job_id = heapq.heappop(self._known)
+                self.cycle = self.cycle if taken else now - due + self._intervals[job_id]
             else:
                 break
-            del self._due[export_id]
-            taken.append(export_id)
+            del self._due[job_id]
+            taken.append(job_id)
         return taken
 
-    def _plan(self, export_id: str, due: float) -> None:
-        self._due[export_id] = due
-        heapq.heappush(self._known, (due, export_id))
+    def _plan(self, job_id: str, due: float) -> None:
+        self._due[job_id] = due
+        heapq.heappush(self._known, (due, job_id))
 
     def _forget_outdated(self) -> None:
         while self._new and self._due.get(self._new[0][2]) != self._new[0][0]:

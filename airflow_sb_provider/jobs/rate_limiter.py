@@ -5,7 +5,6 @@ Times are in seconds; which clock they are of does not matter, except that ``res
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from airflow_sb_provider.api.calls import BULK_LIMIT
@@ -16,11 +15,11 @@ if TYPE_CHECKING:
 WINDOW = 300.0
 RESERVE = 0.1
 FLOOR = 0.01
-# What is left at a window's end is lost and waits mostly become fewer, so that a window's first half spends more.
-EARLY = 1.25
+# What is left at a window's end is lost, and waits mostly become fewer, so that its first half spends more. Much more
+# would make the last polls of a window late where waits do not become fewer.
+EARLY = 1.4
 BLIND_PAUSE = 5.0
 _SAMPLE = 10.0
-_TREND = 60.0
 # So many lead beyond the window; without a bound the power would exceed what a number can be.
 _MOST_DOUBLINGS = 10
 
@@ -55,7 +54,6 @@ class Pacing:
         self._sample: tuple[float, int, float] | None = None
         self._foreign = 0.0
         self._by_items: bool | None = None
-        self._trend: deque[tuple[float, float]] = deque()
 
     @property
     def one_at_a_time(self) -> bool:
@@ -90,14 +88,14 @@ class Pacing:
             self._foreign = max(0.0, remaining - rate.remaining - (self._own - own)) / (now - since)
             self._sample = (now, rate.remaining, self._own)
 
-    def pause(self, wanted: float, now: float, items: int = BULK_LIMIT) -> float:
+    def pause(self, wanted: float, now: float, items: float = BULK_LIMIT) -> float:
         """Return how long to wait before the next request.
 
         Nothing waits as long as what will be wanted fits into one's own part of what is left of the window.
 
         :param wanted: how many ids are to be asked for in a second.
         :param now: epoch seconds.
-        :param items: how many of them a request takes.
+        :param items: how many of them a request takes, on average.
         """
         blocked = max(0.0, self._not_before - now)
         rate = self._rate
@@ -111,20 +109,9 @@ class Pacing:
         if spendable < cost:
             return max(blocked, left)
         own = max(spendable - self._foreign * left, spendable / 2)
-        if self._to_come(wanted, left, now) / items * cost <= own:
+        if wanted * left / items * cost <= own:
             return blocked
         return max(blocked, cost * left / (EARLY * own))
 
-    def _cost(self, items: int) -> float:
+    def _cost(self, items: float) -> float:
         return items if self._by_items else 1
-
-    def _to_come(self, wanted: float, left: float, now: float) -> float:
-        """Return how many ids will be asked for until the window's end, if waits go on becoming fewer as of late."""
-        if not self._trend or now - self._trend[-1][0] >= _SAMPLE:
-            self._trend.append((now, wanted))
-        while len(self._trend) > 1 and now - self._trend[0][0] > _TREND:
-            self._trend.popleft()
-        since, most = max(self._trend, key=lambda sample: sample[1])
-        fewer = max(0.0, (most - wanted) / (now - since)) if now - since >= _SAMPLE else 0.0
-        lasting = min(left, wanted / fewer) if fewer else left
-        return (wanted - fewer * lasting / 2) * lasting

@@ -1,14 +1,15 @@
-"""What a task knows of its own past: its record of an export, and what that leaves open."""
+"""What a task knows of its own past: the record of a submission, and what that leaves open."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from airflow_sb_provider.api.models import ExportJob
+    from collections.abc import Mapping
+
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.exceptions import SevenBridgesApiError
 
 
@@ -16,7 +17,7 @@ GATEWAY_TIMEOUT = 90.0
 
 
 class Outcome(StrEnum):
-    """What became of the request that a record tells of."""
+    """What became of the request that a record is about."""
 
     SENT = "sent"
     ACCEPTED = "accepted"
@@ -30,12 +31,20 @@ class Request(Protocol):
     def fingerprint(self) -> str:
         """A digest of all that makes this request the one it is."""
 
+    @property
+    def target(self) -> tuple[str, ...]:
+        """What tells this request from the others of a task."""
+
 
 @dataclass(frozen=True)
 class Record:
-    """What is written to Airflow's task state store before an export is asked for, and after the answer.
+    """A submission, as it is written to Airflow's task state store before the request and after the response.
 
-    ``sent_at`` is in epoch seconds; ``max_tries`` is the task instance's at that time, which a clear changes.
+    :param fingerprint: of the request.
+    :param credential: a digest that tells tokens apart.
+    :param sent_at: when it was sent, in epoch seconds of the Platform's clock.
+    :param max_tries: the task instance's at that time, which a clear changes.
+    :param overwrite: whether the request that was sent overwrites.
     """
 
     fingerprint: str
@@ -43,56 +52,77 @@ class Record:
     sent_at: float
     max_tries: int
     outcome: Outcome = Outcome.SENT
-    export_id: str | None = None
+    job_id: str | None = None
+    overwrite: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store takes it."""
-        return {**asdict(self), "outcome": str(self.outcome)}
+        return {key: value for key, value in asdict(self).items() if value not in (None, False)}
 
     @classmethod
-    def from_json(cls, data: object) -> Record | None:
-        """Return the record that a store holds; None for anything that is no record."""
-        if not isinstance(data, Mapping):
-            return None
-        try:
-            return cls(
-                fingerprint=str(data["fingerprint"]),
-                credential=str(data["credential"]),
-                sent_at=float(data["sent_at"]),
-                max_tries=int(data["max_tries"]),
-                outcome=Outcome(data["outcome"]),
-                export_id=data.get("export_id") or None,
-            )
-        except (KeyError, TypeError, ValueError):
-            return None
+    def from_json(cls, data: Mapping[str, Any]) -> Record:
+        """Build from what `to_json` returned.
+
+        :raises ValueError: or `KeyError`, `TypeError`, if it was written by something else.
+        """
+        return cls(
+            fingerprint=str(data["fingerprint"]),
+            credential=str(data["credential"]),
+            sent_at=float(data["sent_at"]),
+            max_tries=int(data["max_tries"]),
+            outcome=Outcome(data["outcome"]),
+            job_id=data.get("job_id") or None,
+            overwrite=data.get("overwrite") is True,
+        )
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Where a task stands with one export.
+    """Where a try stands with one job.
 
-    :param untroubled: nothing was asked for before, so that no look is needed.
-    :param fresh: the export is wanted anew: a first try, or the task was cleared.
-    :param export_id: the job that an earlier try started.
-    :param sent_at: when that job, or the request in doubt, was asked for (epoch seconds).
-    :param doubt_until: until when (epoch seconds) a request that was sent may still be accepted; None if none is out.
-    :param looks: how many looks in a row found nothing while in doubt.
+    :param untroubled: nothing was submitted before, so that no check is needed.
+    :param fresh: the job is wanted anew: a first try, or the task was cleared.
+    :param job_id: the job that an earlier try started.
+    :param sent_at: when that job, or the request in doubt, was submitted (epoch seconds, the Platform's clock).
+    :param in_doubt: a request that may still be accepted may be out.
+    :param doubt_stage: how far a request in doubt is cleared up: 0 before the first check, 1 until no request can be
+        accepted any more, 2 until what ended in between is shown too.
+    :param doubt_until: until when its stage lasts (epoch seconds, the Platform's clock). A check sets it, so that no
+        other process's clock has a part in it.
+    :param rechecks: how many checks gave a verdict that a later check may change.
+    :param check_at: before this time no check is worthwhile (epoch seconds, the Platform's clock).
     :param other_credential: the earlier request was made with another token, whose jobs may be invisible.
     :param refusal: how the Platform refused the request, or how its job failed.
-    :param overwrite_sent: whether the request that was refused, or whose job failed, requested overwriting.
+    :param job: the job that failed, or that ended without the wanted effect.
+    :param overwrite_sent: whether the request that was sent for this wish requested overwriting; None if none was.
+    :param why: why this try must check, for the log.
     """
 
     untroubled: bool = False
     fresh: bool = True
-    export_id: str | None = None
+    job_id: str | None = None
     sent_at: float | None = None
-    doubt_until: float | None = None
-    looks: int = 0
+    in_doubt: bool = False
+    doubt_stage: int = 0
+    doubt_until: float = 0.0
+    rechecks: int = 0
+    check_at: float = 0.0
     other_credential: bool = False
     refusal: SevenBridgesApiError | None = None
-    failed: ExportJob | None = None
-    overwrite_sent: bool = False
+    job: Job | None = None
+    overwrite_sent: bool | None = None
     why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what differs from a new attempt, as Airflow keeps it; ``job`` and ``refusal`` as plain values."""
+        usual = Attempt()
+        data = {name: value for name, value in vars(self).items() if value != getattr(usual, name)}
+        if self.refusal is not None:
+            data["refusal"] = self.refusal.serialize()
+        if self.job is not None:
+            # What a completed job shows of its file is long, and not needed to decide.
+            data["job"] = {key: value for key, value in self.job.to_json().items() if key != "result"}
+        return data
 
 
 def attempt_of(
@@ -105,17 +135,16 @@ def attempt_of(
     try_number: int,
     max_tries: int,
     retries: int,
-    started_at: float,
-    gateway_timeout: float = GATEWAY_TIMEOUT,
+    name: str = "job",
 ) -> Attempt:
-    """Tell where a task stands when it starts, from its record and its number of tries.
+    """Return where a task stands when it starts, from its record and its number of tries.
 
     :param record: what the store holds for this task instance.
-    :param nothing_sent: the earlier try's own state shows that it submitted nothing for this export.
+    :param nothing_sent: the earlier try's own state shows that it submitted nothing for this job.
     :param unreadable: there is a state, but not one that can be read, so that anything may have been submitted.
     :param try_number: counts from 1 and goes on after a clear.
     :param max_tries: of the task instance; ``max_tries - retries`` is the try after which it was cleared.
-    :param started_at: when this try began, in epoch seconds; the try before had ended by then.
+    :param name: of the kind of job, for the log.
     """
     first = try_number <= 1
     cleared_after = max(max_tries - retries, 0)
@@ -124,7 +153,7 @@ def attempt_of(
         if first and not unreadable:
             return Attempt(untroubled=True)
         if nothing_sent:
-            return Attempt(fresh=fresh, why="An earlier try ended before it submitted the export.")
+            return Attempt(fresh=fresh, why=f"An earlier try ended before it submitted the {name}.")
         # A try without a store leaves no record, also of a request that is still on its way.
         what = "This is the first try" if first else "The task was cleared" if fresh else "This is a retry"
         which = (
@@ -132,26 +161,26 @@ def attempt_of(
             if unreadable
             else "there is no record of what was submitted before"
         )
-        return Attempt(fresh=fresh, doubt_until=started_at + gateway_timeout, why=f"{what}, and {which}.")
+        return Attempt(fresh=fresh, in_doubt=True, why=f"{what}, and {which}.")
 
-    doubt_until = record.sent_at + gateway_timeout if record.outcome is Outcome.SENT else None
+    # How long ago it was sent does not count: the process that wrote the record may have sent it much later.
+    in_doubt = record.outcome is Outcome.SENT
     if record.fingerprint != request.fingerprint:
         return Attempt(
-            fresh=True,
-            doubt_until=doubt_until,
-            why="The record of an earlier try is of another export (file, destination or options differ); "
-            "it is not adopted.",
+            in_doubt=in_doubt,
+            why=f"The record of an earlier try is of another {name} (its parameters differ); it is not adopted.",
         )
     why = {
-        Outcome.ACCEPTED: f"An earlier try started export {record.export_id}.",
+        Outcome.ACCEPTED: f"An earlier try started {name} {record.job_id}.",
         Outcome.REFUSED: "The Platform refused an earlier try.",
-        Outcome.SENT: "An earlier try submitted the export and ended before the response came.",
+        Outcome.SENT: f"An earlier try submitted the {name} and ended before the response came.",
     }[record.outcome]
     return Attempt(
         fresh=record.max_tries != max_tries,
-        export_id=record.export_id,
+        job_id=record.job_id,
         sent_at=record.sent_at,
-        doubt_until=doubt_until,
+        in_doubt=in_doubt,
         other_credential=record.credential != credential and record.outcome is not Outcome.REFUSED,
+        overwrite_sent=None if record.max_tries != max_tries else record.overwrite,
         why=why,
     )

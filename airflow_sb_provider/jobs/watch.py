@@ -1,97 +1,128 @@
-"""Waiting for exports to end: what a poll's answer means. The same for workers, triggers and sensors."""
+"""Waiting for jobs to end: what an answer means and what to do next, for workers, triggers and sensors alike."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from airflow_sb_provider.api.calls import BULK_LIMIT
-from airflow_sb_provider.api.models import ExportState
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesAuthError,
     SevenBridgesError,
-    SevenBridgesInputError,
     SevenBridgesUnreadableItem,
 )
-from airflow_sb_provider.inputs import as_list, from_text
+from airflow_sb_provider.jobs.kind import J
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_sb_provider.api.lookup import Apart
-    from airflow_sb_provider.api.models import ExportJob
+    from airflow_sb_provider.jobs.kind import JobKind
 
 POLL_INTERVAL = 30.0
 WEEK = 7 * 24 * 3600.0
-# How long a last look at the end of the time to wait may take.
+# How long the final poll, at the end of the time to wait, may take.
 LAST_LOOK = 60.0
 STRIKES = 3
 # In so many polls in a row the item of one id may be unreadable while the Platform answers otherwise.
 UNREADABLE_STRIKES = 10
+# How long a rejection must last: a new job is 404 by its id, or its permission not known, for up to 30 s.
+REJECTED_FOR = 60.0
 MAX_IDS = 1000
 # Of so many that wait together no single change of state is logged.
 MANY = 10
-_EXPORT_ID = re.compile(r"[\w-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do but to take answers, until a moment at the latest; None for as long as it takes."""
+
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FinalPoll:
+    """The time is over: poll these ids once more, at once."""
+
+    ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The wait is over, with this event for whoever waits."""
+
+    event: dict[str, Any]
 
 
 @dataclass(slots=True)
-class Watch:
-    """The state of a wait for some exports.
+class Watch(Generic[J]):
+    """The state of a wait for some jobs of one kind. All times are of one clock that never jumps, in seconds.
 
-    Trouble (rate limit, maintenance, no answer, unreadable answers) never ends a wait. A refusal (401, 403, 404) of
-    the same thing in ``strikes`` polls in a row does, and so does ``end_time``, in epoch seconds. An id whose own item
-    stays missing or unreadable, polled alone, is given up after ten polls.
-    ``enough`` ends that have been seen end it too, and with ``fail_fast`` the first export that failed.
+    Trouble (rate limit, maintenance, no answer, unreadable answers) never ends a wait. A rejection (401, 403, 404) of
+    one id in `STRIKES` polls in a row does, if at least `REJECTED_FOR` has passed since the first of them. So does
+    ``deadline``, after a final poll. An id whose own item stays missing or unreadable, polled alone, is given up after
+    ten polls and the same time.
+    ``enough`` ends that have been seen end it too, and with ``fail_fast`` the first job that failed.
     ``patient`` has the wait go on through such rejections too, but not with a connection that cannot be used.
     ``unauthorized`` tells that the last poll's token was refused, so that the connection should be looked up again.
     ``apart`` are the ids that are requested each alone (see `api.lookup`).
     """
 
-    export_ids: Sequence[str]
-    end_time: float | None = None
-    jobs: dict[str, ExportJob] = field(default_factory=dict)
+    kind: JobKind[J]
+    ids: Sequence[str]
+    deadline: float | None = None
+    jobs: dict[str, J] = field(default_factory=dict)
     refused: dict[str, SevenBridgesError] = field(default_factory=dict)
-    strikes: int = STRIKES
     unauthorized: bool = False
     enough: int | None = None
     fail_fast: bool = False
     patient: bool = False
     apart: Apart = field(default_factory=dict)
-    _strikes: dict[str, int] = field(default_factory=dict)
-    _unreadable: dict[str, int] = field(default_factory=dict)
+    # For each id how many polls in a row were rejected, or unreadable, and when the first was.
+    _rejections: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _unreadable: dict[str, tuple[int, float]] = field(default_factory=dict)
     _in_trouble: bool = False
     _told: int = 0
     _failed: int = 0
     _open: dict[str, None] = field(init=False)
+    # From the final poll on: until when its answers are waited for, and the ids without one.
+    _final_until: float | None = None
+    _unanswered: set[str] | None = None
 
     def __post_init__(self) -> None:
-        self._open = dict.fromkeys(self.export_ids)
+        self._open = dict.fromkeys(self.ids)
 
     @property
     def open(self) -> list[str]:
-        """The ids that are still to be asked for."""
+        """The ids that are still to be polled."""
         return list(self._open)
 
     @property
     def batches(self) -> list[list[str]]:
-        """The ids to ask for next, at most 100 together."""
+        """The ids to poll next, at most 100 together."""
         ids = self.open
         return [ids[start : start + BULK_LIMIT] for start in range(0, len(ids), BULK_LIMIT)]
 
+    @property
+    def in_question(self) -> bool:
+        """Whether an id was rejected in the last poll, which ends the wait if it stays so."""
+        return bool(self._rejections) and not self.patient
+
     def take(
-        self, asked: Sequence[str], answer: Sequence[ExportJob | SevenBridgesError] | SevenBridgesError
+        self, asked: Sequence[str], answer: Sequence[J | SevenBridgesError] | SevenBridgesError, now: float
     ) -> list[str]:
         """Take the answer to a poll for some ids, or the error that came instead; return lines worth logging."""
+        if self._unanswered:
+            self._unanswered.difference_update(asked)
         self.unauthorized = isinstance(answer, SevenBridgesAuthError)
         if isinstance(answer, SevenBridgesError):
             if answer.permanent:
-                return [line for export_id in asked for line in self._refusal(export_id, answer)]
+                return [line for job_id in asked for line in self._reject(job_id, answer, now)]
             return self._trouble(answer)
         lines: list[str] = []
-        for export_id, told in zip(asked, answer, strict=True):
-            lines += self._take_one(export_id, told)
+        for job_id, told in zip(asked, answer, strict=True):
+            lines += self._take_one(job_id, told, now)
         return lines + self._progress()
 
     def _trouble(self, error: SevenBridgesError) -> list[str]:
@@ -99,133 +130,121 @@ class Watch:
         self._in_trouble = True
         return lines
 
-    def _take_one(self, export_id: str, told: ExportJob | SevenBridgesError) -> list[str]:
+    def _take_one(self, job_id: str, told: J | SevenBridgesError, now: float) -> list[str]:
         if isinstance(told, SevenBridgesUnreadableItem):
-            return self._strike(self._unreadable, UNREADABLE_STRIKES, export_id, told)
+            return self._strike(self._unreadable, UNREADABLE_STRIKES, job_id, told, now)
         if isinstance(told, SevenBridgesError):
             self.unauthorized = self.unauthorized or isinstance(told, SevenBridgesAuthError)
-            return self._refusal(export_id, told) if told.permanent else self._trouble(told)
+            return self._reject(job_id, told, now) if told.permanent else self._trouble(told)
         lines = ["The Platform answers again."] if self._in_trouble else []
         self._in_trouble = False
-        self._strikes.pop(export_id, None)
-        self._unreadable.pop(export_id, None)
-        before = self.jobs.get(export_id)
+        self._rejections.pop(job_id, None)
+        self._unreadable.pop(job_id, None)
+        before = self.jobs.get(job_id)
         if before is None or told.state != before.state or told.ended:
             # What has not changed is not replaced: ten thousand fresh objects are work for the garbage collector.
-            self.jobs[export_id] = told
+            self.jobs[job_id] = told
         if told.ended:
-            self._settle(export_id)
+            self._settle(job_id)
             self._failed += told.failed
-        # That a new one is pending is no news.
-        if self._are_many or told.state == (before.state if before else ExportState.PENDING):
+        is_news = told.state != before.state if before else told.state not in self.kind.fresh_states
+        if self._are_many or not is_news:
             return lines
-        return [*lines, f"Export {export_id} is {told.state}."]
+        return [*lines, f"{self.kind.title} {job_id} is {told.state}."]
 
     @property
     def _are_many(self) -> bool:
-        return len(self.export_ids) > MANY
+        return len(self.ids) > MANY
 
     def _progress(self) -> list[str]:
         """Return a line each time that another tenth of many has ended."""
-        total, ended = len(self.export_ids), len(self.export_ids) - len(self._open)
+        total, ended = len(self.ids), len(self.ids) - len(self._open)
         if not self._are_many or ended * 10 // total == self._told * 10 // total:
             return []
         self._told = ended
         failed = f", {self._failed:,} of them failed" if self._failed else ""
-        return [f"{ended:,} of {total:,} exports have ended{failed}."]
+        return [f"{ended:,} of {total:,} {self.kind.name}s have ended{failed}."]
 
-    def _refusal(self, export_id: str, error: SevenBridgesError) -> list[str]:
+    def _reject(self, job_id: str, error: SevenBridgesError, now: float) -> list[str]:
         if self.patient and isinstance(error, SevenBridgesApiError):
-            self._strikes[export_id] = self._strikes.get(export_id, 0) + 1
-            is_first = self._strikes[export_id] == 1
-            return [f"Export {export_id} cannot be seen; the wait goes on: {error}"] if is_first else []
-        return self._strike(self._strikes, self.strikes, export_id, error)
+            is_first = job_id not in self._rejections
+            self._rejections.setdefault(job_id, (1, now))
+            return [f"{self.kind.title} {job_id} cannot be seen; the wait goes on: {error}"] if is_first else []
+        return self._strike(self._rejections, STRIKES, job_id, error, now)
 
-    def _strike(self, strikes: dict[str, int], limit: int, export_id: str, error: SevenBridgesError) -> list[str]:
-        strikes[export_id] = strikes.get(export_id, 0) + 1
-        if strikes[export_id] < limit:
+    def _strike(
+        self, strikes: dict[str, tuple[int, float]], limit: int, job_id: str, error: SevenBridgesError, now: float
+    ) -> list[str]:
+        count, since = strikes.get(job_id, (0, now))
+        strikes[job_id] = (count + 1, since)
+        # Both: polls a second apart all fall into the time in which a new job is not visible yet.
+        if count + 1 < limit or now - since < REJECTED_FOR:
             return []
-        self.refused[export_id] = error
+        self.refused[job_id] = error
         self._failed += 1
-        self._settle(export_id)
-        return [f"Export {export_id} cannot be seen any more: {error}"]
+        self._settle(job_id)
+        return [f"{self.kind.title} {job_id} cannot be seen any more: {error}"]
 
-    def _settle(self, export_id: str) -> None:
-        self._open.pop(export_id, None)
-        self.apart.pop(export_id, None)
+    def _settle(self, job_id: str) -> None:
+        self._open.pop(job_id, None)
+        self.apart.pop(job_id, None)
+        self._rejections.pop(job_id, None)
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to ask."""
+        """Whether nothing is left to poll."""
         return not self._open
 
     @property
-    def has_enough(self) -> bool:
-        """Whether so many have ended that whoever waits should go on."""
+    def is_decided(self) -> bool:
+        """Whether whoever waits should go on, whatever time it is."""
+        return self.over or self._has_enough or self._is_finally_polled
+
+    @property
+    def _has_enough(self) -> bool:
         if self.fail_fast and self._failed:
             return True
-        return self.enough is not None and len(self.export_ids) - len(self._open) >= self.enough
+        return self.enough is not None and len(self.ids) - len(self._open) >= self.enough
 
-    def settled(self, export_id: str) -> bool:
-        """Whether nothing more is to be asked about an export."""
-        return export_id not in self._open
+    @property
+    def _is_finally_polled(self) -> bool:
+        return self._final_until is not None and not self._unanswered
+
+    def settled(self, job_id: str) -> bool:
+        """Whether nothing more is to be polled of a job."""
+        return job_id not in self._open
+
+    def next_step(self, now: float) -> Wait | FinalPoll | Over:
+        """Return what whoever waits should do now: the one place that knows how a deadline is met."""
+        if event := self.event(now):
+            return Over(event)
+        if self._final_until is None and self.deadline is not None and now >= self.deadline:
+            # What ended since the last poll, or while no triggerer lived, has ended in time.
+            self._final_until = now + LAST_LOOK
+            self._unanswered = set(self._open)
+            return FinalPoll(self.open)
+        return Wait(self.deadline if self._final_until is None else self._final_until)
 
     def event(self, now: float) -> dict[str, Any] | None:
         """Return the trigger's event if the wait is over, else None: plain values only, small, no secrets.
 
-        ``status`` is ``ended``, ``some ended`` (enough of them), ``refused`` or ``timeout``. If there is only one,
-        ``export_id`` and ``job`` too.
+        ``status`` is ``ended``, ``some ended`` (enough of them), ``refused`` or ``timeout``. If there is only one id,
+        it and its ``job`` too.
         """
         if self.over:
             status = "refused" if self.refused else "ended"
-        elif self.has_enough:
+        elif self._has_enough:
             status = "some ended"
-        elif self.end_time is not None and now >= self.end_time:
+        elif self._is_finally_polled or (self._final_until is not None and now >= self._final_until):
             status = "timeout"
         else:
             return None
         event: dict[str, Any] = {"status": status}
         if self.refused:
-            export_id, error = next(iter(self.refused.items()))
-            event["message"] = f"Export {export_id} cannot be seen: {error}"
-        if len(self.export_ids) == 1:
-            event["export_id"] = self.export_ids[0]
-            if job := self.jobs.get(self.export_ids[0]):
+            job_id, error = next(iter(self.refused.items()))
+            event["message"] = f"{self.kind.title} {job_id} cannot be seen: {error}"
+        if len(self.ids) == 1:
+            event[self.kind.id_key] = self.ids[0]
+            if job := self.jobs.get(self.ids[0]):
                 event["job"] = job.to_json()
         return event
-
-
-def is_one_id(value: object) -> bool:
-    """Whether a value means one export id, not a list of them."""
-    return isinstance(_parse_ids(value), str)
-
-
-def read_export_ids(value: object) -> list[str]:
-    """Return the ids that a value means: one or a list, also as text, None (or its text) for none; each once.
-
-    :raises SevenBridgesInputError: for anything else, and for more than 1000.
-    """
-    parsed = _parse_ids(value)
-    given = [parsed] if isinstance(parsed, str) else parsed
-    # An id of digits only is a number after native rendering.
-    given = [str(item) if isinstance(item, int) and not isinstance(item, bool) else item for item in given]
-    wrong = [item for item in given if not isinstance(item, str) or not _EXPORT_ID.fullmatch(item)]
-    if wrong:
-        raise SevenBridgesInputError(
-            f"export_id: {wrong[0]!r} is no export id; give the XCom 'export_id' of the task that started the export."
-        )
-    ids = list(dict.fromkeys(given))
-    if len(ids) > MAX_IDS:
-        raise SevenBridgesInputError(f"export_id: {len(ids)} ids are too many; give at most {MAX_IDS} to one sensor.")
-    return ids
-
-
-def _parse_ids(value: object) -> str | list[Any]:
-    """Return one id or a list of ids; text may be an id, a list as JSON or Python writes it, or ``None``."""
-    if value is None or (isinstance(value, str) and value.strip() in ("None", "null")):
-        return []
-    parsed = from_text(value)
-    if isinstance(parsed, str):
-        return parsed.strip()
-    items = as_list(parsed)
-    return [parsed] if items is None else [item for item in items if item is not None]

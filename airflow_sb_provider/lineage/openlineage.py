@@ -16,8 +16,9 @@ from openlineage.client.facet_v2 import (
     output_statistics_output_dataset,
 )
 
-from airflow_sb_provider.exports.batch import ERRORS_TOLD, MESSAGE_KEPT
 from airflow_sb_provider.exports.outcome import MAX_REPORTED, namespace
+from airflow_sb_provider.jobs.batch import ERRORS_REPORTED
+from airflow_sb_provider.jobs.tracked import MESSAGE_KEPT
 
 if TYPE_CHECKING:
     from openlineage.client.facet_v2 import DatasetFacet, RunFacet
@@ -87,7 +88,7 @@ def _run_facets(report: Report, endpoint: str) -> dict[str, RunFacet]:
                     task=f"{export.file} {export.name or ''} -> {export.volume}/{export.location}",
                     taskNumber=number,
                 )
-                for number, export in bad[:ERRORS_TOLD]
+                for number, export in bad[:ERRORS_REPORTED]
             ],
         )
     return facets

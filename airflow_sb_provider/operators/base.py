@@ -4,42 +4,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
-from airflow_sb_provider.api.models import ExportJob
-from airflow_sb_provider.engine.polling import wait
-from airflow_sb_provider.engine.submitter import BatchSubmitter, needs_check
-from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesInDoubt
-from airflow_sb_provider.exports.batch import WAITING, Batch
-from airflow_sb_provider.exports.outcome import ExportOutcome, Report
+from airflow_sb_provider.api.text import moment
+from airflow_sb_provider.engine.polling import deadline_of, wait
+from airflow_sb_provider.engine.submitter import Submitter
+from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt
 from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.inputs import read_boolean
-from airflow_sb_provider.jobs.record import Outcome, attempt_of
+from airflow_sb_provider.jobs.batch import Batch
+from airflow_sb_provider.jobs.record import attempt_of
+from airflow_sb_provider.jobs.tracked import WAITING, TrackedJob
 from airflow_sb_provider.jobs.watch import Watch
 from airflow_sb_provider.lineage.outlets import announce
 from airflow_sb_provider.lineage.task import TellsLineage
 from airflow_sb_provider.operators.ledger import Ledger
 from airflow_sb_provider.rendering import RendersAuthorsText
-from airflow_sb_provider.task_status import TaskStatus, moment
+from airflow_sb_provider.task_status import TaskStatus
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow_sb_provider._compat import Context
-    from airflow_sb_provider.exports.batch import Entry
+    from airflow_sb_provider.engine.policy import Policy
 
-_SHOWN = 10
+E = TypeVar("E", bound=TrackedJob[Any])
 
 OnError = Literal["fail_at_end", "fail_fast", "report"]
 
 
-class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
+class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Generic[E]):
     """A task that exports: plans a batch, submits it, waits in its worker or deferred, and finishes.
 
     A single export is a batch of one. Each exports once, whatever ends the task in between: `exports.decision` has the
@@ -50,6 +50,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
 
     ui_color = "#e3f1ee"
     status_kind: ClassVar[str]
+    entry_class: type[E]
     single: ClassVar[bool] = False
     sevenbridges_conn_id: str
     deferrable: bool
@@ -57,10 +58,12 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
     timeout: float | None
     on_error: OnError = "fail_at_end"
     max_active: int = 1
-    skip_not_exportable: bool | str = False
-    # Both are set by each `execute` and `resume`: Airflow reads links and lineage from the operator when that is over.
+    # All are set by each `execute` and `resume`: Airflow reads links and lineage from the operator when that is over.
     _status: TaskStatus
-    _batch: Batch | None = None
+    _batch: Batch[E] | None = None
+    # The same, once anything may be checked or submitted: before, the record of an earlier try knows more.
+    _under_way: Batch[E] | None = None
+    _has_paused = False
 
     def __init__(self, **kwargs: Any) -> None:
         # Without one of its own, Airflow 3.3.2 gives mapped tasks BaseOperator's as defaults, and no list of inlets.
@@ -77,47 +80,54 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
         return self._status.links if hasattr(self, "_status") else {}
 
     def resume(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Go on when a trigger has fired: exports have ended, or one in doubt can be checked again."""
-        ledger = Ledger(context)
-        batch = ledger.load()
+        """Go on when a trigger has fired: jobs are terminal, or one in doubt can be checked again."""
+        ledger = Ledger(context, self.entry_class)
+        batch = ledger.resume()
         if batch is not None and batch.try_number != context["ti"].try_number:
             # Airflow 3.0 runs this method again in a retry. What the earlier try did after it resumed is not known.
             result: dict[str, Any] = self.execute(context)
             return result
-        with airflow_failures(), self._shown(context, resumed=True):
-            if batch is None or ledger.is_unreadable:
-                raise SevenBridgesInDoubt(
-                    "What this task has submitted is not, or not all, in Airflow's database any more. The exports go "
-                    "on; a retry checks for them before it submits anything."
-                )
-            return self._run(context, batch, ledger, event)
+        with self._reporting(context, resumed=True):
+            self._check_readable(ledger)
+            assert batch is not None
+            return self._run(context, batch, ledger, self._policy(), event)
 
     def on_kill(self) -> None:
-        """Say that the exports go on: the API has no cancel."""
-        if self._batch and (in_flight := self._batch.in_flight):
-            what = f"export {in_flight[0].export_id} goes" if len(in_flight) == 1 else f"{len(in_flight)} exports go"
+        """Log what goes on: the API has no cancel."""
+        if self._under_way and (outstanding := self._under_way.outstanding()):
             self.log.warning(
-                "The task is ended, but %s on at the Platform, which has no cancel. "
-                "A retry or a cleared task adopts what is in flight instead of submitting it again.",
-                what,
+                "What this task has submitted goes on at the Platform, which has no cancel. %s", outstanding
             )
 
+    @contextmanager
+    def _reporting(self, context: Context, *, resumed: bool = False) -> Iterator[None]:
+        """Show how far the task is, and have an error that ends it be Airflow's, and name what goes on."""
+        with airflow_failures(), self._shown(context, resumed=resumed):
+            try:
+                yield
+            except Exception as error:
+                self._add_outstanding(context, error)
+                raise
+
+    def _add_outstanding(self, context: Context, error: Exception) -> None:
+        batch, whose = self._under_way, ""
+        if batch is None and context["ti"].try_number > 1:
+            # A retry that fails before it submits anything must not hide what an earlier try has submitted.
+            with suppress(Exception):
+                batch, whose = Ledger(context, self.entry_class).load(), "As an earlier try recorded: "
+        text = batch.outstanding() if batch else ""
+        if not text or text in str(error):
+            return
+        if isinstance(error, SevenBridgesError):
+            error.outstanding = f"{whose}{text}"
+        else:
+            error.add_note(f"{whose}{text}")
+            self.log.error("%s%s", whose, text)
+
     def _shown(self, context: Context, *, resumed: bool = False) -> TaskStatus:
-        self._batch = None
+        self._batch = self._under_way = None
         self._status = TaskStatus(context, self.status_kind, resumed=resumed)
         return self._status
-
-    @property
-    def _manifest(self) -> str | None:
-        """Where the task writes a manifest; None if nowhere."""
-        return None
-
-    def _reported(self) -> Report | None:
-        if self._batch is None:
-            return None
-        volumes = self.hook.known_volumes
-        exports = [ExportOutcome.of_entry(entry, volumes.get(entry.request.volume)) for entry in self._batch.entries]
-        return Report(exports, many=not self.single, manifest=self._manifest)
 
     def _announce(self, context: Context) -> None:
         if report := self._reported():
@@ -129,24 +139,23 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
             return []
         return [f"sevenbridges_conn_id: {conn_id!r} is empty or no text; name an Airflow connection."]
 
-    def _begin(self, context: Context, entries: list[Entry], ledger: Ledger) -> Batch:
+    def _begin(self, context: Context, entries: list[E], ledger: Ledger[E]) -> Batch[E]:
         """Return the batch of this try, with what earlier ones have done."""
-        ti, now = context["ti"], time.time()
+        ti = context["ti"]
         # XCom may have outlived a try on Airflow 3.0: what it holds is older than the end of that try.
         before = ledger.load() if ledger.has_store else None
-        gateway_timeout = self.hook.settings.gateway_timeout
         known = {entry.request.target: entry for entry in before.entries} if before else {}
-        left_out = dict(before.left_out) if before else {}
         # A try in between that wrote nothing may have run without a store.
         is_complete = before is not None and not ledger.is_unreadable and before.try_number >= ti.try_number - 1
-        wanted = {entry.request.target: entry for entry in entries if entry.state == WAITING}
-        # A file that is to go elsewhere now may still be exported to where an earlier try wanted it.
-        unwanted = {entry.request.file: entry for target, entry in known.items() if target not in wanted}
-        for entry in unwanted.values():
-            if until := entry.doubt_until(gateway_timeout):
-                left_out[entry.request.file] = max(until, left_out.get(entry.request.file, until))
-        for target, entry in wanted.items():
-            earlier = known.get(target) or unwanted.get(entry.request.file)
+        planned = {entry.request.target for entry in entries}
+        going_on = [entry for target, entry in known.items() if target not in planned and entry.may_go_on]
+        unclear = {entry.request.target[0] for entry in going_on if not entry.in_flight}
+        for entry in entries:
+            if entry.state != WAITING:
+                continue
+            earlier = known.get(entry.request.target)
+            if earlier is None and self.single and known:
+                [earlier] = known.values()
             attempt = attempt_of(
                 entry.request,
                 record=earlier.record if earlier else None,
@@ -156,55 +165,67 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
                 try_number=ti.try_number,
                 max_tries=ti.max_tries,
                 retries=self.retries or 0,
-                started_at=now,
-                gateway_timeout=gateway_timeout,
+                name=entry.kind.name,
             )
-            doubts = [left_out.get(entry.request.file), earlier.doubt_until(gateway_timeout) if earlier else None]
-            doubt = max(filter(None, doubts), default=attempt.doubt_until)
+            # What is to go elsewhere now may still be accepted for where an earlier try wanted it.
+            in_doubt = (
+                attempt.in_doubt or entry.request.target[0] in unclear or bool(earlier and earlier.attempt.in_doubt)
+            )
             if earlier and earlier.request.fingerprint == entry.request.fingerprint:
-                entry.remember(earlier)
+                entry.record = earlier.record
             entry.attempt = replace(
-                attempt, doubt_until=doubt, untroubled=attempt.untroubled and not (entry.needs_look or doubt)
+                attempt, in_doubt=in_doubt, untroubled=attempt.untroubled and not (entry.needs_check or in_doubt)
             )
-        for entry in wanted.values():
-            left_out.pop(entry.request.file, None)
         is_retry = before is not None and before.max_tries == ti.max_tries
-        started_at = before.started_at if before and is_retry else now
-        return Batch(entries, started_at, ti.try_number, ti.max_tries, left_out)
+        started_at = before.started_at if before and is_retry else self.hook.clock.now()
+        return Batch([*entries, *self._kept(going_on)], started_at, ti.try_number, ti.max_tries)
 
-    def _export(self, context: Context, entries: list[Entry]) -> dict[str, Any]:
-        """Export what is not exported yet, from the start of a try."""
-        ledger = Ledger(context)
+    def _kept(self, going_on: list[E]) -> list[E]:
+        """Return what earlier tries submitted and this one does not want, to be followed to its end."""
+        if not going_on:
+            return []
+        gone = Batch(going_on, 0.0, 0, 0).outstanding()
+        self.log.warning("This try does not want what an earlier one submitted. %s", gone)
+        if self.single:
+            return []
+        for entry in going_on:
+            entry.is_wanted = False
+            if not entry.in_flight:
+                entry.wait_again(replace(entry.attempt, in_doubt=True, doubt_stage=0, check_at=0.0, rechecks=0))
+        return going_on
+
+    def _submit(self, context: Context, entries: list[E]) -> dict[str, Any]:
+        """Submit what is not done yet, from the start of a try, and wait for it."""
+        ledger, policy = Ledger(context, self.entry_class), self._policy()
         self._batch = batch = self._begin(context, entries, ledger)
         self._planned(context, batch)
-        if self.single and not needs_check(entries[0]):
+        if self.single and not policy.needs_check(entries[0]):
             # The intent is written in a moment, before the first request.
             ledger.keep(batch)
         else:
             ledger.start(batch)
-        return self._run(context, batch, ledger)
+        return self._run(context, batch, ledger, policy)
 
-    def _run(self, context: Context, batch: Batch, ledger: Ledger, event: Any = None) -> dict[str, Any]:
-        """Submit, wait for half of what is in flight, submit more, until all are exported or bad."""
-        self._batch = batch
+    def _run(
+        self, context: Context, batch: Batch[E], ledger: Ledger[E], policy: Policy[E], event: Any = None
+    ) -> dict[str, Any]:
+        """Submit, wait for half of what is in flight, submit more, until all are done or have failed."""
+        self._batch = self._under_way = batch
 
-        def save(entries: Sequence[Entry]) -> None:
+        def save(entries: Sequence[E]) -> None:
             self._submitted(context, batch)
             ledger.save(entries)
 
-        submitter = BatchSubmitter(
-            self.hook,
-            save,
-            max_tries=batch.max_tries,
-            single=self.single,
-            fail_fast=self.on_error == "fail_fast",
-            skip_not_exportable=read_boolean(self.skip_not_exportable),
-        )
+        submitter = Submitter(policy, save, max_tries=batch.max_tries, stop_on_failure=self.on_error == "fail_fast")
         timed_out = False
+        # Airflow's own trigger for a moment yields that moment. Its triggerer's clock may be ahead of the Platform's.
+        self._has_paused = event is not None and not isinstance(event, Mapping)
         try:
             if batch.in_flight:
                 timed_out = self._take(submitter, batch, ledger, event)
             while not timed_out:
+                ledger.fill(batch, self.max_active)
+                self._check_readable(ledger)
                 check_at = submitter.submit(batch, self.max_active)
                 self._show_progress(batch)
                 if self._is_over(batch):
@@ -213,61 +234,47 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
                     timed_out = self._take(submitter, batch, ledger, self._wait(batch))
                 elif check_at:
                     self._pause(batch, check_at)
+            ledger.complete(batch)
+            self._check_readable(ledger)
         except Exception:
-            self._log_outstanding(batch)
+            with suppress(Exception):
+                ledger.complete(batch)
             self._failed(context, batch)
             raise
         return self._finish(context, batch, timed_out and not self._is_over(batch))
 
-    def _log_outstanding(self, batch: Batch) -> None:
-        """Say what goes on at the Platform, or may, when an error ends the task before it knows."""
-        in_flight = [entry.export_id or "" for entry in batch.in_flight]
-        unanswered = [entry.request.file for entry in batch.waiting if entry.outcome is Outcome.SENT]
-        for what, ids in (("in flight: exports", in_flight), ("submitted without a response: files", unanswered)):
-            if ids:
-                more = f" and {len(ids) - _SHOWN:,} more" if len(ids) > _SHOWN else ""
-                self.log.error(
-                    "Still %s %s%s. A retry checks the Platform and adopts what goes on there.",
-                    what,
-                    ", ".join(ids[:_SHOWN]),
-                    more,
-                )
+    def _check_readable(self, ledger: Ledger[E]) -> None:
+        if ledger.is_unreadable:
+            raise SevenBridgesInDoubt(
+                "What this task has submitted is not, or not all, in Airflow's database any more. Its "
+                f"{self.entry_class.kind.name}s go on; a retry checks for them before it submits anything."
+            )
 
-    def _is_over(self, batch: Batch) -> bool:
-        return (self.on_error == "fail_fast" and bool(batch.bad)) or not (batch.in_flight or batch.waiting)
+    def _is_over(self, batch: Batch[E]) -> bool:
+        return (self.on_error == "fail_fast" and bool(batch.bad)) or not (
+            batch.in_flight or batch.waiting or batch.is_more_to_come
+        )
 
-    def _take(self, submitter: BatchSubmitter, batch: Batch, ledger: Ledger, event: Any) -> bool:
+    def _take(self, submitter: Submitter[E], batch: Batch[E], ledger: Ledger[E], event: Any) -> bool:
         """Apply what a wait has seen, and return whether the time is over."""
         in_flight = batch.in_flight
-        # Airflow's own trigger for a moment yields that moment.
         event = event if isinstance(event, Mapping) else {}
-        if event.get("job") and len(in_flight) == 1 and event["job"].get("id") == in_flight[0].export_id:
-            answers: Sequence[Any] = [ExportJob.from_json(event["job"])]
+        if event.get("job") and len(in_flight) == 1 and event["job"].get("id") == in_flight[0].job_id:
+            answers: Sequence[Any] = [self.entry_class.kind.parse(event["job"])]
         elif self.single and event.get("status") == "timeout":
             return True
         else:
-            answers = self._fetch(in_flight)
-        submitter.take(in_flight, answers)
+            answers = submitter.fetch(in_flight)
+        # A wait ends as refused only when that has lasted.
+        submitter.take(in_flight, answers, are_final=event.get("status") == "refused")
         if not self._is_over(batch):
             ledger.save(in_flight)
         return bool(event.get("status") == "timeout")
 
-    def _fetch(self, in_flight: Sequence[Entry]) -> Sequence[ExportJob | SevenBridgesApiError]:
-        try:
-            return self.hook.get_exports([entry.export_id or "" for entry in in_flight])
-        except SevenBridgesApiError as error:
-            if not error.permanent:
-                raise
-            ids = ", ".join(entry.export_id or "" for entry in in_flight[:3]) + (", ..." if in_flight[3:] else "")
-            raise SevenBridgesInDoubt(
-                f"{len(in_flight)} exports in flight ({ids}) cannot be seen: {error} They may go on; check the "
-                "connection's token, which must belong to the user who started them."
-            ) from error
-
-    def _wait(self, batch: Batch) -> dict[str, Any]:
+    def _wait(self, batch: Batch[E]) -> dict[str, Any]:
         """Wait for half of what is in flight, or for all if no more is to come, and return what was seen."""
-        ids = [entry.export_id or "" for entry in batch.in_flight]
-        enough = -(-len(ids) // 2) if batch.waiting else None
+        ids = [entry.job_id or "" for entry in batch.in_flight]
+        enough = -(-len(ids) // 2) if batch.waiting or batch.is_more_to_come else None
         end_time = self._end_time(batch)
         fail_fast = self.on_error == "fail_fast"
         if self.single:
@@ -282,44 +289,58 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator):
                 ids, self.sevenbridges_conn_id, self.poll_interval, end_time, enough=enough, fail_fast=fail_fast
             )
             self.defer(trigger=trigger, method_name="resume")
-        watch = Watch(ids, end_time, enough=enough, fail_fast=fail_fast)
+        watch = Watch(self.entry_class.kind, ids, deadline_of(end_time), enough=enough, fail_fast=fail_fast)
         return wait(self.hook, watch, self.poll_interval, self._status.follow)
 
-    def _end_time(self, batch: Batch) -> float | None:
+    def _end_time(self, batch: Batch[E]) -> float | None:
         """Return when waiting ends at the latest, in epoch seconds; None for never."""
-        limits = [self._started_at(batch) + self.timeout] if self.timeout is not None else []
+        limits = []
+        if self.timeout is not None:
+            # What was stored by another machine is of the Platform's clock; the trigger's end time is of this one's.
+            limits.append(time.time() + self._started_at(batch) + self.timeout - self.hook.clock.now())
         if self.execution_timeout and self.deferrable:
             # Airflow 3 does not apply it to a deferred task.
             limits.append(time.time() + self.execution_timeout.total_seconds())
         return min(limits, default=None)
 
-    def _started_at(self, batch: Batch) -> float:
-        """Return from when the time to wait counts, in epoch seconds."""
+    def _started_at(self, batch: Batch[E]) -> float:
+        """Return from when the time to wait counts, in epoch seconds of the Platform's clock."""
         return batch.started_at
 
-    def _pause(self, batch: Batch, until: float) -> None:
-        seconds = max(0.0, until - time.time())
+    def _pause(self, batch: Batch[E], until: float) -> None:
+        """Wait for the next check.
+
+        :param until: in epoch seconds of the Platform's clock.
+        """
+        seconds = max(0.0, until - self.hook.clock.now())
         why = next((entry.why for entry in batch.waiting if entry.why), "")
         self.log.info("%s Checking again in %.0f s.", why or "The state of exports is not clear yet.", seconds)
+        at = time.time() + seconds
         if self.single:
-            self._status.show(why=why, state="LOOKING", look_again_at=moment(until))
-        if self.deferrable and seconds > 0:
-            self.defer(trigger=DateTimeTrigger(moment=datetime.fromtimestamp(until, UTC)), method_name="resume")
+            self._status.show(why=why, state="LOOKING", look_again_at=moment(at))
+        # A triggerer whose clock is ahead ends the pause early; the rest of it is spent here, not in a loop of both.
+        if self.deferrable and seconds > 0 and not self._has_paused:
+            self.defer(trigger=DateTimeTrigger(moment=datetime.fromtimestamp(at, UTC)), method_name="resume")
+        self._has_paused = False
         time.sleep(seconds)
 
-    def _planned(self, context: Context, batch: Batch) -> None:
+    def _policy(self) -> Policy[E]:
+        """Return how its jobs are checked and submitted."""
+        raise NotImplementedError
+
+    def _planned(self, context: Context, batch: Batch[E]) -> None:
         """Do what must succeed before anything is submitted."""
 
-    def _submitted(self, context: Context, batch: Batch) -> None:
+    def _submitted(self, context: Context, batch: Batch[E]) -> None:
         """Publish what is known of a submission, before it is recorded."""
 
-    def _show_progress(self, batch: Batch) -> None:
+    def _show_progress(self, batch: Batch[E]) -> None:
         """Show how far it is."""
         raise NotImplementedError
 
-    def _failed(self, context: Context, batch: Batch) -> None:
+    def _failed(self, context: Context, batch: Batch[E]) -> None:
         """Keep what is known when an error ends the task."""
 
-    def _finish(self, context: Context, batch: Batch, timed_out: bool) -> dict[str, Any]:
+    def _finish(self, context: Context, batch: Batch[E], timed_out: bool) -> dict[str, Any]:
         """Return what the task returns, or raise why it fails."""
         raise NotImplementedError

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 from airflow_sb_provider._compat import ObjectStoragePath, conf
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.engine.export_policy import ExportPolicy
 from airflow_sb_provider.engine.listing import list_selected
-from airflow_sb_provider.engine.polling import volume_or_none
+from airflow_sb_provider.engine.result import volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesBatchFailed,
     SevenBridgesError,
     SevenBridgesExportTimeout,
     SevenBridgesInputError,
 )
-from airflow_sb_provider.exports.batch import REFUSED, SKIPPED, WAITING, Batch, Entry
 from airflow_sb_provider.exports.destination import object_uri
+from airflow_sb_provider.exports.entry import Entry
 from airflow_sb_provider.exports.manifest import (
     HEAD_BYTES,
     check_address,
@@ -32,6 +33,7 @@ from airflow_sb_provider.exports.manifest import (
     manifest_text,
     prefix_in_template,
 )
+from airflow_sb_provider.exports.outcome import Report
 from airflow_sb_provider.exports.selection import (
     SELECTION_FIELDS,
     SOURCES,
@@ -42,7 +44,6 @@ from airflow_sb_provider.exports.selection import (
     read_exports,
     with_conflicts,
 )
-from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import (
     Problems,
@@ -53,6 +54,8 @@ from airflow_sb_provider.inputs import (
     read_switches,
     read_texts,
 )
+from airflow_sb_provider.jobs.batch import Batch
+from airflow_sb_provider.jobs.tracked import REFUSED, SKIPPED, WAITING
 from airflow_sb_provider.jobs.watch import MAX_IDS, POLL_INTERVAL, WEEK
 from airflow_sb_provider.lineage.hook import hook_lineage_is_read
 from airflow_sb_provider.links.addresses import folder_page, project_page
@@ -87,7 +90,7 @@ class _Wanted:
     max_files: int | None
 
 
-class SevenBridgesBulkExportOperator(SevenBridgesOperator):
+class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
     """Exports many files in one task: a list of exports, or a selection of a project.
 
     Returns, and pushes as XCom ``summary`` also when it fails, a small dict: ``state``, ``total``, ``counts`` by state,
@@ -157,7 +160,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         SevenBridgesDestinationLink(),
     )
     status_kind = "bulk"
-    _batch: Batch | None = None
+    entry_class = Entry
+    _batch: Batch[Entry] | None = None
 
     def __init__(
         self,
@@ -237,16 +241,16 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export what is meant and not exported yet."""
-        with airflow_failures(), self._shown(context):
+        with self._reporting(context):
             wanted = self._checked(context)
             entries = self._plan(wanted)
             if wanted.validate_only:
                 batch = Batch(entries, time.time(), 0, 0)
                 self._show(batch, state="DRY_RUN")
                 return self._tell(batch)
-            return self._export(context, entries)
+            return self._submit(context, entries)
 
-    def _show(self, batch: Batch, **more: Any) -> None:
+    def _show(self, batch: Batch[Entry], **more: Any) -> None:
         """Show how far it is; the volumes have been looked at already."""
         projects = {entry.project for entry in batch.entries if entry.project}
         project = projects.pop() if len(projects) == 1 else None
@@ -265,6 +269,9 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         )
         # In a process that goes on after a deferral nothing has told of the volumes.
         self._status.show(**status | {"uri": status["uri"] or self._status["uri"]} | more)
+
+    def _policy(self) -> ExportPolicy:
+        return ExportPolicy(self.hook, skip_not_exportable=read_boolean(self.skip_not_exportable))
 
     def _checked(self, context: Context) -> _Wanted:
         problems = Problems()
@@ -315,33 +322,33 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         return [self._entry(export) for export in planned]
 
     def _entry(self, export: PlannedExport) -> Entry:
-        entry = Entry(export.request, message=export.note, needs_look=True)
+        entry = Entry(export.request, message=export.note, needs_check=True)
         if file := export.file:
             entry.name, entry.size, entry.project, entry.path = file.name, file.size, file.project, export.path
             entry.tags = _first(file.tags) if self._manifest else ()
             entry.metadata = {key: file.metadata.get(key) for key in self.manifest_metadata}
-            entry.needs_look = file.is_alias or file.is_folder
+            entry.needs_check = file.is_alias or file.is_folder
         if export.problem:
-            skips = read_boolean(self.skip_not_exportable) and entry.needs_look and file is not None
+            skips = read_boolean(self.skip_not_exportable) and entry.needs_check and file is not None
             entry.state, entry.message = SKIPPED if skips else REFUSED, export.problem
             how = "is skipped" if skips else "cannot be exported"
             self.log.warning("File %s (%s) %s: %s", export.request.file, entry.label, how, export.problem)
         return entry
 
-    def _planned(self, context: Context, batch: Batch) -> None:
+    def _planned(self, context: Context, batch: Batch[Entry]) -> None:
         self._show(batch)
         self._write_manifest(context, batch)
 
-    def _show_progress(self, batch: Batch) -> None:
+    def _show_progress(self, batch: Batch[Entry]) -> None:
         self.log.info(batch.progress(time.time()))
         self._show(batch)
 
-    def _failed(self, context: Context, batch: Batch) -> None:
+    def _failed(self, context: Context, batch: Batch[Entry]) -> None:
         # The record is written first: what is shown matters less, and could fail where the connection is gone.
         self._write_manifest_quietly(context, batch)
         self._show(batch)
 
-    def _finish(self, context: Context, batch: Batch, timed_out: bool) -> dict[str, Any]:
+    def _finish(self, context: Context, batch: Batch[Entry], timed_out: bool) -> dict[str, Any]:
         self._show(batch)
         self._write_manifest(context, batch)
         summary = batch.summary(time.time(), self._manifest)
@@ -364,6 +371,11 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         self._announce(context)
         return summary
 
+    def _reported(self) -> Report | None:
+        if self._batch is None:
+            return None
+        return Report.of_batch(self._batch, self.hook.known_volumes, many=True, manifest=self._manifest)
+
     @property
     def _manifest(self) -> str | None:
         return None if is_absent(self.manifest) else self.manifest
@@ -384,7 +396,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
             prefix = prefix_in_template(self._manifest_source)
         return address if prefix is None else check_below(address, prefix)
 
-    def _write_manifest(self, context: Context, batch: Batch) -> None:
+    def _write_manifest(self, context: Context, batch: Batch[Entry]) -> None:
         try:
             address = self._manifest_for(context)
         except ValueError as problem:
@@ -411,7 +423,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
 
-    def _write_manifest_quietly(self, context: Context, batch: Batch) -> None:
+    def _write_manifest_quietly(self, context: Context, batch: Batch[Entry]) -> None:
         try:
             self._write_manifest(context, batch)
         except Exception as error:
@@ -421,7 +433,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
         found = {volume: volume_or_none(self.hook, volume) for volume in {request.volume for request in requests}}
         return {volume: details for volume, details in found.items() if details}
 
-    def _tell(self, batch: Batch) -> dict[str, Any]:
+    def _tell(self, batch: Batch[Entry]) -> dict[str, Any]:
         """Say what would be done.
 
         :raises SevenBridgesBatchFailed: if something could not be done, as without a dry run.
@@ -434,7 +446,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator):
             volume = volumes.get(request.volume)
             uri = object_uri(volume, request.location) if volume else None
             rows.append({"file": request.file, "name": entry.name, "size": entry.size, "uri": uri or request.location})
-            doubt = f" (an alias, a folder, or not to be seen: it may be {otherwise})" if entry.needs_look else ""
+            doubt = f" (an alias, a folder, or not to be seen: it may be {otherwise})" if entry.needs_check else ""
             self.log.info("%s %s, %s bytes%s", request.file, entry.label, entry.size, doubt)
         size = sum(entry.size or 0 for entry in batch.waiting)
         self.log.info("Dry run: %d files, %d bytes. Nothing was changed.", len(rows), size)

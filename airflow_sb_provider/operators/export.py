@@ -9,40 +9,40 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, conf
 from airflow_sb_provider.api import calls
-from airflow_sb_provider.api.text import readable
-from airflow_sb_provider.engine.polling import look_at_object, volume_or_none
+from airflow_sb_provider.api.text import moment, readable
+from airflow_sb_provider.engine.export_policy import ExportPolicy
+from airflow_sb_provider.engine.result import look_at_object, volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesError,
     SevenBridgesExportTimeout,
     SevenBridgesInDoubt,
 )
-from airflow_sb_provider.exports.batch import IN_DOUBT, Entry
 from airflow_sb_provider.exports.destination import object_uri
-from airflow_sb_provider.exports.outcome import ExportOutcome
+from airflow_sb_provider.exports.entry import Entry
+from airflow_sb_provider.exports.outcome import ExportOutcome, Report
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.exports.selection import EXPORT_FIELDS
-from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import Problems, check_seconds, read_boolean, read_switches
+from airflow_sb_provider.jobs.tracked import IN_DOUBT
 from airflow_sb_provider.jobs.watch import POLL_INTERVAL, WEEK
 from airflow_sb_provider.links.addresses import file_page, folder_page, known_environment, object_page
 from airflow_sb_provider.links.export import SevenBridgesDestinationLink, SevenBridgesFileLink, SevenBridgesVolumeLink
 from airflow_sb_provider.operators.base import SevenBridgesOperator
 from airflow_sb_provider.operators.bulk_export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.operators.validate import validate_export
-from airflow_sb_provider.task_status import moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_sb_provider._compat import BaseOperatorLink, Context
     from airflow_sb_provider.api.models import ExportJob, Volume
-    from airflow_sb_provider.exports.batch import Batch
+    from airflow_sb_provider.jobs.batch import Batch
 
 __all__ = ["SevenBridgesBulkExportOperator", "SevenBridgesExportOperator"]
 
 
-class SevenBridgesExportOperator(SevenBridgesOperator):
+class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
     """Exports one file of a project to a volume.
 
     Returns a plain dict: ``export_id``, ``state``, ``file``, ``volume``, ``location``, ``uri``, ``size`` (bytes),
@@ -88,6 +88,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         SevenBridgesDestinationLink(),
     )
     status_kind = "export"
+    entry_class = Entry
     single = True
 
     def __init__(
@@ -125,7 +126,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the file, or adopt what an earlier try began."""
-        with airflow_failures(), self._shown(context):
+        with self._reporting(context):
             request, validate_only = self._checked()
             if validate_only:
                 self._publish_id(context, None)
@@ -134,7 +135,10 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
                 self._status.show(state="DRY_RUN", file=file, uri=checked["uri"])
                 return checked
             self.log.info("Export wanted: %s.", request)
-            return self._export(context, [Entry(request)])
+            return self._submit(context, [Entry(request)])
+
+    def _policy(self) -> ExportPolicy:
+        return ExportPolicy(self.hook, single=True)
 
     def _checked(self) -> tuple[ExportRequest, bool]:
         problems = Problems()
@@ -153,27 +157,28 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         if export_id is not None or AIRFLOW_STORES_NONE:
             context["ti"].xcom_push(key="export_id", value=export_id)
 
-    def _submitted(self, context: Context, batch: Batch) -> None:
+    def _submitted(self, context: Context, batch: Batch[Entry]) -> None:
         [entry] = batch.entries
         if entry.why:
             self._status.note(why=entry.why)
         if entry.job:
-            self._publish_id(context, entry.export_id)
+            self._publish_id(context, entry.job_id)
 
-    def _show_progress(self, batch: Batch) -> None:
+    def _show_progress(self, batch: Batch[Entry]) -> None:
         [entry] = batch.entries
         if entry.job and entry.in_flight:
             self._show(entry, entry.job)
 
-    def _is_over(self, batch: Batch) -> bool:
+    def _is_over(self, batch: Batch[Entry]) -> bool:
         return super()._is_over(batch) or (not self.wait_for_completion and not batch.waiting)
 
-    def _started_at(self, batch: Batch) -> float:
+    def _started_at(self, batch: Batch[Entry]) -> float:
         [entry] = batch.entries
         started = datetime.fromisoformat(entry.started_on).timestamp() if entry.started_on else None
         # The record may be of a request long ago, which made another job or none.
-        known = (entry.sent_at, started) if entry.export_id == entry.own_id else (started, entry.sent_at)
-        return next(filter(None, known), batch.started_at)
+        is_own = entry.record is not None and entry.job_id == entry.own_id
+        submitted_at = entry.record.sent_at if entry.record and is_own else started
+        return batch.started_at if submitted_at is None else submitted_at
 
     def _show(self, entry: Entry, job: ExportJob) -> None:
         """Show what is under way; file and volume are read only for links, and while there is plenty to spend."""
@@ -191,7 +196,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         self._link(outcome, volume)
         self._status.show(
             **outcome.to_status(),
-            submitted_at=moment(entry.sent_at) if entry.sent_at and not entry.adopted else None,
+            submitted_at=moment(entry.record.sent_at) if entry.record and not entry.adopted else None,
         )
         if page := self.known_links.get(SevenBridgesFileLink().xcom_key):
             self.log.info("The file on the Platform: %s", page)
@@ -206,10 +211,10 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
             }
         )
 
-    def _finish(self, context: Context, batch: Batch, timed_out: bool) -> dict[str, Any]:
+    def _finish(self, context: Context, batch: Batch[Entry], timed_out: bool) -> dict[str, Any]:
         [entry] = batch.entries
         if timed_out:
-            export_id = entry.export_id
+            export_id = entry.job_id
             state = (
                 f"Export {export_id} is still {entry.job.state}"
                 if entry.job
@@ -227,9 +232,12 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
             self._announce(context)
         return result
 
+    def _reported(self) -> Report | None:
+        return Report.of_batch(self._batch, self.hook.known_volumes) if self._batch else None
+
     def _describe(self, context: Context, entry: Entry) -> ExportOutcome:
         """Read what is there, and publish it."""
-        job, adopted_object = entry.job, entry.object
+        job, adopted_object = entry.job, entry.proof
         if job and job.succeeded and adopted_object is None:
             self._check_object(entry, job)
         known = ExportOutcome.of_entry(entry)
@@ -257,7 +265,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator):
         # The job's own words come first.
         job = replace(job, volume=job.volume or request.volume, location=job.location or request.location)
         try:
-            entry.object = look_at_object(self.hook, job, file.size if file else None)
+            entry.proof = look_at_object(self.hook, job, file.size if file else None)
         except SevenBridgesInDoubt as doubt:
             # Nobody is to hear that it is exported: a completed job does not prove that its object is right.
             entry.fail(doubt, IN_DOUBT)

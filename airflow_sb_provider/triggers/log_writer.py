@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextvars
 import threading
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import contextvars
     from collections.abc import Sequence
     from typing import Protocol
 
@@ -30,13 +30,16 @@ class LogWriter:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def write(self, logger: _Logger, lines: Sequence[str]) -> None:
-        """Have each line logged soon, in the context of the caller, which tells whose log it is."""
+    def write(self, context: contextvars.Context, logger: _Logger, lines: Sequence[str]) -> None:
+        """Have each line logged soon.
+
+        :param context: a copy of the trigger's, which tells whose log it is; entered by this thread only.
+        """
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="sevenbridges-log", daemon=True)
                 self._thread.start()
-        self._entries.put((contextvars.copy_context(), logger, lines))
+        self._entries.put((context, logger, lines))
 
     def _run(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""One poller for all that waits in a triggerer: a request for each hundred exports, however many tasks wait.
+"""One poller for all that waits in a triggerer: a request for each hundred jobs of a kind, however many tasks wait.
 
 All triggers of a triggerer share one process and one event loop, so that plain dicts need no locks.
 """
@@ -11,7 +11,7 @@ import random
 import time
 from collections import defaultdict
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow_sb_provider._compat import AirflowNotFoundException, Stats
@@ -32,13 +32,15 @@ from airflow_sb_provider.jobs.rate_limiter import Pacing
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
+    from airflow_sb_provider.api.calls import Call
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.api.lookup import Apart
-    from airflow_sb_provider.api.models import ExportJob
     from airflow_sb_provider.exceptions import SevenBridgesApiError
     from airflow_sb_provider.hooks.connection import ConnectionSettings
+    from airflow_sb_provider.jobs.kind import JobKind
     from airflow_sb_provider.jobs.watch import Watch
 
-    News = Callable[[Watch, list[str]], None]
+    News = Callable[[Watch[Any], list[str]], None]
 
 CONNECTIONS = 4
 LOOK_UP_AGAIN = 300.0
@@ -50,31 +52,29 @@ STAND_BACK = 1.0
 
 
 class Waiter:
-    """A trigger that waits: its watch, through which connection, how often to ask, and what to do with news.
+    """A trigger that waits: its watch, through which connection, how often to poll, and what to do with news.
 
     There may be ten thousand of them, so that each is kept small, and woken only when its wait may be over.
 
-    :param news: called with the watch and lines worth logging, in the context in which the waiter was made; not at
-        the end, when the task goes on at once and tells more.
+    :param news: called with the watch and lines worth logging, in the poller's context; not at the end, when the task
+        goes on at once and reports more.
     """
 
-    __slots__ = ("_context", "_news", "_wake_up", "conn_id", "poll_interval", "poller", "unasked", "watch")
+    __slots__ = ("_news", "_wake_up", "conn_id", "poll_interval", "poller", "watch")
 
-    def __init__(self, watch: Watch, conn_id: str, poll_interval: float, news: News) -> None:
+    def __init__(self, watch: Watch[Any], conn_id: str, poll_interval: float, news: News) -> None:
         self.watch = watch
         self.conn_id = conn_id
         self.poll_interval = poll_interval
-        self.unasked: set[str] | None = None
         self.poller: Poller | None = None
         self._news = news
-        self._context = contextvars.copy_context()
         self._wake_up: asyncio.Future[None] | None = None
 
-    async def wait(self, seconds: float | None) -> None:
-        """Wait until the wait may be over, at most so long."""
+    async def wait(self, until: float | None) -> None:
+        """Wait until the wait may be over, at most until a moment of the monotonic clock."""
         loop = asyncio.get_running_loop()
         self._wake_up = loop.create_future()
-        alarm = None if seconds is None else loop.call_later(max(0.0, seconds), self._wake)
+        alarm = None if until is None else loop.call_later(max(0.0, until - time.monotonic()), self._wake)
         try:
             await self._wake_up
         finally:
@@ -82,23 +82,20 @@ class Waiter:
             if alarm:
                 alarm.cancel()
 
-    def tell(self, export_id: str, answer: ExportJob | SevenBridgesError) -> bool:
+    def tell(self, job_id: str, answer: Job | SevenBridgesError, now: float) -> bool:
         """Take the answer for one id; return whether the wait is over."""
-        lines = self.watch.take([export_id], [answer])
-        if self.unasked:
-            self.unasked.discard(export_id)
-        is_over = self.watch.over or self.watch.has_enough
-        if is_over or self.unasked == set():
+        lines = self.watch.take([job_id], [answer], now)
+        is_over = self.watch.is_decided
+        if is_over:
             self._wake()
         elif lines:
-            self._context.run(self._news, self.watch, lines)
+            self._news(self.watch, lines)
         return is_over
 
-    def hurry(self) -> None:
-        """Have every id that is open asked for at once; ``unasked`` are those that no answer has come for since."""
-        self.unasked = set(self.watch.open)
+    def hurry(self, ids: Iterable[str]) -> None:
+        """Have some ids polled at once."""
         if self.poller:
-            self.poller.hurry(self.unasked)
+            self.poller.hurry(self.watch.kind, ids)
 
     def _wake(self) -> None:
         if self._wake_up and not self._wake_up.done():
@@ -139,8 +136,33 @@ class Pollers:
         self._by_credential = {key: each for key, each in self._by_credential.items() if each is not poller}
 
 
+class _Lane:
+    """What is waited for of one kind: a request holds ids of one kind only."""
+
+    def __init__(self, kind: JobKind[Any]) -> None:
+        self.kind = kind
+        self.waiters: dict[str, tuple[Waiter, ...]] = {}
+        self.schedule = Schedule()
+        self.apart: Apart = {}
+
+    def leave(self, job_id: str, waiter: Waiter) -> None:
+        """Poll an id no more for a waiter."""
+        if others := tuple(each for each in self.waiters.get(job_id, ()) if each is not waiter):
+            self.waiters[job_id] = others
+        elif self.waiters.pop(job_id, None):
+            self.schedule.drop(job_id)
+            self.apart.pop(job_id, None)
+
+    @property
+    def in_a_request(self) -> int:
+        """How many ids a request takes."""
+        return min(len(self.waiters), BULK_LIMIT)
+
+
 class Poller:
-    """Asks for all ids of its waiters, a hundred at a time, each as often as its waiter wants.
+    """Polls all ids of its waiters, a hundred of a kind at a time, each as often as its waiter wants.
+
+    All kinds share one rate limit and one order: what is due first is polled first.
 
     ``settings`` say where and as whom; None until a connection has been looked up, which is done once, and again
     after 5 minutes or a 401.
@@ -150,15 +172,14 @@ class Poller:
         self.settings: ConnectionSettings | None = None
         self._pollers = pollers
         self._hook = SevenBridgesAsyncHook()
-        self._waiters: dict[str, tuple[Waiter, ...]] = {}
-        self._apart: Apart = {}
-        self._schedule = Schedule()
+        self._lanes: dict[JobKind[Any], _Lane] = {}
         self._pacing = Pacing()
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections = asyncio.Semaphore(CONNECTIONS)
         self._more = asyncio.Event()
         self._sleeps_until: float | None = None
         self._leaving: set[Waiter] = set()
+        self._has_left = asyncio.Event()
         self._look_up_at = 0.0
         self._unauthorized = False
 
@@ -168,27 +189,30 @@ class Poller:
         self._look_up_at = time.monotonic() + LOOK_UP_AGAIN
 
     def add(self, waiter: Waiter) -> None:
-        """Ask for a waiter's ids from now on."""
+        """Poll a waiter's ids from now on."""
         waiter.poller = self
         now = time.monotonic()
-        for export_id in waiter.watch.open:
-            self._waiters[export_id] = (*self._waiters.get(export_id, ()), waiter)
-            self._schedule.add(export_id, waiter.poll_interval, now)
+        kind = waiter.watch.kind
+        for job_id in waiter.watch.open:
+            lane = self._lanes.get(kind) or self._lanes.setdefault(kind, _Lane(kind))
+            lane.waiters[job_id] = (*lane.waiters.get(job_id, ()), waiter)
+            lane.schedule.add(job_id, waiter.poll_interval, now)
         if not self._tasks:
             self._start(self._run())
         self._wake()
 
-    def hurry(self, export_ids: Iterable[str]) -> None:
-        """Ask for some ids at once."""
+    def hurry(self, kind: JobKind[Any], ids: Iterable[str]) -> None:
+        """Poll some ids at once."""
         now = time.monotonic()
-        for export_id in export_ids:
-            self._schedule.hurry(export_id, now)
-        self._wake()
+        if lane := self._lanes.get(kind):
+            for job_id in ids:
+                lane.schedule.hurry(job_id, now)
+            self._wake()
 
     async def remove(self, waiter: Waiter) -> None:
         """Forget a waiter; stop if it was the last."""
         self._drop(waiter)
-        if not self._waiters:
+        if not self._lanes:
             for task in self._tasks:
                 task.cancel()
             self._tasks.clear()
@@ -201,15 +225,21 @@ class Poller:
 
     def _drop(self, waiter: Waiter) -> None:
         self._leaving.discard(waiter)
-        for export_id in waiter.watch.export_ids:
-            self._leave(export_id, waiter)
+        self._has_left.set()
+        for job_id in waiter.watch.ids:
+            self._leave(job_id, waiter)
 
-    def _leave(self, export_id: str, waiter: Waiter) -> None:
-        if others := tuple(each for each in self._waiters.get(export_id, ()) if each is not waiter):
-            self._waiters[export_id] = others
-        elif self._waiters.pop(export_id, None):
-            self._schedule.drop(export_id)
-            self._apart.pop(export_id, None)
+    def _leave(self, job_id: str, waiter: Waiter) -> None:
+        if lane := self._lanes.get(waiter.watch.kind):
+            lane.leave(job_id, waiter)
+            if not lane.waiters:
+                del self._lanes[lane.kind]
+
+    @property
+    def _next_at(self) -> float | None:
+        """When the next request is due, of whatever kind; None if nothing is planned."""
+        planned = [due for lane in self._lanes.values() if (due := lane.schedule.next_at) is not None]
+        return min(planned) if planned else None
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         # A context of its own: else the poller's log would land in the log of the trigger that came first.
@@ -221,7 +251,7 @@ class Poller:
     async def _run(self) -> None:
         # In a thread, since Airflow's metrics read files when they are first used.
         await asyncio.to_thread(Stats.incr, "sevenbridges.poller.starts")
-        while self._waiters:
+        while self._lanes:
             try:
                 await self._ask_next()
             except Exception as error:
@@ -235,29 +265,33 @@ class Poller:
         await self._until_due()
         await self._look_up_connections()
         if self.settings is None or self._unauthorized:
-            await asyncio.sleep(LOOK_UP_PAUSE if self._waiters else 0)
+            await asyncio.sleep(LOOK_UP_PAUSE if self._lanes else 0)
             return
         await asyncio.sleep(self._pause())
         await self._connections.acquire()
-        batch = self._schedule.take(time.monotonic())
-        if not batch:
+        due = self._next_at
+        lane = next((each for each in self._lanes.values() if each.schedule.next_at == due), None)
+        batch = lane.schedule.take(time.monotonic()) if lane else []
+        if not (lane and batch):
             self._connections.release()
             return
-        asking = self._start(self._ask(batch))
+        asking = self._start(self._ask(lane, batch))
         # Only after the answers have been handed out, else they would pile up.
         asking.add_done_callback(lambda _: self._connections.release())
         if self._pacing.one_at_a_time:
             await asyncio.wait([asking])
 
     def _pause(self) -> float:
-        items = min(len(self._waiters), BULK_LIMIT)
+        lanes = self._lanes.values()
+        wanted = sum(lane.schedule.wanted for lane in lanes)
+        requests = sum(lane.schedule.wanted / lane.in_a_request for lane in lanes)
         # Several triggerers that wait for the same window should not all begin with it.
-        return self._pacing.pause(self._schedule.wanted, time.time(), items) * random.uniform(1, 1.05)
+        return self._pacing.pause(wanted, time.time(), wanted / requests if requests else 1) * random.uniform(1, 1.05)
 
     async def _until_due(self) -> None:
         # Not for ever: on Python 3.11 wait_for swallows the cancellation that comes together with what it waits for.
-        while self._waiters:
-            due = self._schedule.next_at
+        while self._lanes:
+            due = self._next_at
             if due is not None and due <= time.monotonic():
                 return
             self._sleeps_until = due
@@ -267,7 +301,7 @@ class Poller:
 
     def _wake(self) -> None:
         # Only if something is due sooner than it sleeps: most that come are not, and they come in thousands.
-        due = self._schedule.next_at
+        due = self._next_at
         if due is not None and (self._sleeps_until is None or due < self._sleeps_until):
             self._more.set()
 
@@ -277,9 +311,10 @@ class Poller:
         self._look_up_at = time.monotonic() + LOOK_UP_AGAIN
         self._unauthorized = False
         waiters_through: dict[str, set[Waiter]] = defaultdict(set)
-        for each in self._waiters.values():
-            for waiter in each:
-                waiters_through[waiter.conn_id].add(waiter)
+        for lane in self._lanes.values():
+            for each in lane.waiters.values():
+                for waiter in each:
+                    waiters_through[waiter.conn_id].add(waiter)
         for conn_id, waiters in waiters_through.items():
             try:
                 settings = await look_up_settings(conn_id)
@@ -296,42 +331,47 @@ class Poller:
 
     async def _tell_all(self, waiters: Iterable[Waiter], error: SevenBridgesError) -> None:
         for waiter in waiters:
-            for export_id in waiter.watch.open:
+            now = time.monotonic()
+            for job_id in waiter.watch.open:
+                lane = self._lanes.get(waiter.watch.kind)
                 # Since the look-up began it may have gone.
-                if waiter in self._waiters.get(export_id, ()):
-                    self._tell(waiter, export_id, error)
+                if lane and waiter in lane.waiters.get(job_id, ()):
+                    self._tell(waiter, job_id, error, now)
             await asyncio.sleep(0)
             await self._stand_back()
 
-    async def _ask(self, batch: list[str]) -> None:
+    async def _ask(self, lane: _Lane, batch: list[str]) -> None:
         asked_at = time.monotonic()
-        lookup: Lookup[ExportJob] = Lookup(batch, self._apart)
+        lookup: Lookup[Job] = Lookup(batch, lane.apart)
         is_first = True
         while asked := lookup.next():
             if not is_first:
                 await asyncio.sleep(self._pause())
-            answers = lookup.take(await self._request(asked))
+            answers = lookup.take(await self._request(lane.kind, asked))
             if is_first:
-                # Before anything is told, so that nothing that goes wrong then can end the wait of others.
+                # Before anything is reported, so that nothing that goes wrong then can end the wait of others.
                 is_first = False
-                self._plan(batch, asked_at)
-            await self._hand_out(answers)
-        if self._apart:
-            for export_id in batch:
-                if export_id not in self._waiters:
-                    self._apart.pop(export_id, None)
+                self._plan(lane, batch, asked_at)
+            await self._hand_out(lane, answers)
+        if lane.apart:
+            for job_id in batch:
+                if job_id not in lane.waiters:
+                    lane.apart.pop(job_id, None)
 
-    async def _request(self, asked: list[str]) -> Sequence[ExportJob | SevenBridgesApiError] | SevenBridgesError:
+    async def _request(
+        self, kind: JobKind[Any], asked: list[str]
+    ) -> Sequence[Job | SevenBridgesApiError] | SevenBridgesError:
         """Send one request; return its answer, or the error that came instead."""
-        answer: Sequence[ExportJob | SevenBridgesApiError] | SevenBridgesError
+        answer: Sequence[Job | SevenBridgesApiError] | SevenBridgesError
         try:
+            call: Call[list[Job | SevenBridgesApiError]] = kind.get_many(asked)
             assert self.settings is not None
             await self._hook.connect(self.settings)
-            answer = await self._hook.get_exports(asked, again=False)
+            answer = await self._hook.send(call, again=False)
         except SevenBridgesError as error:
             answer = error
         except Exception as error:
-            # The wait goes on. Only the kind of error is told, since a library's words may show headers.
+            # The wait goes on. Only the kind of error is logged, since a library's words may show headers.
             answer = SevenBridgesConnectionError(f"The poll failed with {type(error).__name__}.")
         if not isinstance(answer, SevenBridgesConnectionError):
             refused = isinstance(answer, SevenBridgesRateLimitError)
@@ -339,53 +379,60 @@ class Poller:
         self._measure(answer)
         return answer
 
-    def _plan(self, batch: list[str], asked_at: float) -> None:
-        for export_id in batch:
-            if export_id in self._waiters:
-                self._schedule.asked(export_id, asked_at)
+    def _plan(self, lane: _Lane, batch: list[str], asked_at: float) -> None:
+        for job_id in batch:
+            if job_id in lane.waiters:
+                lane.schedule.asked(job_id, asked_at)
         self._wake()
 
-    async def _hand_out(self, answers: Mapping[str, ExportJob | SevenBridgesError]) -> None:
+    async def _hand_out(self, lane: _Lane, answers: Mapping[str, Job | SevenBridgesError]) -> None:
         if any(isinstance(answer, SevenBridgesAuthError) for answer in answers.values()):
             self._unauthorized = True
             self._look_up_at = 0.0
-        for number, (export_id, answer) in enumerate(answers.items()):
-            for waiter in self._waiters.get(export_id, ()):
-                self._tell(waiter, export_id, answer)
-                if waiter.watch.settled(export_id):
-                    self._leave(export_id, waiter)
+        now = time.monotonic()
+        for number, (job_id, answer) in enumerate(answers.items()):
+            for waiter in lane.waiters.get(job_id, ()):
+                self._tell(waiter, job_id, answer, now)
+                if waiter.watch.settled(job_id):
+                    self._leave(job_id, waiter)
             if number % PORTION == PORTION - 1:
                 # So many that end at once would hold up everything else in the triggerer.
                 await asyncio.sleep(0)
                 await self._stand_back()
 
-    def _tell(self, waiter: Waiter, export_id: str, answer: ExportJob | SevenBridgesError) -> None:
+    def _tell(self, waiter: Waiter, job_id: str, answer: Job | SevenBridgesError, now: float) -> None:
         try:
-            if waiter.tell(export_id, answer):
+            if waiter.tell(job_id, answer, now):
                 self._leaving.add(waiter)
         except Exception as error:
             # One that cannot take its answer must not keep the others from theirs.
-            self._hook.log.error("Export %s: its news could not be told (%s).", export_id, type(error).__name__)
+            title = waiter.watch.kind.title
+            self._hook.log.error("%s %s: its news could not be reported (%s).", title, job_id, type(error).__name__)
 
     async def _stand_back(self) -> None:
         # Airflow logs each event in a thread, and thousands that wait for that are much for the garbage collector.
-        until = time.monotonic() + STAND_BACK
         while len(self._leaving) >= LEAVING:
-            if time.monotonic() > until:
+            self._has_left.clear()
+            try:
+                async with asyncio.timeout(STAND_BACK):
+                    await self._has_left.wait()
+            except TimeoutError:
+                # A trigger that Airflow does not read any more never leaves, and must not hold up the others.
                 self._leaving.clear()
-            await asyncio.sleep(0.005)
 
     @property
     def _tags(self) -> dict[str, str]:
         return {"endpoint": self.settings.endpoint if self.settings else ""}
 
-    def _measure(self, answer: Sequence[ExportJob | SevenBridgesApiError] | SevenBridgesError) -> None:
+    def _measure(self, answer: Sequence[Job | SevenBridgesApiError] | SevenBridgesError) -> None:
         tags = self._tags
         Stats.incr("sevenbridges.poller.requests", tags=tags)
         if isinstance(answer, SevenBridgesError) and not answer.permanent:
             Stats.incr("sevenbridges.poller.failures", tags=tags)
-        Stats.gauge("sevenbridges.poller.waiters", len(self._waiters), tags=tags)
-        Stats.gauge("sevenbridges.poller.cycle_seconds", self._schedule.cycle, tags=tags)
+        lanes = self._lanes.values()
+        Stats.gauge("sevenbridges.poller.waiters", sum(len(lane.waiters) for lane in lanes), tags=tags)
+        cycle = max((lane.schedule.cycle for lane in lanes), default=0.0)
+        Stats.gauge("sevenbridges.poller.cycle_seconds", cycle, tags=tags)
         rate = self._hook.rate_limit
         if rate and rate.remaining is not None:
             Stats.gauge("sevenbridges.poller.rate_limit_remaining", rate.remaining, tags=tags)

@@ -178,18 +178,19 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
                 self._history.begin_cycle()
         offset = (self._history and self._history.next_offset) or 0
         page, date = await self._ask(hook, completed_exports(self.volume, offset))
-        # By a clock so wrong nothing that completes would ever be new, or all of it.
-        if date is not None and abs(date - time.time()) > MOST_SKEW:
-            date = None
+        now = int(time.time())
+        # By a clock more wrong than that nothing that completes would ever be new, or all of it.
+        if date is not None and abs(date - now) <= MOST_SKEW:
+            now = date
         if self._history is None:
-            cursor = Cursor(int(time.time()) if date is None else date)
+            cursor = Cursor(now)
             await self._save(cursor)
             self._history = History(self.volume, cursor)
             self.log.info("The watch of %s begins with what completes from now on.", self.volume)
         if self._trouble:
             self.log.info("The watch of %s goes on without trouble.", self.volume)
             self._trouble = None
-        self._history.take(page, date)
+        self._history.take(page, now)
         if self._history.undated and not self._told_undated:
             self._told_undated = True
             self.log.warning(

@@ -35,7 +35,7 @@ from dev.airflow_stack import AirflowStack
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from airflow_sb_provider.emulator.server import RequestRecord
+    from airflow_sb_provider.emulator.records import RequestRecord
 
 DAGS = Path(__file__).parent / "dags"
 DAG, FLOOR, POOL = "waiting", "sleeping", "waiting"

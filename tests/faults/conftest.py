@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.airflow import simulated_clock
+from tests.faults.simulation import simulated_clock
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The clock of the world of single exports."""
-    return simulated_clock(
-        monkeypatch, ("operators.base", "engine.submitter", "engine.reconcile", "engine.polling", "hooks.sevenbridges")
-    )
+    """The clock of the simulated world, in place of the machine's."""
+    return simulated_clock(monkeypatch.setattr)

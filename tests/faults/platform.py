@@ -1,45 +1,84 @@
-"""A Platform in memory with a clock of its own: what it accepts, when, and what becomes of it."""
+"""A Platform in memory with a clock of its own: what it accepts, when, what becomes of it, and what it shows when."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import formatdate
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any
+
+from tests.faults.weakenings import CLOCK_SKEW, LIST_LAG, READ_LAG
 
 BUCKET = "bucket"
 PREFIXES = {"o/plain": "", "o/prefixed": "pre"}
-PAGE_CAP = 12
+PAGE_CAP = 20
+START = 1_000_000.0
+STATUS = {0: 503, 1000: 429, 5002: 404, 9000: 400, 9006: 403, 9008: 404, 9011: 400, 9100: 503, 9105: 404, 9107: 409}
 
 
 class Violation(AssertionError):
-    """An invariant that does not hold; the text says which."""
+    """An invariant that does not hold; the text says which, and how."""
+
+    def __init__(self, invariant: str, text: str) -> None:
+        super().__init__(f"{invariant}: {text}")
+        self.invariant = invariant
 
 
 @dataclass(frozen=True)
 class Look:
-    """When a process began to look, and whether it saw an object at its destination."""
+    """What a process had seen of a place when it sent a request for it."""
 
-    began: float = 0.0
+    listed_at: float = 0.0
+    """when it began to list what is in flight"""
+    object_at: float = 0.0
     object_there: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class SimFile:
     id: str
     size: int
     alias_key: str | None = None
     alias: tuple[str, str] | None = None
     """volume and location as the API shows them"""
+    shown_from: float = 0.0
+    deleted: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class SimObject:
     content: str
     size: int
     only_copy_of: str | None = None
+    made: float = 0.0
+    shown_from: float = 0.0
 
 
-@dataclass
+@dataclass(eq=False)
+class Sent:
+    """One export of a request that a task sent."""
+
+    by: str
+    try_number: int
+    file: str
+    copy_only: bool
+    look: Look
+    body: dict[str, Any]
+    job: SimJob | None = None
+    answered: bool = False
+    """whether its response reached the task"""
+    is_denied: bool = False
+    """whether it was accepted and its response says that it was not"""
+    is_rejected: bool = False
+    """whether its response proves that nothing was done"""
+    on_its_way: bool = False
+    process: Any = None
+    at: float = 0.0
+
+
+@dataclass(eq=False)
 class SimJob:
     id: str
     file: str
@@ -49,194 +88,307 @@ class SimJob:
     copy_only: bool
     overwrite: bool
     started: float
-    by: Any = None
-    look: Look | None = None
-    """what its caller had seen"""
+    sent: Sent | None
+    runs: float
+    ends: float
+    lag: float
     state: str = "PENDING"
     error: int | None = None
+    result: dict[str, Any] | None = None
+    bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def by(self):
+        return self.sent.by if self.sent else "somebody"
+
+    @property
+    def in_flight(self):
+        return self.state in ("PENDING", "RUNNING")
 
 
 class SimPlatform:
-    """Files, objects and jobs; `check` is called after every change."""
+    """Files, objects and jobs. ``version`` changes with each of them."""
 
-    def __init__(self, rng, *, includes_prefix, with_slash, order, refuse_in_job):
-        self.rng = rng
-        self.now = 1_000_000.0
-        self.includes_prefix = includes_prefix
-        self.with_slash = with_slash
-        self.order = order
-        self.refuse_in_job = refuse_in_job
+    def __init__(self, rng, on):
+        self.rng, self.on = rng, on
+        self.now = START
+        self.skew = rng.uniform(-CLOCK_SKEW, CLOCK_SKEW) if "clocks differ" in on else 0.0
+        self.includes_prefix = rng.random() < 0.5
+        self.with_slash = rng.random() < 0.7
+        self.order = "shuffled" if "lists have no order" in on else rng.choice(["newest", "oldest"])
+        self.refuses_in_job = rng.random() < 0.4
+        self.total_is = rng.choice(["missing", "more"]) if "totals lie" in on else "true"
         self.files: dict[str, SimFile] = {}
         self.objects: dict[str, SimObject] = {}
+        self.held: dict[str, list[tuple[float, str | None]]] = {}
+        """by key, since when whose object was there"""
         self.jobs: list[SimJob] = []
-        self.late: list[tuple[float, dict, bool, Any, Look]] = []
+        self.by_id: dict[str, SimJob] = {}
+        self.completed: list[SimJob] = []
         self.destroyed: list[tuple[SimJob, SimObject]] = []
-        self.history: list[str] = []
+        self.history: list[tuple[float, str, str, tuple[Any, ...]]] = []
         self.locked: set[str] = set()
         """keys of objects that cannot be deleted, by an object lock or a policy"""
+        self.archived: set[str] = set()
+        self.version = 0
+        self.open = 0
+        """how many requests of tasks and others are on their way or in flight"""
+        self._events: list[tuple[float, int, str, Any]] = []
+        self._number = count()
 
-    def note(self, text):
-        self.history.append(f"{self.now - 1_000_000:8.1f} {text}")
+    def note(self, who, text, *arguments):
+        self.history.append((self.now - START, who, text, arguments))
 
     def key(self, volume, location):
         prefix = PREFIXES[volume]
         return f"{prefix}/{location}" if prefix and self.with_slash else prefix + location
 
+    @property
+    def lists_are_readable(self):
+        """Whether a client can know from lists what is in flight."""
+        return self.total_is == "true" and (
+            len(self.jobs) <= PAGE_CAP or not {"jobs jump", "lists have no order"} & self.on
+        )
+
+    # Time
+
+    @property
+    def next_at(self):
+        return self._events[0][0] if self._events else None
+
+    def at(self, time, what, thing):
+        heappush(self._events, (time, next(self._number), what, thing))
+        self.version += 1
+
+    def advance(self, now):
+        """Let time pass, and what is due happen at its time."""
+        while self._events and self._events[0][0] <= now:
+            due, _, what, thing = heappop(self._events)
+            self.now = max(self.now, due)
+            self.version += 1
+            if what == "arrives":
+                thing.on_its_way = False
+                self.open -= 1
+                answer = self.submit(thing)
+                self.note("Platform", "the late request was %s", answer if isinstance(answer, int) else answer.id)
+            elif what == "again":
+                self.submit(Sent(**{**vars(thing), "by": f"{thing.by}'s proxy", "job": None}))
+            elif what == "runs":
+                thing.state = "RUNNING"
+            else:
+                self._end(thing)
+        self.now = max(self.now, now)
+
+    def send_late(self, sent, seconds):
+        sent.on_its_way = True
+        self.open += 1
+        self.at(self.now + seconds, "arrives", sent)
+
     # What the API does
 
-    def submit(self, body, copy_only, by, look=None) -> SimJob | int:
-        """Accept an export and return its job, or return the code of the refusal."""
+    def submit(self, sent) -> SimJob | int:
+        """Accept an export and return its job, or return the code of the rejection."""
+        sent.job = answer = self.accept(sent.body, sent.copy_only, sent)
+        if isinstance(answer, int):
+            sent.job = None
+        return answer
+
+    def accept(self, body, copy_only, sent=None, *, is_noise=False):
         file = self.files[body["source"]["file"]]
         volume, location = body["destination"]["volume"], body["destination"]["location"]
-        key = self.key(volume, location)
-        if not self.refuse_in_job:
-            if file.alias_key:
-                return 9006
-            if key in self.objects and not body["overwrite"]:
-                return 9107
+        key, overwrite = self.key(volume, location), body["overwrite"]
+        if file.deleted:
+            return 5002
+        if file.id in self.archived or (file.alias_key and not self.refuses_in_job):
+            return 9006
+        if key in self.objects and not overwrite and not self.refuses_in_job:
+            return 9107
+        rng = self.rng
+        runs = self.now + (rng.uniform(0, 3) if rng.random() < 0.3 else rng.uniform(1, 60))
+        ends = runs + (rng.uniform(0, 3) if rng.random() < 0.3 else rng.uniform(1, 120))
+        if is_noise:
+            ends += 200
+        number = len(self.jobs)
         job = SimJob(
-            f"job{len(self.jobs)}",
-            file.id,
-            volume,
-            location,
-            key,
-            copy_only,
-            body["overwrite"],
-            self.now,
-            by,
-            look,
-        )
+            f"job{number}", file.id, volume, location, key, copy_only, overwrite, self.now, sent, runs, ends,
+            rng.uniform(5, LIST_LAG),
+        )  # fmt: skip
         self.jobs.append(job)
-        self.note(f"accepted {job.id} by {by}")
+        self.by_id[job.id] = job
+        self.at(runs, "runs", job)
+        self.at(ends, "ends", job)
+        if not is_noise:
+            self.open += 1
+            how = f"{'copy' if copy_only else 'move'}{' with overwrite' if overwrite else ''}"
+            self.note("Platform", "accepts %s by %s: %s of %s to %s", job.id, job.by, how, file.id, key)
         return job
-
-    def arrive(self):
-        """Accept what was late and is due."""
-        for entry in [entry for entry in self.late if entry[0] <= self.now]:
-            self.late.remove(entry)
-            answer = self.submit(*entry[1:])
-            self.note(f"late acceptance: {answer if isinstance(answer, int) else answer.id}")
-
-    def tick(self):
-        """Let one job go a step."""
-        going = [job for job in self.jobs if job.state in ("PENDING", "RUNNING")]
-        if going:
-            job = self.rng.choice(going)
-            if job.state == "PENDING":
-                job.state = "RUNNING"
-            else:
-                self._end(job)
 
     def _end(self, job):
         file = self.files[job.file]
         found = self.objects.get(job.key)
+        if job.sent or not job.location.startswith("noise"):
+            self.open -= 1
         if found and (not job.overwrite or job.key in self.locked):
             job.state, job.error = "FAILED", 9107
         else:
             if found:
                 # Overwriting deletes first, and only then looks at the source.
-                del self.objects[job.key]
+                self.remove(job.key)
                 self.destroyed.append((job, found))
-                self.note(f"{job.id} deletes {job.key} ({found.content}, only copy of {found.only_copy_of})")
-            if file.alias_key:
+                only = f", the only copy of {found.only_copy_of}" if found.only_copy_of else ""
+                self.note("Platform", "%s deletes what %s holds: %s%s", job.id, job.key, found.content, only)
+            if file.deleted:
+                job.state, job.error = "FAILED", 5002
+            elif file.alias_key:
                 job.state, job.error = "FAILED", 9006
+            elif "jobs fail" in self.on and job.sent and self.rng.random() < 0.3:
+                job.state, job.error = "FAILED", 9100
             else:
-                self.objects[job.key] = SimObject(file.id, file.size, None if job.copy_only else file.id)
-                if not job.copy_only:
-                    file.alias_key = job.key
-                    shown = job.location
-                    if self.includes_prefix:
-                        shown = job.key
-                    file.alias = (job.volume, shown)
-                job.state = "COMPLETED"
-        self.note(f"{job.id} {job.state} {job.error or ''}")
+                self._make(job, file)
+        if job.sent or job.error:
+            self.note("Platform", "%s is %s %s", job.id, job.state, job.error or "")
+
+    def _make(self, job, file):
+        rng = self.rng
+        late = rng.uniform(0, READ_LAG) if "objects lag" in self.on else 0.0
+        made = SimObject(file.id, file.size, None if job.copy_only else file.id, self.now, self.now + late)
+        self.put(job.key, made)
+        if not job.copy_only:
+            file.alias_key = job.key
+            file.alias = (job.volume, job.key if self.includes_prefix else job.location)
+            file.shown_from = self.now + (rng.uniform(0, READ_LAG) if "files lag" in self.on else 0.0)
+        job.result = self.file_json(file, at_once=True)
+        job.state = "COMPLETED"
+        self.completed.append(job)
+
+    def put(self, key, made):
+        self.objects[key] = made
+        self.held.setdefault(key, []).append((self.now, made.content))
+        self.version += 1
+
+    def remove(self, key):
+        del self.objects[key]
+        self.held.setdefault(key, []).append((self.now, None))
+        self.version += 1
+
+    def has_held(self, key, content, since):
+        """Whether at some time since then the object of a file was at a place."""
+        for time, what in reversed(self.held.get(key, ())):
+            if what == content:
+                return True
+            if time < since:
+                return False
+        return False
 
     # What the API shows
 
-    def answer(self, call, by, look):
-        """Return (status, body) for a call."""
-        path, query = call.path, dict(call.query)
-        if call.method == "POST" and path == "storage/exports":
-            told = self.submit(call.body, query.get("copy_only") == "true", by, look)
-            return (403 if told == 9006 else 409, error(told)) if isinstance(told, int) else (200, self.job_json(told))
+    def headers(self):
+        return (
+            {} if "the Platform sends no date" in self.on else {"Date": formatdate(self.now + self.skew, usegmt=True)}
+        )
+
+    def answer(self, call):
+        """Return (status, body, further headers) for a call that reads."""
+        path = call.path
         if path == "storage/exports":
-            return 200, self._list(call.query)
+            return self._list(call.query)
         if path == "bulk/storage/exports/get":
-            return 200, {"items": [self._job_item(export_id) for export_id in call.body["export_ids"]]}
+            return 200, {"items": [self.job_item(each) for each in call.body["export_ids"]]}, {}
         if path == "bulk/files/get":
-            return 200, {"items": [{"resource": self.file_json(self.files[i])} for i in call.body["file_ids"]]}
+            return 200, {"items": [self._file_item(each) for each in call.body["file_ids"]]}, {}
         if path.startswith("files/"):
-            return 200, self.file_json(self.files[path.removeprefix("files/")])
+            item = self._file_item(path[6:])
+            return (200, item["resource"], {}) if "resource" in item else (404, item["error"], {})
+        if path.startswith("storage/exports/"):
+            item = self.job_item(path[16:])
+            return (200, item["resource"], {}) if "resource" in item else (404, item["error"], {})
         if path.endswith("/object"):
-            volume = path.removeprefix("storage/volumes/").removesuffix("/object")
-            found = self.objects.get(self.key(volume, query["location"]))
+            volume, location = path[16:-7], dict(call.query)["location"]
+            found = self.object_shown(self.key(volume, location))
             if not found:
-                return 404, error(9105)
-            return 200, {
-                "location": query["location"],
-                "volume": volume,
-                "metadata": {"size": found.size, "etag": found.content},
-            }
+                return 404, error(9105), {}
+            details = {"size": found.size, "etag": found.content}
+            return 200, {"location": location, "volume": volume, "metadata": details}, {}
         if path.startswith("storage/volumes/"):
-            volume = path.removeprefix("storage/volumes/")
+            volume = path[16:]
             service = {"type": "S3", "bucket": BUCKET, "prefix": PREFIXES[volume]}
-            return 200, {"id": volume, "access_mode": "RW", "active": True, "service": service}
+            return 200, {"id": volume, "access_mode": "RW", "active": True, "service": service}, {}
         raise AssertionError(f"the simulation knows no {call.method} {path}")
+
+    def object_shown(self, key):
+        found = self.objects.get(key)
+        return found if found and found.shown_from <= self.now else None
 
     def _list(self, query):
         states = [value for key, value in query if key == "state"]
         offset = int(dict(query)["offset"])
-        jobs = [job for job in self.jobs if job.state in states]
+        lags = "lists lag" in self.on
+        jobs = []
+        for job in self.jobs:
+            state = self._listed_as(job) if lags else job.state
+            if state in states:
+                jobs.append(job)
         if self.order == "newest":
             jobs.reverse()
         elif self.order == "shuffled":
             self.rng.shuffle(jobs)
+        total = len(jobs)
+        if "jobs jump" in self.on and 0 < offset < total and self.rng.random() < 0.5:
+            jobs.insert(0, jobs.pop(self.rng.randrange(offset, total)))
         page = jobs[offset : offset + PAGE_CAP]
-        links = [{"rel": "next", "href": "https://sim/v2/storage/exports?x"}] if offset + PAGE_CAP < len(jobs) else []
-        return {"items": [self.job_json(job) for job in page], "links": links, "total": len(jobs)}
+        has_next = offset + PAGE_CAP < total and self.total_is != "more"
+        links = [{"rel": "next", "href": "https://sim/v2/storage/exports?x"}] if has_next else []
+        headers = {} if self.total_is == "missing" else {"X-Total-Matching-Query": str(total)}
+        return 200, {"items": [self.job_json(job) for job in page], "links": links}, headers
 
-    def _job_item(self, export_id):
-        job = next((job for job in self.jobs if job.id == export_id), None)
-        return {"resource": self.job_json(job)} if job else {"error": error(9008)}
+    def _listed_as(self, job):
+        """Return the state under which a job is listed: what it was a while ago."""
+        then = self.now - job.lag
+        if job.started > then:
+            return None
+        if job.runs > then:
+            return "PENDING"
+        return "RUNNING" if job.ends > then else job.state
+
+    def job_item(self, export_id):
+        job = self.by_id.get(export_id)
+        if job is None or ("jobs lag" in self.on and job.started + job.lag > self.now):
+            return {"error": error(9008)}
+        return {"resource": self.job_json(job)}
 
     def job_json(self, job):
-        started = datetime.fromtimestamp(job.started, UTC).isoformat()
+        if body := job.bodies.get(job.state):
+            return body
         data = {
             "id": job.id,
             "state": job.state,
             "source": {"file": job.file},
             "destination": {"volume": job.volume, "location": job.location},
             "overwrite": job.overwrite,
-            "started_on": started,
+            "started_on": self._moment(job.started),
         }
         if job.error:
             data["error"] = error(job.error)
-        if job.state == "COMPLETED":
-            data["result"] = self.file_json(self.files[job.file])
+        if not job.in_flight:
+            data["finished_on"] = self._moment(job.ends)
+        if job.result:
+            data["result"] = job.result
+        job.bodies[job.state] = data
         return data
 
-    def file_json(self, file):
+    def _moment(self, time):
+        return datetime.fromtimestamp(int(time + self.skew), UTC).isoformat()
+
+    def _file_item(self, file_id):
+        file = self.files[file_id]
+        return {"error": error(5002)} if file.deleted else {"resource": self.file_json(file)}
+
+    def file_json(self, file, *, at_once=False):
         storage = {"type": "PLATFORM"}
-        if file.alias:
+        if file.alias and (at_once or file.shown_from <= self.now):
             storage = {"type": "VOLUME", "volume": file.alias[0], "location": file.alias[1]}
         return {"id": file.id, "name": "f", "size": file.size, "type": "file", "storage": storage}
 
-    def by_a_twin_at_the_same_moment(self, job):
-        """Whether a job that destroyed the only copy of its own file was asked for while a twin's was not to be seen.
-
-        Two tasks overwrite the same place with the same file: no client can know. docs/exporting-once.md says so.
-        """
-        mover = next(
-            (
-                other
-                for other in self.jobs
-                if (other.file, other.state, other.copy_only) == (job.file, "COMPLETED", False)
-            ),
-            None,
-        )
-        return bool(mover) and mover.by != job.by and mover.started >= job.look.began and job.look.object_there
-
 
 def error(code):
-    status = {9006: 403, 9107: 409, 9008: 404, 9105: 404}[code]
-    return {"status": status, "code": code, "message": f"code {code}"}
+    return {"status": STATUS[code], "code": code, "message": f"code {code}"}

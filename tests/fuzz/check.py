@@ -25,10 +25,11 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesRateLimitError,
     SevenBridgesReplyLost,
 )
+from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.hooks.retry import settle
 from airflow_sb_provider.hooks.sevenbridges import has_next
 from airflow_sb_provider.jobs.rate_limiter import Pacing, seconds_until_allowed
-from airflow_sb_provider.jobs.watch import Watch
+from airflow_sb_provider.jobs.watch import LAST_LOOK, Over, Watch
 
 NOW = 1_700_000_000.0
 
@@ -78,10 +79,11 @@ def check_value(value) -> None:
         jobs = [each for each in value if isinstance(each, ExportJob | SevenBridgesApiError)]
         ids = [f"id{number}" for number in range(len(jobs))]
         if jobs:
-            watch = Watch(ids, end_time=NOW)
-            lines = watch.take(ids, jobs)
+            watch = Watch(EXPORT, ids, deadline=NOW)
+            lines = watch.take(ids, jobs, NOW)
             assert all(isinstance(line, str) for line in lines)
-            _check_kept(watch.event(NOW))
+            step = watch.next_step(NOW)
+            _check_kept(step.event if isinstance(step, Over) else watch.event(NOW + LAST_LOOK))
     elif isinstance(value, Page):
         for each in value.items:
             check_value(each)

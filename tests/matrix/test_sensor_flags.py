@@ -52,8 +52,6 @@ MISCONFIGURED = (FAIL, FAIL, FAIL, SKIP, FAIL, SKIP)
 NOT_SEEN = (RETRY, RETRY, TIMEOUT, SKIP, SKIP, SKIP)
 TIME_IS_OVER = (TIMEOUT, SKIP, TIMEOUT, SKIP, SKIP, SKIP)
 TRANSIENT = (OK, OK, OK, OK, OK, OK)
-# A process that pokes once has no polls before to compare with.
-REJECTED_ONCE = ((OK, RETRY, OK, OK), (OK, RETRY, OK, OK), OK, (OK, SKIP, OK, OK), OK, OK)
 REJECTED_LONGER = (RETRY, RETRY, OK, SKIP, OK, OK)
 # After a deferral this is no poll any more.
 IN_DOUBT = (
@@ -75,7 +73,7 @@ TABLE = {
     "an unknown id": NOT_SEEN,
     "an unknown id in a list": NOT_SEEN,
     "no permission": NOT_SEEN,
-    "a wrong token for a while": REJECTED_ONCE,
+    "a wrong token for a while": TRANSIENT,
     "a wrong token for five polls": REJECTED_LONGER,
     "an id that is not seen for five polls": REJECTED_LONGER,
     "an export that fails": (FAIL, SKIP, FAIL, SKIP, SKIP, SKIP),
@@ -109,7 +107,8 @@ def platform(monkeypatch):
         monkeypatch.setattr("airflow_sb_provider.triggers.poller.LOOK_UP_PAUSE", 0.05)
         monkeypatch.setattr("airflow_sb_provider.jobs.rate_limiter.BLIND_PAUSE", 0.05)
         monkeypatch.setattr("airflow_sb_provider.jobs.watch.LAST_LOOK", 0.2)
-        monkeypatch.setattr("airflow_sb_provider.triggers.export.LAST_LOOK", 0.2)
+        monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 0.0)
+        monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 0.0)
         yield emulator
 
 
@@ -170,7 +169,6 @@ def have(failure, platform, monkeypatch):
             platform.trouble("error", status=403, path=GET, times=FOREVER)
             return start(platform)[0], None
         case "a wrong token for a while":
-            # A rescheduled sensor polls twice each time.
             platform.trouble("error", status=401, path=GET, times=2)
             return start(platform)[0], 20
         case "a wrong token for five polls" | "an id that is not seen for five polls":

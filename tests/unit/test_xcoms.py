@@ -56,7 +56,7 @@ RESULTS = [
         {"id": "a/b", "name": "b", "access_mode": "RW", "active": True, "service": {"type": "s3", "bucket": "c"}}
     ),
     VolumeObject("output.vcf", "a/b", 7, "etag"),
-    User("demo", "demo@example.org"),
+    User("demo"),
     RateLimit(1000, 999, 1700000000),
     Page([File("a"), File("b")], 2, "https://next"),
     Page([], None, None),

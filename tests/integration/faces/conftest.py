@@ -21,6 +21,8 @@ def platform(monkeypatch):
         monkeypatch.setattr("airflow_sb_provider.jobs.poll_schedule.FIRST_POLL", 0.05)
         monkeypatch.setattr("airflow_sb_provider.triggers.poller.LOOK_UP_PAUSE", 0.05)
         monkeypatch.setattr("airflow_sb_provider.jobs.rate_limiter.BLIND_PAUSE", 0.05)
+        monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 0.0)
+        monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 0.0)
         yield emulator
 
 
@@ -103,7 +105,7 @@ class Runner:
 
 def forget(operator):
     """Each process has an operator of its own, which knows nothing yet."""
-    for name in ("hook", "_report", "_batch", "_status"):
+    for name in ("hook", "_report", "_batch", "_under_way", "_status"):
         operator.__dict__.pop(name, None)
 
 

@@ -10,8 +10,9 @@ from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.jobs.watch import read_export_ids
+from airflow_sb_provider.jobs.ids import read_job_ids
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
@@ -126,11 +127,11 @@ def test_digits_may_be_a_number(platform, runner, export):
     platform.add_file("digits.txt", b"some bytes", "demo/genomics", file_id="1" * 24)
     result = runner.run(export(file=int("1" * 24), location=20260101))
     assert (result["file"], result["location"]) == ("1" * 24, "20260101")
-    assert read_export_ids(int("1" * 24)) == ["1" * 24]
-    assert read_export_ids([int("1" * 24), "a"]) == ["1" * 24, "a"]
+    assert read_job_ids(int("1" * 24), EXPORT) == ["1" * 24]
+    assert read_job_ids([int("1" * 24), "a"], EXPORT) == ["1" * 24, "a"]
     for wrong in (1e23, True):
         with pytest.raises(SevenBridgesInputError, match="is no export id"):
-            read_export_ids(wrong)
+            read_job_ids(wrong, EXPORT)
 
 
 def test_one_id_is_not_split_into_characters(platform, runner, export):

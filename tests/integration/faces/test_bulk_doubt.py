@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from airflow.sdk.exceptions import AirflowException
 
+from airflow_sb_provider.hooks.connection import ConnectionSettings
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 
@@ -28,7 +29,7 @@ def bulk(ids, **fields):
 
 @pytest.mark.parametrize("trouble", ["drop", "lose_reply"])
 def test_a_lost_hundred_waits_until_the_lists_can_be_read(platform, runner, ids, trouble, deferrable, monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.engine.submitter.UNREADABLE_PAUSE", 0.3)
+    monkeypatch.setattr(ConnectionSettings, "visibility_delay", 0.3)
     platform.knobs.update(list_order="shuffled", pending_seconds=1)
     platform.trouble(trouble, path=CREATE)
     result = runner.run(bulk(ids, deferrable=deferrable))
@@ -82,7 +83,7 @@ def test_a_list_that_left_a_file_out_for_a_while_waits_too(platform, runner, ids
 
 def test_a_lost_page_of_the_ledger_is_noticed(platform, runner, ids):
     platform.knobs.pending_seconds = 0.2
-    platform.on("accepted", lambda record: runner.store.delete("sevenbridges_batch_1_4"))
+    platform.on("accepted", lambda record: runner.store.delete("sevenbridges_batch_1_2"))
     with pytest.raises(AirflowException, match="not all, in Airflow's database"):
         runner.run(bulk(ids, max_active=100))
     result = runner.run(bulk(ids))

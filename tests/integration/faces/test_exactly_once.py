@@ -212,7 +212,7 @@ def test_a_record_of_a_later_version_with_unknown_words_is_doubt(platform, runne
     platform.knobs.running_seconds = 0.5
     killed_after_the_submission(runner, operator, monkeypatch)
     [record] = runner.store.values.values()
-    record["entries"][0]["outcome"] = "queued"
+    record["entries"][0]["record"]["outcome"] = "queued"
     assert runner.run(operator)["adopted" if "state" not in record else "state"]
     assert len(platform.exports) == 1
 
@@ -315,7 +315,7 @@ def test_an_error_while_exports_are_in_flight_names_them(platform, runner, task,
     real = runner.store.set
 
     def fail_after_the_response(key, value):
-        if "own_id" in str(value):
+        if "accepted" in str(value):
             raise OSError("the API server does not answer")
         real(key, value)
 
@@ -323,7 +323,7 @@ def test_an_error_while_exports_are_in_flight_names_them(platform, runner, task,
     with pytest.raises(OSError, match="does not answer"):
         runner.run(operator)
     [job] = platform.exports
-    assert f"Still in flight: exports {job.id}" in capsys.readouterr().out
+    assert f"Still in flight at the Platform: export {job.id}" in capsys.readouterr().out
 
 
 # Deferrals

@@ -285,7 +285,7 @@ def test_the_record_holds_no_token(platform, runner, export):
     runner.run(export())
     assert platform.token not in json.dumps(runner.store.values)
     [record] = runner.store.values.values()
-    assert record["entries"][0]["own_id"] == platform.exports[0].id
+    assert record["entries"][0]["record"]["job_id"] == platform.exports[0].id
 
 
 @pytest.mark.parametrize("refuse_in_job", [False, True])

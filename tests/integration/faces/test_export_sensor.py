@@ -115,7 +115,7 @@ def test_from_its_trigger_an_id_must_be_there_or_a_template(platform):
 
 
 def test_before_airflow_renders_triggers_it_only_defers(platform, monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.sensors.export.AIRFLOW_RENDERS_TRIGGERS", False)
+    monkeypatch.setattr("airflow_sb_provider.sensors.base.AIRFLOW_RENDERS_TRIGGERS", False)
     operator = sensor("a", start_from_trigger=True)
     assert operator.deferrable
     assert not operator.start_from_trigger

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_sb_provider.engine import reconcile as facts
+from airflow_sb_provider.engine import job_lists
 from airflow_sb_provider.engine.reconcile import gather_facts
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesConflictError
 from airflow_sb_provider.exports.decision import Adopt, Done, Fail, decide
@@ -61,14 +61,14 @@ def test_a_job_on_a_later_page_is_found(platform, hook, order):
 
 
 def test_a_list_that_is_too_long_is_not_trusted(platform, hook, monkeypatch):
-    monkeypatch.setattr(facts, "MAX_PAGES", 2)
+    monkeypatch.setattr(job_lists, "MAX_PAGES", 2)
     others_in_flight(platform, hook, 250)
     [found] = gather_facts(hook, [request_for(platform)], [RETRY])
     assert not found.jobs_complete
 
 
 def test_the_search_of_history_is_bounded(platform, hook, monkeypatch):
-    monkeypatch.setattr(facts, "MAX_PAGES", 2)
+    monkeypatch.setattr(job_lists, "MAX_PAGES", 2)
     files = [platform.add_file(f"{number}.txt", b"x").id for number in range(250)]
     jobs = hook.start_exports([ExportRequest(file, "demo/archive", f"{file}.txt") for file in files], copy_only=True)
     while any(job.state != "COMPLETED" for job in platform.exports):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import time
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_sb_provider.exceptions import SevenBridgesInDoubt
+from airflow_sb_provider.hooks.clock import PlatformClock
 from tests.integration.faces.conftest import GATEWAY_TIMEOUT, submissions
 
 NEW, OLD = b"some bytes", b"old"
@@ -132,11 +133,8 @@ def test_the_wait_for_the_gateway_is_deferred(platform, runner, export, deferrab
 
 def test_a_copy_that_ended_before_its_answer_was_lost_is_taken_over(platform, runner, export, monkeypatch):
     """A read time-out is long: the copy may have been made a minute before the answer is given up."""
-    import time
-
     late = []
-    clock = SimpleNamespace(time=lambda: time.time() + (60 if late else 0), sleep=time.sleep)
-    monkeypatch.setattr("airflow_sb_provider.engine.submitter.time", clock)
+    monkeypatch.setattr(PlatformClock, "now", lambda self: time.time() + (60 if late else 0))
     platform.on("accepted", late.append)
     lose(platform, FINISHED)
     assert runner.run(export(**COPY_OVER))["adopted"]

@@ -199,15 +199,15 @@ def test_it_stops_with_the_last_waiter_and_starts_again(platform, started):
 
 def test_its_own_mistake_does_not_end_a_wait(platform, started, monkeypatch):
     [export_id] = started(1)
-    real = polling.SevenBridgesAsyncHook.get_exports
+    real = polling.SevenBridgesAsyncHook.send
     failures = [ZeroDivisionError("oops")]
 
-    async def get_exports(self, *arguments, **options):
+    async def send(self, *arguments, **options):
         if failures:
             raise failures.pop()
         return await real(self, *arguments, **options)
 
-    monkeypatch.setattr(polling.SevenBridgesAsyncHook, "get_exports", get_exports)
+    monkeypatch.setattr(polling.SevenBridgesAsyncHook, "send", send)
     assert gather([trigger(export_id)])[0]["status"] == "ended"
 
 

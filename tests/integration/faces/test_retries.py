@@ -218,7 +218,7 @@ def backdate(platform, runner, seconds):
     """Let the submission be so many seconds ago."""
     if runner.store:
         [record] = runner.store.values.values()
-        record["entries"][0]["sent_at"] -= seconds
+        record["entries"][0]["record"]["sent_at"] -= seconds
     platform.exports[-1].started_on -= timedelta(seconds=seconds)
 
 
@@ -267,7 +267,7 @@ def test_a_twins_job_has_its_own_time(platform, runner, export):
     with pytest.raises(AirflowFailException):
         runner.run(operator)
     [record] = runner.store.values.values()
-    record["entries"][0]["sent_at"] -= 1000
+    record["entries"][0]["record"]["sent_at"] -= 1000
     platform.knobs.running_seconds = 0.5
     Runner().run(export(file=operator.file, wait_for_completion=False))
     runner.clear()

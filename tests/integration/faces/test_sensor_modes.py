@@ -143,6 +143,39 @@ def test_an_export_that_cannot_be_seen(platform, wait, soft_fail, monkeypatch):
     assert "token" in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_new_job_that_is_not_visible_yet(platform, started, wait, monkeypatch, status):
+    """Also a sensor that is rescheduled, and knows nothing of the polls before, does not give it up."""
+    monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 30.0)
+    [export_id] = started()
+    hidden = platform.trouble("error", path=GET, times=5, status=status, code=9000 + status)
+    assert wait(export_id)["state"] == "COMPLETED"
+    assert hidden.struck == 5
+
+
+def test_what_the_triggerer_saw_end_may_be_rejected_for_a_moment(platform, started, monkeypatch):
+    """The worker's reads may lag behind the triggerer's."""
+    monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 30.0)
+    ids = started(2)
+    while any(job.state != "COMPLETED" for job in platform.exports):
+        time.sleep(0.01)
+    hidden = platform.trouble("spoiled_bulk", path=GET, times=3, ids=ids[1], how="refused")
+    sensor = SevenBridgesExportSensor(task_id="wait", export_id=ids, poke_interval=0.1, deferrable=True)
+    results = sensor.execute_complete({}, {"status": "ended"})
+    assert [result["export_id"] for result in results] == ids
+    assert hidden.struck == 3
+
+
+def test_an_object_that_appears_late(platform, started, wait, monkeypatch):
+    monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 30.0)
+    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_PAUSE", 0.05)
+    [export_id] = started()
+    path = "/v2/storage/volumes/demo/results/object"
+    hidden = platform.trouble("error", path=path, method="GET", times=5, status=404, code=9105)
+    assert wait(export_id)["size"] == 10
+    assert hidden.struck == 5
+
+
 @pytest.mark.parametrize(
     ("trouble", "options"),
     [

@@ -283,12 +283,12 @@ def test_a_thousand_changes_at_once_are_written_one_by_one_the_newest_only(monke
         writer = Progress()
         for round_ in range(3):
             for index, ti in enumerate(tis):
-                writer.tell(ti, {"n": index, "round": round_})
+                writer.tell(ti, PROGRESS, {"n": index, "round": round_})
         writer.forget(tis[999])
-        writer.tell(None, {})
+        writer.tell(None, PROGRESS, {})
         writer.forget(None)
         await writer._writer
-        writer.tell(tis[0], {"n": 1000})
+        writer.tell(tis[0], PROGRESS, {"n": 1000})
         await writer._writer
 
     asyncio.run(run())
@@ -344,7 +344,7 @@ def test_progress_is_written_past_any_xcom_backend(monkeypatch):
 
     async def run():
         writer = Progress()
-        writer.tell(SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1), {"state": "RUNNING"})
+        writer.tell(SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1), PROGRESS, {"state": "RUNNING"})
         await writer._writer
 
     asyncio.run(run())
@@ -356,7 +356,7 @@ def test_where_airflow_has_no_such_write_none_is_tried(monkeypatch):
 
     async def run():
         writer = Progress()
-        writer.tell(SimpleNamespace(dag_id="d", run_id="r", task_id="t"), {})
+        writer.tell(SimpleNamespace(dag_id="d", run_id="r", task_id="t"), PROGRESS, {})
         return writer._writer
 
     assert asyncio.run(run()) is None

@@ -100,6 +100,16 @@ def test_a_refusal_that_passes_does_not_end_it(platform, started, status):
     assert event_of(export_id)["status"] == "ended"
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_new_job_that_is_not_visible_yet_is_waited_for(platform, started, monkeypatch, status):
+    """However often it is polled in the time in which the Platform may not know it by its id, or its permission."""
+    monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 30.0)
+    export_id = started()
+    platform.trouble("error", path=GET, times=8, status=status, code=9000 + status)
+    assert event_of(export_id)["status"] == "ended"
+    assert len(polls(platform)) == 9
+
+
 def test_its_end_is_a_moment_not_a_duration(platform, started):
     platform.knobs.stuck = True
     export_id = started()
@@ -158,7 +168,7 @@ def test_what_ended_while_the_triggerer_was_away_has_ended_although_its_time_is_
 
 
 def test_a_time_that_is_over_is_over_when_the_platform_cannot_tell(platform, started, monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.triggers.export.LAST_LOOK", 0.5)
+    monkeypatch.setattr("airflow_sb_provider.jobs.watch.LAST_LOOK", 0.5)
     export_id = started()
     platform.knobs.offline = True
     assert event_of(export_id, end_time=time.time() - 60)["status"] == "timeout"

@@ -381,3 +381,28 @@ async def test_watches_that_are_the_same_are_one_trigger_of_airflow():
         BaseEventTrigger.hash(*SevenBridgesExportEventTrigger(**each).serialize()) for each in (same, same, other)
     ]
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"list_lag_seconds": 0.3},
+        {"stale_states": True},
+        {"total_lies": True},
+        {"list_order": "shuffled"},
+        {"no_date_header": True},
+        {"date_skew_seconds": -600},
+        {"date_skew_seconds": 600},
+    ],
+    ids=str,
+)
+async def test_a_platform_whose_answers_are_late_or_untrue(platform, knobs):
+    platform.knobs.update(**knobs)
+    triggerer = Triggerer()
+    async with triggerer.running():
+        await until(lambda: KEY in triggerer.store.values)
+        made = await export(platform, 5)
+        await until(lambda: len(triggerer.told) >= 5)
+    async with triggerer.running():
+        made += await export(platform)
+        await until(lambda: set(made) <= set(triggerer.told))

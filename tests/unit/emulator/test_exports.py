@@ -39,7 +39,8 @@ def test_a_move_makes_the_file_an_alias_of_the_object(emulator, caller):
     assert after["storage"] == {"type": "VOLUME", "volume": "demo/results", "location": "out.vcf"}
     assert after["id"] == before["id"]
     assert len(emulator.object_bytes("demo/results", "out.vcf")) == before["size"]
-    assert not emulator.platform.storage.has_source(VCF)
+    with pytest.raises(FileNotFoundError):
+        emulator.platform.storage.read_source(VCF)
     assert code(caller.export(location="again.vcf")) == (403, 9006)
 
 
@@ -49,7 +50,7 @@ def test_a_copy_leaves_the_file(emulator, caller):
     assert job["state"] == "COMPLETED"
     assert "copy_only" not in job
     assert caller.get(f"/files/{VCF}").json() == before
-    assert emulator.platform.storage.has_source(VCF)
+    assert emulator.platform.storage.read_source(VCF) == emulator.object_bytes("demo/results", "out.vcf")
     assert caller.ended(caller.export(location="again.vcf"))["state"] == "COMPLETED"
 
 

@@ -144,7 +144,7 @@ def test_overwrite_denied(emulator, caller, copy_only):
     emulator.put_object("demo/results", "out.vcf", b"locked")
     assert caller.ended(caller.export(overwrite=True, copy_only=copy_only))["error"]["code"] == 9107
     assert emulator.object_bytes("demo/results", "out.vcf") == b"locked"
-    assert emulator.platform.storage.has_source(VCF)
+    assert emulator.platform.storage.read_source(VCF)
     assert caller.ended(caller.export(location="free", overwrite=True))["state"] == "COMPLETED"
 
 

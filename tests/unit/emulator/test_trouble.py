@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 
 import pytest
@@ -30,6 +31,16 @@ def test_a_dropped_request_is_not_done(emulator, caller, kind):
         caller.export()
     assert emulator.exports == []
     assert caller.export().status_code == 200
+
+
+def test_a_request_that_breaks_off_is_not_done(emulator, caller, caplog):
+    head = f"POST /v2/storage/exports HTTP/1.1\r\nHost: localhost\r\nX-SBG-Auth-Token: {emulator.token}\r\n"
+    with socket.create_connection((emulator.host, emulator.port), timeout=5) as connection:
+        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{{".encode())
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1000) == b""
+    assert caller.get("/storage/exports").json()["items"] == emulator.exports == []
+    assert "Error handling request" not in caplog.text
 
 
 def test_a_late_acceptance_comes_after_the_connection_is_gone(emulator, caller):
@@ -114,6 +125,67 @@ def test_an_error(emulator, caller, done):
     assert code(answer) == (500, 9100)
     assert answer.json()["message"] == "Boom."
     assert len(emulator.exports) == done
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+@pytest.mark.parametrize("refusal", [(503, 0), (400, 9011)])
+def test_a_rejection_of_what_was_accepted(emulator, caller, bulk, refusal):
+    emulator.trouble("error", path="*", code=refusal[1], done=True)
+    answer = caller.post("/bulk/storage/exports/create", {"items": [wanted()]}) if bulk else caller.export()
+    assert code(answer) == refusal
+    (job,) = emulator.exports
+    assert job.reply_lost
+    assert caller.ended(job.id)["state"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+@pytest.mark.parametrize("answered", ["first", "second"])
+def test_a_delivery_that_is_repeated(emulator, caller, bulk, answered):
+    emulator.knobs.stuck = True
+    trouble = emulator.trouble("deliver_twice", path="*", answered=answered)
+    if bulk:
+        body = {"items": [wanted(), wanted(BAM, "2")]}
+        items = caller.post("/bulk/storage/exports/create", body).json()["items"]
+        ids = [item["resource"]["id"] for item in items]
+    else:
+        ids = [caller.export().json()["id"]]
+    half = len(ids)
+    accepted = [job.id for job in emulator.exports]
+    assert accepted[:half] == ids if answered == "first" else accepted[half:] == ids
+    assert len(accepted) == 2 * half
+    assert [job.id for job in emulator.exports if not job.reply_lost] == ids
+    first, second = emulator.requests
+    assert first.json == second.json
+    assert [first.exports, second.exports] == [accepted[:half], accepted[half:]]
+    assert (first.status, second.status) == ((200, None) if answered == "first" else (None, 200))
+    assert trouble.struck == 1
+
+
+def test_a_repeated_delivery_may_be_answered_with_the_refusal_of_the_second(emulator, caller):
+    emulator.knobs.instant = True
+    emulator.trouble("deliver_twice", answered="second")
+    assert code(caller.export()) == (403, 9006)
+    (job,) = emulator.exports
+    assert (job.state, job.reply_lost) == ("COMPLETED", True)
+
+
+def test_a_brief_bulk_answer(emulator, caller):
+    def answered(**options: object) -> list[dict[str, object]]:
+        emulator.trouble("brief_bulk", **options)
+        body = {"items": [wanted(copy_only=True), wanted("nothing"), wanted(BAM, "2")]}
+        answer = caller.post("/bulk/storage/exports/create", body, params={"copy_only": "true"})
+        return answer.json()["items"]
+
+    emulator.knobs.stuck = True
+    items = answered()
+    assert [set(item.get("resource", item)) for item in items] == [
+        {"href", "id", "state"},
+        {"error"},
+        {"href", "id", "state"},
+    ]
+    assert [items[2]["resource"]["id"], items[0]["resource"]["id"]] == [job.id for job in emulator.exports]
+    items = answered(shuffled=False)
+    assert [items[0]["resource"]["id"], items[2]["resource"]["id"]] == [job.id for job in emulator.exports[2:]]
 
 
 def test_delays(emulator, caller):

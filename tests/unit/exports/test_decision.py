@@ -15,7 +15,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesNotFoundError,
 )
-from airflow_sb_provider.exports.decision import Adopt, Done, Facts, Fail, LookAgain, Submit, decide
+from airflow_sb_provider.exports.decision import Adopt, CheckAgain, Done, Facts, Fail, Submit, decide
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.jobs.record import Attempt
 
@@ -40,7 +40,7 @@ TAKEN = SevenBridgesConflictError(409, 9107, "taken")
 NOT_EXPORTABLE = SevenBridgesForbiddenError(403, 9006, "cannot be exported")
 HIDDEN = SevenBridgesForbiddenError(403, 9005, "hidden")
 RETRY = Attempt(fresh=False, why="A retry.")
-IN_DOUBT = Attempt(fresh=False, doubt_until=90.0, why="A reply was lost.")
+IN_DOUBT = Attempt(fresh=False, in_doubt=True, why="A response was lost.")
 
 
 def job(state, request=MOVE, export_id="job", **more):
@@ -88,7 +88,7 @@ def test_a_move_that_is_made_is_taken_over(request_):
     for attempt in (RETRY, IN_DOUBT, replace(RETRY, refusal=NOT_EXPORTABLE), replace(RETRY, fresh=True)):
         decision = one(request_, file=ALIAS_HERE, alias_objects={"key": OBJECT}, attempt=attempt)
         assert isinstance(decision, Done)
-        assert decision.object is OBJECT
+        assert decision.proof is OBJECT
 
 
 @pytest.mark.parametrize("request_", MOVES, ids=str)
@@ -141,7 +141,7 @@ def test_the_objects_decide_which_reading_of_an_alias_is_right(location, objects
     alias = replace(ALIAS_HERE, volume="o/prefixed", location=location)
     decision = one(request, file=alias, alias_objects=objects, object=objects["key"])
     if outcome is Done:
-        assert decision.object is objects["key"]
+        assert decision.proof is objects["key"]
     else:
         error_of(decision, outcome)
 
@@ -158,32 +158,41 @@ def test_an_alias_elsewhere_is_not_asked_for(request_, attempt):
     assert "already an alias of o/v/other" in text
 
 
-def test_a_move_in_doubt_is_asked_for_again_only_after_two_looks_and_the_gateway_time():
-    first = one(MOVE, attempt=IN_DOUBT, now=10.0)
-    assert isinstance(first, LookAgain)
-    assert first.at == 90.0
-    late_first_look = one(MOVE, attempt=IN_DOUBT, now=500.0)
-    assert isinstance(late_first_look, LookAgain)
-    assert late_first_look.at == 500.0
-    looked = replace(IN_DOUBT, looks=1)
-    assert isinstance(one(MOVE, attempt=looked, now=89.0), LookAgain)
-    assert isinstance(one(MOVE, attempt=looked, now=90.0), Submit)
+@pytest.mark.parametrize("request_", [MOVE, COPY, COPY_OVERWRITE], ids=str)
+@pytest.mark.parametrize("now", [10.0, 1e9])
+def test_a_request_in_doubt_is_submitted_again_only_after_three_checks(request_, now):
+    """The first check sets the time, so that no clock but the Platform's has a part in it."""
+    first = one(request_, attempt=IN_DOUBT, now=now)
+    assert first == CheckAgain(first.why, now + 120.0, doubt_stage=1)
+    accepted_or_not = replace(IN_DOUBT, doubt_stage=1, doubt_until=now + 120.0)
+    assert one(request_, attempt=accepted_or_not, now=now + 119.0) == replace(first, doubt_stage=None)
+    second = one(request_, attempt=accepted_or_not, now=now + 121.0)
+    assert second == CheckAgain(first.why, now + 151.0, doubt_stage=2)
+    shown_or_not = replace(IN_DOUBT, doubt_stage=2, doubt_until=now + 151.0)
+    assert isinstance(one(request_, attempt=shown_or_not, now=now + 150.0), CheckAgain)
+    assert isinstance(one(request_, attempt=shown_or_not, now=now + 151.0), Submit)
 
 
-def test_a_move_with_overwrite_in_doubt_is_never_asked_for_again():
-    looked = replace(IN_DOUBT, looks=1)
-    assert isinstance(one(MOVE_OVERWRITE, attempt=IN_DOUBT), LookAgain)
-    text = error_of(one(MOVE_OVERWRITE, attempt=looked, now=1e9), SevenBridgesInDoubt)
+def test_checks_in_doubt_come_to_an_end_although_the_clock_stands_still():
+    stuck = replace(IN_DOUBT, doubt_stage=1, doubt_until=120.0, rechecks=13)
+    assert "does not advance" in error_of(one(MOVE, attempt=stuck, now=0.0), SevenBridgesInDoubt)
+
+
+def test_a_move_with_overwrite_in_doubt_is_never_submitted_again():
+    assert isinstance(one(MOVE_OVERWRITE, attempt=IN_DOUBT), CheckAgain)
+    checked = replace(IN_DOUBT, doubt_stage=2)
+    text = error_of(one(MOVE_OVERWRITE, attempt=checked, now=1e9), SevenBridgesInDoubt)
     assert "only copy" in text
     assert "new run" in text
 
 
-@pytest.mark.parametrize("request_", [COPY, COPY_OVERWRITE], ids=str)
-def test_a_copy_in_doubt_is_submitted_again_only_after_two_checks_and_the_gateway_time(request_):
-    assert isinstance(one(request_, attempt=IN_DOUBT, now=10.0), LookAgain)
-    checked = replace(IN_DOUBT, looks=1)
-    assert isinstance(one(request_, attempt=checked, now=89.0), LookAgain)
-    assert isinstance(one(request_, attempt=checked, now=90.0), Submit)
+@pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
+def test_an_object_that_came_after_the_first_request_of_a_wish_is_not_overwritten(request_):
+    """A check had found nothing there, so that the request went without overwrite, and its response was lost."""
+    again = replace(RETRY, overwrite_sent=False)
+    assert "appeared there since" in error_of(one(request_, attempt=again, object=OBJECT), SevenBridgesExportRefused)
+    assert one(request_, attempt=again).request.overwrite is False
+    assert one(request_, attempt=replace(RETRY, overwrite_sent=True), object=OBJECT).request.overwrite
 
 
 @pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
@@ -207,7 +216,7 @@ def test_a_copy_with_overwrite_onto_the_object_that_the_file_is_an_alias_of_is_n
 @pytest.mark.parametrize("in_job", [False, True])
 def test_an_object_in_the_way_of_an_overwriting_export_ends_it(request_, sent, words, in_job):
     failed = job("FAILED", request_, error=TAKEN) if in_job else None
-    attempt = Attempt(refusal=TAKEN, failed=failed, overwrite_sent=sent)
+    attempt = Attempt(refusal=TAKEN, job=failed, overwrite_sent=sent)
     decision = one(request_, object=replace(OBJECT, size=3), attempt=attempt)
     text = error_of(decision, SevenBridgesExportFailed if in_job else SevenBridgesExportRefused)
     assert words in text
@@ -217,10 +226,14 @@ def test_an_object_in_the_way_of_an_overwriting_export_ends_it(request_, sent, w
 def test_a_move_with_overwrite_says_which_object_is_replaced():
     decision = one(MOVE_OVERWRITE, object=OBJECT, attempt=Attempt(untroubled=True))
     assert isinstance(decision, Submit)
-    assert decision.replaces is OBJECT
-    assert "10 bytes" in decision.why
-    assert "e1" in decision.why
-    assert one(MOVE_OVERWRITE).replaces is None
+    assert decision.request is MOVE_OVERWRITE
+    assert "10 bytes" in decision.destroys
+    assert "e1" in decision.destroys
+
+
+def test_nothing_to_overwrite_is_submitted_without_overwriting():
+    decision = one(MOVE_OVERWRITE)
+    assert (decision.request, decision.destroys) == (MOVE, "")
 
 
 @pytest.mark.parametrize(
@@ -252,24 +265,47 @@ def test_what_is_not_clear_stops_the_dangerous_pair(unclear):
 
 @pytest.mark.parametrize("unclear", [{"file": HIDDEN}, {"jobs_complete": False}])
 def test_what_is_not_clear_stops_a_move_in_doubt(unclear):
-    error_of(one(MOVE, attempt=replace(IN_DOUBT, looks=1), now=1e9, **unclear), SevenBridgesInDoubt)
+    error_of(one(MOVE, attempt=replace(IN_DOUBT, doubt_stage=2), now=1e9, **unclear), SevenBridgesInDoubt)
 
 
 @pytest.mark.parametrize("request_", ALL, ids=str)
 def test_a_stored_job_that_cannot_be_seen_is_doubt(request_):
     gone = SevenBridgesNotFoundError(404, 9008, "gone")
-    text = error_of(one(request_, recorded=gone, attempt=replace(RETRY, export_id="job")), SevenBridgesInDoubt)
+    text = error_of(one(request_, recorded=gone, attempt=replace(RETRY, job_id="job")), SevenBridgesInDoubt)
     assert "job" in text
 
 
-def test_a_stored_job_that_completed_is_taken_over_unless_a_copy_is_wanted_anew():
+@pytest.mark.parametrize("request_", ALL, ids=str)
+def test_a_stored_job_that_completed_is_adopted_by_a_retry(request_):
     done = job("COMPLETED")
-    for request in ALL:
-        assert one(request, recorded=done).job is done
-    cleared = replace(RETRY, fresh=True)
-    for request in (MOVE, MOVE_OVERWRITE, COPY):
+    assert one(request_, recorded=done, voucher=done).job is done
+
+
+def test_a_stored_job_that_completed_is_adopted_after_a_clear_unless_a_copy_is_wanted_anew():
+    done, cleared = job("COMPLETED"), replace(RETRY, fresh=True)
+    for request in MOVES:
         assert isinstance(one(request, recorded=done, attempt=cleared), Adopt)
-    assert isinstance(one(COPY_OVERWRITE, recorded=done, attempt=cleared), Submit)
+    assert isinstance(one(COPY, recorded=done, attempt=cleared, voucher=done, object=OBJECT), Done)
+    assert isinstance(one(COPY_OVERWRITE, recorded=done, attempt=cleared, voucher=done, object=OBJECT), Submit)
+
+
+@pytest.mark.parametrize("request_", [COPY, COPY_OVERWRITE], ids=str)
+def test_a_stored_copy_that_a_later_export_has_replaced_is_doubt_for_a_retry(request_):
+    text = error_of(one(request_, recorded=job("COMPLETED"), voucher=None), SevenBridgesInDoubt)
+    assert "another export to the same place" in text
+
+
+@pytest.mark.parametrize("found", [None, replace(OBJECT, size=3)])
+def test_a_stored_copy_that_is_gone_is_made_again_after_a_clear(found):
+    done, cleared = job("COMPLETED"), replace(RETRY, fresh=True)
+    assert isinstance(one(COPY, recorded=done, attempt=cleared, voucher=done, object=found), Submit)
+
+
+def test_a_copy_of_a_file_that_is_deleted_since_is_done():
+    done = job("COMPLETED", COPY, result={"id": ID, "name": "f.vcf", "size": 10})
+    gone = SevenBridgesNotFoundError(404, 5002, "gone")
+    refused = replace(RETRY, refusal=TAKEN)
+    assert isinstance(one(COPY, attempt=refused, file=gone, voucher=done, object=OBJECT), Done)
 
 
 def test_a_stored_job_in_a_state_that_is_not_documented_is_waited_for_until_it_has_finished():
@@ -284,7 +320,7 @@ def test_a_stored_job_in_a_state_that_is_not_documented_is_waited_for_until_it_h
 
 def test_a_stored_job_in_flight_is_waited_for_even_if_the_lists_do_not_show_it():
     running = job("RUNNING")
-    assert one(MOVE, recorded=running, attempt=replace(RETRY, export_id="job")).job is running
+    assert one(MOVE, recorded=running, attempt=replace(RETRY, job_id="job")).job is running
 
 
 @pytest.mark.parametrize("request_", ALL, ids=str)
@@ -329,7 +365,7 @@ def test_a_refusal_says_which_cause_holds(more, words):
 
 def test_a_failed_job_fails_with_the_platforms_own_error_and_the_cause():
     failed = job("FAILED", error=TAKEN)
-    attempt = Attempt(refusal=TAKEN, failed=failed)
+    attempt = Attempt(refusal=TAKEN, job=failed)
     text = error_of(one(MOVE, attempt=attempt, object=replace(OBJECT, size=3)), SevenBridgesExportFailed)
     assert "9107" in text
     assert "something else" in text
@@ -337,12 +373,49 @@ def test_a_failed_job_fails_with_the_platforms_own_error_and_the_cause():
 
 def test_a_failed_move_whose_twin_was_faster_is_done():
     failed = job("FAILED", error=NOT_EXPORTABLE)
-    attempt = Attempt(refusal=NOT_EXPORTABLE, failed=failed)
+    attempt = Attempt(refusal=NOT_EXPORTABLE, job=failed)
     decision = one(MOVE, attempt=attempt, file=ALIAS_HERE, alias_objects={"key": OBJECT})
     assert isinstance(decision, Done)
+
+
+@pytest.mark.parametrize(
+    ("request_", "more"),
+    [
+        (MOVE, {"attempt": replace(RETRY, refusal=TAKEN), "object": OBJECT}),
+        (MOVE, {"attempt": replace(RETRY, refusal=NOT_EXPORTABLE)}),
+        (MOVE, {"attempt": Attempt(refusal=TAKEN, job=job("FAILED", error=TAKEN)), "object": OBJECT}),
+        (MOVE, {"attempt": Attempt(job=job("COMPLETED"))}),
+        (MOVE, {"file": ALIAS_HERE, "alias_objects": {"key": None}}),
+        (COPY, {"attempt": replace(RETRY, refusal=TAKEN), "object": OBJECT}),
+        (MOVE, {"recorded": SevenBridgesNotFoundError(404, 9008, "gone")}),
+    ],
+    ids=str,
+)
+def test_a_verdict_on_what_the_platform_may_show_late_is_checked_again(request_, more):
+    decision = one(request_, **more)
+    assert isinstance(decision, Fail)
+    assert decision.rechecks == 1
+
+
+@pytest.mark.parametrize("request_", MOVES, ids=str)
+def test_a_file_that_is_an_alias_elsewhere_is_refused_without_another_check(request_):
+    refused = replace(RETRY, refusal=NOT_EXPORTABLE)
+    assert one(request_, attempt=refused, file=ALIAS_ELSEWHERE, object=OBJECT).rechecks == 0
+
+
+def test_another_refusal_is_final_once_a_check_has_found_no_job():
+    refusal = SevenBridgesForbiddenError(403, 9020, "no")
+    refused = replace(RETRY, refusal=refusal)
+    assert one(MOVE, attempt=refused) == Fail(refusal)
+    assert isinstance(one(MOVE, attempt=refused, jobs=(job("RUNNING"),)), Adopt)
+
+
+def test_the_end_of_an_adopted_job_waits_for_this_tasks_own_request():
+    attempt = Attempt(refusal=TAKEN, job=job("FAILED", error=TAKEN), in_doubt=True)
+    assert isinstance(one(MOVE, attempt=attempt, object=OBJECT), CheckAgain)
 
 
 def test_each_of_a_set_is_decided_by_its_own_facts():
     running = job("RUNNING")
     decisions = decide([MOVE, MOVE, COPY], [facts(jobs=(running,)), facts(attempt=IN_DOUBT), facts()])
-    assert [type(decision) for decision in decisions] == [Adopt, LookAgain, Submit]
+    assert [type(decision) for decision in decisions] == [Adopt, CheckAgain, Submit]

@@ -15,12 +15,10 @@ from airflow_sb_provider.api.models import ExportJob, Page, Volume
 from airflow_sb_provider.exports import history
 from airflow_sb_provider.exports.history import (
     IDS_TOGETHER,
-    LOST_PAGES,
     MOST_PAGES,
-    SLACK,
+    WINDOW,
     Cursor,
     History,
-    Sweep,
     completed_exports,
     export_event,
 )
@@ -138,8 +136,8 @@ def pages_of(total):
 
 
 def cycles_for(total):
-    """In how many cycles a sweep that has just gone by comes by again."""
-    return 2 + math.ceil(pages_of(total) / history.SWEEP_PAGES)
+    """In how many cycles a scan that has just gone by comes by again."""
+    return 2 + math.ceil(pages_of(total) / history.SCAN_PAGES)
 
 
 @pytest.mark.parametrize("order", ["oldest first", "newest first"])
@@ -158,7 +156,7 @@ def test_a_list_in_order_of_time_shows_what_is_new_in_one_cycle(order, past):
 
 
 @pytest.mark.parametrize("order", ["oldest first", "newest first"])
-def test_more_than_a_cycle_may_ask_for_is_found_by_the_sweep(order):
+def test_more_than_a_cycle_may_ask_for_is_found_by_the_scan(order):
     platform = Platform(order, 1000)
     watcher = Watcher(platform)
     made = platform.complete(1500)
@@ -176,41 +174,8 @@ def test_what_a_cycle_costs_while_nothing_is_new(past, requests):
     assert watcher.most == requests
 
 
-@pytest.mark.parametrize(
-    ("change", "pages"),
-    [
-        (lambda ids: [f"new {number}" for number in range(250)] + ids, 11),
-        (lambda ids: ids[60:], 11),
-        (lambda ids: ids[:290], 3),
-        (lambda ids: ids[:250], 2),
-        (lambda ids: ids[::-1], LOST_PAGES + 14),
-        (lambda ids: [f"new {number}" for number in range(250)] + ids[:180] + ids[280:], LOST_PAGES + 16),
-        (lambda ids: [f"other {each}" for each in ids], LOST_PAGES + 14),
-    ],
-    ids=[
-        "grew before it",
-        "shrank before it",
-        "shrank behind it",
-        "shrank across it",
-        "reversed",
-        "grew, and its page vanished",
-        "replaced",
-    ],
-)
-def test_a_sweep_finds_its_place_in_a_list_that_changed(change, pages):
-    sweep, ids = Sweep(), [str(number) for number in range(1000)]
-    for _ in range(3):
-        assert not sweep.take(sweep.at, ids[sweep.at : sweep.at + 100], ends=False)
-    ids = change(ids)
-    for _ in range(pages):
-        offset = sweep.at
-        if sweep.take(offset, ids[offset : offset + 100], ends=offset + 100 >= len(ids)):
-            return
-    raise AssertionError(f"not through after {pages} pages")
-
-
 @pytest.mark.parametrize("order", ["by id", "by start"])
-def test_in_any_other_order_the_sweep_finds_it(order):
+def test_in_any_other_order_the_scan_finds_it(order):
     platform = Platform(order, 3000)
     watcher = Watcher(platform)
     for number in range(30):
@@ -222,19 +187,51 @@ def test_in_any_other_order_the_sweep_finds_it(order):
         watcher.told = []
 
 
-def test_a_sweep_that_takes_longer_than_the_slack():
-    """What comes into the list behind the sweep is not taken for seen when it ends."""
+def test_a_scan_that_takes_longer_than_the_window():
+    """What comes into the list behind the scan is not taken for seen when it ends."""
     platform = Platform("by id", 3000)
     watcher = Watcher(platform)
     made = []
     for _ in range(60):
-        platform.now += SLACK
+        platform.now += WINDOW
         made += platform.complete()
         watcher.cycle()
     for _ in range(cycles_for(3060)):
         watcher.cycle()
     assert sorted(watcher.told) == sorted(each.id for each in made)
     assert watcher.history.cursor.since > START
+
+
+@pytest.mark.parametrize("order", sorted(ORDERS))
+def test_what_completed_while_the_watch_stood_still_for_long(order):
+    platform = Platform(order, 500)
+    watcher = Watcher(platform)
+    watcher.cycle()
+    made = []
+    for _ in range(60):
+        platform.now += 86_400
+        made += platform.complete(5)
+    watcher.start()
+    for _ in range(cycles_for(800)):
+        watcher.cycle()
+    assert sorted(watcher.told) == sorted(each.id for each in made)
+
+
+@pytest.mark.parametrize("order", ["oldest first", "by id"])
+def test_a_list_that_shrinks_before_the_scan_hides_nothing_for_good(order):
+    """Of each scan some pages slip by, so that none of them may let the watch forget."""
+    platform = Platform(order, 4000)
+    watcher = Watcher(platform)
+    made = []
+    for _ in range(10):
+        platform.now += WINDOW
+        made += platform.complete(40)
+        watcher.cycle(
+            lambda: platform.expire(min(90, sum(each.finished_on < time_of(START) for each in platform.jobs)))
+        )
+    for _ in range(2 * cycles_for(len(platform.jobs))):
+        watcher.cycle()
+    assert sorted(watcher.told) == sorted(each.id for each in made)
 
 
 def test_the_first_start_tells_nothing_of_the_past_but_what_completes_in_its_second():
@@ -251,7 +248,9 @@ def test_a_job_that_is_listed_late():
     for _ in range(60):
         platform.complete()
         watcher.cycle()
-    [late] = platform.complete(late=SLACK)
+    platform.now += WINDOW
+    watcher.cycle()
+    [late] = platform.complete(late=WINDOW)
     watcher.cycle()
     assert late.id in watcher.told
     assert len(watcher.told) == len(set(watcher.told)) == 61
@@ -328,14 +327,15 @@ def test_what_is_remembered_stays_small():
     platform = Platform("newest first", 1000)
     watcher = Watcher(platform)
     for _ in range(300):
+        platform.now += WINDOW // 20
         platform.complete(30)
         watcher.cycle()
         if len(platform.jobs) > 1000:
             platform.expire(len(platform.jobs) - 1000)
     assert len(watcher.told) == len(set(watcher.told)) == 300 * 30
     remembered = sum(len(page) for key, page in watcher.store.items() if key)
-    # 30 a minute: those of a sweep (3 cycles) and of the slack, and the rest of a page.
-    assert remembered <= 30 * (15 + 5) + IDS_TOGETHER
+    # Those of the window and of a scan (3 cycles), and the rest of a page.
+    assert remembered <= 30 * (20 + 5) + IDS_TOGETHER
     assert set(watcher.store) == {"", *map(str, watcher.store[""]["pages"])}
 
 
@@ -344,7 +344,7 @@ def test_many_are_told_in_parts_the_earliest_first():
     watcher = Watcher(platform)
     made = []
     for _ in range(10):
-        platform.now += SLACK
+        platform.now += WINDOW
         made += platform.complete(5)
     made.sort(key=ORDERS["oldest first"])
     first = watcher.step(30)
@@ -353,7 +353,7 @@ def test_many_are_told_in_parts_the_earliest_first():
     watcher.record(first)
     watcher.history.recorded()
     watcher.save()
-    # The sweep has been through, but what was not told yet must not be forgotten.
+    # The scan has been through, but what was not told yet must not be forgotten.
     watcher.start()
     watcher.cycle()
     assert sorted(watcher.told) == sorted(each.id for each in made)
@@ -376,13 +376,13 @@ def test_a_quiet_watch_writes_nothing():
 
 
 def test_a_list_in_no_order_at_all_forgets_nothing():
-    """No sweep of it is whole, so that the watch must not go on from where it began."""
+    """No scan of it is whole, so that the watch must not go on from where it began."""
     platform = Platform("newest first", 500)
     dice = random.Random(7)
     platform.order = lambda job: dice.random()
     watcher = Watcher(platform)
     platform.complete(20)
-    platform.now += 10 * SLACK
+    platform.now += 2 * WINDOW
     platform.complete(20)
     for _ in range(100):
         watcher.cycle()
@@ -395,7 +395,7 @@ def test_a_list_whose_pages_do_not_go_on():
     platform = Platform("oldest first", 500)
     watcher = Watcher(platform)
     dice = random.Random(7)
-    platform.now += 10 * SLACK
+    platform.now += 2 * WINDOW
     listed = sorted(platform.jobs + platform.complete(40), key=ORDERS["by id"])
     platform.page = lambda offset: Page([each for each in listed if dice.random() < 0.2][:100], len(listed))
     for _ in range(60):
@@ -407,13 +407,13 @@ def test_a_list_whose_pages_do_not_go_on():
 
 @pytest.mark.parametrize("alike", [8, 60])
 def test_a_list_in_order_of_a_time_that_many_share(alike):
-    """Those that share it are in another order in each answer: no sweep proves anything, but each sees the middle."""
+    """Those that share it are in another order in each answer: no scan proves anything, but each sees the middle."""
     platform = Platform("oldest first", 3000)
     dice = random.Random(7)
     platform.order = lambda job: (job.started_on.timestamp() // (60 * alike), dice.random())
     watcher = Watcher(platform)
     for number in range(4):
-        platform.now += 2 * SLACK
+        platform.now += 2 * WINDOW
         [made] = platform.complete(ran=platform.now - START + 60 * (250 * number + 120))
         for _ in range(3 * cycles_for(3000)):
             watcher.cycle()
@@ -432,7 +432,7 @@ def test_a_list_that_is_put_in_another_order_once():
     for _ in range(10 + 2 * cycles_for(2000)):
         watcher.cycle()
     assert watcher.told == [made.id]
-    platform.now += 10 * SLACK
+    platform.now += 2 * WINDOW
     platform.complete()
     for _ in range(2 * cycles_for(2000)):
         watcher.cycle()
@@ -444,7 +444,7 @@ def test_a_time_to_come_does_not_end_the_watch():
     watcher = Watcher(platform)
     platform.jobs.append(job(10**6, START + 10**7))
     for _ in range(3):
-        platform.now += SLACK
+        platform.now += WINDOW
         platform.complete()
         watcher.cycle()
         watcher.cycle()
@@ -489,7 +489,9 @@ def test_a_list_that_is_known_to_be_incomplete_proves_nothing(count, total, foll
     """Only what is older than a list that was read to its end may be forgotten."""
     watch = History(VOLUME, Cursor(START))
     for _ in range(5):
-        watch.take(Page([job(number, START + 7200) for number in range(count)], total, following), START + 7200)
+        watch.take(
+            Page([job(number, START + 2 * WINDOW) for number in range(count)], total, following), START + 2 * WINDOW
+        )
         watch.tell()
         watch.recorded()
         watch.begin_cycle()

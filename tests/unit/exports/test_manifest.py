@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from airflow_sb_provider.exports.batch import Entry
+from airflow_sb_provider.exports.entry import Entry
 from airflow_sb_provider.exports.manifest import (
     check_address,
     check_below,

@@ -6,10 +6,11 @@ import pytest
 
 from airflow_sb_provider.api.models import ExportJob, Volume, VolumeObject
 from airflow_sb_provider.exceptions import SevenBridgesInDoubt
-from airflow_sb_provider.exports.batch import IN_DOUBT, REFUSED, SKIPPED, Entry
+from airflow_sb_provider.exports.entry import Entry
 from airflow_sb_provider.exports.outcome import ExportOutcome, Report
 from airflow_sb_provider.exports.request import ExportRequest
-from airflow_sb_provider.jobs.record import Outcome
+from airflow_sb_provider.jobs.record import Outcome, Record
+from airflow_sb_provider.jobs.tracked import IN_DOUBT, REFUSED, SKIPPED
 
 FILE = "567890abc9b0307bc0414164"
 VOLUME = Volume("me/out", service="s3", bucket="bucket", prefix="p")
@@ -35,6 +36,10 @@ def entry(**fields):
     for name, value in fields.items():
         setattr(made, name, value)
     return made
+
+
+def record(outcome):
+    return Record(REQUEST.fingerprint, "credential", sent_at=1.0, max_tries=1, outcome=outcome)
 
 
 def test_a_job_and_an_entry_that_follows_it_say_the_same_but_what_a_job_cannot_know():
@@ -66,7 +71,7 @@ def test_a_job_and_an_entry_that_follows_it_say_the_same_but_what_a_job_cannot_k
 
 def test_an_adopted_move_without_a_job_has_its_object():
     outcome = ExportOutcome.of_entry(
-        entry(state="COMPLETED", adopted=True, object=VolumeObject(size=7, etag="e")), VOLUME
+        entry(state="COMPLETED", adopted=True, proof=VolumeObject(size=7, etag="e")), VOLUME
     )
     result = outcome.to_result()
     assert (result["export_id"], result["state"], result["size"], result["etag"]) == (None, "COMPLETED", 7, "e")
@@ -77,10 +82,11 @@ def test_an_adopted_move_without_a_job_has_its_object():
     ("fields", "state", "words"),
     [
         ({}, "WAITING", ""),
-        ({"outcome": Outcome.REFUSED, "sent_at": 1.0}, "WAITING", ""),
-        ({"outcome": Outcome.SENT, "sent_at": 1.0}, IN_DOUBT, "no response came"),
-        ({"state": "PENDING", "export_id": "j1", "outcome": Outcome.SENT, "sent_at": 1.0}, "PENDING", ""),
-        ({"state": "ARCHIVING", "export_id": "j1"}, "ARCHIVING", ""),
+        ({"record": record(Outcome.REFUSED)}, "WAITING", ""),
+        ({"record": record(Outcome.SENT)}, IN_DOUBT, "no response came"),
+        ({"record": record(Outcome.SENT), "is_wanted": False}, IN_DOUBT, "no response came"),
+        ({"record": record(Outcome.SENT), "state": "PENDING", "job_id": "j1"}, "PENDING", ""),
+        ({"state": "ARCHIVING", "job_id": "j1"}, "ARCHIVING", ""),
         ({"state": SKIPPED, "message": "It is an alias."}, SKIPPED, ""),
         ({"state": REFUSED, "message": "You may not."}, REFUSED, "You may not."),
     ],

@@ -80,4 +80,5 @@ class Clock:
         monkeypatch.setattr("tenacity.time", clock)
         monkeypatch.setattr("tenacity.nap.time", clock)
         monkeypatch.setattr("airflow_sb_provider.hooks.retry.time", clock)
+        monkeypatch.setattr("airflow_sb_provider.engine.result.time", clock)
         monkeypatch.setattr(asyncio, "sleep", pause)

@@ -3,12 +3,14 @@ from __future__ import annotations
 import copy
 import pickle
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from airflow_sb_provider._compat import AirflowException, AirflowFailException, AirflowNotFoundException
 from airflow_sb_provider.api.models import ExportJob
-from airflow_sb_provider.engine.polling import look_at_object, poll, volume_or_none, wait
+from airflow_sb_provider.engine.polling import deadline_of, poll, wait
+from airflow_sb_provider.engine.result import look_at_object, volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesForbiddenError,
@@ -17,6 +19,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
     SevenBridgesServerError,
 )
+from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.jobs.watch import Watch
@@ -88,7 +91,7 @@ def test_a_wait_ends_with_its_exports(hook, platform, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.jobs.rate_limiter.BLIND_PAUSE", 0.01)
     platform.answers = [jobs("PENDING", "RUNNING"), jobs("COMPLETED", "RUNNING"), drop, reply({}, 429)]
     platform.answers.append(reply({"items": [{"resource": {"id": "j1", "state": "FAILED"}}]}))
-    watch = Watch(["j0", "j1"])
+    watch = Watch(EXPORT, ["j0", "j1"])
     assert wait(hook, watch, 0.01) == {"status": "ended"}
     assert (watch.jobs["j0"].state, watch.jobs["j1"].state) == ("COMPLETED", "FAILED")
     assert [seen.json["export_ids"] for seen in platform.seen] == [["j0", "j1"]] * 2 + [["j1"]] * 3
@@ -96,12 +99,26 @@ def test_a_wait_ends_with_its_exports(hook, platform, monkeypatch):
 
 def test_a_wait_ends_at_its_time(hook, platform):
     platform.answers = [jobs("RUNNING")]
-    assert wait(hook, Watch(["j0"], end_time=time.time() + 0.05), 0.02)["status"] == "timeout"
+    assert wait(hook, Watch(EXPORT, ["j0"], deadline_of(time.time() + 0.05)), 0.02)["status"] == "timeout"
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_ends_no_wait_early_or_late(hook, platform, monkeypatch, jump):
+    """NTP may set a machine's clock while it waits: only the process's own seconds count from then on."""
+    jumped = SimpleNamespace(time=lambda: time.time() + jump, monotonic=time.monotonic, sleep=time.sleep)
+    running = jobs("RUNNING")
+    platform.answers = [running, running, running, jobs("COMPLETED")]
+    watch = Watch(EXPORT, ["j0"], deadline_of(time.time() + 20))
+    stuck = Watch(EXPORT, ["j0"], deadline_of(time.time() + 0.3))
+    monkeypatch.setattr("airflow_sb_provider.engine.polling.time", jumped)
+    assert wait(hook, watch, 0.02)["status"] == "ended"
+    platform.answers = [running]
+    assert wait(hook, stuck, 0.02)["status"] == "timeout"
 
 
 def test_a_refused_token_is_looked_up_again(hook, platform, connect):
     platform.answers = [reply({"status": 401, "code": 90001}, 401), jobs("COMPLETED")]
-    watch = Watch(["j0"])
+    watch = Watch(EXPORT, ["j0"])
     assert poll(hook, watch) is None
     connect(platform.url, password="f" * 32)
     assert poll(hook, watch)["status"] == "ended"
@@ -121,10 +138,24 @@ def test_the_object_that_was_made(hook, platform, size):
     ("answer", "words"),
     [(reply({"metadata": {"size": 7}}), "7 bytes"), (reply({"status": 404, "code": 9105}, 404), "no object")],
 )
-def test_an_object_that_is_not_what_was_exported_is_doubt(hook, platform, answer, words):
+def test_an_object_that_is_not_what_was_exported_is_doubt(hook, platform, clock, answer, words):
     platform.answers = [answer]
     with pytest.raises(SevenBridgesInDoubt, match=words):
         look_at_object(hook, JOB, 8)
+    assert 30 <= clock.passed < 35
+    assert len(platform.seen) == 11
+
+
+@pytest.mark.parametrize(
+    "before",
+    [reply({"status": 404, "code": 9105}, 404), reply({"metadata": {"size": 7, "etag": "old"}})],
+    ids=["nothing there yet", "the object that was overwritten"],
+)
+def test_an_object_that_appears_late_is_waited_for(hook, platform, clock, before):
+    """A read of the bucket may show for up to 30 s what was there before."""
+    platform.answers = [before] * 9 + [reply({"metadata": {"size": 8, "etag": "new"}})]
+    assert look_at_object(hook, JOB, 8).etag == "new"
+    assert clock.passed <= 30
 
 
 def test_who_may_not_look_gets_a_line_in_the_log(hook, platform, logged):

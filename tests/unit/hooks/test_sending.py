@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 
 import pytest
+import urllib3.util.connection
 
 from airflow_sb_provider import __version__
 from airflow_sb_provider._compat import airflow_version
@@ -21,7 +23,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesServerError,
 )
 from tests.unit.hooks.faces import EXPORT, JOB, Face
-from tests.unit.hooks.servers import Platform, cut, drop, free_port, never, raw, reply
+from tests.unit.hooks.servers import Platform, cut, drop, free_port, never, raw, reply, serving
 
 START = calls.start_export(EXPORT, copy_only=False)
 START_MANY = calls.start_exports([EXPORT], copy_only=False)
@@ -271,6 +273,30 @@ def test_a_server_that_never_accepts(face, connect):
             client.close()
     assert time.monotonic() - began < 30
     assert not caught.value.sent
+
+
+@STARTING
+@pytest.mark.parametrize("delayed", ["getaddrinfo", "create_connection"])
+def test_an_export_that_nobody_waits_for_any_more_is_not_sent(connect, monkeypatch, call, delayed):
+    """No time-out bounds the look-up of a name, or a process that stands still."""
+    module = socket if delayed == "getaddrinfo" else urllib3.util.connection
+    original, given_up = getattr(module, delayed), threading.Event()
+
+    def wait(*arguments, **options):
+        given_up.wait(30)
+        return original(*arguments, **options)
+
+    with serving(GOOD) as platform:
+        connect(platform.url, extra={"connect_timeout": 0.05, "read_timeout": 0.05})
+        monkeypatch.setattr(module, delayed, wait)
+        with pytest.raises(SevenBridgesReplyLost):
+            Face("requests").send(call)
+        late = [thread for thread in threading.enumerate() if thread.name == "sevenbridges request"]
+        given_up.set()
+        for thread in late:
+            thread.join(30)
+        assert late
+    assert not [seen.body for seen in platform.seen if seen.body]
 
 
 def test_the_headers_of_every_request(face, platform, connect):

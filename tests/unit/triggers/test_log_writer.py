@@ -20,9 +20,9 @@ def test_each_line_is_written_in_the_context_of_its_own_trigger_and_in_order():
 
     async def trigger(name: str) -> None:
         owner.set(name)
-        writer.write(SimpleNamespace(info=log), ["one", "two"])
+        writer.write(contextvars.copy_context(), SimpleNamespace(info=log), ["one", "two"])
         await asyncio.sleep(0)
-        writer.write(SimpleNamespace(info=log), ["three"])
+        writer.write(contextvars.copy_context(), SimpleNamespace(info=log), ["three"])
 
     async def both() -> None:
         await asyncio.gather(trigger("a"), trigger("b"))
@@ -41,7 +41,7 @@ def test_a_log_that_blocks_does_not_hold_up_who_writes():
         assert may_go_on.wait(10)
         written.set()
 
-    writer.write(SimpleNamespace(info=log), ["news"])
+    writer.write(contextvars.copy_context(), SimpleNamespace(info=log), ["news"])
 
     assert not written.is_set()
     may_go_on.set()
@@ -54,7 +54,7 @@ def test_a_log_that_raises_does_not_end_what_others_write():
     def broken(line: str) -> None:
         raise OSError("the pipe is gone")
 
-    writer.write(SimpleNamespace(info=broken), ["lost"])
-    writer.write(SimpleNamespace(info=lambda line: written.set()), ["kept"])
+    writer.write(contextvars.copy_context(), SimpleNamespace(info=broken), ["lost"])
+    writer.write(contextvars.copy_context(), SimpleNamespace(info=lambda line: written.set()), ["kept"])
 
     assert written.wait(10)

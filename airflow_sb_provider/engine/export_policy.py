@@ -1,0 +1,157 @@
+"""How exports are checked and submitted."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from airflow_sb_provider.api import calls
+from airflow_sb_provider.api.models import ExportJob, File
+from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.engine.reconcile import export_lists, gather_facts
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesError,
+    SevenBridgesExportFailed,
+    SevenBridgesNotExportable,
+    SevenBridgesUnreadableItem,
+)
+from airflow_sb_provider.exports.decision import NOT_EXPORTABLE, TAKEN, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_sb_provider.api.job import Job
+    from airflow_sb_provider.exports.entry import Entry
+    from airflow_sb_provider.exports.request import ExportRequest
+    from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+    from airflow_sb_provider.jobs.decision import Decision
+
+
+class ExportPolicy:
+    """Exports by `exports.decision`, with one check for a hundred.
+
+    :param hook: through which all requests go.
+    :param single: the task is of one export: it goes through ``POST /storage/exports``.
+    :param skip_not_exportable: leaves files alone that cannot be exported, instead of failing them.
+    """
+
+    def __init__(self, hook: SevenBridgesHook, *, single: bool = False, skip_not_exportable: bool = False) -> None:
+        self.hook = hook
+        self.single = single
+        self._skip_not_exportable = skip_not_exportable
+        self._lists = export_lists(hook)
+
+    def needs_check(self, entry: Entry) -> bool:
+        """Whether the Platform is checked first: unless nothing can be destroyed or made twice."""
+        return not entry.attempt.untroubled or entry.request.overwrite
+
+    def calls(self, entries: Sequence[Entry]) -> list[list[Entry]]:
+        """Return the entries in groups of at most a hundred, copies, moves and overwriting moves apart.
+
+        Copies of one file are apart too, since a response names the file, and its place in the response may be wrong.
+        """
+        groups: dict[tuple[bool, bool, int], list[list[Entry]]] = {}
+        times: Counter[str] = Counter()
+        for entry in entries:
+            request = entry.request
+            times[request.file] += 1
+            key = (request.copy_only, request.overwrite and not request.copy_only, times[request.file])
+            chunks = groups.setdefault(key, [[]])
+            if len(chunks[-1]) == calls.BULK_LIMIT:
+                chunks.append([])
+            chunks[-1].append(entry)
+        return [chunk for chunks in groups.values() for chunk in chunks if chunk]
+
+    def decide(self, entries: Sequence[Entry], since: float) -> list[Decision]:
+        """Check the Platform and return what to do about each."""
+        if any(self._needs_new_lists(entry) for entry in entries):
+            since = time.monotonic()
+        requests, attempts = [entry.request for entry in entries], [entry.attempt for entry in entries]
+        facts = gather_facts(self.hook, requests, attempts, self._lists, since)
+        delay = self.hook.settings.visibility_delay
+        return [
+            entry.believe(decision, found.now, delay)
+            for entry, found, decision in zip(entries, facts, decide(requests, facts), strict=True)
+        ]
+
+    def _needs_new_lists(self, entry: Entry) -> bool:
+        # An overwriting export must see what is in flight to its place; the others have just met something new.
+        attempt = entry.attempt
+        return entry.request.overwrite or attempt.refusal is not None or attempt.job is not None
+
+    def post(self, requests: Sequence[ExportRequest]) -> Sequence[ExportJob | SevenBridgesApiError]:
+        """Submit exports of one kind in one call."""
+        copy_only = requests[0].copy_only
+        if self.single:
+            return [self.hook.send(calls.start_export(requests[0], copy_only=copy_only), again=False)]
+        answers = self.hook.send(calls.start_exports(requests, copy_only=copy_only), again=False)
+        return self._in_place(requests, answers)
+
+    def _in_place(
+        self, requests: Sequence[ExportRequest], answers: Sequence[ExportJob | SevenBridgesApiError]
+    ) -> Sequence[ExportJob | SevenBridgesApiError]:
+        """Return the answers in the order of the requests, where brief jobs do not name their files."""
+        brief = [job.id for job in answers if isinstance(job, ExportJob) and job.file is None]
+        if not brief or len(requests) == 1:
+            return answers
+        # Their order is not documented: a job in a wrong place would be reported for another file.
+        try:
+            shown = {job.id: job for job in self.hook.get_exports(brief) if isinstance(job, ExportJob)}
+        except SevenBridgesError as error:
+            self.hook.log.warning("The files of %d new exports are not known yet: %s", len(brief), error)
+            shown = {}
+        by_file = {job.file: job for job in shown.values()}
+        by_file |= {job.file: job for job in answers if isinstance(job, ExportJob) and job.file}
+        unplaced = SevenBridgesUnreadableItem(
+            200, message="The Platform's bulk answer does not say which export it is."
+        )
+        return [by_file.get(request.file, unplaced) for request in requests]
+
+    def fetch(self, ids: Sequence[str]) -> Sequence[ExportJob | SevenBridgesApiError]:
+        """Return the jobs of some ids, in order."""
+        return self.hook.get_exports(ids)
+
+    def adopting(self, entry: Entry, job: Job) -> None:
+        """Warn if an adopted job was submitted with other properties than wanted."""
+        wanted, actual = dict(entry.request.properties or {}), dict(getattr(job, "properties", {}))
+        if actual and any(actual.get(name) != value for name, value in wanted.items()):
+            self.hook.log.warning(
+                "File %s: export %s, which is adopted, was submitted with other properties (%s) than wanted (%s).",
+                entry.request.file,
+                job.id,
+                readable(str(actual), 300),
+                wanted,
+            )
+
+    def without_effect(self, adopted: Sequence[tuple[Entry, Job]]) -> set[Entry]:
+        """Return the moves whose adopted job was a copy: only the file tells, since jobs do not say."""
+        aliases: dict[str, bool] = {}
+        for entry, job in adopted:
+            if isinstance(job, ExportJob) and (file := job.exported_file):
+                aliases[entry.request.file] = file.is_alias
+        unknown = [entry.request.file for entry, _ in adopted if not aliases.get(entry.request.file)]
+        files = self.hook.get_files(unknown) if unknown else []
+        aliases |= {file.id: file.is_alias for file in files if isinstance(file, File)}
+        for entry, job in adopted:
+            if entry.request.copy_only and aliases.get(entry.request.file):
+                self.hook.log.warning(
+                    "Export %s, which was running already, was a move: file %s is now an alias of the object.",
+                    job.id,
+                    entry.request.file,
+                )
+        return {
+            entry for entry, _ in adopted if not entry.request.copy_only and aliases.get(entry.request.file) is False
+        }
+
+    def may_be_done(self, refusal: SevenBridgesApiError) -> bool:
+        """Whether a twin's export, or a repeated delivery, may be why it failed."""
+        return refusal.code in (NOT_EXPORTABLE, TAKEN)
+
+    def skips(self, error: SevenBridgesError) -> bool:
+        """Whether a file that cannot be exported is left alone."""
+        if not self._skip_not_exportable:
+            return False
+        cause: Any = error.job.error if isinstance(error, SevenBridgesExportFailed) else None
+        return isinstance(error, SevenBridgesNotExportable) or (cause is not None and cause.code == NOT_EXPORTABLE)

@@ -1,0 +1,222 @@
+"""All jobs of one task: how far it is, and what to report of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.jobs.tracked import BAD, COMPLETED, SKIPPED, WAITING, TrackedJob
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+E = TypeVar("E", bound=TrackedJob[Any])
+
+ERRORS_REPORTED = 10
+IDS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What is summed up of many jobs: how many are in which state, and their sizes in bytes."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    adopted: int = 0
+    bytes_done: int = 0
+    bytes_wanted: int = 0
+
+    @classmethod
+    def of(cls, entries: Sequence[TrackedJob[Any]]) -> Totals:
+        """Sum up jobs."""
+        done = [entry for entry in entries if entry.done]
+        return cls(
+            dict(Counter(str(entry.state) for entry in entries)),
+            sum(entry.adopted for entry in done),
+            sum(entry.size or 0 for entry in done),
+            sum(entry.size or 0 for entry in entries if entry.state != SKIPPED),
+        )
+
+    def __add__(self, other: Totals) -> Totals:
+        return self._with(other, 1)
+
+    def __sub__(self, other: Totals) -> Totals:
+        return self._with(other, -1)
+
+    def _with(self, other: Totals, sign: int) -> Totals:
+        states = {*self.counts, *other.counts}
+        counts = {state: self.counts.get(state, 0) + sign * other.counts.get(state, 0) for state in states}
+        return Totals(
+            {state: count for state, count in counts.items() if count},
+            self.adopted + sign * other.adopted,
+            self.bytes_done + sign * other.bytes_done,
+            self.bytes_wanted + sign * other.bytes_wanted,
+        )
+
+    @property
+    def total(self) -> int:
+        """How many jobs."""
+        return sum(self.counts.values())
+
+    def count(self, *states: str) -> int:
+        """Return how many are in one of these states."""
+        return sum(self.counts.get(state, 0) for state in states)
+
+
+@dataclass
+class Batch(Generic[E]):
+    """All jobs of one task; a single one is a batch of one.
+
+    :param entries: the jobs, in the order of the plan; those that only an earlier try wanted come last. In a task that
+        goes on after a deferral, those that have ended, or whose turn has not come, may be left out.
+    :param started_at: when its first try began, in epoch seconds of the Platform's clock.
+    :param try_number: the task instance's when this try began.
+    :param max_tries: the same; a clear changes it.
+    :param not_loaded: what is known of those that are left out.
+    :param is_more_to_come: whether some of them are still to be submitted.
+    """
+
+    entries: list[E]
+    started_at: float
+    try_number: int
+    max_tries: int
+    not_loaded: Totals = field(default_factory=Totals)
+    is_more_to_come: bool = False
+
+    @property
+    def totals(self) -> Totals:
+        """All jobs, summed up."""
+        return self.not_loaded + Totals.of(self.entries)
+
+    @property
+    def waiting(self) -> list[E]:
+        """Those that are to be submitted or checked, in order."""
+        return [entry for entry in self.entries if entry.state == WAITING]
+
+    @property
+    def in_flight(self) -> list[E]:
+        """Those whose job is not terminal."""
+        return [entry for entry in self.entries if entry.in_flight]
+
+    @property
+    def bad(self) -> list[E]:
+        """Those that this try will not complete."""
+        return [entry for entry in self.entries if entry.bad]
+
+    def outstanding(self) -> str:
+        """Return what goes on at the Platform, or may, when the task ends now; empty if nothing does."""
+        parts = []
+        if ids := [entry.job_id or "" for entry in self.entries if entry.in_flight]:
+            parts.append(f"in flight at the Platform: {self._noun(ids)} {_some(ids)}")
+        unclear = [entry for entry in self.entries if entry.may_go_on and not entry.in_flight]
+        if labels := [f"{entry.request}{f' ({entry.own_id})' if entry.own_id else ''}" for entry in unclear]:
+            parts.append(f"perhaps accepted, since that is not known yet: {_some(labels)}")
+        if not parts:
+            return ""
+        return f"Still {'; '.join(parts)}. A retry checks the Platform and adopts what goes on there."
+
+    def _noun(self, items: Sequence[object]) -> str:
+        name = self.entries[0].kind.name
+        return name if len(items) == 1 else f"{name}s"
+
+    def summary(self, now: float, manifest: str | None = None) -> dict[str, Any]:
+        """Return what the task hands on: small, however many files there are.
+
+        :returns: ``state`` (``COMPLETED`` if all but the skipped are done, else ``FAILED`` or ``RUNNING``),
+            ``total``, ``counts`` by state, ``adopted``, ``bytes`` of what is done, ``seconds``, ``errors`` (the first
+            ten: file, name, state, code, message) and ``manifest`` (its address, or None).
+        """
+        totals = self.totals
+        is_open = totals.counts.get(WAITING) or self.in_flight
+        return {
+            "state": "FAILED" if totals.count(*BAD) else "RUNNING" if is_open else "COMPLETED",
+            "total": totals.total,
+            "counts": dict(totals.counts),
+            "adopted": totals.adopted,
+            "bytes": totals.bytes_done,
+            "seconds": round(now - self.started_at, 1),
+            "errors": [_error(entry) for entry in self.bad[:ERRORS_REPORTED]],
+            "manifest": manifest,
+        }
+
+    def progress(self, now: float) -> str:
+        """Return one line on how far it is, for the task's log."""
+        totals = self.totals
+        done, bad, skipped = totals.count(COMPLETED), totals.count(*BAD), totals.count(SKIPPED)
+        verb = self.entries[0].kind.done if self.entries else "done"
+        sizes = f"{_bytes(totals.bytes_done)} of {_bytes(totals.bytes_wanted)}"
+        parts = [f"{done:,} of {totals.total:,} files {verb} ({sizes})"]
+        if in_flight := len(self.in_flight):
+            parts.append(f"{in_flight:,} in flight")
+        if bad:
+            parts.append(f"{bad:,} failed")
+        if skipped:
+            parts.append(f"{skipped:,} skipped")
+        new, left = done - totals.adopted, totals.total - done - bad - skipped
+        if new and left and now > self.started_at:
+            rate = new / (now - self.started_at)
+            end = datetime.fromtimestamp(now + left / rate, UTC)
+            parts.append(f"{rate * 60:,.0f} a minute, the rest by about {end:%H:%M} UTC")
+        return ", ".join(parts) + "."
+
+    def failure(self, manifest: str | None = None) -> str:
+        """Return why the task fails: a table of the bad ones, the first of each cause before more of the same.
+
+        It says too what goes on, and what was never submitted.
+        """
+        bad = self.bad
+        lines = [f"{len(bad):,} of {len(self.entries):,} files were not {self.entries[0].kind.done}:"]
+        shown = _one_of_each_cause_first(bad)[: 2 * ERRORS_REPORTED]
+        lines += [
+            f"  {entry.state:9} {_subject(entry)} {entry.label}: {readable(entry.message, 4000)}" for entry in shown
+        ]
+        if len(bad) > len(shown):
+            where = f"see {manifest}" if manifest else "give 'manifest' a place to have them all written down"
+            lines.append(f"  ... and {len(bad) - len(shown):,} more; {where}.")
+        if unsubmitted := sum(not entry.may_go_on for entry in self.waiting):
+            lines.append(f"{unsubmitted:,} more were not submitted, since the task ends with the first failure.")
+        if outstanding := self.outstanding():
+            lines.append(outstanding)
+        if any(entry.retriable for entry in bad):
+            lines.append("A retry submits only what is missing.")
+        return "\n".join(lines)
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - IDS_SHOWN:,} more" if len(items) > IDS_SHOWN else ""
+    return ", ".join(items[:IDS_SHOWN]) + more
+
+
+def _subject(entry: TrackedJob[Any]) -> str:
+    """Return the id of what a job is about: the first part of its target."""
+    subject: str = entry.request.target[0]
+    return subject
+
+
+def _error(entry: TrackedJob[Any]) -> dict[str, Any]:
+    return {
+        "file": _subject(entry),
+        "name": None if entry.name is None else readable(entry.name),
+        "state": str(entry.state),
+        "code": entry.code,
+        "message": entry.message[:500],
+    }
+
+
+def _one_of_each_cause_first(entries: Sequence[E]) -> list[E]:
+    seen: Counter[tuple[str, int | None]] = Counter()
+    ranked: list[tuple[int, int, E]] = []
+    for entry in entries:
+        cause = (entry.state, entry.code)
+        ranked.append((seen[cause], len(ranked), entry))
+        seen[cause] += 1
+    return [entry for _, _, entry in sorted(ranked, key=lambda each: each[:2])]
+
+
+def _bytes(count: int) -> str:
+    if count < 1000:
+        return f"{count} bytes"
+    thousands = min((len(str(count)) - 1) // 3, 5)
+    return f"{count / 1000**thousands:,.1f} {('kB', 'MB', 'GB', 'TB', 'PB')[thousands - 1]}"

@@ -1,0 +1,274 @@
+"""One job that a task wants: where it stands, from its plan to its end, and every way from one to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+
+from airflow_sb_provider.api.models import error_from_json
+from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesJobFailed
+from airflow_sb_provider.jobs.decision import CheckAgain, Decision, Fail
+from airflow_sb_provider.jobs.record import Attempt, Outcome, Record, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_sb_provider.api.job import Job
+    from airflow_sb_provider.jobs.kind import JobKind
+
+R = TypeVar("R", bound=Request)
+
+WAITING = "WAITING"
+COMPLETED = "COMPLETED"
+FAILED = "FAILED"
+REFUSED = "REFUSED"
+IN_DOUBT = "IN_DOUBT"
+SKIPPED = "SKIPPED"
+BAD = (FAILED, REFUSED, IN_DOUBT)
+_NOT_IN_FLIGHT = frozenset({WAITING, COMPLETED, SKIPPED, *BAD})
+# Of one job in one try, whatever happens and however often the task is deferred meanwhile: no loop is endless.
+MAX_POSTS = 4
+MAX_SETBACKS = 2
+MESSAGE_KEPT = 500
+_NOT_KEPT = frozenset({"request", "record", "attempt", "job", "proof", "error", "why"})
+
+
+@dataclass(slots=True, eq=False)
+class TrackedJob(Generic[R]):
+    """One job that a task wants.
+
+    :param request: what is wanted.
+    :param state: ``WAITING`` (not submitted yet, or to be checked), the Platform's word while it is in flight,
+        ``COMPLETED``, ``FAILED``, ``REFUSED`` (never started), ``SKIPPED`` (left alone) or ``IN_DOUBT`` (what became of
+        it cannot be known).
+    :param job_id: the job that is waited for, which may be another's.
+    :param retriable: whether a later try may fare better with one that failed.
+    :param record: the request that this task sent for it.
+    :param posts: how many requests this try has sent for it.
+    :param setbacks: how many of them had no or a bad outcome.
+    :param is_wanted: false for one that an earlier try submitted and this one does not want any more: it is followed
+        to its end, and never submitted.
+    :param needs_check: whether what is known of it already calls for a check before it is submitted.
+    :param attempt: where this try stands with it.
+    :param job: ``proof``, ``error`` and ``why`` too: what the process that learned them knows; they are not kept.
+    """
+
+    kind: ClassVar[JobKind[Any]]
+
+    request: R
+    name: str | None = None
+    size: int | None = None
+    state: str = WAITING
+    job_id: str | None = None
+    adopted: bool = False
+    code: int | None = None
+    message: str = ""
+    retriable: bool = False
+    started_on: str | None = None
+    finished_on: str | None = None
+    posts: int = 0
+    setbacks: int = 0
+    is_wanted: bool = True
+    needs_check: bool = False
+    record: Record | None = None
+    attempt: Attempt = field(default_factory=Attempt)
+    job: Job | None = None
+    proof: Any = None
+    error: SevenBridgesError | None = None
+    why: str = ""
+
+    @property
+    def label(self) -> str:
+        """What people know it by, on one line."""
+        return readable(self.name or str(self.request), 1000)
+
+    @property
+    def bad(self) -> bool:
+        """Whether this try will not complete it."""
+        return self.state in BAD
+
+    @property
+    def done(self) -> bool:
+        """Whether it is completed."""
+        return self.state == COMPLETED
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether there is a job, and it is not terminal."""
+        return self.job_id is not None and self.state not in _NOT_IN_FLIGHT
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it waits, and nothing was done for it yet."""
+        return self.state == WAITING and self.record is None and not self.posts and self.attempt.check_at == 0.0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether this try is through with it."""
+        return self.done or self.bad or self.state == SKIPPED
+
+    @property
+    def own_id(self) -> str | None:
+        """The job that this task started."""
+        return self.record.job_id if self.record else None
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether a request was sent for it, and what became of that is not known."""
+        return self.record is not None and self.record.outcome is Outcome.SENT
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the Platform may be at work for it, or may begin to."""
+        if self.in_flight or self.state in (COMPLETED, SKIPPED):
+            return self.in_flight
+        # What is being checked may be a job of an earlier try, or be accepted although it was refused.
+        is_checked = self.state == WAITING and (self.own_id or self.attempt.refusal) and not self.attempt.job
+        return self.is_unanswered or self.attempt.in_doubt or bool(is_checked)
+
+    def believe(self, decision: Decision, now: float, delay: float) -> Decision:
+        """Return what to do after a check: a verdict that a later check may change is not believed at once.
+
+        :param now: of the check, in epoch seconds of the Platform's clock.
+        :param delay: after how many seconds the Platform shows everything.
+        """
+        if isinstance(decision, Fail) and self.attempt.rechecks < decision.rechecks:
+            return CheckAgain(f"{decision.error} The Platform may show this late.", now + delay)
+        return decision
+
+    def check_again(self, decision: CheckAgain) -> None:
+        """Have it checked later."""
+        if decision.doubt_stage is None:
+            self.attempt = replace(self.attempt, check_at=decision.at, rechecks=self.attempt.rechecks + 1)
+        else:
+            self.attempt = replace(
+                self.attempt, check_at=decision.at, doubt_until=decision.at, doubt_stage=decision.doubt_stage
+            )
+
+    def sent(self, *, now: float, credential: str, max_tries: int, overwrite: bool) -> None:
+        """Note that a request is about to be sent for it: whoever reads this without its outcome must check."""
+        self.record = Record(
+            self.request.fingerprint, credential, now, max_tries, Outcome.SENT, job_id=None, overwrite=overwrite
+        )
+        self.posts += 1
+        self.attempt = replace(
+            self.attempt, untroubled=False, in_doubt=True, doubt_stage=0, doubt_until=0.0, rechecks=0, check_at=0.0
+        )
+
+    def accepted(self, job: Job) -> None:
+        """Take the job that its request has started."""
+        self._note(Outcome.ACCEPTED, job.id)
+        self.adopted = False
+        self.attempt = replace(self.attempt, in_doubt=False)
+
+    def not_sent(self, attempt: Attempt) -> None:
+        """Take that its request has certainly done nothing; ``attempt`` is where it stood before."""
+        self._note(Outcome.REFUSED)
+        self.attempt = attempt
+
+    def refused(self, refusal: SevenBridgesApiError) -> bool:
+        """Take the Platform's refusal; return whether a check should search for the cause."""
+        self._note(Outcome.REFUSED)
+        self.setbacks += 1
+        overwrite = self.record is not None and self.record.overwrite
+        # It may mean what is done already, by a twin or by a request that was delivered twice.
+        self.wait_again(
+            replace(self.attempt, untroubled=False, in_doubt=False, refusal=refusal, overwrite_sent=overwrite)
+        )
+        return self.setbacks <= MAX_SETBACKS
+
+    def lost(self) -> bool:
+        """Take that no response came; return whether it may be submitted again if it is certainly not accepted."""
+        self.setbacks += 1
+        self.attempt = Attempt(
+            fresh=False,
+            sent_at=self.record.sent_at if self.record else None,
+            in_doubt=True,
+            overwrite_sent=self.record.overwrite if self.record else None,
+            why="The response to the first request was lost.",
+        )
+        return self.setbacks < MAX_SETBACKS
+
+    def follow(self, job: Job) -> None:
+        """Take what a job shows."""
+        self.job, self.job_id, self.state = job, job.id, job.state
+        self.started_on = job.started_on.isoformat() if job.started_on else None
+        self.finished_on = job.finished_on.isoformat() if job.finished_on else None
+        if job.failed:
+            self.fail(self.kind.failure(job), FAILED)
+        elif job.succeeded:
+            self.state = COMPLETED
+
+    def search_cause(self, job: Job, refusal: SevenBridgesApiError | None = None) -> bool:
+        """Have a check search for why a job ended without its effect; return false if that was tried often enough."""
+        if self.setbacks > MAX_SETBACKS:
+            return False
+        self.setbacks += 1
+        own = job.id == self.own_id
+        # The end of a job that was adopted says nothing about this task's own request.
+        in_doubt = not own and (self.attempt.in_doubt or self.is_unanswered)
+        overwrite = self.record.overwrite if own and self.record else None
+        self.wait_again(Attempt(refusal=refusal, job=job, in_doubt=in_doubt, overwrite_sent=overwrite))
+        return True
+
+    def wait_again(self, attempt: Attempt) -> None:
+        """Have it submitted (again), if a check finds that it is not done."""
+        self.state, self.attempt, self.job = WAITING, attempt, None
+        self.code, self.message, self.retriable, self.error = None, "", False, None
+
+    def fail(self, error: SevenBridgesError, state: str) -> None:
+        """Give it up, and say why."""
+        self.error = error
+        cause = error.job.error if isinstance(error, SevenBridgesJobFailed) else error
+        self.state, self.retriable = state, not error.permanent
+        self.code = cause.code if isinstance(cause, SevenBridgesApiError) else None
+        self.message = str(cause or "The Platform gave no reason.")
+        if isinstance(error, SevenBridgesJobFailed) and error.cause:
+            self.message += f" {error.cause}"
+
+    def _note(self, outcome: Outcome, job_id: str | None = None) -> None:
+        if self.record:
+            self.record = replace(self.record, outcome=outcome, job_id=job_id)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as Airflow keeps it, without what is as usual.
+
+        A long message is cut, so that many fit into what Airflow takes as one value.
+        """
+        usual = type(self)(self.request)
+        data = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name not in _NOT_KEPT and getattr(self, each.name) != getattr(usual, each.name)
+        }
+        data["request"] = {key: value for key, value in vars(self.request).items() if value}
+        if len(self.message) > MESSAGE_KEPT:
+            data["message"] = self.message[:MESSAGE_KEPT] + "..."
+        if self.record:
+            data["record"] = self.record.to_json()
+        if self.state == WAITING or (self.attempt.in_doubt and not self.done):
+            data["attempt"] = self.attempt.to_json()
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Build from what `to_json` returned.
+
+        :raises ValueError: or `KeyError`, `TypeError`, `AttributeError`, if it was written by something else.
+        """
+        own = dict(data)
+        request = cls.request_from_json(own.pop("request"))
+        if record := own.pop("record", None):
+            own["record"] = Record.from_json(record)
+        attempt = dict(own.pop("attempt", {}))
+        if refusal := attempt.pop("refusal", None):
+            attempt["refusal"] = error_from_json(refusal, refusal["status"], refusal.get("request_id"))
+        if job := attempt.pop("job", None):
+            attempt["job"] = cls.kind.parse(job)
+        return cls(request, attempt=Attempt(**attempt), **own)
+
+    @classmethod
+    def request_from_json(cls, data: Mapping[str, Any]) -> R:
+        """Build the request from its own fields."""
+        raise NotImplementedError
