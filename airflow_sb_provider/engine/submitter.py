@@ -261,7 +261,7 @@ class Submitter(Generic[E]):
             self._unsent = 0
             for entry, answer in zip(entries, answers, strict=True):
                 if not isinstance(answer, SevenBridgesApiError):
-                    entry.accepted(answer)
+                    entry.accepted(answer, self._hook.clock.now())
                     if self._policy.single:
                         self._log.info(
                             "The Platform accepted it as %s %s (%s).", entry.kind.name, answer.id, answer.state

@@ -108,7 +108,8 @@ class ExportOutcome:
             location=location,
             uri=_uri(volume, location),
             state=IN_DOUBT if unanswered else str(entry.state),
-            export_id=entry.job_id,
+            # The job that an earlier try started is known before a check has found it.
+            export_id=entry.job_id or (None if entry.done else entry.own_id),
             name=entry.name or (file.name if file else None),
             project=entry.project or (file.project if file else None),
             size=entry.size if _size(found, file) is None else _size(found, file),

@@ -111,7 +111,7 @@ class Batch(Generic[E]):
         if ids := [entry.job_id or "" for entry in self.entries if entry.in_flight]:
             parts.append(f"in flight at the Platform: {self._noun(ids)} {_some(ids)}")
         unclear = [entry for entry in self.entries if entry.may_go_on and not entry.in_flight]
-        if labels := [f"{entry.request}{f' ({entry.own_id})' if entry.own_id else ''}" for entry in unclear]:
+        if labels := [f"{entry.request}{_named(entry)}" for entry in unclear]:
             parts.append(f"perhaps accepted, since that is not known yet: {_some(labels)}")
         if not parts:
             return ""
@@ -182,6 +182,11 @@ class Batch(Generic[E]):
         if any(entry.retriable for entry in bad):
             lines.append("A retry submits only what is missing.")
         return "\n".join(lines)
+
+
+def _named(entry: TrackedJob[Any]) -> str:
+    job_id = entry.job_id or entry.own_id
+    return f" ({job_id})" if job_id else ""
 
 
 def _some(items: Sequence[str]) -> str:

@@ -38,8 +38,8 @@ def entry(**fields):
     return made
 
 
-def record(outcome):
-    return Record(REQUEST.fingerprint, "credential", sent_at=1.0, max_tries=1, outcome=outcome)
+def record(outcome, job_id=None):
+    return Record(REQUEST.fingerprint, "credential", sent_at=1.0, max_tries=1, outcome=outcome, job_id=job_id)
 
 
 def test_a_job_and_an_entry_that_follows_it_say_the_same_but_what_a_job_cannot_know():
@@ -98,6 +98,13 @@ def test_what_has_no_response_is_in_doubt_and_what_was_never_sent_waits(fields, 
     assert bool(words) == bool(outcome.error)
     assert not outcome.exported
     assert outcome.to_status()["size"] is None
+
+
+def test_the_job_of_an_earlier_try_is_named_until_the_export_is_done_by_another_or_by_none():
+    accepted = record(Outcome.ACCEPTED, job_id="j1")
+    assert ExportOutcome.of_entry(entry(record=accepted)).export_id == "j1"
+    assert ExportOutcome.of_entry(entry(record=accepted, state="PENDING", job_id="j2")).export_id == "j2"
+    assert ExportOutcome.of_entry(entry(record=accepted, state="COMPLETED", adopted=True)).export_id is None
 
 
 def test_a_completed_job_whose_object_is_in_doubt_is_not_exported():
