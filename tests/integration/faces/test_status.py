@@ -316,7 +316,8 @@ def test_the_pipe_to_airflow_is_free_half_of_the_time_but_no_task_waits_long_for
     async def run():
         writer = Progress()
         for index in range(100):
-            writer.tell(SimpleNamespace(dag_id=f"d{index}", run_id="r", task_id="t", map_index=-1), {"n": index})
+            ti = SimpleNamespace(dag_id=f"d{index}", run_id="r", task_id="t", map_index=-1)
+            writer.tell(ti, PROGRESS, {"n": index})
         await writer._writer
 
     asyncio.run(run())

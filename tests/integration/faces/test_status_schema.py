@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from airflow.sdk.exceptions import AirflowException
 
+from airflow_sb_provider.hooks.connection import ConnectionSettings
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.plugins import export_tab
@@ -117,7 +118,7 @@ def bulk_exports(platform, written, deferrable):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.engine.submitter.UNREADABLE_PAUSE", 0.1)
+    monkeypatch.setattr(ConnectionSettings, "visibility_delay", 0.1)
 
 
 def test_what_tasks_write_is_what_the_schema_says(platform, export, quick, deferrable):
