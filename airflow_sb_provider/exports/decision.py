@@ -215,9 +215,6 @@ def _refused(request: ExportRequest, facts: Facts) -> Decision | None:
     refusal = attempt.refusal
     if refusal is None:
         return None if attempt.job is None else Fail(_not_moved(request, attempt.job), rechecks=1)
-    if not facts.jobs_complete and not request.overwrite:
-        # What an incomplete list does not show may be this export, in flight.
-        return _doubt(request, _LISTS_UNRELIABLE, rechecks=LIST_RECHECKS)
     if attempt.in_doubt and (wait := _doubt_lasts(request, facts)):
         # A job that was adopted has failed, and this task's own request may still be accepted.
         return wait

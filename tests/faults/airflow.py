@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -87,8 +88,9 @@ class SimTask:
     said: list[str] = field(default_factory=list)
     """what its try has logged as a warning or an error"""
     error: str = ""
-    posts: dict[str, int] = field(default_factory=dict)
-    requests: int = 0
+    posts: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """by try and file"""
+    requests: Counter[int] = field(default_factory=Counter)
     record_is_kept: bool = True
     """whether a later try can know what an earlier one has sent"""
     record_was_read: bool = True
@@ -105,6 +107,7 @@ class SimProcess:
     def __init__(self, world: SimAirflow, task: SimTask, method: str, arguments: Mapping[str, Any]) -> None:
         self.world = world
         self.task = task
+        self.try_number = task.try_number
         self.name = f"{task.name}.{task.try_number}"
         self.skew = world.clock_skew()
         self.wake = 0.0
@@ -452,7 +455,7 @@ class SimAirflow:
             if task.not_before > self.platform.now:
                 return
             task.try_number += 1
-            task.said, task.posts, task.requests, task.record_was_read = [], {}, 0, True
+            task.said, task.record_was_read = [], True
             task.event, task.was_resumed = None, False
             task.began, task.reads_fail_until = self.platform.now, 0.0
             again = "resumed methods run again" in self.on and not task.has_store

@@ -115,16 +115,13 @@ class Process(SimProcess):
 
     def request(self, call):
         """Return status, body and headers of a response."""
-        platform, task = self.world.platform, self.task
+        platform = self.world.platform
         entered_at = platform.now
         self.give_way()
         query = dict(call.query)
         is_list = call.path == "storage/exports" and call.method == "GET"
-        if call.path != "bulk/storage/exports/get" and not (is_list and query["offset"] != "0"):
-            task.requests += 1
-            self.world.most_requests = max(self.world.most_requests, task.requests / len(task.wishes))
-            if task.requests > MAX_REQUESTS * len(task.wishes):
-                raise Violation("I7", f"{task.name} sends more than {MAX_REQUESTS} requests for each export in a try")
+        if not is_list and call.path != "bulk/storage/exports/get":
+            self._count_request()
         if not call.repeatable:
             status, body, headers = self._submit(call, query.get("copy_only") == "true", platform.now - entered_at)
         elif trouble := self._read_trouble():
@@ -137,7 +134,8 @@ class Process(SimProcess):
                 place = call.path[16:-7], query["location"]
                 self.objects_seen[place] = platform.now, status == 200
             elif call.path == "bulk/storage/exports/get":
-                body = {"items": self.world.spoiled(body["items"])}
+                items = self.world.spoiled(body["items"])
+                status, body = (404, error(9008)) if items is None else (200, {"items": items})
         self.note("%s %s%s: %s", call.method, call.path, _shown(query), status)
         headers |= platform.headers()
         self.give_way()
@@ -163,7 +161,7 @@ class Process(SimProcess):
         self.note("submits %s: %s", files, fate)
         if fate.answer == "unsent":
             raise SevenBridgesConnectionError("refused", sent=False)
-        self._count(files)
+        self._count_submissions(files)
         if stood_still > MOMENTS and "workers pause" in world.on:
             world.excuse("workers pause", *files)
         if weakening:
@@ -234,19 +232,27 @@ class Process(SimProcess):
             sent[number].answered = False
         return 200, {"items": items}, {}
 
-    def _count(self, files):
-        task, world = self.task, self.world
+    def _count_request(self):
+        requests, world = self.task.requests, self.world
+        requests[self.try_number] += 1
+        for_each = requests[self.try_number] / len(self.task.wishes)
+        world.most_requests = max(world.most_requests, for_each)
+        if for_each > MAX_REQUESTS:
+            raise Violation("I7", f"{self.name} sends more than {MAX_REQUESTS} requests for each export")
+
+    def _count_submissions(self, files):
+        posts, world = self.task.posts, self.world
         for file in files:
-            task.posts[file] = count = task.posts.get(file, 0) + 1
-            world.most_posts = max(world.most_posts, count)
-            if count > MAX_POSTS:
-                raise Violation("I7", f"{task.name} submits {file} more than {MAX_POSTS} times in a try")
+            posts[self.try_number, file] += 1
+            world.most_posts = max(world.most_posts, posts[self.try_number, file])
+            if posts[self.try_number, file] > MAX_POSTS:
+                raise Violation("I7", f"{self.name} submits {file} more than {MAX_POSTS} times")
 
     def _sent(self, item, copy_only):
         place = item["destination"]["volume"], item["destination"]["location"]
         at, there = self.objects_seen.get(place, (0.0, False))
         look, task, now = Look(self.listed_at, at, there), self.task, self.world.platform.now
-        return Sent(task.name, task.try_number, item["source"]["file"], copy_only, look, item, process=self, at=now)
+        return Sent(task.name, self.try_number, item["source"]["file"], copy_only, look, item, process=self, at=now)
 
 
 def _shown(query):

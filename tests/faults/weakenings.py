@@ -52,10 +52,20 @@ _ALL = (
         "reads fail after a lost response",
         "for up to 20 minutes after a lost response each read is answered 401, 403, 502 or by a gateway's page",
     ),
-    Weakening("poll answers are spoiled", "an item of a poll is null, without a state, left out, or out of order", 0.1),
+    Weakening(
+        "poll answers are spoiled",
+        "an item of a poll is null, without a state, left out or out of order, or all of it is rejected",
+        0.1,
+    ),
     # Clocks
     Weakening("clocks differ", "each process and the Platform has a clock of its own, off by up to 10 minutes", 0.25),
-    Weakening("the Platform sends no date", "responses have no Date header", 0.08),
+    Weakening(
+        "the Platform sends no date",
+        "responses have no Date header",
+        0.08,
+        ("I1", "I2"),
+        f"only where clocks differ too: {_TWO}",
+    ),
     # Requests
     Weakening("requests do not arrive", "a request does not leave the machine", 0.15),
     Weakening("responses are lost", "the response to a request is lost, whatever became of the request", 0.5),
