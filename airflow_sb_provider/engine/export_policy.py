@@ -129,8 +129,8 @@ class ExportPolicy:
         """Return the moves whose adopted job was a copy: only the file tells, since jobs do not say."""
         aliases: dict[str, bool] = {}
         for entry, job in adopted:
-            if isinstance(job, ExportJob) and job.result and job.result.get("id"):
-                aliases[entry.request.file] = File.from_json(job.result).is_alias
+            if isinstance(job, ExportJob) and (file := job.exported_file):
+                aliases[entry.request.file] = file.is_alias
         unknown = [entry.request.file for entry, _ in adopted if not aliases.get(entry.request.file)]
         files = self.hook.get_files(unknown) if unknown else []
         aliases |= {file.id: file.is_alias for file in files if isinstance(file, File)}

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
+from airflow_sb_provider.api.text import moment
 from airflow_sb_provider.engine.polling import deadline_of, wait
 from airflow_sb_provider.engine.submitter import Submitter
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt
-from airflow_sb_provider.exports.status import moment
 from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.jobs.batch import Batch
@@ -24,8 +24,8 @@ from airflow_sb_provider.jobs.watch import Watch
 from airflow_sb_provider.lineage.outlets import announce
 from airflow_sb_provider.lineage.task import TellsLineage
 from airflow_sb_provider.operators.ledger import Ledger
-from airflow_sb_provider.operators.status import TaskStatus
 from airflow_sb_provider.rendering import RendersAuthorsText
+from airflow_sb_provider.task_status import TaskStatus
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from airflow_sb_provider._compat import Context
     from airflow_sb_provider.engine.policy import Policy
-    from airflow_sb_provider.exports.report import Report
 
 E = TypeVar("E", bound=TrackedJob[Any])
 
@@ -59,8 +58,11 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
     timeout: float | None
     on_error: OnError = "fail_at_end"
     max_active: int = 1
+    # All are set by each `execute` and `resume`: Airflow reads links and lineage from the operator when that is over.
     _status: TaskStatus
     _batch: Batch[E] | None = None
+    # The same, once anything may be checked or submitted: before, the record of an earlier try knows more.
+    _under_way: Batch[E] | None = None
     _has_paused = False
 
     def __init__(self, **kwargs: Any) -> None:
@@ -72,10 +74,10 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         """The hook that all requests of this task go through."""
         return SevenBridgesHook(self.sevenbridges_conn_id)
 
-    @cached_property
+    @property
     def known_links(self) -> dict[str, str]:
         """The addresses that this process knows for the task's links, by XCom key."""
-        return {}
+        return self._status.links if hasattr(self, "_status") else {}
 
     def resume(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on when a trigger has fired: jobs are terminal, or one in doubt can be checked again."""
@@ -92,7 +94,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
 
     def on_kill(self) -> None:
         """Log what goes on: the API has no cancel."""
-        if self._batch and (outstanding := self._batch.outstanding()):
+        if self._under_way and (outstanding := self._under_way.outstanding()):
             self.log.warning(
                 "What this task has submitted goes on at the Platform, which has no cancel. %s", outstanding
             )
@@ -108,7 +110,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
                 raise
 
     def _add_outstanding(self, context: Context, error: Exception) -> None:
-        batch, whose = self._batch, ""
+        batch, whose = self._under_way, ""
         if batch is None and context["ti"].try_number > 1:
             # A retry that fails before it submits anything must not hide what an earlier try has submitted.
             with suppress(Exception):
@@ -123,12 +125,13 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             self.log.error("%s%s", whose, text)
 
     def _shown(self, context: Context, *, resumed: bool = False) -> TaskStatus:
-        self._status = TaskStatus(self, context, self.status_kind, resumed=resumed)
+        self._batch = self._under_way = None
+        self._status = TaskStatus(context, self.status_kind, resumed=resumed)
         return self._status
 
-    def _announce(self, context: Context, report: Report) -> None:
-        self._report = report
-        announce(context, self.outlets, self.hook, report)
+    def _announce(self, context: Context) -> None:
+        if report := self._reported():
+            announce(context, self.outlets, self.hook, report)
 
     def _connection_problems(self) -> list[str]:
         conn_id: object = self.sevenbridges_conn_id
@@ -194,7 +197,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
     def _submit(self, context: Context, entries: list[E]) -> dict[str, Any]:
         """Submit what is not done yet, from the start of a try, and wait for it."""
         ledger, policy = Ledger(context, self.entry_class), self._policy()
-        batch = self._begin(context, entries, ledger)
+        self._batch = batch = self._begin(context, entries, ledger)
         self._planned(context, batch)
         if self.single and not policy.needs_check(entries[0]):
             # The intent is written in a moment, before the first request.
@@ -207,7 +210,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         self, context: Context, batch: Batch[E], ledger: Ledger[E], policy: Policy[E], event: Any = None
     ) -> dict[str, Any]:
         """Submit, wait for half of what is in flight, submit more, until all are done or have failed."""
-        self._batch = batch
+        self._batch = self._under_way = batch
 
         def save(entries: Sequence[E]) -> None:
             self._submitted(context, batch)
