@@ -669,10 +669,10 @@ def run(seed, clock, **options):
     return world, None
 
 
-def shrink(seed, invariant, clock, **options):
+def shrink(seed, invariant, clock, *, off=frozenset(), **options):
     """Return the smallest world that breaks the same invariant: weakenings off and faults dropped one by one."""
-    off, dropped = frozenset(), frozenset()
-    world, violation = run(seed, clock, **options)
+    dropped = frozenset()
+    world, violation = run(seed, clock, off=off, **options)
 
     def still(**less):
         smaller, problem = run(seed, clock, **options, **less)
