@@ -81,12 +81,12 @@ class ExportPolicy:
         attempt = entry.attempt
         return entry.request.overwrite or attempt.refusal is not None or attempt.job is not None
 
-    def post(self, requests: Sequence[ExportRequest]) -> Sequence[ExportJob | SevenBridgesApiError]:
+    def post(self, requests: Sequence[ExportRequest], send_by: float) -> Sequence[ExportJob | SevenBridgesApiError]:
         """Submit exports of one kind in one call."""
         copy_only = requests[0].copy_only
         if self.single:
-            return [self.hook.send(calls.start_export(requests[0], copy_only=copy_only), again=False)]
-        answers = self.hook.send(calls.start_exports(requests, copy_only=copy_only), again=False)
+            return [self.hook.send(calls.start_export(requests[0], copy_only=copy_only), again=False, send_by=send_by)]
+        answers = self.hook.send(calls.start_exports(requests, copy_only=copy_only), again=False, send_by=send_by)
         return self._in_place(requests, answers)
 
     def _in_place(

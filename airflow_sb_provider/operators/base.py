@@ -144,7 +144,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         ti = context["ti"]
         # XCom may have outlived a try on Airflow 3.0: what it holds is older than the end of that try.
         before = ledger.load() if ledger.has_store else None
-        known = {entry.request.target: entry for entry in before.entries} if before else {}
+        known = {entry.request.target: entry for entry in (*before.left_behind, *before.entries)} if before else {}
         # A try in between that wrote nothing may have run without a store.
         is_complete = before is not None and not ledger.is_unreadable and before.try_number >= ti.try_number - 1
         planned = {entry.request.target for entry in entries}
@@ -154,8 +154,8 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             if entry.state != WAITING:
                 continue
             earlier = known.get(entry.request.target)
-            if earlier is None and self.single and known:
-                [earlier] = known.values()
+            if earlier is None and self.single and before and before.entries:
+                [earlier] = before.entries
             attempt = attempt_of(
                 entry.request,
                 record=earlier.record if earlier else None,
@@ -178,21 +178,24 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             )
         is_retry = before is not None and before.max_tries == ti.max_tries
         started_at = before.started_at if before and is_retry else self.hook.clock.now()
-        return Batch([*entries, *self._kept(going_on)], started_at, ti.try_number, ti.max_tries)
+        batch = Batch(entries, started_at, ti.try_number, ti.max_tries)
+        if going_on:
+            self._keep(batch, going_on)
+        return batch
 
-    def _kept(self, going_on: list[E]) -> list[E]:
-        """Return what earlier tries submitted and this one does not want, to be followed to its end."""
-        if not going_on:
-            return []
+    def _keep(self, batch: Batch[E], going_on: list[E]) -> None:
+        """Keep in a batch what earlier tries submitted and this one does not want."""
         gone = Batch(going_on, 0.0, 0, 0).outstanding()
         self.log.warning("This try does not want what an earlier one submitted. %s", gone)
         if self.single:
-            return []
+            # Its result is of one job. What goes on is only named if the task fails.
+            batch.left_behind = going_on
+            return
         for entry in going_on:
             entry.is_wanted = False
             if not entry.in_flight:
                 entry.wait_again(replace(entry.attempt, in_doubt=True, doubt_stage=0, check_at=0.0, rechecks=0))
-        return going_on
+        batch.entries = [*batch.entries, *going_on]
 
     def _submit(self, context: Context, entries: list[E]) -> dict[str, Any]:
         """Submit what is not done yet, from the start of a try, and wait for it."""

@@ -12,7 +12,7 @@ from airflow_sb_provider.hooks.retry import clean, fail
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from tests.faults.airflow import SimProcess
 from tests.faults.platform import Look, Sent, Violation, error
-from tests.faults.weakenings import GATEWAY, MOMENTS
+from tests.faults.weakenings import GATEWAY
 
 MAX_POSTS = 4
 MAX_REQUESTS = 50
@@ -72,22 +72,22 @@ class SimHook(SevenBridgesHook):
     def reconnect(self):
         """Nothing to look up."""
 
-    def send(self, call, *, again=True):
+    def send(self, call, *, again=True, send_by=None):
         # Most succeed at once, and what the real method does for them costs more than all the rest.
         try:
-            return self._send_once(call)
+            return self._send_once(call, send_by)
         except SevenBridgesError as failure:
             if not again:
                 raise
             self._failure = failure
-        return super().send(call, again=again)
+        return super().send(call, again=again, send_by=send_by)
 
-    def _send_once(self, call):
+    def _send_once(self, call, send_by=None):
         if self._failure:
             failure, self._failure = self._failure, None
             raise failure
         try:
-            status, body, headers = self._process.request(call)
+            status, body, headers = self._process.request(call, send_by)
             self.clock.update(headers)
             return clean(call, self._read(call, status, body, headers), self.settings.mask)
         except SevenBridgesError as failure:
@@ -113,17 +113,19 @@ class Process(SimProcess):
         self.listed_at = 0.0
         self.objects_seen: dict[tuple[str, str], tuple[float, bool]] = {}
 
-    def request(self, call):
+    def request(self, call, send_by):
         """Return status, body and headers of a response."""
         platform = self.world.platform
-        entered_at = platform.now
         self.give_way()
+        if send_by is not None and platform.now > send_by:
+            # The hook does not send the body any more, so that the request is broken off.
+            raise SevenBridgesConnectionError("broken off")
         query = dict(call.query)
         is_list = call.path == "storage/exports" and call.method == "GET"
         if not is_list and call.path != "bulk/storage/exports/get":
             self._count_request()
         if not call.repeatable:
-            status, body, headers = self._submit(call, query.get("copy_only") == "true", platform.now - entered_at)
+            status, body, headers = self._submit(call, query.get("copy_only") == "true")
         elif trouble := self._read_trouble():
             status, body, headers = trouble
         else:
@@ -153,7 +155,7 @@ class Process(SimProcess):
             return -status, PAGE_OF_A_GATEWAY, {}
         return status, {"status": status, "code": {401: 90001, 403: 90002}.get(status), "message": "trouble"}, {}
 
-    def _submit(self, call, copy_only, stood_still):
+    def _submit(self, call, copy_only):
         world, platform, task = self.world, self.world.platform, self.task
         items = call.body["items"] if call.path == CREATE else [call.body]
         files = [item["source"]["file"] for item in items]
@@ -162,8 +164,6 @@ class Process(SimProcess):
         if fate.answer == "unsent":
             raise SevenBridgesConnectionError("refused", sent=False)
         self._count_submissions(files)
-        if stood_still > MOMENTS and "workers pause" in world.on:
-            world.excuse("workers pause", *files)
         if weakening:
             world.excuse(weakening, *files)
         sent = [self._sent(item, copy_only) for item in items]
@@ -175,7 +175,7 @@ class Process(SimProcess):
                 platform.at(platform.now + world.luck.uniform(0, 20), "again", each)
         for each in sent[done:]:
             if fate.rest != "never":
-                platform.send_late(each, world.luck.uniform(1, GATEWAY - MOMENTS if fate.rest == "late" else 1000))
+                platform.send_late(each, world.luck.uniform(1, GATEWAY if fate.rest == "late" else 1000))
         if fate.answer == "killed":
             self.die()
         if fate.answer == "lost":
