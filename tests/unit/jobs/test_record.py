@@ -98,6 +98,12 @@ def test_a_record_survives_the_store(outcome):
     assert Record.from_json(record.to_json()) == record
 
 
+@pytest.mark.parametrize("changes", [{"max_tries": 0}, {"sent_at": 0.0}, {"overwrite": True, "job_id": "job"}])
+def test_a_record_comes_back_as_it_was_written_also_of_a_task_without_retries(changes):
+    record = replace(RECORD, **changes)
+    assert Record.from_json(record.to_json()) == record
+
+
 @pytest.mark.parametrize("junk", [None, "text", 3, [], {}, {"fingerprint": "x"}, {**RECORD.to_json(), "outcome": "?"}])
 def test_junk_is_no_record(junk):
     with pytest.raises((KeyError, TypeError, ValueError)):
