@@ -57,7 +57,6 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store takes it."""
-        # Not by equality: a task without retries has max_tries 0, which equals False.
         return {key: value for key, value in asdict(self).items() if value is not None and value is not False}
 
     @classmethod
