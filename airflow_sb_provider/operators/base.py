@@ -82,8 +82,8 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
     def resume(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on when a trigger has fired: jobs are terminal, or one in doubt can be checked again."""
         ledger = Ledger(context, self.entry_class)
-        batch = ledger.resume()
-        if batch is not None and batch.try_number != context["ti"].try_number:
+        batch, try_number = ledger.resume(), context["ti"].try_number
+        if try_number > 1 and (batch is None or batch.try_number != try_number):
             # Airflow 3.0 runs this method again in a retry. What the earlier try did after it resumed is not known.
             result: dict[str, Any] = self.execute(context)
             return result

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
-RETRIES = 3
 RECORD = "sevenbridges_batch"
 MAX_STEPS = 6000
 
@@ -59,12 +58,12 @@ class SimTask:
     operator: Any
     has_store: bool
     wishes: list[dict[str, Any]]
+    max_tries: int
     map_index: int = -1
     fields: dict[str, Any] = field(default_factory=dict)
     """of its operator, other than at first"""
     state: str = "scheduled"
     try_number: int = 0
-    max_tries: int = RETRIES
     not_before: float = START
     store: dict[str, Any] = field(default_factory=dict)
     xcom: dict[str, Any] = field(default_factory=dict)
@@ -346,7 +345,7 @@ class SimAirflow:
             self.kill(task, lives_on=False)
         task.clears += 1
         task.process, task.deferred, task.resumable = None, None, None
-        task.max_tries = task.try_number + RETRIES
+        task.max_tries = task.try_number + task.operator.retries
         task.state = "scheduled"
         task.not_before = task.wanted_since = self.platform.now
         if "records are discarded" in self.on:

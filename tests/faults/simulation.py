@@ -32,7 +32,7 @@ from airflow_sb_provider.api.calls import get_exports
 from airflow_sb_provider.api.models import error_from_json
 from airflow_sb_provider.exceptions import SevenBridgesMalformedReply
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
-from tests.faults.airflow import RETRIES, InProcess, SimAirflow, SimTask
+from tests.faults.airflow import InProcess, SimAirflow, SimTask
 from tests.faults.network import FATES, Fate, Process
 from tests.faults.platform import SimFile, SimObject, Violation, error
 from tests.faults.weakenings import CLOCK_SKEW, LIST_LAG, READ_LAG, WEAKENINGS
@@ -56,9 +56,8 @@ class ManyExports(InProcess, SevenBridgesBulkExportOperator):
     """The real operator in a simulated process."""
 
 
-_common = {"retries": RETRIES, "poll_interval": 20}
-ONE = OneExport(task_id="one", file="", volume="", location="", **_common)
-MANY_AT_ONCE = ManyExports(task_id="many", exports=[], **_common)
+ONE = OneExport(task_id="one", file="", volume="", location="", poll_interval=20)
+MANY_AT_ONCE = ManyExports(task_id="many", exports=[], poll_interval=20)
 
 
 class World(SimAirflow):
@@ -149,7 +148,11 @@ class World(SimAirflow):
 
     def _draw_tasks(self):
         draw = self.draw
-        fields = {"deferrable": draw.random() < 0.5, "timeout": draw.choice([None] * 9 + [700])}
+        fields = {
+            "deferrable": draw.random() < 0.5,
+            "timeout": draw.choice([None] * 9 + [700]),
+            "retries": draw.choice([0, 1, 2, 3, 3]),
+        }
         if self.many:
             fields["max_active"] = draw.choice([1, 2, 4, 1000])
             fields["on_error"] = draw.choice(["fail_at_end", "fail_at_end", "fail_fast", "report"])
@@ -162,7 +165,14 @@ class World(SimAirflow):
         are_mapped = draw.random() < 0.5
         count = 2 if "tasks have twins" in self.on else 1
         self.tasks = [
-            SimTask(f"task{slot}", operator, has_store, self.wishes, slot if are_mapped and count > 1 else -1)
+            SimTask(
+                f"task{slot}",
+                operator,
+                has_store,
+                self.wishes,
+                max_tries=fields["retries"],
+                map_index=slot if are_mapped and count > 1 else -1,
+            )
             for slot in range(count)
         ]
         platform = self.platform
@@ -234,18 +244,21 @@ class World(SimAirflow):
             return SevenBridgesMalformedReply(200, message=str(problem))
 
     def change(self, task):
-        """The task wishes something else: elsewhere, less, in another order, or what it wished at first."""
+        """The task wishes something else: elsewhere, by another kind of export, less, or what it wished at first."""
         luck = self.luck
         changed = [dict(wish) for wish in self.wishes]
         luck.shuffle(changed)
-        how = luck.choice(
-            ["elsewhere", "less", "as at first", "wrong"] if self.many else ["elsewhere", "as at first", "wrong"]
-        )
+        how = luck.choice(["elsewhere", "otherwise", "as at first", "wrong", *(["less"] if self.many else [])])
         # What no task can be run with, such as too many files.
         task.fields = ({"max_files": 0} if self.many else {"location": ""}) if how == "wrong" else {}
         if how == "elsewhere":
             for wish in changed[: luck.randint(1, 3)]:
                 wish["location"] = f"changed-{wish['location']}"
+            self.is_disturbed = True
+        elif how == "otherwise":
+            for wish in changed[: luck.randint(1, 3)]:
+                field = luck.choice(["overwrite", "copy_only"])
+                wish[field] = not wish[field]
             self.is_disturbed = True
         elif how == "less":
             del changed[: luck.randint(1, len(changed) - 1)]
@@ -316,7 +329,7 @@ class World(SimAirflow):
         for task in self.tasks:
             if task.state == "failed":
                 task.wishes, task.fields = self.wishes, {}
-                task.max_tries, task.state = task.try_number + RETRIES, "scheduled"
+                task.max_tries, task.state = task.try_number + task.operator.retries, "scheduled"
                 task.not_before = task.wanted_since = self.platform.now
         self.platform.note("world", "all trouble is over, and what failed is cleared")
         self.platform.advance(self.platform.now + 1000)
@@ -656,10 +669,10 @@ def run(seed, clock, **options):
     return world, None
 
 
-def shrink(seed, invariant, clock, **options):
+def shrink(seed, invariant, clock, *, off=frozenset(), **options):
     """Return the smallest world that breaks the same invariant: weakenings off and faults dropped one by one."""
-    off, dropped = frozenset(), frozenset()
-    world, violation = run(seed, clock, **options)
+    dropped = frozenset()
+    world, violation = run(seed, clock, off=off, **options)
 
     def still(**less):
         smaller, problem = run(seed, clock, **options, **less)
