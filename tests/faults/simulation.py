@@ -555,6 +555,9 @@ class World(SimAirflow):
             raise Violation("I5", f"{task.name} says that its time is over after {waited:.0f} s")
 
     def _check_failure(self, task, text):
+        if not (task.record_is_kept or task.operator.retries):
+            # It cannot know, and says so; there is no retry that would check.
+            return
         if task.fields or _IN_TROUBLE.search(text) or any(sent.is_denied for sent in task.sent):
             return
         for wish in task.wishes:
