@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from airflow.observability.stats import Stats
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
     from airflow.sdk import (
@@ -168,10 +165,8 @@ __all__ = [
     "Stats",
     "TriggerEvent",
     "airflow_version",
-    "collect_hook_lineage",
     "conf",
     "get_connection_async",
-    "hook_lineage_is_read",
 ]
 
 
@@ -185,33 +180,3 @@ async def get_connection_async(conn_id: str) -> Connection:
     from asgiref.sync import sync_to_async
 
     return await sync_to_async(BaseHook.get_connection)(conn_id)
-
-
-def hook_lineage_is_read() -> bool:
-    """Whether anything reads hook lineage, such as OpenLineage.
-
-    Where nothing does, Airflow 3 would still import every provider's assets to collect it.
-    """
-    try:
-        from airflow.sdk.plugins_manager import get_hook_lineage_readers_plugins
-    except ImportError:
-        plugins: Any = import_module("airflow.plugins_manager")
-        plugins.initialize_hook_lineage_readers_plugins()
-        return bool(plugins.hook_lineage_reader_classes)
-    return bool(get_hook_lineage_readers_plugins())
-
-
-def collect_hook_lineage(hook: BaseHook, inputs: Iterable[str], outputs: Iterable[str]) -> None:
-    """Tell those who read hook lineage what a hook has read and written, by URI."""
-    if not hook_lineage_is_read():
-        return
-    try:
-        lineage: Any = import_module("airflow.sdk.lineage")
-    except ImportError:
-        lineage = import_module("airflow.lineage.hook")
-    collector = lineage.get_hook_lineage_collector()
-    kind = "asset" if hasattr(collector, "add_input_asset") else "dataset"
-    for uri in inputs:
-        getattr(collector, f"add_input_{kind}")(context=hook, uri=uri)
-    for uri in outputs:
-        getattr(collector, f"add_output_{kind}")(context=hook, uri=uri)

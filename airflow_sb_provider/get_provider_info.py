@@ -50,7 +50,7 @@ CONN_FIELDS: dict[str, Any] = {
     },
     "gateway_timeout": {
         "label": "Gateway time-out",
-        "description": "Seconds after which an export whose answer was lost cannot be accepted any more (90 if empty).",
+        "description": "Seconds after which an export without a response cannot be accepted any more (90 if empty).",
         "schema": {"type": ["number", "null"], "minimum": 0},
     },
     "ca_bundle": {

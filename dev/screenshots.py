@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from airflow_sb_provider.emulator import Emulator, Knobs
-from airflow_sb_provider.exports.status import PROGRESS, STATUS
+from airflow_sb_provider.task_status import PROGRESS, STATUS
 from dev.ui import TAB, NoBrowserError, UiStack, browser
 
 if TYPE_CHECKING:

@@ -121,6 +121,11 @@ class ExportJob(Storable):
         """Whether the job has ended in any other way than by success."""
         return self.ended and not self.succeeded
 
+    @property
+    def exported_file(self) -> File | None:
+        """The file that the job reports as exported; None if it reports none."""
+        return File.from_json(self.result) if self.result and self.result.get("id") else None
+
     @classmethod
     def from_json(cls, data: Json) -> ExportJob:
         """Build from the API's export object.

@@ -81,12 +81,12 @@ class ExportPolicy:
         attempt = entry.attempt
         return entry.request.overwrite or attempt.refusal is not None or attempt.job is not None
 
-    def post(self, requests: Sequence[ExportRequest]) -> Sequence[ExportJob | SevenBridgesApiError]:
+    def post(self, requests: Sequence[ExportRequest], send_by: float) -> Sequence[ExportJob | SevenBridgesApiError]:
         """Submit exports of one kind in one call."""
         copy_only = requests[0].copy_only
         if self.single:
-            return [self.hook.send(calls.start_export(requests[0], copy_only=copy_only), again=False)]
-        answers = self.hook.send(calls.start_exports(requests, copy_only=copy_only), again=False)
+            return [self.hook.send(calls.start_export(requests[0], copy_only=copy_only), again=False, send_by=send_by)]
+        answers = self.hook.send(calls.start_exports(requests, copy_only=copy_only), again=False, send_by=send_by)
         return self._in_place(requests, answers)
 
     def _in_place(
@@ -129,8 +129,8 @@ class ExportPolicy:
         """Return the moves whose adopted job was a copy: only the file tells, since jobs do not say."""
         aliases: dict[str, bool] = {}
         for entry, job in adopted:
-            if isinstance(job, ExportJob) and job.result and job.result.get("id"):
-                aliases[entry.request.file] = File.from_json(job.result).is_alias
+            if isinstance(job, ExportJob) and (file := job.exported_file):
+                aliases[entry.request.file] = file.is_alias
         unknown = [entry.request.file for entry, _ in adopted if not aliases.get(entry.request.file)]
         files = self.hook.get_files(unknown) if unknown else []
         aliases |= {file.id: file.is_alias for file in files if isinstance(file, File)}

@@ -36,9 +36,10 @@ class Policy(Protocol[E]):
         :param since: lists must be younger than this, in seconds of this process's `time.monotonic`.
         """
 
-    def post(self, requests: Sequence[Any]) -> Sequence[Job | SevenBridgesApiError]:
+    def post(self, requests: Sequence[Any], send_by: float) -> Sequence[Job | SevenBridgesApiError]:
         """Submit requests in one call and return for each its job or its refusal.
 
+        :param send_by: not after this moment of `time.monotonic`.
         :raises SevenBridgesReplyLost: if what became of them cannot be known.
         """
 

@@ -48,6 +48,8 @@ E = TypeVar("E", bound=TrackedJob[Any])
 MAX_UNSENT = 5
 # In seconds: what was checked before a record that takes longer is old, and another try may have begun meanwhile.
 SLOW_RECORD = 15.0
+# In seconds since the record was begun: a process that stood still in between must not send what a retry sends.
+SEND_WITHIN = 30.0
 # How long a check is repeated while a gateway answers instead of the Platform, in seconds.
 CHECK_PATIENCE = 180.0
 # A call that is refused as a whole is submitted in parts, so that a job is in three calls at most.
@@ -247,7 +249,7 @@ class Submitter(Generic[E]):
             self._pause_unsent(SevenBridgesError("Airflow took too long to write the record of a submission."))
             return
         try:
-            answers = self._policy.post([decision.request for _, decision in wanted])
+            answers = self._policy.post([decision.request for _, decision in wanted], began + SEND_WITHIN)
         except (SevenBridgesReplyLost, SevenBridgesMaintenanceError) as lost:
             # A gateway may say "maintenance" of a request that the Platform has accepted.
             self._log.warning(
@@ -261,7 +263,7 @@ class Submitter(Generic[E]):
             self._unsent = 0
             for entry, answer in zip(entries, answers, strict=True):
                 if not isinstance(answer, SevenBridgesApiError):
-                    entry.accepted(answer)
+                    entry.accepted(answer, self._hook.clock.now())
                     if self._policy.single:
                         self._log.info(
                             "The Platform accepted it as %s %s (%s).", entry.kind.name, answer.id, answer.state

@@ -215,9 +215,6 @@ def _refused(request: ExportRequest, facts: Facts) -> Decision | None:
     refusal = attempt.refusal
     if refusal is None:
         return None if attempt.job is None else Fail(_not_moved(request, attempt.job), rechecks=1)
-    if not facts.jobs_complete and not request.overwrite:
-        # What an incomplete list does not show may be this export, in flight.
-        return _doubt(request, _LISTS_UNRELIABLE, rechecks=LIST_RECHECKS)
     if attempt.in_doubt and (wait := _doubt_lasts(request, facts)):
         # A job that was adopted has failed, and this task's own request may still be accepted.
         return wait
@@ -400,9 +397,9 @@ def _is_same(job: ExportJob, request: ExportRequest, facts: Facts) -> bool:
 
 def _known_file(facts: Facts, job: ExportJob | None) -> File | SevenBridgesApiError | None:
     """Return the file, as the job that exported it shows it if it cannot be read any more."""
-    if isinstance(facts.file, File) or job is None or not job.result or not job.result.get("id"):
+    if isinstance(facts.file, File) or job is None:
         return facts.file
-    return File.from_json(job.result)
+    return job.exported_file or facts.file
 
 
 def _doubt(request: ExportRequest, text: str, *, rechecks: int = 0) -> Fail:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from airflow_sb_provider.api.models import ExportJob, File
+from airflow_sb_provider.api.models import ExportJob
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.exports.request import ExportRequest
@@ -41,9 +41,8 @@ class Entry(TrackedJob[ExportRequest]):
     def follow(self, job: Job) -> None:
         """Take what a job shows, and the file's size and name where they were not known."""
         TrackedJob.follow(self, job)
-        result = job.result if isinstance(job, ExportJob) else None
-        if result and self.size is None and result.get("id"):
-            file = File.from_json(result)
+        file = job.exported_file if isinstance(job, ExportJob) else None
+        if file and self.size is None:
             self.size, self.name = file.size, self.name or file.name
 
     @classmethod

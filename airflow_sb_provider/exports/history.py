@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_sb_provider.api.calls import PAGE_LIMIT, POLL, Call, list_exports
 from airflow_sb_provider.api.models import ExportState
-from airflow_sb_provider.exports.result import describe_export
+from airflow_sb_provider.exports.outcome import ExportOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -37,7 +37,6 @@ WINDOW = 86400
 TOLD_TOGETHER = 200
 # Ids under one key of Airflow's store: 48 KB, of the 64 KB that a value may have.
 IDS_TOGETHER = 1000
-_EVENT_FIELDS = ("export_id", "file", "volume", "location", "uri", "size", "started_on", "finished_on")
 
 
 def completed_exports(volume: str, offset: int) -> Call[tuple[Page[ExportJob], int | None]]:
@@ -56,17 +55,7 @@ def completed_exports(volume: str, offset: int) -> Call[tuple[Page[ExportJob], i
 
 def export_event(job: ExportJob, volume: Volume) -> dict[str, Any]:
     """Return what is told of a completed export; ``size`` and ``uri`` are None where the Platform does not tell."""
-    told = describe_export(
-        job,
-        file=job.file,
-        volume=job.volume,
-        location=job.location,
-        copy_only=None,
-        overwrite=job.overwrite,
-        adopted=False,
-        volume_details=volume,
-    )
-    return {name: told[name] for name in _EVENT_FIELDS}
+    return ExportOutcome.of_job(job, volume).to_event()
 
 
 @dataclass

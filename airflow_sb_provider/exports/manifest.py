@@ -8,7 +8,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_sb_provider.exports.destination import object_uri
+from airflow_sb_provider.exports.outcome import ExportOutcome
 from airflow_sb_provider.inputs import short
 
 if TYPE_CHECKING:
@@ -162,28 +162,28 @@ def _row(
     entry: Entry, volumes: Mapping[str, Volume], metadata: Sequence[str], run: Mapping[str, Any]
 ) -> dict[str, Any]:
     request = entry.request
-    volume = volumes.get(request.volume)
+    outcome = ExportOutcome.of_entry(entry, volumes.get(request.volume))
     return {
-        "file": request.file,
-        "name": entry.name,
-        "project": entry.project,
+        "file": outcome.file,
+        "name": outcome.name,
+        "project": outcome.project,
         "path": entry.path,
         "tags": list(entry.tags),
         **{f"metadata.{key}": entry.metadata.get(key) for key in metadata},
-        "size": entry.size,
-        "volume": request.volume,
-        "location": request.location or None,
-        "uri": object_uri(volume, request.location) if volume and request.location else None,
+        "size": outcome.size,
+        "volume": outcome.volume,
+        "location": outcome.location,
+        "uri": outcome.uri,
         "etag": None,
-        "overwrite": request.overwrite,
-        "copy_only": request.copy_only,
+        "overwrite": outcome.overwrite,
+        "copy_only": outcome.copy_only,
         "properties": dict(request.properties) if request.properties else None,
-        "export_id": entry.job_id,
-        "state": str(entry.state),
+        "export_id": outcome.export_id,
+        "state": outcome.state,
         "code": entry.code,
-        "message": entry.message or None,
-        "started_on": entry.started_on,
-        "finished_on": entry.finished_on,
-        "adopted": entry.adopted,
+        "message": entry.message or outcome.error or None,
+        "started_on": outcome.started_on,
+        "finished_on": outcome.finished_on,
+        "adopted": outcome.adopted,
         **run,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -28,12 +28,14 @@ from airflow_sb_provider.inputs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from airflow_sb_provider.api.models import File, Volume
 
 EXPORT_FIELDS = ("file", "volume", "location", "overwrite", "copy_only", "properties")
 INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".csi", ".idx")
+SOURCES = ("project", "folder", "file_ids")
+_NO_REQUEST = ExportRequest("", "", "")
 # Some tools put these in the place of the main file's ending.
 _REPLACING_SUFFIXES = {".bam": ".bai", ".cram": ".crai"}
 
@@ -70,91 +72,129 @@ class PlannedExport:
     note: str = ""
 
 
+def _read_project(value: object) -> str:
+    text = read_text(value, "a project id such as rfranklin/my-project")
+    if not all(text.rpartition("/")[::2]) or text != text.strip():
+        raise ValueError(f"{short(text)} is no project id; use one such as rfranklin/my-project.")
+    return text
+
+
+def _read_task(value: object) -> str:
+    return _without_outer_spaces(read_text(value, "the id of a task"))
+
+
+def _read_pattern(value: object) -> Pattern:
+    return Pattern(_without_outer_spaces(read_text(value, f"a pattern such as {Pattern.DEFAULT}")))
+
+
+def _without_outer_spaces(text: str) -> str:
+    if text != text.strip():
+        raise ValueError(f"{short(text)} has outer spaces; leave them out.")
+    return text
+
+
+def _read_globs(value: object) -> Glob:
+    if isinstance(value, str):
+        items = from_text(value)
+        if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+            # Such as the glob [12]*, which is no list.
+            return Glob((value,))
+    return Glob(read_texts(value))
+
+
+def _read_file_ids(value: object) -> tuple[str, ...]:
+    ids = from_text(value)
+    items = [ids] if isinstance(ids, str | Integral) else as_list(ids)
+    if items is None:
+        raise ValueError(f"{short(value)} is no list; use a list of file ids.")
+    if not items:
+        raise ValueError("the list is empty; give at least one file id.")
+    problems = Problems()
+    known = dict.fromkeys(problems.read(f"[{number}]", read_file, each, "") for number, each in enumerate(items))
+    if problems.texts:
+        raise ValueError(" ".join(first_problems(problems.texts)))
+    return tuple(known)
+
+
+def _read_metadata(value: object) -> dict[str, tuple[str, ...]]:
+    given = from_text(value)
+    if not isinstance(given, Mapping) or not given:
+        raise ValueError(f"{short(value)} is empty or no mapping; use one of fields to values, or leave it out.")
+    wanted = {}
+    for key, values in given.items():
+        items = as_list(values)
+        if not isinstance(key, str) or not key or items == []:
+            raise ValueError(f"{short({key: values})} cannot be looked for; give a field and one value or several.")
+        try:
+            # A boolean is one here: the Platform writes it in lower case.
+            wanted[key] = tuple(
+                str(item).lower() if isinstance(item, bool) else read_item(item, "one value or several")
+                for item in ([values] if items is None else items)
+            )
+        except ValueError as problem:
+            raise ValueError(f"{key}: {problem}") from None
+    return wanted
+
+
+def _read_by(reader: Callable[[Any], object], *, optional: bool = True) -> dict[str, Any]:
+    """Return what says how a field of a selection is read; an optional one keeps its default where nothing is given."""
+    return {"reader": reader, "optional": optional}
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which files, and what is to be done with each: make one with `checked`.
 
     One of ``project``, ``folder`` and ``file_ids`` is set. What else is set must hold for each file: one of the globs
-    ``name``, one of the ``tags``, for each field of ``metadata`` one of its values, and ``origin_task``.
+    ``name``, one of the ``tags``, for each field of ``metadata`` one of its values, and ``origin_task``. The fields are
+    parameters of `SevenBridgesBulkExportOperator`, which documents them.
     """
 
     volume: str
-    project: str | None = None
-    folder: str | None = None
-    file_ids: tuple[str, ...] = ()
-    recursive: bool = False
-    name: Glob = field(default_factory=Glob)
-    tags: tuple[str, ...] = ()
-    metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
-    origin_task: str | None = None
-    location_pattern: Pattern = field(default_factory=Pattern)
-    secondary_files: bool = False
+    project: str | None = field(default=None, metadata=_read_by(_read_project))
+    folder: str | None = field(default=None, metadata=_read_by(read_file))
+    file_ids: tuple[str, ...] = field(default=(), metadata=_read_by(_read_file_ids))
+    recursive: bool = field(default=False, metadata=_read_by(read_boolean, optional=False))
+    name: Glob = field(default_factory=Glob, metadata=_read_by(_read_globs))
+    tags: tuple[str, ...] = field(default=(), metadata=_read_by(read_texts))
+    metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False, metadata=_read_by(_read_metadata))
+    origin_task: str | None = field(default=None, metadata=_read_by(_read_task))
+    location_pattern: Pattern = field(default_factory=Pattern, metadata=_read_by(_read_pattern, optional=False))
+    secondary_files: bool = field(default=False, metadata=_read_by(read_boolean, optional=False))
     overwrite: bool = False
     copy_only: bool = False
     properties: Mapping[str, str | None] | None = field(default=None, hash=False)
 
     @classmethod
-    def checked(
-        cls,
-        *,
-        volume: object,
-        project: object = None,
-        folder: object = None,
-        file_ids: object = None,
-        recursive: object = False,
-        name: object = None,
-        tags: object = None,
-        metadata: object = None,
-        origin_task: object = None,
-        location_pattern: object = Pattern.DEFAULT,
-        secondary_files: object = False,
-        overwrite: object = False,
-        copy_only: object = False,
-        properties: object = None,
-    ) -> Selection:
-        """Return the selection that these values mean. Each may be text, as templates make it; lists and mappings too.
+    def checked(cls, **values: object) -> Selection:
+        """Return the selection that these fields mean. Each may be text, as templates make it; lists and mappings too.
 
-        :param project: ``owner/short-name``; or ``folder``, a folder's id; or ``file_ids``.
-        :param recursive: takes the files of all folders below too.
-        :param name: a glob or a list of them, case-sensitive: ``*``, ``?``, ``[ab]``, ``[!ab]``, ``{bam,cram}``.
-        :param tags: exact tags, any of them.
-        :param metadata: for each field a value or a list of them, any of them; all fields must match.
-        :param origin_task: id of the Platform's task that made the files.
-        :param location_pattern: the key of each object: text with ``{path}``, ``{name}``, ``{stem}``, ``{suffix}``,
-            ``{id}``, ``{project}``, ``{project_owner}``, ``{metadata[field]}``.
-        :param secondary_files: takes index files along.
         :raises SevenBridgesInputError: naming every wrong field, its value and the fix.
         """
         problems = Problems()
-        read = problems.read
-        given = {"project": project, "folder": folder, "file_ids": file_ids}
-        sources = [key for key, value in given.items() if not is_absent(value)]
+        sources = [key for key in SOURCES if not is_absent(values.get(key))]
         if len(sources) != 1:
-            what = ", ".join(f"{key}={short(given[key])}" for key in sources) or "none of them is given"
-            problems.texts.append(f"project, folder, file_ids: {what}; give one of the three.")
-        # A request for any file tells what is wrong with the fields that all files share.
-        shared = {"volume": volume, "overwrite": overwrite, "copy_only": copy_only, "properties": properties}
-        request = read(
-            "", lambda fields: ExportRequest.checked(file="0" * 24, location="any", **fields), shared, _NO_REQUEST
+            what = ", ".join(f"{key}={short(values[key])}" for key in sources) or "none of them is given"
+            problems.texts.append(f"{', '.join(SOURCES)}: {what}; give one of the three.")
+        how = {each.name: each.metadata for each in fields(cls) if each.metadata}
+        # A request for any file shows what is wrong with the fields that all files share.
+        shared: dict[str, Any] = {key: value for key, value in values.items() if key not in how}
+        request = problems.read(
+            "", lambda shared: ExportRequest.checked(file="0" * 24, location="any", **shared), shared, _NO_REQUEST
         )
-        selection = cls(
+        own = {
+            key: problems.read(key, each["reader"], values[key], None)
+            for key, each in how.items()
+            if key in values and not (each["optional"] and is_absent(values[key]))
+        }
+        problems.raise_if_any()
+        return cls(
             volume=request.volume,
-            project=read("project", _read_project, project, None) if "project" in sources else None,
-            folder=read("folder", read_file, folder, None) if "folder" in sources else None,
-            file_ids=read("file_ids", _read_file_ids, file_ids, ()) if "file_ids" in sources else (),
-            recursive=read("recursive", read_boolean, recursive, False),
-            name=read("name", _read_globs, name, Glob()),
-            tags=read("tags", read_texts, tags, ()),
-            metadata=read("metadata", _read_metadata, metadata, {}),
-            origin_task=None if is_absent(origin_task) else read("origin_task", _read_task, origin_task, None),
-            location_pattern=read("location_pattern", _read_pattern, location_pattern, Pattern()),
-            secondary_files=read("secondary_files", read_boolean, secondary_files, False),
             overwrite=request.overwrite,
             copy_only=request.copy_only,
             properties=request.properties,
+            **own,
         )
-        problems.raise_if_any()
-        return selection
 
     def matches(self, file: File) -> bool:
         """Whether a file is one of those that are meant; folders never are.
@@ -209,6 +249,9 @@ class Selection:
         return ", ".join(parts)
 
 
+SELECTION_FIELDS = tuple(each.name for each in fields(Selection))
+
+
 def plan(selection: Selection, selected: Sequence[Selected]) -> list[PlannedExport]:
     """Return the export of each file, in order; one that cannot have a location has the ``problem``."""
     return [_planned(selection, chosen) for chosen in selected]
@@ -248,15 +291,15 @@ def read_exports(value: object) -> list[PlannedExport]:
         )
     planned: list[PlannedExport] = []
     problems = Problems()
-    for number, fields in enumerate(exports):
+    for number, given in enumerate(exports):
         here = f"exports[{number}]"
-        if not isinstance(fields, Mapping):
-            problems.texts.append(f"{here}: {short(fields)} is no mapping; use one with {', '.join(EXPORT_FIELDS)}.")
+        if not isinstance(given, Mapping):
+            problems.texts.append(f"{here}: {short(given)} is no mapping; use one with {', '.join(EXPORT_FIELDS)}.")
             continue
-        unknown = [key for key in fields if key not in EXPORT_FIELDS]
+        unknown = [key for key in given if key not in EXPORT_FIELDS]
         problems.texts += [f"{here}.{key}: is not known; use {', '.join(EXPORT_FIELDS)}." for key in unknown]
         known: dict[str, Any] = {"file": None, "volume": None, "location": None}
-        known |= {key: fields[key] for key in EXPORT_FIELDS if key in fields}
+        known |= {key: given[key] for key in EXPORT_FIELDS if key in given}
         location, problem = known["location"], ""
         if isinstance(location, str) and not is_absent(location):
             try:
@@ -356,74 +399,5 @@ def _place(request: ExportRequest, volumes: Mapping[str, Volume]) -> str:
     return (volume and object_uri(volume, request.location)) or f"{request.volume}/{request.location}"
 
 
-def _read_project(value: object) -> str:
-    text = read_text(value, "a project id such as rfranklin/my-project")
-    if not all(text.rpartition("/")[::2]) or text != text.strip():
-        raise ValueError(f"{short(text)} is no project id; use one such as rfranklin/my-project.")
-    return text
-
-
-def _read_task(value: object) -> str:
-    return _without_outer_spaces(read_text(value, "the id of a task"))
-
-
-def _read_pattern(value: object) -> Pattern:
-    return Pattern(_without_outer_spaces(read_text(value, f"a pattern such as {Pattern.DEFAULT}")))
-
-
-def _without_outer_spaces(text: str) -> str:
-    if text != text.strip():
-        raise ValueError(f"{short(text)} has outer spaces; leave them out.")
-    return text
-
-
-def _read_globs(value: object) -> Glob:
-    if isinstance(value, str) and not is_absent(value):
-        items = from_text(value)
-        if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
-            # Such as the glob [12]*, which is no list.
-            return Glob((value,))
-    return Glob(read_texts(value))
-
-
-def _read_file_ids(value: object) -> tuple[str, ...]:
-    ids = from_text(value)
-    items = [ids] if isinstance(ids, str | Integral) else as_list(ids)
-    if items is None:
-        raise ValueError(f"{short(value)} is no list; use a list of file ids.")
-    if not items:
-        raise ValueError("the list is empty; give at least one file id.")
-    problems = Problems()
-    known = dict.fromkeys(problems.read(f"[{number}]", read_file, each, "") for number, each in enumerate(items))
-    if problems.texts:
-        raise ValueError(" ".join(first_problems(problems.texts)))
-    return tuple(known)
-
-
-def _read_metadata(value: object) -> dict[str, tuple[str, ...]]:
-    if is_absent(value):
-        return {}
-    fields = from_text(value)
-    if not isinstance(fields, Mapping) or not fields:
-        raise ValueError(f"{short(value)} is empty or no mapping; use one of fields to values, or leave it out.")
-    wanted = {}
-    for key, values in fields.items():
-        items = as_list(values)
-        if not isinstance(key, str) or not key or items == []:
-            raise ValueError(f"{short({key: values})} cannot be looked for; give a field and one value or several.")
-        try:
-            # A boolean is one here: the Platform writes it in lower case.
-            wanted[key] = tuple(
-                str(item).lower() if isinstance(item, bool) else read_item(item, "one value or several")
-                for item in ([values] if items is None else items)
-            )
-        except ValueError as problem:
-            raise ValueError(f"{key}: {problem}") from None
-    return wanted
-
-
 def _texts_of(value: object) -> set[str]:
     return {text for each in (value if isinstance(value, list) else [value]) if (text := text_of(each))}
-
-
-_NO_REQUEST = ExportRequest("", "", "")

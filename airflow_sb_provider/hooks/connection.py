@@ -17,7 +17,7 @@ from airflow_sb_provider.api.environments import resolve_endpoint
 from airflow_sb_provider.api.masking import Mask
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError, SevenBridgesInputError
-from airflow_sb_provider.inputs import read_boolean
+from airflow_sb_provider.inputs import Problems, read_boolean
 from airflow_sb_provider.jobs.record import GATEWAY_TIMEOUT
 
 if TYPE_CHECKING:
@@ -120,28 +120,22 @@ class ConnectionSettings:
         :raises SevenBridgesInputError: naming every field that cannot be used, but no value: a token may have been
             pasted into any of them.
         """
-        problems: list[str] = []
+        problems = Problems()
         extra: Any = connection.extra_dejson
         if not isinstance(extra, dict):
-            problems.append('extra: no JSON object; give the extras by name, such as {"environment": "bdc"}.')
+            problems.texts.append('extra: no JSON object; give the extras by name, such as {"environment": "bdc"}.')
             extra = {}
 
         def read(reader: Any, name: str, default: Any) -> Any:
             value = extra.get(name)
-            if value is None or value == "":
-                return default
-            try:
-                return reader(value)
-            except ValueError as problem:
-                problems.append(f"extra {name}: {problem}")
-                return default
+            return default if value in (None, "") else problems.read(f"extra {name}", reader, value, default)
 
         def environment_ca() -> str | None:
             name = next((name for name in _CA_VARIABLES if os.environ.get(name)), None)
             try:
                 return _certificates(os.environ[name]) if name else None
             except ValueError as problem:
-                problems.append(f"environment variable {name}: {os.environ[name or '']!r}: {problem}")
+                problems.texts.append(f"environment variable {name}: {os.environ[name or '']!r}: {problem}")
                 return None
 
         allow_http = read(_boolean, "allow_http", False)
@@ -155,15 +149,15 @@ class ConnectionSettings:
                 allow_http=allow_http,
             )
         except SevenBridgesInputError as error:
-            problems += error.problems
+            problems.texts += error.problems
         token = (connection.password or "").strip()
         if not token:
-            problems.append(
+            problems.texts.append(
                 "password: empty; it holds the authentication token, "
                 "from the Platform's page Developer > Authentication token."
             )
         elif not (token.isascii() and token.isprintable() and " " not in token):
-            problems.append("password: holds characters that no authentication token has; copy the token again.")
+            problems.texts.append("password: holds characters that no authentication token has; copy the token again.")
         settings = cls(
             endpoint=endpoint,
             token=Secret(token),
@@ -175,8 +169,8 @@ class ConnectionSettings:
             gateway_timeout=read(_seconds, "gateway_timeout", cls.gateway_timeout),
             ca_bundle=read(_certificates, "ca_bundle", None) or environment_ca(),
         )
-        if problems:
-            raise SevenBridgesInputError(f"connection {connection.conn_id!r}, {problem}" for problem in problems)
+        if problems.texts:
+            raise SevenBridgesInputError(f"connection {connection.conn_id!r}, {text}" for text in problems.texts)
         return settings
 
 

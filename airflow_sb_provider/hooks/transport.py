@@ -80,19 +80,19 @@ class TokenAuth(requests.auth.AuthBase):
 
 
 class RequestBody(bytearray):
-    """The body of a request as JSON, which is not sent once nobody waits for the answer any more.
+    """The body of a request as JSON, which is not sent after a certain time.
 
     What has ``read`` is read when the connection is there. What comes before may take longer than any time-out, such as
     the look-up of a name, or a process that stands still; meanwhile others may have submitted the same job.
 
     :param value: what to send.
-    :param seconds: how long from now it may be sent.
+    :param send_by: until when it may be sent (`time.monotonic`).
     """
 
-    def __init__(self, value: object, seconds: float) -> None:
+    def __init__(self, value: object, send_by: float) -> None:
         super().__init__(json.dumps(value, allow_nan=False).encode())
         self._unread = io.BytesIO(self)
-        self._end = time.monotonic() + seconds
+        self._end = send_by
 
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes.
@@ -100,7 +100,7 @@ class RequestBody(bytearray):
         :raises RequestException: if the time is over; a request without its whole body is not accepted.
         """
         if time.monotonic() > self._end:
-            raise requests.Timeout("the request came to be sent only after the time for its answer")
+            raise requests.Timeout("the request came to be sent too late, so it was broken off")
         return self._unread.read(size)
 
 

@@ -76,6 +76,7 @@ class Batch(Generic[E]):
     :param max_tries: the same; a clear changes it.
     :param not_loaded: what is known of those that are left out.
     :param is_more_to_come: whether some of them are still to be submitted.
+    :param left_behind: what an earlier try submitted, and this one neither wants nor follows.
     """
 
     entries: list[E]
@@ -84,6 +85,7 @@ class Batch(Generic[E]):
     max_tries: int
     not_loaded: Totals = field(default_factory=Totals)
     is_more_to_come: bool = False
+    left_behind: list[E] = field(default_factory=list)
 
     @property
     def totals(self) -> Totals:
@@ -108,17 +110,18 @@ class Batch(Generic[E]):
     def outstanding(self) -> str:
         """Return what goes on at the Platform, or may, when the task ends now; empty if nothing does."""
         parts = []
-        if ids := [entry.job_id or "" for entry in self.entries if entry.in_flight]:
+        entries = [*self.left_behind, *self.entries]
+        if ids := [entry.job_id or "" for entry in entries if entry.in_flight]:
             parts.append(f"in flight at the Platform: {self._noun(ids)} {_some(ids)}")
-        unclear = [entry for entry in self.entries if entry.may_go_on and not entry.in_flight]
-        if labels := [f"{entry.request}{f' ({entry.own_id})' if entry.own_id else ''}" for entry in unclear]:
+        unclear = [entry for entry in entries if entry.may_go_on and not entry.in_flight]
+        if labels := [f"{entry.request}{_named(entry)}" for entry in unclear]:
             parts.append(f"perhaps accepted, since that is not known yet: {_some(labels)}")
         if not parts:
             return ""
         return f"Still {'; '.join(parts)}. A retry checks the Platform and adopts what goes on there."
 
     def _noun(self, items: Sequence[object]) -> str:
-        name = self.entries[0].kind.name
+        name = (self.entries or self.left_behind)[0].kind.name
         return name if len(items) == 1 else f"{name}s"
 
     def summary(self, now: float, manifest: str | None = None) -> dict[str, Any]:
@@ -182,6 +185,11 @@ class Batch(Generic[E]):
         if any(entry.retriable for entry in bad):
             lines.append("A retry submits only what is missing.")
         return "\n".join(lines)
+
+
+def _named(entry: TrackedJob[Any]) -> str:
+    job_id = entry.job_id or entry.own_id
+    return f" ({job_id})" if job_id else ""
 
 
 def _some(items: Sequence[str]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.inputs import as_list, from_text
 from airflow_sb_provider.jobs.watch import MAX_IDS
 
 if TYPE_CHECKING:
@@ -49,14 +48,8 @@ def _parse_ids(value: object) -> str | list[Any]:
     """Return one id or a list of ids; text may be an id, a list as JSON or Python writes it, or ``None``."""
     if value is None or (isinstance(value, str) and value.strip() in ("None", "null")):
         return []
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        for read in (json.loads, ast.literal_eval):
-            try:
-                return [item for item in read(value) if item is not None]
-            except (ValueError, SyntaxError):
-                continue
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, dict | bytes) or not hasattr(value, "__iter__"):
-        return [value]
-    return [item for item in value if item is not None]
+    parsed = from_text(value)
+    if isinstance(parsed, str):
+        return parsed.strip()
+    items = as_list(parsed)
+    return [parsed] if items is None else [item for item in items if item is not None]

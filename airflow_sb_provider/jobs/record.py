@@ -57,7 +57,7 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store takes it."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, False)}
+        return {key: value for key, value in asdict(self).items() if value is not None and value is not False}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:

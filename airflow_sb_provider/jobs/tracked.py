@@ -125,7 +125,8 @@ class TrackedJob(Generic[R]):
             return self.in_flight
         # What is being checked may be a job of an earlier try, or be accepted although it was refused.
         is_checked = self.state == WAITING and (self.own_id or self.attempt.refusal) and not self.attempt.job
-        return self.is_unanswered or self.attempt.in_doubt or bool(is_checked)
+        is_invisible = self.state == IN_DOUBT and self.job_id
+        return self.is_unanswered or self.attempt.in_doubt or bool(is_checked or is_invisible)
 
     def believe(self, decision: Decision, now: float, delay: float) -> Decision:
         """Return what to do after a check: a verdict that a later check may change is not believed at once.
@@ -156,20 +157,24 @@ class TrackedJob(Generic[R]):
             self.attempt, untroubled=False, in_doubt=True, doubt_stage=0, doubt_until=0.0, rechecks=0, check_at=0.0
         )
 
-    def accepted(self, job: Job) -> None:
-        """Take the job that its request has started."""
-        self._note(Outcome.ACCEPTED, job.id)
+    def accepted(self, job: Job, now: float) -> None:
+        """Take the job that its request has started.
+
+        :param now: of the response, in epoch seconds of the Platform's clock, which may not be known before it.
+        """
+        if self.record:
+            self.record = replace(self.record, outcome=Outcome.ACCEPTED, job_id=job.id, sent_at=now)
         self.adopted = False
         self.attempt = replace(self.attempt, in_doubt=False)
 
     def not_sent(self, attempt: Attempt) -> None:
         """Take that its request has certainly done nothing; ``attempt`` is where it stood before."""
-        self._note(Outcome.REFUSED)
+        self._note_refused()
         self.attempt = attempt
 
     def refused(self, refusal: SevenBridgesApiError) -> bool:
         """Take the Platform's refusal; return whether a check should search for the cause."""
-        self._note(Outcome.REFUSED)
+        self._note_refused()
         self.setbacks += 1
         overwrite = self.record is not None and self.record.overwrite
         # It may mean what is done already, by a twin or by a request that was delivered twice.
@@ -208,8 +213,18 @@ class TrackedJob(Generic[R]):
         own = job.id == self.own_id
         # The end of a job that was adopted says nothing about this task's own request.
         in_doubt = not own and (self.attempt.in_doubt or self.is_unanswered)
+        doubt = (self.attempt.doubt_stage, self.attempt.doubt_until) if in_doubt else (0, 0.0)
         overwrite = self.record.overwrite if own and self.record else None
-        self.wait_again(Attempt(refusal=refusal, job=job, in_doubt=in_doubt, overwrite_sent=overwrite))
+        self.wait_again(
+            Attempt(
+                refusal=refusal,
+                job=job,
+                in_doubt=in_doubt,
+                doubt_stage=doubt[0],
+                doubt_until=doubt[1],
+                overwrite_sent=overwrite,
+            )
+        )
         return True
 
     def wait_again(self, attempt: Attempt) -> None:
@@ -227,9 +242,9 @@ class TrackedJob(Generic[R]):
         if isinstance(error, SevenBridgesJobFailed) and error.cause:
             self.message += f" {error.cause}"
 
-    def _note(self, outcome: Outcome, job_id: str | None = None) -> None:
+    def _note_refused(self) -> None:
         if self.record:
-            self.record = replace(self.record, outcome=outcome, job_id=job_id)
+            self.record = replace(self.record, outcome=Outcome.REFUSED)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as Airflow keeps it, without what is as usual.

@@ -16,23 +16,24 @@ from openlineage.client.facet_v2 import (
     output_statistics_output_dataset,
 )
 
-from airflow_sb_provider.exports.report import MAX_TOLD, namespace
+from airflow_sb_provider.exports.outcome import MAX_REPORTED, namespace
 from airflow_sb_provider.jobs.batch import ERRORS_REPORTED
 from airflow_sb_provider.jobs.tracked import MESSAGE_KEPT
 
 if TYPE_CHECKING:
     from openlineage.client.facet_v2 import DatasetFacet, RunFacet
 
-    from airflow_sb_provider.exports.report import Landing, Report
+    from airflow_sb_provider.exports.outcome import ExportOutcome, Report
 
 
-def operator_lineage(report: Report, endpoint: str) -> OperatorLineage[Any, Any]:
-    """Return files as inputs and objects as outputs: those that landed or, if none did, those that were to.
+def operator_lineage(report: Report, endpoint: str, *, failed: bool) -> OperatorLineage[Any, Any]:
+    """Return files as inputs and objects as outputs: those that are exported or, if none is, those that were to be.
 
     :param endpoint: the API's address, whose host is the files' namespace.
+    :param failed: whether the task failed. One that succeeds without waiting has made no object yet.
     """
-    shown = (report.landed or report.exports)[:MAX_TOLD]
-    outputs = [_output(export, export.uri) for export in shown if export.uri]
+    shown = (report.exported or report.exports)[:MAX_REPORTED]
+    outputs = [_output(export, export.uri) for export in shown if export.uri and (export.exported or failed)]
     if report.manifest:
         outputs.append(OutputDataset(*_named(report.manifest)))
     return OperatorLineage(
@@ -42,17 +43,19 @@ def operator_lineage(report: Report, endpoint: str) -> OperatorLineage[Any, Any]
     )
 
 
-def _input(export: Landing, platform: str, file: str) -> InputDataset:
-    told = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(size=export.size, fileCount=1)
+def _input(export: ExportOutcome, platform: str, file: str) -> InputDataset:
+    statistics = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(size=export.size, fileCount=1)
     facets: dict[str, DatasetFacet] = {}
     if export.name:
         where = f" in project {export.project}" if export.project else ""
         facets["documentation"] = documentation_dataset.DocumentationDatasetFacet(f"File {export.name}{where}")
-    return InputDataset(platform, file, facets=facets, inputFacets={"inputStatistics": told} if export.landed else {})
+    return InputDataset(
+        platform, file, facets=facets, inputFacets={"inputStatistics": statistics} if export.exported else {}
+    )
 
 
-def _output(export: Landing, uri: str) -> OutputDataset:
-    if not export.landed:
+def _output(export: ExportOutcome, uri: str) -> OutputDataset:
+    if not export.exported:
         return OutputDataset(*_named(uri))
     changes = lifecycle_state_change_dataset.LifecycleStateChange
     verb = {True: "Copied", False: "Moved", None: "Exported"}[export.copy_only]
@@ -66,8 +69,8 @@ def _output(export: Landing, uri: str) -> OutputDataset:
     }
     if export.etag:
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(export.etag)
-    told = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(size=export.size, fileCount=1)
-    return OutputDataset(*_named(uri), facets=facets, outputFacets={"outputStatistics": told})
+    statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(size=export.size, fileCount=1)
+    return OutputDataset(*_named(uri), facets=facets, outputFacets={"outputStatistics": statistics})
 
 
 def _run_facets(report: Report, endpoint: str) -> dict[str, RunFacet]:

@@ -1,4 +1,4 @@
-"""Tell a task's outlets, and Airflow's hook lineage, which objects have landed."""
+"""Reports to a task's outlets, and to Airflow's hook lineage, which objects are exported."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow_sb_provider._compat import Asset, AssetAlias, collect_hook_lineage
+from airflow_sb_provider._compat import Asset, AssetAlias
 from airflow_sb_provider.api.text import readable
-from airflow_sb_provider.exports.report import MAX_TOLD, namespace
+from airflow_sb_provider.exports.outcome import MAX_REPORTED, namespace
+from airflow_sb_provider.lineage.hook import collect_hook_lineage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_sb_provider._compat import Context
-    from airflow_sb_provider.exports.report import Landing, Report
+    from airflow_sb_provider.exports.outcome import ExportOutcome, Report
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
 log = logging.getLogger(__name__)
@@ -29,38 +30,40 @@ def asset_uri(uri: str) -> str:
 
 
 def announce(context: Context, outlets: Sequence[object], hook: SevenBridgesHook, report: Report) -> None:
-    """Tell of what landed; an address that is not known is a line in the log.
+    """Report what is exported; an address that is not known is a line in the log.
 
     :param context: the task's context, which Airflow reads the events from when the task succeeds.
     :param outlets: the task's.
     :param hook: who did it, for hook lineage.
     """
-    landed = report.landed
-    known = [export for export in landed if export.uri]
-    if len(known) < len(landed):
+    exported = report.exported
+    known = [export for export in exported if export.uri]
+    if len(known) < len(exported):
         log.info(
             "Outlets and lineage are not told of %d exported objects, whose addresses are not known.",
-            len(landed) - len(known),
+            len(exported) - len(known),
         )
     if outlets:
-        _tell_outlets(context, outlets, known, report)
+        _add_events(context, outlets, known, report)
     platform = namespace(hook.settings.endpoint)
     try:
         collect_hook_lineage(
             hook,
-            [f"{platform}/{export.file}" for export in known[:MAX_TOLD] if export.file],
-            [asset_uri(export.uri) for export in known[:MAX_TOLD] if export.uri],
+            [f"{platform}/{export.file}" for export in known[:MAX_REPORTED] if export.file],
+            [asset_uri(export.uri) for export in known[:MAX_REPORTED] if export.uri],
         )
     except Exception as error:
         log.warning("Hook lineage could not be collected: %s", error)
 
 
-def _tell_outlets(context: Context, outlets: Sequence[object], known: Sequence[Landing], report: Report) -> None:
-    events: list[tuple[str | None, dict[str, Any]]] = [(export.uri, export.extra()) for export in known[:MAX_TOLD]]
+def _add_events(context: Context, outlets: Sequence[object], known: Sequence[ExportOutcome], report: Report) -> None:
+    events: list[tuple[str | None, dict[str, Any]]] = [
+        (export.uri, export.to_extra()) for export in known[:MAX_REPORTED]
+    ]
     if report.manifest:
-        events.append((report.manifest, report.extra()))
-    if len(known) > MAX_TOLD:
-        log.info("The outlets are told of the first %d of %d exported objects.", MAX_TOLD, len(known))
+        events.append((report.manifest, report.to_extra()))
+    if len(known) > MAX_REPORTED:
+        log.info("The outlets are told of the first %d of %d exported objects.", MAX_REPORTED, len(known))
     assets = [(asset, extra) for uri, extra in events if uri and (asset := _asset(uri))]
     accessors = context["outlet_events"]
     for alias in {outlet.name: outlet for outlet in outlets if isinstance(outlet, AssetAlias)}.values():
@@ -69,7 +72,7 @@ def _tell_outlets(context: Context, outlets: Sequence[object], known: Sequence[L
     if known or report.many:
         for outlet in outlets:
             if isinstance(outlet, Asset):
-                accessors[outlet].extra.update(report.extra())
+                accessors[outlet].extra.update(report.to_extra())
 
 
 def _asset(uri: str) -> Asset | None:

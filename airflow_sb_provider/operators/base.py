@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
+from airflow_sb_provider.api.text import moment
 from airflow_sb_provider.engine.polling import deadline_of, wait
 from airflow_sb_provider.engine.submitter import Submitter
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt
-from airflow_sb_provider.exports.status import moment
 from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.jobs.batch import Batch
@@ -24,8 +24,8 @@ from airflow_sb_provider.jobs.watch import Watch
 from airflow_sb_provider.lineage.outlets import announce
 from airflow_sb_provider.lineage.task import TellsLineage
 from airflow_sb_provider.operators.ledger import Ledger
-from airflow_sb_provider.operators.status import TaskStatus
 from airflow_sb_provider.rendering import RendersAuthorsText
+from airflow_sb_provider.task_status import TaskStatus
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from airflow_sb_provider._compat import Context
     from airflow_sb_provider.engine.policy import Policy
-    from airflow_sb_provider.exports.report import Report
 
 E = TypeVar("E", bound=TrackedJob[Any])
 
@@ -59,8 +58,11 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
     timeout: float | None
     on_error: OnError = "fail_at_end"
     max_active: int = 1
+    # All are set by each `execute` and `resume`: Airflow reads links and lineage from the operator when that is over.
     _status: TaskStatus
     _batch: Batch[E] | None = None
+    # The same, once anything may be checked or submitted: before, the record of an earlier try knows more.
+    _under_way: Batch[E] | None = None
     _has_paused = False
 
     def __init__(self, **kwargs: Any) -> None:
@@ -72,16 +74,16 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         """The hook that all requests of this task go through."""
         return SevenBridgesHook(self.sevenbridges_conn_id)
 
-    @cached_property
+    @property
     def known_links(self) -> dict[str, str]:
         """The addresses that this process knows for the task's links, by XCom key."""
-        return {}
+        return self._status.links if hasattr(self, "_status") else {}
 
     def resume(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on when a trigger has fired: jobs are terminal, or one in doubt can be checked again."""
         ledger = Ledger(context, self.entry_class)
-        batch = ledger.resume()
-        if batch is not None and batch.try_number != context["ti"].try_number:
+        batch, try_number = ledger.resume(), context["ti"].try_number
+        if try_number > 1 and (batch is None or batch.try_number != try_number):
             # Airflow 3.0 runs this method again in a retry. What the earlier try did after it resumed is not known.
             result: dict[str, Any] = self.execute(context)
             return result
@@ -92,7 +94,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
 
     def on_kill(self) -> None:
         """Log what goes on: the API has no cancel."""
-        if self._batch and (outstanding := self._batch.outstanding()):
+        if self._under_way and (outstanding := self._under_way.outstanding()):
             self.log.warning(
                 "What this task has submitted goes on at the Platform, which has no cancel. %s", outstanding
             )
@@ -108,7 +110,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
                 raise
 
     def _add_outstanding(self, context: Context, error: Exception) -> None:
-        batch, whose = self._batch, ""
+        batch, whose = self._under_way, ""
         if batch is None and context["ti"].try_number > 1:
             # A retry that fails before it submits anything must not hide what an earlier try has submitted.
             with suppress(Exception):
@@ -123,12 +125,13 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             self.log.error("%s%s", whose, text)
 
     def _shown(self, context: Context, *, resumed: bool = False) -> TaskStatus:
-        self._status = TaskStatus(self, context, self.status_kind, resumed=resumed)
+        self._batch = self._under_way = None
+        self._status = TaskStatus(context, self.status_kind, resumed=resumed)
         return self._status
 
-    def _announce(self, context: Context, report: Report) -> None:
-        self._report = report
-        announce(context, self.outlets, self.hook, report)
+    def _announce(self, context: Context) -> None:
+        if report := self._reported():
+            announce(context, self.outlets, self.hook, report)
 
     def _connection_problems(self) -> list[str]:
         conn_id: object = self.sevenbridges_conn_id
@@ -141,7 +144,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         ti = context["ti"]
         # XCom may have outlived a try on Airflow 3.0: what it holds is older than the end of that try.
         before = ledger.load() if ledger.has_store else None
-        known = {entry.request.target: entry for entry in before.entries} if before else {}
+        known = {entry.request.target: entry for entry in (*before.left_behind, *before.entries)} if before else {}
         # A try in between that wrote nothing may have run without a store.
         is_complete = before is not None and not ledger.is_unreadable and before.try_number >= ti.try_number - 1
         planned = {entry.request.target for entry in entries}
@@ -151,8 +154,8 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             if entry.state != WAITING:
                 continue
             earlier = known.get(entry.request.target)
-            if earlier is None and self.single and known:
-                [earlier] = known.values()
+            if earlier is None and self.single and before and before.entries:
+                [earlier] = before.entries
             attempt = attempt_of(
                 entry.request,
                 record=earlier.record if earlier else None,
@@ -175,26 +178,29 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             )
         is_retry = before is not None and before.max_tries == ti.max_tries
         started_at = before.started_at if before and is_retry else self.hook.clock.now()
-        return Batch([*entries, *self._kept(going_on)], started_at, ti.try_number, ti.max_tries)
+        batch = Batch(entries, started_at, ti.try_number, ti.max_tries)
+        if going_on:
+            self._keep(batch, going_on)
+        return batch
 
-    def _kept(self, going_on: list[E]) -> list[E]:
-        """Return what earlier tries submitted and this one does not want, to be followed to its end."""
-        if not going_on:
-            return []
+    def _keep(self, batch: Batch[E], going_on: list[E]) -> None:
+        """Keep in a batch what earlier tries submitted and this one does not want."""
         gone = Batch(going_on, 0.0, 0, 0).outstanding()
         self.log.warning("This try does not want what an earlier one submitted. %s", gone)
         if self.single:
-            return []
+            # Its result is of one job. What goes on is only named if the task fails.
+            batch.left_behind = going_on
+            return
         for entry in going_on:
             entry.is_wanted = False
             if not entry.in_flight:
                 entry.wait_again(replace(entry.attempt, in_doubt=True, doubt_stage=0, check_at=0.0, rechecks=0))
-        return going_on
+        batch.entries = [*batch.entries, *going_on]
 
     def _submit(self, context: Context, entries: list[E]) -> dict[str, Any]:
         """Submit what is not done yet, from the start of a try, and wait for it."""
         ledger, policy = Ledger(context, self.entry_class), self._policy()
-        batch = self._begin(context, entries, ledger)
+        self._batch = batch = self._begin(context, entries, ledger)
         self._planned(context, batch)
         if self.single and not policy.needs_check(entries[0]):
             # The intent is written in a moment, before the first request.
@@ -207,7 +213,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         self, context: Context, batch: Batch[E], ledger: Ledger[E], policy: Policy[E], event: Any = None
     ) -> dict[str, Any]:
         """Submit, wait for half of what is in flight, submit more, until all are done or have failed."""
-        self._batch = batch
+        self._batch = self._under_way = batch
 
         def save(entries: Sequence[E]) -> None:
             self._submitted(context, batch)

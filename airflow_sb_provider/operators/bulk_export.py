@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from airflow_sb_provider._compat import ObjectStoragePath, conf, hook_lineage_is_read
+from airflow_sb_provider._compat import ObjectStoragePath, conf
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.engine.export_policy import ExportPolicy
@@ -33,8 +33,10 @@ from airflow_sb_provider.exports.manifest import (
     manifest_text,
     prefix_in_template,
 )
-from airflow_sb_provider.exports.report import Landing, Report
+from airflow_sb_provider.exports.outcome import Report
 from airflow_sb_provider.exports.selection import (
+    SELECTION_FIELDS,
+    SOURCES,
     PlannedExport,
     Selection,
     check_count,
@@ -42,7 +44,6 @@ from airflow_sb_provider.exports.selection import (
     read_exports,
     with_conflicts,
 )
-from airflow_sb_provider.exports.status import batch_status
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import (
     Problems,
@@ -56,6 +57,7 @@ from airflow_sb_provider.inputs import (
 from airflow_sb_provider.jobs.batch import Batch
 from airflow_sb_provider.jobs.tracked import REFUSED, SKIPPED, WAITING
 from airflow_sb_provider.jobs.watch import MAX_IDS, POLL_INTERVAL, WEEK
+from airflow_sb_provider.lineage.hook import hook_lineage_is_read
 from airflow_sb_provider.links.addresses import folder_page, project_page
 from airflow_sb_provider.links.export import (
     SevenBridgesDestinationLink,
@@ -64,6 +66,7 @@ from airflow_sb_provider.links.export import (
 )
 from airflow_sb_provider.operators.base import OnError, SevenBridgesOperator
 from airflow_sb_provider.operators.validate import volume_problems
+from airflow_sb_provider.task_status import batch_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,22 +75,6 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.models import Volume
     from airflow_sb_provider.exports.request import ExportRequest
 
-_SELECTION_FIELDS = (
-    "project",
-    "folder",
-    "file_ids",
-    "recursive",
-    "name",
-    "tags",
-    "metadata",
-    "origin_task",
-    "volume",
-    "location_pattern",
-    "secondary_files",
-    "overwrite",
-    "copy_only",
-    "properties",
-)
 _SHOWN_BY_VALIDATION = 100
 # In characters, each of which may take six bytes.
 _MAX_TAGS = 4000
@@ -155,7 +142,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
 
     template_fields: Sequence[str] = (
         "exports",
-        *_SELECTION_FIELDS,
+        *SELECTION_FIELDS,
         "validate_only",
         "manifest",
         "max_files",
@@ -292,10 +279,10 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
         selection: Selection | None = None
         exports: Sequence[PlannedExport] = []
         if is_absent(self.exports):
-            fields = {field: getattr(self, field) for field in _SELECTION_FIELDS}
+            fields = {field: getattr(self, field) for field in SELECTION_FIELDS}
             selection = read("selection", lambda fields: Selection.checked(**fields), fields, None)
         else:
-            chosen = [field for field in ("project", "folder", "file_ids") if not is_absent(getattr(self, field))]
+            chosen = [field for field in SOURCES if not is_absent(getattr(self, field))]
             problems.texts += [f"{field}: give either exports or a selection, not both." for field in chosen]
             exports = read("exports", read_exports, self.exports, [])
         problems.texts += self._connection_problems()
@@ -360,7 +347,6 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
         # The record is written first: what is shown matters less, and could fail where the connection is gone.
         self._write_manifest_quietly(context, batch)
         self._show(batch)
-        self._report = self._reported(batch)
 
     def _finish(self, context: Context, batch: Batch[Entry], timed_out: bool) -> dict[str, Any]:
         self._show(batch)
@@ -370,7 +356,6 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
         if hook_lineage_is_read():
             with suppress(SevenBridgesError):
                 self._volumes([entry.request for entry in batch.entries])
-        self._report = self._reported(batch)
         if timed_out:
             raise SevenBridgesExportTimeout(
                 f"The time for this task is over (timeout={self.timeout} s from its first try): "
@@ -383,13 +368,13 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
         if self.outlets:
             # A retry tells them if the addresses cannot be found now.
             self._volumes([entry.request for entry in batch.entries])
-        self._announce(context, self._reported(batch))
+        self._announce(context)
         return summary
 
-    def _reported(self, batch: Batch[Entry]) -> Report:
-        volumes = self.hook.known_volumes
-        landings = [Landing.of_entry(entry, volumes.get(entry.request.volume)) for entry in batch.entries]
-        return Report(landings, many=True, manifest=self._manifest)
+    def _reported(self) -> Report | None:
+        if self._batch is None:
+            return None
+        return Report.of_batch(self._batch, self.hook.known_volumes, many=True, manifest=self._manifest)
 
     @property
     def _manifest(self) -> str | None:

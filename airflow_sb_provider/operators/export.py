@@ -9,24 +9,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, conf
 from airflow_sb_provider.api import calls
-from airflow_sb_provider.api.models import File
-from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.api.text import moment, readable
 from airflow_sb_provider.engine.export_policy import ExportPolicy
 from airflow_sb_provider.engine.result import look_at_object, volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesError,
     SevenBridgesExportTimeout,
     SevenBridgesInDoubt,
-    SevenBridgesInputError,
 )
 from airflow_sb_provider.exports.destination import object_uri
 from airflow_sb_provider.exports.entry import Entry
-from airflow_sb_provider.exports.report import Landing, Report
+from airflow_sb_provider.exports.outcome import ExportOutcome, Report
 from airflow_sb_provider.exports.request import ExportRequest
-from airflow_sb_provider.exports.result import describe_export
-from airflow_sb_provider.exports.status import file_status, job_status, moment, request_status
+from airflow_sb_provider.exports.selection import EXPORT_FIELDS
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.inputs import check_seconds, read_boolean, read_switches
+from airflow_sb_provider.inputs import Problems, check_seconds, read_boolean, read_switches
+from airflow_sb_provider.jobs.tracked import IN_DOUBT
 from airflow_sb_provider.jobs.watch import POLL_INTERVAL, WEEK
 from airflow_sb_provider.links.addresses import file_page, folder_page, known_environment, object_page
 from airflow_sb_provider.links.export import SevenBridgesDestinationLink, SevenBridgesFileLink, SevenBridgesVolumeLink
@@ -137,35 +135,21 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
                 self._status.show(state="DRY_RUN", file=file, uri=checked["uri"])
                 return checked
             self.log.info("Export wanted: %s.", request)
-            self._not_landed(request, None)
             return self._submit(context, [Entry(request)])
 
     def _policy(self) -> ExportPolicy:
         return ExportPolicy(self.hook, single=True)
 
     def _checked(self) -> tuple[ExportRequest, bool]:
-        problems: list[str] = []
-        request, validate_only = None, False
-        try:
-            request = ExportRequest.checked(
-                file=self.file,
-                volume=self.volume,
-                location=self.location,
-                overwrite=self.overwrite,
-                copy_only=self.copy_only,
-                properties=self.properties,
-            )
-        except SevenBridgesInputError as error:
-            problems += error.problems
-        try:
-            validate_only = read_boolean(self.validate_only)
-        except ValueError as problem:
-            problems.append(f"validate_only: {problem}")
-        problems += self._connection_problems()
-        if problems or request is None:
-            raise SevenBridgesInputError(problems)
+        problems = Problems()
+        values = {name: getattr(self, name) for name in EXPORT_FIELDS}
+        request = problems.read("", lambda values: ExportRequest.checked(**values), values, None)
+        validate_only = problems.read("validate_only", read_boolean, self.validate_only, False)
+        problems.texts += self._connection_problems()
+        problems.raise_if_any()
+        assert request is not None
         if self._status["file"] is None:
-            self._status.note(**request_status(request))
+            self._status.note(**ExportOutcome.of_entry(Entry(request)).to_request_status())
         return request, validate_only
 
     @staticmethod
@@ -175,7 +159,6 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
 
     def _submitted(self, context: Context, batch: Batch[Entry]) -> None:
         [entry] = batch.entries
-        self._not_landed(entry.request, entry.job_id or entry.own_id)
         if entry.why:
             self._status.note(why=entry.why)
         if entry.job:
@@ -185,10 +168,6 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
         [entry] = batch.entries
         if entry.job and entry.in_flight:
             self._show(entry, entry.job)
-
-    def _failed(self, context: Context, batch: Batch[Entry]) -> None:
-        [entry] = batch.entries
-        self._not_landed(entry.request, entry.job_id or entry.own_id)
 
     def _is_over(self, batch: Batch[Entry]) -> bool:
         return super()._is_over(batch) or (not self.wait_for_completion and not batch.waiting)
@@ -211,31 +190,29 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
                 file = self.hook.send(calls.get_file(request.file), again=False)
             with suppress(SevenBridgesError):
                 volume = self.hook.get_volume(request.volume, again=False)
-        self._link(file, volume, request.location)
+        if file:
+            entry.name, entry.size, entry.project = file.name, file.size, file.project
+        outcome = ExportOutcome.of_entry(entry, volume)
+        self._link(outcome, volume)
         self._status.show(
-            **job_status(job),
-            **({"file": file_status(file)} if file else {}),
-            uri=object_uri(volume, request.location) if volume else None,
-            adopted=entry.adopted,
+            **outcome.to_status(),
             submitted_at=moment(entry.record.sent_at) if entry.record and not entry.adopted else None,
         )
         if page := self.known_links.get(SevenBridgesFileLink().xcom_key):
             self.log.info("The file on the Platform: %s", page)
 
-    def _link(self, file: File | None, volume: Volume | None, location: str | None) -> None:
+    def _link(self, outcome: ExportOutcome, volume: Volume | None) -> None:
         endpoint = self.hook.settings.endpoint
-        uri = object_uri(volume, location) if volume and location else None
         self._status.link(
             {
-                SevenBridgesFileLink: file_page(endpoint, file.project, file.id) if file else None,
+                SevenBridgesFileLink: file_page(endpoint, outcome.project, outcome.file),
                 SevenBridgesVolumeLink: folder_page(endpoint, object_uri(volume, "")) if volume else None,
-                SevenBridgesDestinationLink: object_page(endpoint, uri),
+                SevenBridgesDestinationLink: object_page(endpoint, outcome.uri),
             }
         )
 
     def _finish(self, context: Context, batch: Batch[Entry], timed_out: bool) -> dict[str, Any]:
         [entry] = batch.entries
-        self._not_landed(entry.request, entry.job_id or entry.own_id)
         if timed_out:
             export_id = entry.job_id
             state = (
@@ -250,61 +227,46 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
             )
         if entry.bad:
             raise entry.error or SevenBridgesInDoubt(entry.message)
-        result = self._describe(context, entry)
-        return self._landed(context, result) if self.wait_for_completion else result
+        result = self._describe(context, entry).to_result()
+        if self.wait_for_completion:
+            self._announce(context)
+        return result
 
-    def _describe(self, context: Context, entry: Entry) -> dict[str, Any]:
-        request, job = entry.request, entry.job
-        # The job's own words come first.
-        volume = (job and job.volume) or request.volume
-        location = (job and job.location) or request.location
-        file = File.from_json(job.result) if job and job.result and job.result.get("id") else None
-        found = entry.proof
-        if job and job.succeeded and found is None:
-            job = replace(job, volume=volume, location=location)
-            found = look_at_object(self.hook, job, file.size if file else None)
+    def _reported(self) -> Report | None:
+        return Report.of_batch(self._batch, self.hook.known_volumes) if self._batch else None
+
+    def _describe(self, context: Context, entry: Entry) -> ExportOutcome:
+        """Read what is there, and publish it."""
+        job, adopted_object = entry.job, entry.proof
+        if job and job.succeeded and adopted_object is None:
+            self._check_object(entry, job)
+        known = ExportOutcome.of_entry(entry)
         # An outlet is told of nothing without the address.
-        volume_details = volume_or_none(self.hook, volume, needed=bool(self.outlets))
-        result = describe_export(
-            job,
-            file=(job and job.file) or request.file,
-            volume=volume,
-            location=location,
-            copy_only=request.copy_only,
-            overwrite=request.overwrite,
-            adopted=entry.adopted,
-            volume_details=volume_details,
-            volume_object=found,
-        )
+        volume = volume_or_none(self.hook, known.volume or "", needed=bool(self.outlets))
+        outcome = ExportOutcome.of_entry(entry, volume)
         if job is None:
             self._publish_id(context, None)
-        self._link(file, volume_details, location)
-        self._show_result(result, file)
-        if job and job.ended and not entry.proof:
-            verb = "Copied" if request.copy_only else "Moved"
+        self._link(outcome, volume)
+        self._status.show(**outcome.to_status(), error=None, look_again_at=None)
+        if job and job.ended and not adopted_object:
+            verb = "Copied" if outcome.copy_only else "Moved"
             took = (job.finished_on - job.started_on).total_seconds() if job.started_on and job.finished_on else None
             self.log.info(
                 "%s to %s (%s bytes%s).",
                 verb,
-                readable(result["uri"] or f"{volume}/{location}", 1500),
-                result["size"],
+                readable(outcome.uri or f"{outcome.volume}/{outcome.location}", 1500),
+                outcome.size,
                 "" if took is None else f", {took:.0f} s",
             )
-        return result
+        return outcome
 
-    def _not_landed(self, request: ExportRequest, export_id: str | None) -> None:
-        volume = self.hook.known_volumes.get(request.volume)
-        self._report = Report([Landing.of_request(request, export_id, volume)])
-
-    def _landed(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
-        self._announce(context, Report([Landing.of_result(result, landed=True)]))
-        return result
-
-    def _show_result(self, result: dict[str, Any], file: File | None) -> None:
-        told = ("export_id", "state", "started_on", "finished_on", "adopted", "uri", "size", "etag")
-        self._status.show(
-            **({"file": file_status(file)} if file else {}),
-            **{key: result[key] for key in told},
-            error=None,
-            look_again_at=None,
-        )
+    def _check_object(self, entry: Entry, job: ExportJob) -> None:
+        file, request = job.exported_file, entry.request
+        # The job's own words come first.
+        job = replace(job, volume=job.volume or request.volume, location=job.location or request.location)
+        try:
+            entry.proof = look_at_object(self.hook, job, file.size if file else None)
+        except SevenBridgesInDoubt as doubt:
+            # Nobody is to hear that it is exported: a completed job does not prove that its object is right.
+            entry.fail(doubt, IN_DOUBT)
+            raise

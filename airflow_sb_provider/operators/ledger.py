@@ -112,6 +112,8 @@ class Ledger(Generic[E]):
             "try_number": batch.try_number,
             "max_tries": batch.max_tries,
         }
+        if batch.left_behind:
+            self._about["left_behind"] = [entry.to_json() for entry in batch.left_behind]
         self._unloaded = {phase: Totals() for phase in (_NEW, _ENDED)}
         self._pages = [*_paged(batch.entries)]
         self._page_of = {id(entry): number for number, page in enumerate(self._pages) for entry in page or ()}
@@ -157,7 +159,9 @@ class Ledger(Generic[E]):
                 for number, phase in enumerate(self._phases):
                     if every_page or phase == _OPEN:
                         self._load_page(number)
-            batch: Batch[E] = Batch([], **self._about)
+            about = dict(self._about)
+            left_behind = [self._entry_class.from_json(item) for item in about.pop("left_behind", ())]
+            batch: Batch[E] = Batch([], **about, left_behind=left_behind)
             self._show(batch)
             return batch
         except _UNREADABLE as problem:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import conf
-from airflow_sb_provider.api.models import ExportJob, File
+from airflow_sb_provider.api.models import ExportJob
 from airflow_sb_provider.engine.result import look_at_object, volume_or_none
 from airflow_sb_provider.exceptions import SevenBridgesExportFailed
 from airflow_sb_provider.exports.kind import EXPORT
-from airflow_sb_provider.exports.report import Landing, Report
-from airflow_sb_provider.exports.result import describe_export
+from airflow_sb_provider.exports.outcome import ExportOutcome, Report
 from airflow_sb_provider.hooks.connection import DEFAULT_CONN_NAME
 from airflow_sb_provider.jobs.ids import is_one_id
 from airflow_sb_provider.lineage.outlets import announce
@@ -43,6 +42,7 @@ class SevenBridgesExportSensor(TellsLineage, SevenBridgesJobSensor[ExportJob]):
     kind = EXPORT
     trigger_class = SevenBridgesExportTrigger
     failure = SevenBridgesExportFailed
+    _report: Report | None = None
 
     def __init__(
         self,
@@ -63,25 +63,21 @@ class SevenBridgesExportSensor(TellsLineage, SevenBridgesJobSensor[ExportJob]):
         self._begin_in_trigger()
 
     def _saw(self, jobs: Sequence[ExportJob]) -> None:
-        self._report = Report([Landing.of_job(job) for job in jobs], many=not is_one_id(self.export_id))
+        self._report = Report([ExportOutcome.of_job(job) for job in jobs], many=not is_one_id(self.export_id))
 
     def _results(self, context: Context, jobs: Sequence[ExportJob]) -> Any:
         single = is_one_id(self.export_id)
-        results = [self._describe(job, single=single) for job in jobs]
-        self._report = Report([Landing.of_result(result, landed=True) for result in results], many=not single)
+        outcomes = [self._describe(job, single=single) for job in jobs]
+        self._report = Report(outcomes, many=not single)
         announce(context, self.outlets, self.hook, self._report)
+        results = [outcome.to_result() for outcome in outcomes]
         return results[0] if single else results
 
-    def _describe(self, job: ExportJob, *, single: bool) -> dict[str, Any]:
-        size = File.from_json(job.result).size if job.result and job.result.get("id") else None
-        return describe_export(
-            job,
-            file=job.file,
-            volume=job.volume,
-            location=job.location,
-            copy_only=None,
-            overwrite=job.overwrite,
-            adopted=False,
-            volume_details=volume_or_none(self.hook, job.volume, needed=bool(self.outlets)) if job.volume else None,
-            volume_object=look_at_object(self.hook, job, size) if single else None,
-        )
+    def _reported(self) -> Report | None:
+        return self._report
+
+    def _describe(self, job: ExportJob, *, single: bool) -> ExportOutcome:
+        file = job.exported_file
+        volume = volume_or_none(self.hook, job.volume, needed=bool(self.outlets)) if job.volume else None
+        found = look_at_object(self.hook, job, file.size if file else None) if single else None
+        return ExportOutcome.of_job(job, volume, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 
 from airflow_sb_provider.exceptions import SevenBridgesError
 from airflow_sb_provider.exports.kind import EXPORT
-from airflow_sb_provider.jobs.watch import Over, Watch
+from airflow_sb_provider.jobs.watch import FinalPoll, Over, Watch
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 from tests.faults.platform import START, Sent, SimPlatform, Violation
 from tests.faults.weakenings import CLOCK_SKEW, PAUSE, WEAKENINGS
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
-RETRIES = 3
 RECORD = "sevenbridges_batch"
 MAX_STEPS = 6000
 
@@ -58,12 +58,12 @@ class SimTask:
     operator: Any
     has_store: bool
     wishes: list[dict[str, Any]]
+    max_tries: int
     map_index: int = -1
     fields: dict[str, Any] = field(default_factory=dict)
     """of its operator, other than at first"""
     state: str = "scheduled"
     try_number: int = 0
-    max_tries: int = RETRIES
     not_before: float = START
     store: dict[str, Any] = field(default_factory=dict)
     xcom: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +77,8 @@ class SimTask:
     was_resumed: bool = False
     process: SimProcess | None = None
     clears: int = 0
-    cleared_at: float = 0.0
+    wanted_since: float = START
+    """when it was scheduled or cleared"""
     resumable: tuple[str, Mapping[str, Any]] | None = None
     """the method that a worker's own failure ended, and its arguments: Airflow 3.0 runs it again in a retry"""
     began: float = 0.0
@@ -86,9 +87,9 @@ class SimTask:
     said: list[str] = field(default_factory=list)
     """what its try has logged as a warning or an error"""
     error: str = ""
-    first_looks: dict[tuple[str, str], float] = field(default_factory=dict)
-    posts: dict[str, int] = field(default_factory=dict)
-    requests: int = 0
+    posts: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """by try and file"""
+    requests: Counter[int] = field(default_factory=Counter)
     record_is_kept: bool = True
     """whether a later try can know what an earlier one has sent"""
     record_was_read: bool = True
@@ -105,6 +106,7 @@ class SimProcess:
     def __init__(self, world: SimAirflow, task: SimTask, method: str, arguments: Mapping[str, Any]) -> None:
         self.world = world
         self.task = task
+        self.try_number = task.try_number
         self.name = f"{task.name}.{task.try_number}"
         self.skew = world.clock_skew()
         self.wake = 0.0
@@ -343,9 +345,9 @@ class SimAirflow:
             self.kill(task, lives_on=False)
         task.clears += 1
         task.process, task.deferred, task.resumable = None, None, None
-        task.max_tries = task.try_number + RETRIES
+        task.max_tries = task.try_number + task.operator.retries
         task.state = "scheduled"
-        task.not_before = task.cleared_at = self.platform.now
+        task.not_before = task.wanted_since = self.platform.now
         if "records are discarded" in self.on:
             task.store.clear()
             task.before.clear()
@@ -452,9 +454,9 @@ class SimAirflow:
             if task.not_before > self.platform.now:
                 return
             task.try_number += 1
-            task.said, task.posts, task.requests, task.record_was_read = [], {}, 0, True
+            task.said, task.record_was_read = [], True
             task.event, task.was_resumed = None, False
-            task.began, task.first_looks, task.reads_fail_until = self.platform.now, {}, 0.0
+            task.began, task.reads_fail_until = self.platform.now, 0.0
             again = "resumed methods run again" in self.on and not task.has_store
             if task.resumable and task.state == "up_for_retry" and again:
                 self.platform.note(task.name, "%s runs again in a retry", task.resumable[0])
@@ -473,7 +475,9 @@ class SimAirflow:
         task.state, task.deferred, task.process = "deferred", deferred, None
         trigger, now = deferred.trigger, self.platform.now
         if isinstance(trigger, SevenBridgesExportTrigger):
-            task.watch = Watch(EXPORT, trigger.export_ids, enough=trigger.enough, fail_fast=trigger.fail_fast)
+            # As the trigger does: from then on its triggerer counts seconds.
+            deadline = trigger.end_time and trigger.end_time - self.triggerer_skew
+            task.watch = Watch(EXPORT, trigger.export_ids, deadline, enough=trigger.enough, fail_fast=trigger.fail_fast)
             task.polls_at = now
         else:
             task.watch = None
@@ -484,11 +488,14 @@ class SimAirflow:
 
     def _poll(self, task):
         """Poll as a trigger does, and return its event if there is one."""
-        watch = task.watch
+        watch, now = task.watch, self.platform.now
         for batch in watch.batches:
-            watch.take(batch, self.poll_answers(batch), self.platform.now)
-        step = watch.next_step(self.platform.now)
-        task.polls_at = self.platform.now + task.deferred.trigger.poll_interval
+            watch.take(batch, self.poll_answers(batch), now)
+        step = watch.next_step(now)
+        if isinstance(step, FinalPoll):
+            watch.take(step.ids, self.poll_answers(step.ids), now)
+            step = watch.next_step(now)
+        task.polls_at = now + task.deferred.trigger.poll_interval
         return step.event if isinstance(step, Over) else None
 
     def poll_answers(self, ids):

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_sb_provider.engine import reconcile as facts
-from airflow_sb_provider.engine import submitter as submitting
-from airflow_sb_provider.exports import decision as deciding
-from airflow_sb_provider.exports import destination
-from airflow_sb_provider.exports.batch import Entry
-from airflow_sb_provider.jobs import record as attempts
+from airflow_sb_provider.engine import export_policy, job_lists, reconcile, submitter
+from airflow_sb_provider.engine.export_policy import ExportPolicy
+from airflow_sb_provider.engine.job_lists import JobLists
+from airflow_sb_provider.exports import decision, destination
+from airflow_sb_provider.exports.entry import Entry
+from airflow_sb_provider.jobs import record, tracked
+from airflow_sb_provider.jobs.batch import Batch
+from airflow_sb_provider.jobs.decision import Adopt, CheckAgain, Done
+from airflow_sb_provider.jobs.tracked import TrackedJob
 from airflow_sb_provider.operators import base
 from airflow_sb_provider.operators.ledger import Ledger
+
+if TYPE_CHECKING:
+    from airflow_sb_provider.jobs.record import Attempt
 
 Patch = Callable[..., None]
 
@@ -49,20 +55,239 @@ def mutant(
     return add
 
 
-def _attempts(patch: Patch, change: Callable[..., attempts.Attempt]) -> None:
-    real = attempts.attempt_of
+def _attempts(patch: Patch, change: Callable[[Attempt, dict[str, Any]], Attempt]) -> None:
+    real = record.attempt_of
     patch(base, "attempt_of", lambda request, **facts: change(real(request, **facts), facts))
 
 
-def _facts(patch: Patch, change: Callable[[deciding.Facts], deciding.Facts]) -> None:
-    real = submitting.gather_facts
-    patch(submitting, "gather_facts", lambda *arguments: [change(found) for found in real(*arguments)])
+# What a try knows of the ones before
 
 
 @mutant(0, 0)
-def no_look(patch: Patch) -> None:
-    """a retry does not look before it asks"""
-    _attempts(patch, lambda attempt, _: replace(attempt, untroubled=True, doubt_until=None))
+def no_check(patch: Patch) -> None:
+    """a retry does not check before it submits"""
+    _attempts(patch, lambda attempt, _: replace(attempt, untroubled=True, in_doubt=False))
+
+
+@mutant(0, 0)
+def record_of_another(patch: Patch) -> None:
+    """the record of another export is taken over"""
+    real = record.attempt_of
+
+    def attempt_of(request: Any, *, record: Any, **options: Any) -> Attempt:
+        record = record and replace(record, fingerprint=request.fingerprint)
+        return real(request, record=record, **options)
+
+    patch(base, "attempt_of", attempt_of)
+
+
+@mutant(0, 0)
+def unreadable_is_nothing(patch: Patch) -> None:
+    """a record that cannot be read is taken for none"""
+    _attempts(patch, lambda attempt, facts: replace(attempt, in_doubt=False) if facts["unreadable"] else attempt)
+
+
+@mutant(0, 0)
+def no_record_is_nothing(patch: Patch) -> None:
+    """without a record a retry takes it that nothing was submitted"""
+    _attempts(patch, lambda attempt, facts: attempt if facts["record"] else replace(attempt, in_doubt=False))
+
+
+@mutant(None, 0, "the record of one export has one page")
+def lost_page_is_nothing(patch: Patch) -> None:
+    """a page of the record that is gone is taken for nothing submitted"""
+    patch(Ledger, "is_unreadable", property(lambda self: False, lambda self, value: None), raising=False)
+
+
+@mutant(0, 0)
+def record_after(patch: Patch) -> None:
+    """the record is written only after the response"""
+    real = Ledger.save
+
+    def save(self: Ledger[Entry], entries: Sequence[Entry]) -> None:
+        if not all(entry.is_unanswered for entry in entries):
+            real(self, entries)
+
+    patch(Ledger, "save", save)
+
+
+@mutant(0, 0)
+def dead_worker_goes_on(patch: Patch) -> None:
+    """a refused write of the record does not stop the request"""
+    real = Ledger.save
+
+    def save(self: Ledger[Entry], entries: Sequence[Entry]) -> None:
+        try:
+            real(self, entries)
+        except Exception:
+            return
+
+    patch(Ledger, "save", save)
+
+
+@mutant(0, 0)
+def slow_record(patch: Patch) -> None:
+    """what was checked before a slow write of the record is not checked again"""
+    patch(submitter, "SLOW_RECORD", float("inf"))
+
+
+@mutant(0, 0)
+def resumed_in_another_try(patch: Patch) -> None:
+    """a method that is resumed in another try goes on with the record of the one before"""
+    real = Ledger.load
+
+    def load(self: Ledger[Entry]) -> Any:
+        batch = real(self)
+        if batch is not None:
+            batch.try_number = self._ti.try_number
+        return batch
+
+    patch(Ledger, "load", load)
+
+
+@mutant(0, 0)
+def counters_restart(patch: Patch) -> None:
+    """counters begin anew at each resumption"""
+    real = TrackedJob.to_json
+
+    def to_json(self: TrackedJob[Any]) -> dict[str, Any]:
+        return {key: value for key, value in real(self).items() if key not in ("posts", "setbacks")}
+
+    patch(Entry, "to_json", to_json)
+
+
+# A request whose response is lost
+
+
+@mutant(0, 0)
+def lost_is_rejected(patch: Patch) -> None:
+    """a lost response is taken for a rejection"""
+    _attempts(patch, lambda attempt, _: replace(attempt, in_doubt=False))
+    real = TrackedJob.lost
+
+    def lost(self: TrackedJob[Any]) -> bool:
+        again = real(self)
+        self.attempt = replace(self.attempt, in_doubt=False)
+        return again
+
+    patch(TrackedJob, "lost", lost)
+
+
+@mutant(0, 0)
+def maintenance_is_rejection(patch: Patch) -> None:
+    """maintenance proves that nothing was accepted"""
+    patch(submitter, "SevenBridgesMaintenanceError", type("Never", (Exception,), {}))
+
+
+@mutant(0, 0)
+def one_check(patch: Patch) -> None:
+    """a request in doubt is submitted again after one check"""
+    patch(decision, "_doubt_lasts", lambda request, facts: None)
+
+
+@mutant(0, 0)
+def no_gateway_wait(patch: Patch) -> None:
+    """a request in doubt is submitted again without waiting for the gateway"""
+    real = decision._doubt_lasts
+    patch(decision, "_doubt_lasts", lambda request, facts: real(request, replace(facts, doubt_seconds=0.0)))
+
+
+@mutant(0, 0)
+def doubt_from_the_record(patch: Patch) -> None:
+    """the gateway's time counts from the record, by the clock of whoever wrote it"""
+
+    def since_sent(attempt: Attempt, facts: dict[str, Any]) -> Attempt:
+        if not (attempt.in_doubt and facts["record"]):
+            return attempt
+        return replace(attempt, doubt_stage=1, doubt_until=facts["record"].sent_at + 90)
+
+    _attempts(patch, since_sent)
+
+
+@mutant(0, 0)
+def no_third_check(patch: Patch) -> None:
+    """a request in doubt is submitted again although what it made may not be shown yet"""
+    real = decision._doubt_lasts
+
+    def lasts(request: Any, facts: decision.Facts) -> Any:
+        found = real(request, facts)
+        return None if isinstance(found, CheckAgain) and found.doubt_stage == 2 else found
+
+    patch(decision, "_doubt_lasts", lasts)
+
+
+@mutant(0, 0)
+def overwrite_again(patch: Patch) -> None:
+    """a move with overwrite in doubt is submitted again like any move"""
+    real = decision._unsafe
+    patch(decision, "_unsafe", lambda request, facts: real(replace(request, overwrite=False), facts))
+
+
+@mutant(0, 0)
+def no_bounds(patch: Patch) -> None:
+    """nothing bounds how often an export is submitted"""
+    for module, name in ((submitter, "MAX_POSTS"), (tracked, "MAX_SETBACKS")):
+        patch(module, name, 10**6)
+
+
+# What a check sees
+
+
+@mutant(0, 0)
+def first_page(patch: Patch) -> None:
+    """only the first page of a list is read, and trusted"""
+    real = job_lists.list_jobs
+    patch(job_lists, "MAX_PAGES", 1)
+    patch(job_lists, "list_jobs", lambda *arguments: (real(*arguments)[0], True))
+
+
+@mutant(0, 0)
+def no_overlap(patch: Patch) -> None:
+    """a list that was not read whole is taken for whole"""
+    real = job_lists.list_jobs
+    patch(job_lists, "_OVERLAP", 0)
+    patch(job_lists, "list_jobs", lambda *arguments: (real(*arguments)[0], True))
+
+
+@mutant(0, 0)
+def listed_elsewhere(patch: Patch) -> None:
+    """a job that is listed under a state it has left is thrown away"""
+    real = job_lists.list_jobs
+
+    def list_jobs(hook: Any, page_at: Any, state: str) -> Any:
+        jobs, complete = real(hook, page_at, state)
+        return [job for job in jobs if job.state == state], complete
+
+    patch(job_lists, "list_jobs", list_jobs)
+
+
+@mutant(0, 0)
+def lists_are_kept(patch: Patch) -> None:
+    """lists of jobs are read once, and believed from then on"""
+    real = JobLists._list
+    patch(JobLists, "_list", lambda self, states, since: real(self, states, 0.0 if states in self._kept else since))
+
+
+@mutant(0, 0)
+def file_before_jobs(patch: Patch) -> None:
+    """the file is read before the jobs in flight are listed"""
+    real = reconcile.gather_facts
+
+    def gather(hook: Any, requests: Any, *others: Any) -> list[decision.Facts]:
+        files = hook.get_files([request.file for request in requests])
+        found = real(hook, requests, *others)
+        return [replace(each, file=file) for each, file in zip(found, files, strict=True)]
+
+    patch(export_policy, "gather_facts", gather)
+
+
+@mutant(0, 0)
+def believed_at_once(patch: Patch) -> None:
+    """a verdict that a later check may change is believed at once"""
+    patch(TrackedJob, "believe", lambda self, decided, now, delay: decided)
+
+
+# Which job, and which object
 
 
 @mutant(0, 0)
@@ -75,7 +300,7 @@ def ignore_prefix(patch: Patch) -> None:
 def adopt_by_location(patch: Patch) -> None:
     """a job to the same place is adopted whatever its file"""
     patch(
-        deciding,
+        decision,
         "_is_same",
         lambda job, request, facts: (job.volume, job.location) == (request.volume, request.location),
     )
@@ -84,223 +309,150 @@ def adopt_by_location(patch: Patch) -> None:
 @mutant(0, 0)
 def adopt_by_file(patch: Patch) -> None:
     """a job of the same file is adopted wherever it goes"""
-    patch(deciding, "_is_same", lambda job, request, facts: job.file == request.file)
-
-
-@mutant(0, 0)
-def first_page(patch: Patch) -> None:
-    """only the first page of a list is read, and trusted"""
-    real = facts._list_jobs
-    patch(facts, "MAX_PAGES", 1)
-    patch(facts, "_list_jobs", lambda *arguments, **options: (real(*arguments, **options)[0], True))
-
-
-@mutant(0, 0)
-def no_overlap(patch: Patch) -> None:
-    """a list that was not read whole is taken for whole"""
-    real = facts._list_jobs
-    patch(facts, "_OVERLAP", 0)
-    patch(facts, "_list_jobs", lambda *arguments, **options: (real(*arguments, **options)[0], True))
-
-
-@mutant(0, 0)
-def one_look(patch: Patch) -> None:
-    """a request in doubt is made again after one look"""
-    _facts(patch, lambda found: replace(found, attempt=replace(found.attempt, doubt_until=None)))
-
-
-@mutant(0, 0)
-def no_gateway_wait(patch: Patch) -> None:
-    """a request in doubt is made again without waiting for the gateway"""
-    real = deciding._unsafe
-
-    def unsafe(request: Any, found: deciding.Facts) -> Any:
-        decision = real(request, found)
-        if isinstance(decision, deciding.LookAgain):
-            return deciding.LookAgain(decision.why, found.now) if found.attempt.looks < 1 else None
-        return decision
-
-    patch(deciding, "_unsafe", unsafe)
-
-
-@mutant(0, 0)
-def record_after(patch: Patch) -> None:
-    """the record is written only after the answer"""
-    real = Ledger.save
-
-    def save(self: Ledger, entries: Sequence[Entry]) -> None:
-        if not all(entry.outcome is attempts.Outcome.SENT for entry in entries):
-            real(self, entries)
-
-    patch(Ledger, "save", save)
-
-
-@mutant(0, 0)
-def zombie_goes_on(patch: Patch) -> None:
-    """a refused write of the record does not stop the request"""
-    real = Ledger.save
-
-    def save(self: Ledger, entries: Sequence[Entry]) -> None:
-        try:
-            real(self, entries)
-        except Exception:
-            return
-
-    patch(Ledger, "save", save)
-
-
-@mutant(0, 0)
-def overwrite_again(patch: Patch) -> None:
-    """a move with overwrite in doubt is made again like any move"""
-    real = deciding._unsafe
-    patch(deciding, "_unsafe", lambda request, found: real(replace(request, overwrite=False), found))
-
-
-@mutant(0, 0)
-def overwrite_nothing(patch: Patch) -> None:
-    """overwriting is asked for although nothing is there"""
-    real = deciding._submit
-    patch(deciding, "_submit", lambda request, found: replace(real(request, found), overwrite=request.overwrite))
-
-
-@mutant(0, 0)
-def ignore_rivals(patch: Patch) -> None:
-    """a job of another file to the same place is overwritten"""
-    patch(deciding, "_rivals", lambda request, found: None)
-
-
-@mutant(0, 0)
-def failure_is_final(patch: Patch) -> None:
-    """a failed move is not looked into"""
-    patch(deciding, "_already_moved", lambda request, found: None)
-
-
-@mutant(0, 0)
-def record_of_another(patch: Patch) -> None:
-    """the record of another export is taken over"""
-    real = attempts.attempt_of
-
-    def attempt_of(request: Any, *, record: Any, **options: Any) -> attempts.Attempt:
-        record = record and replace(record, fingerprint=request.fingerprint)
-        return real(request, record=record, **options)
-
-    patch(base, "attempt_of", attempt_of)
-
-
-@mutant(0, 0)
-def lost_is_refused(patch: Patch) -> None:
-    """a lost answer is taken for a refusal"""
-    _attempts(patch, lambda attempt, _: replace(attempt, doubt_until=None))
-    patch(Entry, "doubt_until", lambda self, gateway_timeout: None)
+    patch(decision, "_is_same", lambda job, request, facts: job.file == request.file)
 
 
 @mutant(0, 0)
 def any_object(patch: Patch) -> None:
     """an object that merely sits there is taken for the copy"""
-    real = deciding._already_made
+    real = decision._already_made
 
-    def made(request: Any, found: deciding.Facts) -> Any:
-        if request.copy_only and isinstance(found.object, deciding.VolumeObject):
-            return deciding.Done("there", None, found.object)
-        return real(request, found)
+    def made(request: Any, facts: decision.Facts) -> Any:
+        if request.copy_only and isinstance(facts.object, decision.VolumeObject):
+            return Done("there", None, facts.object)
+        return real(request, facts)
 
-    patch(deciding, "_already_made", made)
+    patch(decision, "_already_made", made)
 
 
 @mutant(0, 0)
 def any_alias(patch: Patch) -> None:
     """an alias anywhere is taken for the move"""
-    for module in (deciding, facts):
+    for module in (decision, reconcile):
         patch(module, "alias_readings", lambda file, request, volumes: {request.location: True})
 
 
 @mutant(0, 0)
-def file_before_jobs(patch: Patch) -> None:
-    """the file is looked at before the jobs in flight"""
+def any_reading_will_do(patch: Patch) -> None:
+    """one reading of an alias's location is believed, whatever the others say"""
+    real = reconcile.alias_readings
 
-    def gather(hook: Any, requests: Any, *others: Any) -> list[deciding.Facts]:
-        files = hook.get_files([request.file for request in requests])
-        found = facts.gather_facts(hook, requests, *others)
-        return [replace(each, file=file) for each, file in zip(found, files, strict=True)]
+    def readings(file: Any, request: Any, volumes: Any) -> Any:
+        return {request.location: True} if any(real(file, request, volumes).values()) else {}
 
-    patch(submitting, "gather_facts", gather)
-
-
-@mutant(0, 0)
-def adopted_move_unverified(patch: Patch) -> None:
-    """what an adopted job made is not looked at"""
-    patch(submitting.BatchSubmitter, "_adopted_aliases", lambda self, entries, answers: {})
-
-
-@mutant(0, 0)
-def counters_restart(patch: Patch) -> None:
-    """counters begin anew at each resumption"""
-    real = Entry.to_json
-
-    def to_json(self: Entry) -> dict[str, Any]:
-        return {key: value for key, value in real(self).items() if key not in ("posts", "setbacks")}
-
-    patch(Entry, "to_json", to_json)
-
-
-@mutant(0, 0)
-def unreadable_is_nothing(patch: Patch) -> None:
-    """a record that cannot be read is taken for none"""
-    _attempts(patch, lambda attempt, told: replace(attempt, doubt_until=None) if told["unreadable"] else attempt)
-
-
-@mutant(0, 0)
-def no_record_is_nothing(patch: Patch) -> None:
-    """without a record a retry takes it that nothing was submitted"""
-    _attempts(patch, lambda attempt, told: attempt if told["record"] else replace(attempt, doubt_until=None))
-
-
-@mutant(0, 0)
-def copy_unchecked(patch: Patch) -> None:
-    """a copy with overwrite is submitted without a check"""
-    real = submitting.BatchSubmitter._decide
-
-    def decide(self: Any, chunk: Sequence[Entry]) -> list[Any]:
-        return [
-            deciding.Submit("", overwrite=True)
-            if entry.attempt.untroubled and entry.request.copy_only and entry.request.overwrite
-            else decision
-            for entry, decision in zip(chunk, real(self, chunk), strict=True)
-        ]
-
-    patch(submitting.BatchSubmitter, "_decide", decide)
+    for module in (decision, reconcile):
+        patch(module, "alias_readings", readings)
 
 
 @mutant(0, 0)
 def any_voucher(patch: Patch) -> None:
     """any completed job of the file vouches for a copy"""
 
-    def voucher(request: Any, attempt: Any, completed: Any, volumes: Any) -> Any:
+    def voucher(self: Any, request: Any, attempt: Attempt, completed: Any) -> Any:
         return next((job for job in completed if job.file == request.file), None)
 
-    patch(facts, "_voucher", voucher)
+    patch(reconcile._Check, "_voucher", voucher)
 
 
 @mutant(0, 0)
-def lists_are_kept(patch: Patch) -> None:
-    """lists of jobs are read once, and believed from then on"""
-    real = facts.Look.in_flight
-    patch(facts.Look, "in_flight", lambda self, since: real(self, 0.0 if self._listed_at else since))
-
-
-@mutant(None, 0, "the record of one export has one page")
-def lost_page_is_nothing(patch: Patch) -> None:
-    """a page of the record that is gone is taken for nothing submitted"""
-    patch(Ledger, "is_unreadable", property(lambda self: False, lambda self, value: None), raising=False)
+def copies_are_not_searched(patch: Patch) -> None:
+    """a copy whose response was lost is searched for only after a rejection"""
+    patch(
+        reconcile._Check,
+        "_may_be_copied",
+        lambda self, request, attempt: request.copy_only and attempt.refusal is not None,
+    )
 
 
 @mutant(0, 0)
-def any_reading_will_do(patch: Patch) -> None:
-    """one reading of an alias's location is believed, whatever the others say"""
-    real = facts.alias_readings
+def recorded_copy_is_believed(patch: Patch) -> None:
+    """a recorded copy is adopted without a look at what is there now"""
+    patch(decision, "_recorded_copy", lambda request, facts, job: Adopt("recorded", job))
 
-    def readings(file: Any, request: Any, volumes: Any) -> Any:
-        return {request.location: True} if any(real(file, request, volumes).values()) else {}
 
-    for module in (facts, deciding):
-        patch(module, "alias_readings", readings)
+@mutant(0, 0)
+def adopted_move_unverified(patch: Patch) -> None:
+    """what an adopted job made is not verified"""
+    patch(ExportPolicy, "without_effect", lambda self, adopted: set())
+
+
+@mutant(0, 0)
+def failure_is_final(patch: Patch) -> None:
+    """for a failed move nobody checks whether it is made"""
+    patch(decision, "_already_moved", lambda request, facts: None)
+
+
+@mutant(None, 0, "the answer to one export holds one job")
+def brief_jobs_in_place(patch: Patch) -> None:
+    """brief jobs of a bulk answer are taken for those of the exports in their places"""
+    patch(ExportPolicy, "_in_place", lambda self, requests, answers: answers)
+
+
+# What overwriting may destroy
+
+
+@mutant(0, 0)
+def overwrite_nothing(patch: Patch) -> None:
+    """overwriting is requested although nothing is there"""
+    real = decision._submit
+
+    def submit(request: Any, facts: decision.Facts) -> Any:
+        decided = real(request, facts)
+        return replace(decided, request=request) if hasattr(decided, "request") else decided
+
+    patch(decision, "_submit", submit)
+
+
+@mutant(0, 0)
+def overwrite_what_came(patch: Patch) -> None:
+    """what came after the first request is overwritten by a second"""
+    real = decision._submit
+
+    def submit(request: Any, facts: decision.Facts) -> Any:
+        return real(request, replace(facts, attempt=replace(facts.attempt, overwrite_sent=None)))
+
+    patch(decision, "_submit", submit)
+
+
+@mutant(0, 0)
+def ignore_rivals(patch: Patch) -> None:
+    """a job of another file to the same place is overwritten"""
+    patch(decision, "_rivals", lambda request, facts: None)
+
+
+@mutant(0, 0)
+def copy_unchecked(patch: Patch) -> None:
+    """a copy with overwrite is submitted without a check"""
+    real = ExportPolicy.needs_check
+    patch(
+        ExportPolicy,
+        "needs_check",
+        lambda self, entry: real(self, entry) and not (entry.attempt.untroubled and entry.request.copy_only),
+    )
+
+
+# Words
+
+
+@mutant(0, 0)
+def nothing_goes_on(patch: Patch) -> None:
+    """an error says nothing of what goes on"""
+    patch(Batch, "outstanding", lambda self: "")
+
+
+@mutant(0, 0)
+def earlier_tries_are_forgotten(patch: Patch) -> None:
+    """a retry that fails before it begins says nothing of what an earlier try has submitted"""
+    real = base.SevenBridgesOperator._add_outstanding
+
+    def add(self: Any, context: Any, error: Exception) -> None:
+        if self._batch is not None:
+            real(self, context, error)
+
+    patch(base.SevenBridgesOperator, "_add_outstanding", add)
+
+
+@mutant(0, 0)
+def unwanted_is_dropped(patch: Patch) -> None:
+    """what an earlier try has in flight and this one does not want is dropped without a word"""
+    patch(base.SevenBridgesOperator, "_kept", lambda self, going_on: [])

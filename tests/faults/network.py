@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from types import SimpleNamespace
 
-from airflow_sb_provider.api.masking import Mask
 from airflow_sb_provider.api.replies import read_reply
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError
+from airflow_sb_provider.hooks.connection import ConnectionSettings, Secret
 from airflow_sb_provider.hooks.retry import clean, fail
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from tests.faults.airflow import SimProcess
 from tests.faults.platform import Look, Sent, Violation, error
-from tests.faults.weakenings import GATEWAY, MOMENTS
+from tests.faults.weakenings import GATEWAY
 
 MAX_POSTS = 4
 MAX_REQUESTS = 50
 CREATE = "bulk/storage/exports/create"
 PAGE_OF_A_GATEWAY = b"<html>Bad Gateway</html>"
-_MASK = Mask()
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,7 @@ _REJECTED = {"maintenance": 0, "malformed": 9011, "rejected": 9000, "rate limit"
 class SimHook(SevenBridgesHook):
     """The real hook with the simulated Platform instead of the network."""
 
-    settings = SimpleNamespace(
-        endpoint="https://sim/v2", credential="me", gateway_timeout=GATEWAY, visibility_delay=30.0
-    )
+    settings = ConnectionSettings("https://sim/v2", Secret("token"), gateway_timeout=GATEWAY)
 
     def __init__(self, process):
         super().__init__("sim")
@@ -76,27 +72,27 @@ class SimHook(SevenBridgesHook):
     def reconnect(self):
         """Nothing to look up."""
 
-    def send(self, call, *, again=True):
+    def send(self, call, *, again=True, send_by=None):
         # Most succeed at once, and what the real method does for them costs more than all the rest.
         try:
-            return self._send_once(call)
+            return self._send_once(call, send_by)
         except SevenBridgesError as failure:
             if not again:
                 raise
             self._failure = failure
-        return super().send(call, again=again)
+        return super().send(call, again=again, send_by=send_by)
 
-    def _send_once(self, call):
+    def _send_once(self, call, send_by=None):
         if self._failure:
             failure, self._failure = self._failure, None
             raise failure
         try:
-            status, body, headers = self._process.request(call)
+            status, body, headers = self._process.request(call, send_by)
             self.clock.update(headers)
-            return clean(call, self._read(call, status, body, headers), _MASK)
+            return clean(call, self._read(call, status, body, headers), self.settings.mask)
         except SevenBridgesError as failure:
             problem = failure
-        fail(call, problem, _MASK)
+        fail(call, problem, self.settings.mask)
 
     def _read(self, call, status, body, headers):
         if status == 200:
@@ -117,20 +113,19 @@ class Process(SimProcess):
         self.listed_at = 0.0
         self.objects_seen: dict[tuple[str, str], tuple[float, bool]] = {}
 
-    def request(self, call):
+    def request(self, call, send_by):
         """Return status, body and headers of a response."""
-        platform, task = self.world.platform, self.task
-        entered_at = platform.now
+        platform = self.world.platform
         self.give_way()
+        if send_by is not None and platform.now > send_by:
+            # The hook does not send the body any more, so that the request is broken off.
+            raise SevenBridgesConnectionError("broken off")
         query = dict(call.query)
         is_list = call.path == "storage/exports" and call.method == "GET"
-        if call.path != "bulk/storage/exports/get" and not (is_list and query["offset"] != "0"):
-            task.requests += 1
-            self.world.most_requests = max(self.world.most_requests, task.requests / len(task.wishes))
-            if task.requests > MAX_REQUESTS * len(task.wishes):
-                raise Violation("I7", f"{task.name} sends more than {MAX_REQUESTS} requests for each export in a try")
+        if not is_list and call.path != "bulk/storage/exports/get":
+            self._count_request()
         if not call.repeatable:
-            status, body, headers = self._submit(call, query.get("copy_only") == "true", platform.now - entered_at)
+            status, body, headers = self._submit(call, query.get("copy_only") == "true")
         elif trouble := self._read_trouble():
             status, body, headers = trouble
         else:
@@ -140,9 +135,9 @@ class Process(SimProcess):
             if call.path.endswith("/object"):
                 place = call.path[16:-7], query["location"]
                 self.objects_seen[place] = platform.now, status == 200
-                task.first_looks.setdefault(place, platform.now)
             elif call.path == "bulk/storage/exports/get":
-                body = {"items": self.world.spoiled(body["items"])}
+                items = self.world.spoiled(body["items"])
+                status, body = (404, error(9008)) if items is None else (200, {"items": items})
         self.note("%s %s%s: %s", call.method, call.path, _shown(query), status)
         headers |= platform.headers()
         self.give_way()
@@ -160,7 +155,7 @@ class Process(SimProcess):
             return -status, PAGE_OF_A_GATEWAY, {}
         return status, {"status": status, "code": {401: 90001, 403: 90002}.get(status), "message": "trouble"}, {}
 
-    def _submit(self, call, copy_only, stood_still):
+    def _submit(self, call, copy_only):
         world, platform, task = self.world, self.world.platform, self.task
         items = call.body["items"] if call.path == CREATE else [call.body]
         files = [item["source"]["file"] for item in items]
@@ -168,9 +163,7 @@ class Process(SimProcess):
         self.note("submits %s: %s", files, fate)
         if fate.answer == "unsent":
             raise SevenBridgesConnectionError("refused", sent=False)
-        self._count(files)
-        if stood_still > MOMENTS and "workers pause" in world.on:
-            world.excuse("workers pause", *files)
+        self._count_submissions(files)
         if weakening:
             world.excuse(weakening, *files)
         sent = [self._sent(item, copy_only) for item in items]
@@ -182,7 +175,7 @@ class Process(SimProcess):
                 platform.at(platform.now + world.luck.uniform(0, 20), "again", each)
         for each in sent[done:]:
             if fate.rest != "never":
-                platform.send_late(each, world.luck.uniform(1, GATEWAY - MOMENTS if fate.rest == "late" else 1000))
+                platform.send_late(each, world.luck.uniform(1, GATEWAY if fate.rest == "late" else 1000))
         if fate.answer == "killed":
             self.die()
         if fate.answer == "lost":
@@ -196,6 +189,7 @@ class Process(SimProcess):
             body = error(code)
             for each in sent:
                 each.is_denied = fate.answer == "malformed"
+                each.is_rejected = fate.answer in ("rejected", "rate limit")
             return body["status"], body, {}
         return self._answer(call, sent, answers, fate.answer)
 
@@ -225,31 +219,40 @@ class Process(SimProcess):
             ]
             self.world.luck.shuffle(items)
         elif how in ("an item in trouble", "no item", "no state"):
-            sent[number].answered = False
             items[number] = {
                 "an item in trouble": {"error": {"status": 500, "code": 90004, "message": "trouble"}},
                 "no item": None,
                 "no state": {"resource": {**items[number].get("resource", {}), "state": None}},
             }[how]
-        if how in ("short", "swapped", "brief and shuffled"):
+        if how not in ("true", "an item in trouble"):
+            # Such an answer is not believed.
             for each in sent:
                 each.answered = False
+        elif how != "true":
+            sent[number].answered = False
         return 200, {"items": items}, {}
 
-    def _count(self, files):
-        task, world = self.task, self.world
+    def _count_request(self):
+        requests, world = self.task.requests, self.world
+        requests[self.try_number] += 1
+        for_each = requests[self.try_number] / len(self.task.wishes)
+        world.most_requests = max(world.most_requests, for_each)
+        if for_each > MAX_REQUESTS:
+            raise Violation("I7", f"{self.name} sends more than {MAX_REQUESTS} requests for each export")
+
+    def _count_submissions(self, files):
+        posts, world = self.task.posts, self.world
         for file in files:
-            task.posts[file] = count = task.posts.get(file, 0) + 1
-            world.most_posts = max(world.most_posts, count)
-            if count > MAX_POSTS:
-                raise Violation("I7", f"{task.name} submits {file} more than {MAX_POSTS} times in a try")
+            posts[self.try_number, file] += 1
+            world.most_posts = max(world.most_posts, posts[self.try_number, file])
+            if posts[self.try_number, file] > MAX_POSTS:
+                raise Violation("I7", f"{self.name} submits {file} more than {MAX_POSTS} times")
 
     def _sent(self, item, copy_only):
         place = item["destination"]["volume"], item["destination"]["location"]
         at, there = self.objects_seen.get(place, (0.0, False))
-        look = Look(self.listed_at, at, there, self.task.first_looks.get(place, float("inf")))
-        task = self.task
-        return Sent(task.name, task.try_number, item["source"]["file"], copy_only, look, item, process=self)
+        look, task, now = Look(self.listed_at, at, there), self.task, self.world.platform.now
+        return Sent(task.name, self.try_number, item["source"]["file"], copy_only, look, item, process=self, at=now)
 
 
 def _shown(query):

@@ -34,8 +34,6 @@ class Look:
     """when it began to list what is in flight"""
     object_at: float = 0.0
     object_there: bool = False
-    first_object_at: float = float("inf")
-    """when its try first looked for an object there"""
 
 
 @dataclass(eq=False)
@@ -73,8 +71,11 @@ class Sent:
     """whether its response reached the task"""
     is_denied: bool = False
     """whether it was accepted and its response says that it was not"""
+    is_rejected: bool = False
+    """whether its response proves that nothing was done"""
     on_its_way: bool = False
     process: Any = None
+    at: float = 0.0
 
 
 @dataclass(eq=False)

@@ -11,7 +11,7 @@ I3    success only with this file's object at this place
 I4    nobody's only copy is destroyed, but what an overwriting wish names
 I5    a task that fails says truthfully what goes on or may go on, and a retry finds it
 I6    always an end
-I7    at most 4 submissions of an export in a try, and at most 50 requests besides polls and the pages of lists
+I7    at most 4 submissions of an export in a try, and at most 50 requests besides polls and lists of jobs
 ====  ==================================================================================================================
 
 A schedule that breaks one is printed, made as small as it can be. To see it again::
@@ -29,19 +29,22 @@ from collections import Counter, defaultdict
 from types import SimpleNamespace
 
 from airflow_sb_provider.api.calls import get_exports
+from airflow_sb_provider.api.models import error_from_json
 from airflow_sb_provider.exceptions import SevenBridgesMalformedReply
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
-from tests.faults.airflow import RETRIES, InProcess, SimAirflow, SimTask
+from tests.faults.airflow import InProcess, SimAirflow, SimTask
 from tests.faults.network import FATES, Fate, Process
-from tests.faults.platform import SimFile, SimObject, Violation
+from tests.faults.platform import SimFile, SimObject, Violation, error
 from tests.faults.weakenings import CLOCK_SKEW, LIST_LAG, READ_LAG, WEAKENINGS
 
 HUNDRED = 3
 RECORD_PAGE = 2
 OTHER = "9" * 24
 MANY = 0.1
+_FIGURES = ("schedules", "success", "failed", "most submissions", "most requests", "violations")
 # Words of an error that says nothing of an export: Airflow or the Platform did not answer.
 _GOES_ON = re.compile("go(es)? on")
+_IS_BAD = re.compile(" +(FAILED|REFUSED)")
 _IN_TROUBLE = re.compile("does not answer|trouble|Bad Gateway")
 
 
@@ -53,9 +56,8 @@ class ManyExports(InProcess, SevenBridgesBulkExportOperator):
     """The real operator in a simulated process."""
 
 
-_common = {"retries": RETRIES, "poll_interval": 20}
-ONE = OneExport(task_id="one", file="", volume="", location="", **_common)
-MANY_AT_ONCE = ManyExports(task_id="many", exports=[], **_common)
+ONE = OneExport(task_id="one", file="", volume="", location="", poll_interval=20)
+MANY_AT_ONCE = ManyExports(task_id="many", exports=[], poll_interval=20)
 
 
 class World(SimAirflow):
@@ -79,6 +81,9 @@ class World(SimAirflow):
         self.wishes = self._draw_wishes()
         self._furnish()
         self._draw_tasks()
+        if {"clocks differ", "the Platform sends no date"} <= self.on:
+            # The time that one process writes and another compares is then of two clocks.
+            self.excuse("the Platform sends no date", *self.platform.files)
 
     # Who wishes what
 
@@ -143,7 +148,11 @@ class World(SimAirflow):
 
     def _draw_tasks(self):
         draw = self.draw
-        fields = {"deferrable": draw.random() < 0.5, "timeout": draw.choice([None] * 9 + [700])}
+        fields = {
+            "deferrable": draw.random() < 0.5,
+            "timeout": draw.choice([None] * 9 + [700]),
+            "retries": draw.choice([0, 1, 2, 3, 3]),
+        }
         if self.many:
             fields["max_active"] = draw.choice([1, 2, 4, 1000])
             fields["on_error"] = draw.choice(["fail_at_end", "fail_at_end", "fail_fast", "report"])
@@ -156,7 +165,14 @@ class World(SimAirflow):
         are_mapped = draw.random() < 0.5
         count = 2 if "tasks have twins" in self.on else 1
         self.tasks = [
-            SimTask(f"task{slot}", operator, has_store, self.wishes, slot if are_mapped and count > 1 else -1)
+            SimTask(
+                f"task{slot}",
+                operator,
+                has_store,
+                self.wishes,
+                max_tries=fields["retries"],
+                map_index=slot if are_mapped and count > 1 else -1,
+            )
             for slot in range(count)
         ]
         platform = self.platform
@@ -175,7 +191,7 @@ class World(SimAirflow):
         platform.note("world", "without: %s", ", ".join(sorted(self.on)) or "nothing")
         for wish in self.wishes:
             there = platform.objects.get(self.key(wish))
-            platform.note("world", "wish: %s%s", wish, f"; there is {there}" if there else "")
+            platform.note("world", "wish: %s%s", wish, f"; {there.content} is there" if there else "")
 
     def _start(self, task, method, arguments):
         super()._start(task, method, arguments)
@@ -200,12 +216,14 @@ class World(SimAirflow):
         return name, self.luck.choice(FATES[name]) if name else Fate()
 
     def spoiled(self, items):
-        """Return the items of a poll's answer, spoiled where that strikes."""
+        """Return the items of a poll's answer, spoiled where that strikes; None if all of it is rejected."""
         if not items or not self.strike(0.2, "poll answers are spoiled"):
             return items
         items = list(items)
         number = self.luck.randrange(len(items))
-        how = self.luck.choice(["null", "stateless", "left out", "shuffled"])
+        how = self.luck.choice(["null", "stateless", "left out", "shuffled", "rejected"])
+        if how == "rejected":
+            return None
         if how == "null":
             items[number] = None
         elif how == "stateless" and "resource" in items[number]:
@@ -218,24 +236,29 @@ class World(SimAirflow):
 
     def poll_answers(self, ids):
         items = self.spoiled([self.platform.job_item(each) for each in ids])
+        if items is None:
+            return error_from_json(error(9008))
         try:
             return get_exports(ids).read({"items": items}, {})
         except ValueError as problem:
             return SevenBridgesMalformedReply(200, message=str(problem))
 
     def change(self, task):
-        """The task wishes something else: elsewhere, less, in another order, or what it wished at first."""
+        """The task wishes something else: elsewhere, by another kind of export, less, or what it wished at first."""
         luck = self.luck
         changed = [dict(wish) for wish in self.wishes]
         luck.shuffle(changed)
-        how = luck.choice(
-            ["elsewhere", "less", "as at first", "wrong"] if self.many else ["elsewhere", "as at first", "wrong"]
-        )
+        how = luck.choice(["elsewhere", "otherwise", "as at first", "wrong", *(["less"] if self.many else [])])
         # What no task can be run with, such as too many files.
         task.fields = ({"max_files": 0} if self.many else {"location": ""}) if how == "wrong" else {}
         if how == "elsewhere":
             for wish in changed[: luck.randint(1, 3)]:
                 wish["location"] = f"changed-{wish['location']}"
+            self.is_disturbed = True
+        elif how == "otherwise":
+            for wish in changed[: luck.randint(1, 3)]:
+                field = luck.choice(["overwrite", "copy_only"])
+                wish[field] = not wish[field]
             self.is_disturbed = True
         elif how == "less":
             del changed[: luck.randint(1, len(changed) - 1)]
@@ -288,8 +311,8 @@ class World(SimAirflow):
             if job.copy_only and job.sent and found and found.content == job.file and not found.only_copy_of:
                 self.platform.put(job.key, SimObject("theirs", self.luck.choice([7, 10]), None, self.platform.now))
                 self.meddled.add(job.file)
-                if self.platform.objects[job.key].size == found.size:
-                    # Neither a job nor a file says which etag a copy had.
+                if self.many or self.platform.objects[job.key].size == found.size:
+                    # Neither a job nor a file says which etag a copy had, and many are not read again.
                     self.excuses[job.file].add("I3")
                 self.platform.note("somebody", "replaces the copy at %s", job.key)
                 return True
@@ -305,9 +328,9 @@ class World(SimAirflow):
         self.faults = 0
         for task in self.tasks:
             if task.state == "failed":
-                task.wishes, task.fields, task.clears = self.wishes, {}, 0
-                task.max_tries, task.state = task.try_number + RETRIES, "scheduled"
-                task.not_before = task.cleared_at = self.platform.now
+                task.wishes, task.fields = self.wishes, {}
+                task.max_tries, task.state = task.try_number + task.operator.retries, "scheduled"
+                task.not_before = task.wanted_since = self.platform.now
         self.platform.note("world", "all trouble is over, and what failed is cleared")
         self.platform.advance(self.platform.now + 1000)
         self.cleared_at_last = True
@@ -375,12 +398,26 @@ class World(SimAirflow):
                 raise Violation("I4", f"{job.id} destroyed the only copy of its own file")
             self.lost_to_a_twin.add(job.file)
             return
-        # What was there when its try first looked is what the wish names; what replaced that since nobody can know.
-        is_named = found.made <= look.first_object_at
+        # What was there before the first request of the wish is named; what replaced that since nobody can know.
+        is_named = found.made <= self._first_look(job.sent)
         is_unseen = look.object_there and found.made >= look.object_at - READ_LAG
         if not (is_named or is_unseen):
             raise Violation("I4", f"{job.id} destroyed the only copy of {found.only_copy_of}, which came meanwhile")
         self.lost_to_a_twin.add(found.only_copy_of)
+
+    def _first_look(self, sent):
+        """When a task looked for an object before it sent the first request for a wish that may have done something."""
+        [task] = [task for task in self.tasks if task.name == sent.by]
+        place = sent.body["destination"]
+        looks = [
+            other.look.object_at
+            for other in task.sent
+            if (other.file, other.body["destination"]) == (sent.file, place)
+            and not other.is_rejected
+            and other.at >= task.wanted_since
+            and (other.try_number == sent.try_number or self._keeps_records(task))
+        ]
+        return min(looks, default=sent.look.object_at)
 
     def _by_a_twin_at_the_same_moment(self, job, found):
         """Whether the only copy of a job's own file was made by another while it could not be seen.
@@ -409,6 +446,14 @@ class World(SimAirflow):
         is_alias = self.platform.files[wish["file"]].alias_key == key
         return self.platform.has_held(key, wish["file"], since) and (wish["copy_only"] or is_alias)
 
+    def _was_replaced(self, wish, before):
+        """Whether before that time a job that is listed put another file's object in a copy's place."""
+        if wish["file"] in self.lost_to_a_twin:
+            return False
+        key = self.key(wish)
+        there = [job for job in self.platform.completed if job.key == key and job.ends < before - LIST_LAG]
+        return bool(there) and there[-1].file != wish["file"] and not self.platform.has_held(key, wish["file"], before)
+
     def ended(self, process, state, value):
         task = process.task
         if state == "success":
@@ -422,7 +467,11 @@ class World(SimAirflow):
                 self._check_failure(task, value)
 
     def _check_success(self, task, operator, result):
-        missing = [wish for wish in task.wishes if not self._is_made(wish, task.began)]
+        missing = [
+            wish
+            for wish in task.wishes
+            if not self._is_made(wish, task.wanted_since) or self._was_replaced(wish, task.began)
+        ]
         if not self.many:
             if result["state"] == "COMPLETED" and missing:
                 raise Violation("I3", f"{task.name} succeeds, but {missing} is not made")
@@ -433,7 +482,7 @@ class World(SimAirflow):
         missing = [wish for wish in missing if wish["file"] not in bad]
         if missing:
             raise Violation("I3", f"{task.name} succeeds, but {missing} is not made")
-        if result["total"] != len(task.wishes):
+        if result["total"] != len(task.wishes) and "parameters change" not in self.on:
             raise Violation("I3", f"{task.name} succeeds for {result['total']} of {len(task.wishes)} files")
         if bad and operator.on_error != "report":
             raise Violation("I3", f"{task.name} succeeds although {bad} failed")
@@ -446,7 +495,8 @@ class World(SimAirflow):
         said = "\n".join([*task.said, str(result)])
         for sent in task.sent:
             is_known = sent.try_number == task.try_number or self._keeps_records(task)
-            if sent.answered and sent.job.in_flight and is_known and sent.job.id not in said:
+            goes_on = sent.answered and sent.job.in_flight and not self._is_there(sent)
+            if goes_on and is_known and sent.job.id not in said:
                 raise Violation("I5", f"{task.name} succeeds without a word of {sent.job.id} of {sent.file} in flight")
 
     def _check_words(self, process, text):
@@ -461,7 +511,11 @@ class World(SimAirflow):
             if sent.is_denied and _IN_TROUBLE.search(text):
                 # It is taken for rejected, and something else ends the task.
                 continue
-            is_named = (sent.job and sent.job.id in said) or (not sent.answered and sent.file in said)
+            if self._is_there(sent) or (not task.record_was_read and sent.process is not process):
+                continue
+            # Whoever got the response may have ended before it wrote that down.
+            is_known = sent.answered and sent.process is process
+            is_named = (sent.job and sent.job.id in said) or (not is_known and sent.file in said)
             if not task.record_is_kept and sent.process is not process:
                 # Nobody can know which: it must say that something may.
                 is_named = is_named or "go on" in said
@@ -478,12 +532,20 @@ class World(SimAirflow):
         """Whoever stops a task must learn that something goes on: the API has no cancel."""
         for sent in process.task.sent:
             goes_on = sent.on_its_way or (sent.job is not None and sent.job.in_flight)
-            if goes_on and sent.process is process and not any(_GOES_ON.search(line) for line in process.task.said):
+            is_known = sent.process is process and not sent.is_denied and not self._is_there(sent)
+            if goes_on and is_known and not any(_GOES_ON.search(line) for line in process.task.said):
                 raise Violation("I5", f"{process.name} is stopped without a word of what goes on: {sent.file}")
+
+    def _is_there(self, sent):
+        """Whether what a request was for is there already."""
+        place = sent.body["destination"]
+        wish = {"file": sent.file, "copy_only": sent.copy_only, **place}
+        return self._is_made(wish, self.platform.now)
 
     def _check_time(self, task, operator):
         """The time to wait counts from the submission, of many from the start of the first try."""
-        starts = [sent.job.started for sent in task.sent if sent.job] or [task.began]
+        jobs = [] if self.many else [sent.job for sent in task.sent if sent.job]
+        starts = [job.started for job in jobs] or [task.wanted_since]
         tolerance = 60.0
         if operator.deferrable or "the Platform sends no date" in self.on:
             # The trigger compares a moment with another machine's clock.
@@ -493,15 +555,20 @@ class World(SimAirflow):
             raise Violation("I5", f"{task.name} says that its time is over after {waited:.0f} s")
 
     def _check_failure(self, task, text):
+        if not (task.record_is_kept or task.operator.retries):
+            # It cannot know, and says so; there is no retry that would check.
+            return
         if task.fields or _IN_TROUBLE.search(text) or any(sent.is_denied for sent in task.sent):
             return
         for wish in task.wishes:
             if wish["file"] in self.lost_to_a_twin or not self._is_known_as_made(task, wish):
                 continue
-            lines = [line for line in text.splitlines() if wish["file"] in line] if self.many else [text]
+            lines = [text]
+            if self.many:
+                lines = [line for line in text.splitlines() if wish["file"] in line and _IS_BAD.match(line)]
             # A twin may make the move after this task has read the file, and before it fails.
             is_overtaken = len(self.tasks) > 1 or self.is_disturbed
-            if any("IN_DOUBT" not in line for line in lines) and not is_overtaken:
+            if lines and not is_overtaken:
                 raise Violation("I5", f"{task.name} fails for good although {wish} is made: {text}")
 
     def _is_known_as_made(self, task, wish):
@@ -517,7 +584,7 @@ class World(SimAirflow):
             and found.content == file
             and any(
                 (job.by, job.file, job.key, job.copy_only) == (task.name, file, key, True)
-                and job.started >= task.cleared_at
+                and job.started >= task.wanted_since
                 for job in self.platform.completed
             )
         )
@@ -529,6 +596,8 @@ class World(SimAirflow):
             return
         free = [wish for wish in self.wishes if self._is_free(wish)]
         operator, task = self.tasks[0].operator, self.tasks[0]
+        if operator.timeout:
+            return
         if self.many and operator.on_error == "fail_fast" and len(free) < len(self.wishes):
             return
         for wish in free:
@@ -603,10 +672,10 @@ def run(seed, clock, **options):
     return world, None
 
 
-def shrink(seed, invariant, clock, **options):
+def shrink(seed, invariant, clock, *, off=frozenset(), **options):
     """Return the smallest world that breaks the same invariant: weakenings off and faults dropped one by one."""
-    off, dropped = frozenset(), frozenset()
-    world, violation = run(seed, clock, **options)
+    dropped = frozenset()
+    world, violation = run(seed, clock, off=off, **options)
 
     def still(**less):
         smaller, problem = run(seed, clock, **options, **less)
@@ -636,28 +705,27 @@ def trace(world):
     return re.sub(r"\b([0-9a-f])\1{23}\b", r"\1", "\n".join(lines))
 
 
-def count_ends(seeds, clock, **options):
-    """Run a schedule for each seed and return how its tasks ended, and the most that one export cost.
-
-    :raises Violation: with the smallest schedule that breaks the same invariant.
-    """
+def survey(seeds, clock, **options):
+    """Run a schedule for each seed; return the figures of all, and the first violation with its smallest schedule."""
     figures: Counter[str] = Counter()
+    first = None
     for seed in seeds:
         world, violation = run(seed, clock, **options)
-        if violation:
-            smallest, violation = shrink(seed, violation.invariant, clock, **options)
-            violation.add_note(f"replay with SEEDS={seed}:{seed + 1}\n{trace(smallest)}")
-            raise violation
-        figures.update(task.state for task in world.tasks)
-        figures["most submissions"] = max(figures["most submissions"], world.most_posts)
-        figures["most requests"] = max(figures["most requests"], round(world.most_requests))
-    return figures
+        if violation and not first:
+            smallest, first = shrink(seed, violation.invariant, clock, **options)
+            first.add_note(f"replay with SEEDS={seed}:{seed + 1}\n{trace(smallest)}")
+        ends = Counter(task.state for task in world.tasks if task.state in ("success", "failed"))
+        most = {"most submissions": world.most_posts, "most requests": round(world.most_requests)}
+        add(figures, Counter({"schedules": 1, "violations": int(violation is not None)}) + ends | Counter(most))
+    return figures, first
 
 
-def first_violation(seeds, clock, **options):
-    """Run schedules until one breaks an invariant, and return its seed and how; None if none does."""
-    for seed in seeds:
-        _, violation = run(seed, clock, **options)
-        if violation:
-            return seed, str(violation)
-    return None
+def add(figures, more):
+    """Add figures, of which some are of the most that one export has cost in a try."""
+    for name, number in more.items():
+        figures[name] = max(figures[name], number) if name.startswith("most") else figures[name] + number
+
+
+def shown(figures):
+    """Return figures on one line."""
+    return ", ".join(f"{figures[name]:,} {name}" for name in _FIGURES)

@@ -37,13 +37,13 @@ def test_without_openlineage_a_task_tells_it_nothing_and_imports_nothing_of_it()
         "            asked.append(name); raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Absent())\n"
         "import airflow_sb_provider.operators.export as operators, airflow_sb_provider.sensors.export as sensors\n"
-        "from airflow_sb_provider.exports.report import Report\n"
+        "from airflow_sb_provider.exports.outcome import Report\n"
         "one = operators.SevenBridgesExportOperator(task_id='a', file='f', volume='v', location='l')\n"
         "many = operators.SevenBridgesBulkExportOperator(task_id='b', project='p/q', volume='v')\n"
         "wait = sensors.SevenBridgesExportSensor(task_id='c', export_id='x')\n"
         "told = lambda task: [task.get_openlineage_facets_on_complete(0), task.get_openlineage_facets_on_failure(0)]\n"
         "print([told(task) for task in (one, many, wait)], asked)\n"
-        "one._report = Report([])\n"
+        "one._reported = lambda: Report([])\n"
         "print(told(one), bool(asked), [name for name in sys.modules if name.startswith('openlineage')])"
     )
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -1,5 +1,6 @@
 // Shows one task instance's export. All that is shown is read through Airflow's REST API in the user's own session.
 // Names of files are anybody's text: they only ever become text nodes.
+// What it reads of an XCom is described in status.schema.json, beside this file.
 "use strict";
 
 const STATUS = "sevenbridges_export_status";
@@ -264,9 +265,11 @@ function many(task, status, progress) {
   const total = status.total ?? 0;
   const done = counts.COMPLETED ?? 0;
   const bad = (counts.FAILED ?? 0) + (counts.REFUSED ?? 0) + (counts.IN_DOUBT ?? 0);
-  const flying = (counts.PENDING ?? 0) + (counts.RUNNING ?? 0);
   const skipped = counts.SKIPPED ?? 0;
-  const left = Math.max(0, total - done - bad - flying - skipped);
+  const unanswered = Math.min(status.unanswered ?? 0, counts.WAITING ?? 0);
+  const left = (counts.WAITING ?? 0) - unanswered;
+  // The Platform may come to use other states: what is in one of them was submitted and has not ended.
+  const flying = Math.max(0, total - done - bad - skipped - (counts.WAITING ?? 0));
   const sameTry = status.try_number === task.try_number;
   const error = status.error;
   const over = OVER.includes(task.state) || task.state === "up_for_retry";
@@ -283,8 +286,11 @@ function many(task, status, progress) {
   const note = dry ? "Everything was checked, and nothing was changed. The task's log lists the files." : airflowNote(task, sameTry);
   const parts = [head(kind, word, title, note)];
   if (error) parts.push(failure(error));
-  if (task.state === "failed" && flying) {
-    parts.push(notice("wait", `${count(flying)} exports go on`, "The Platform has no cancel. A cleared task waits for them instead of starting others."));
+  if (over && !dry && flying) {
+    parts.push(notice("wait", `${count(flying)} exports go on`, "The Platform has no cancel. A retry or a cleared task waits for them instead of starting others."));
+  }
+  if (over && !dry && unanswered) {
+    parts.push(notice("wait", `${count(unanswered)} exports were submitted without a response`, "They may go on at the Platform. A retry or a cleared task checks for them before it submits anything."));
   }
   if (total && !dry) {
     const bar = element("div", "bar");
@@ -307,7 +313,8 @@ function many(task, status, progress) {
         figure(count(bad), "failed"),
         skipped ? figure(count(skipped), "skipped") : null,
         figure(count(flying), "in flight"),
-        figure(count(left), "still to ask for"),
+        unanswered ? figure(count(unanswered), "without a response") : null,
+        figure(count(left), over ? "not submitted" : "still to submit"),
         known(status.bytes) ? figure(bytes(status.bytes), known(status.bytes_total) ? `of ${bytes(status.bytes_total)}` : "exported") : null,
       ),
     ));

@@ -105,7 +105,7 @@ class Runner:
 
 def forget(operator):
     """Each process has an operator of its own, which knows nothing yet."""
-    for name in ("hook", "_report"):
+    for name in ("hook", "_report", "_batch", "_under_way", "_status"):
         operator.__dict__.pop(name, None)
 
 

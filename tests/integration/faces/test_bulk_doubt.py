@@ -97,3 +97,22 @@ def test_long_names_and_messages_stay_below_what_airflow_keeps(platform, runner)
     platform.trouble("job_fails", code=9100, message="no " * 1000, times=0)
     with pytest.raises(AirflowException, match="60 of 60"):
         runner.run(bulk([], exports=wanted))
+
+
+def test_a_retry_that_fails_before_it_submits_names_what_the_record_says_goes_on(
+    platform, runner, ids, deferrable, tmp_path
+):
+    """What an earlier try has completed is not in doubt only because this one has not checked it yet."""
+    done, going_on = ids[:2]
+    platform.trouble("job_stuck", after=1, times=0)
+    with pytest.raises(AirflowException, match="time for this task is over"):
+        runner.run(bulk([done, going_on], deferrable=deferrable, timeout=0.5))
+    job = next(job for job in platform.exports if job.file == going_on)
+    (tmp_path / "m.jsonl").write_text("not a manifest")
+    retry = bulk([done, going_on], deferrable=deferrable, manifest=str(tmp_path / "m.jsonl"))
+    with pytest.raises(AirflowException, match="holds something that is no manifest") as failure:
+        runner.run(retry)
+    text = f"{failure.value}\n{failure.value.__cause__}"
+    assert f"As an earlier try recorded: Still in flight at the Platform: export {job.id}." in text
+    assert "perhaps accepted" not in text
+    assert len(retry._reported().exports) == 2

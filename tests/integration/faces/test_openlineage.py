@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -30,6 +31,19 @@ def named(datasets):
 def bulk(files, **fields):
     exports = [{"file": file, "volume": "demo/results", "location": f"many/{file}"} for file in files]
     return SevenBridgesBulkExportOperator(**{"task_id": "bulk", "exports": exports, "poll_interval": 0.1, **fields})
+
+
+def runner_ti(task):
+    return SimpleNamespace(
+        dag_id="dag",
+        run_id="run",
+        task_id=task.task_id,
+        map_index=-1,
+        try_number=1,
+        max_tries=0,
+        xcom_push=lambda **_: None,
+        xcom_pull=lambda **_: None,
+    )
 
 
 @pytest.fixture
@@ -85,6 +99,46 @@ def test_of_an_export_in_flight_at_the_end_of_the_time_its_job_is_told(platform,
     with pytest.raises(AirflowException):
         runner.run(task)
     assert failure(task).run_facets["externalQuery"].externalQueryId == platform.exports[0].id
+
+
+def test_a_completed_job_without_its_object_is_not_an_export(platform, runner, export, deferrable, space):
+    gone = ("GET", "/v2/storage/volumes/*/object")
+    platform.trouble("error", *gone, times=0, status=404, code=9105)
+    task = export(deferrable=deferrable)
+    with pytest.raises(AirflowException, match="no object is at"):
+        runner.run(task)
+    told = failure(task)
+    assert (named(told.inputs), told.inputs[0].inputFacets) == ([(space, task.file)], {})
+    assert all(not each.outputFacets and "lifecycleStateChange" not in each.facets for each in told.outputs)
+    assert told.run_facets["externalQuery"].externalQueryId == platform.exports[0].id
+    assert "no object is at" in told.run_facets["extractionError"].errors[0].errorMessage
+
+
+def test_an_intent_that_cannot_be_recorded_is_told_with_its_file(platform, runner, export, space, monkeypatch):
+    task = export()
+    monkeypatch.setattr(runner.store, "set", lambda *_: (_ for _ in ()).throw(RuntimeError("no room")))
+    with pytest.raises(Exception, match="no room"):
+        runner.run(task)
+    assert platform.exports == []
+    assert named(failure(task).inputs) == [(space, task.file)]
+
+
+def test_a_second_run_in_one_process_tells_nothing_of_the_first(platform, runner, export):
+    task = export()
+    runner.run(task)
+    task.location = "/wrong"
+    with pytest.raises(AirflowFailException):
+        task.execute({"ti": runner_ti(task)})
+    assert failure(task) is None
+
+
+def test_many_that_all_fail_without_failing_the_task_made_no_object(platform, runner, space):
+    files = [platform.add_file("a.txt", b"x", public=True).id for _ in range(2)]
+    task = bulk(files, on_error="report")
+    runner.run(task)
+    told = complete(task)
+    assert (named(told.inputs), told.outputs) == ([(space, file) for file in files], [])
+    assert told.run_facets["extractionError"].failedTasks == 2
 
 
 def test_where_nobody_waits_the_object_is_not_told(platform, runner, export, space):

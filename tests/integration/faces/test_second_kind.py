@@ -78,12 +78,12 @@ def missing():
     return SevenBridgesNotFoundError(404, 1, "No such toy.")
 
 
-TOY = JobKind("toy", Toy.from_json, get_toys, frozenset({"DRAFT", "QUEUED"}))
-
-
 class ToyFailed(SevenBridgesError):
     def __init__(self, job, more=""):
         super().__init__(f"Toy {job.id} is {job.state}. {more}")
+
+
+TOY = JobKind("toy", Toy.from_json, get_toys, ToyFailed, "built", frozenset({"DRAFT", "QUEUED"}))
 
 
 class ToyTrigger(SevenBridgesJobTrigger):

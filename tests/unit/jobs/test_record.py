@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -93,9 +94,11 @@ def test_another_credential_is_noticed():
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
-def test_a_record_survives_the_store(outcome):
-    record = replace(RECORD, outcome=outcome, job_id="job")
-    assert Record.from_json(record.to_json()) == record
+@pytest.mark.parametrize("max_tries", [0, 2])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_record_survives_the_store(outcome, max_tries, overwrite):
+    record = replace(RECORD, outcome=outcome, job_id="job", max_tries=max_tries, overwrite=overwrite)
+    assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
 
 
 @pytest.mark.parametrize("junk", [None, "text", 3, [], {}, {"fingerprint": "x"}, {**RECORD.to_json(), "outcome": "?"}])

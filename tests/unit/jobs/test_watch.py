@@ -11,6 +11,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesForbiddenError,
     SevenBridgesGatewayError,
     SevenBridgesInputError,
+    SevenBridgesJobFailed,
     SevenBridgesMaintenanceError,
     SevenBridgesMalformedReply,
     SevenBridgesNotFoundError,
@@ -273,7 +274,14 @@ class Task:
         return {"id": self.id, "status": self.state}
 
 
-TASK = JobKind("task", lambda data: Task(data["id"], data["status"]), None, frozenset({"DRAFT", "QUEUED"}))
+TASK = JobKind(
+    "task",
+    lambda data: Task(data["id"], data["status"]),
+    None,
+    SevenBridgesJobFailed,
+    "run",
+    frozenset({"DRAFT", "QUEUED"}),
+)
 
 
 def test_another_kind_is_called_by_its_own_name():

@@ -1,0 +1,213 @@
+"""What became of exports: one value, from which results, asset events, the manifest, lineage and the tab derive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from airflow_sb_provider.api.models import ExportState
+from airflow_sb_provider.exports.destination import object_uri
+from airflow_sb_provider.jobs.tracked import IN_DOUBT, WAITING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from airflow_sb_provider.api.models import ExportJob, File, Volume, VolumeObject
+    from airflow_sb_provider.exports.entry import Entry
+    from airflow_sb_provider.jobs.batch import Batch
+
+# So many exports of one task are reported one by one to outlets and lineage.
+MAX_REPORTED = 100
+
+_REQUEST = ("file", "volume", "location", "copy_only", "overwrite")
+_RESULT = (
+    *("export_id", "state", "file", "volume", "location", "uri", "size", "etag", "copy_only", "overwrite"),
+    *("started_on", "finished_on", "adopted", "result"),
+)
+_EXTRA = (
+    *("uri", "file", "name", "size", "etag", "project", "volume", "location", "export_id", "copy_only", "overwrite"),
+    "adopted",
+)
+_EVENT = ("export_id", "file", "volume", "location", "uri", "size", "started_on", "finished_on")
+_STATUS = ("export_id", "state", "started_on", "finished_on", "adopted", "uri", "etag")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOutcome:
+    """One export as it stands; None where something is not known.
+
+    ``size`` is in bytes, ``uri`` is ``s3://bucket/prefix/location`` or ``gs://...``, times are ISO 8601 text,
+    ``result`` is the Platform's file object, and ``error`` says why the export failed. ``export_id`` is None where a
+    finished move is adopted and no job is known.
+    """
+
+    file: str | None
+    volume: str | None
+    location: str | None
+    uri: str | None
+    state: str
+    export_id: str | None
+    name: str | None
+    project: str | None
+    size: int | None
+    etag: str | None
+    copy_only: bool | None
+    overwrite: bool | None
+    adopted: bool
+    started_on: str | None
+    finished_on: str | None
+    result: dict[str, Any] | None
+    error: str = ""
+
+    @classmethod
+    def of_job(cls, job: ExportJob, volume: Volume | None = None, volume_object: VolumeObject | None = None) -> Self:
+        """Build from a job alone, which does not say whether it copied.
+
+        :param volume: for the object's address.
+        :param volume_object: what is there.
+        """
+        file = job.exported_file
+        return cls(
+            file=job.file,
+            volume=job.volume,
+            location=job.location,
+            uri=_uri(volume, job.location),
+            state=job.state,
+            export_id=job.id,
+            name=file.name if file else None,
+            project=file.project if file else None,
+            size=_size(volume_object, file),
+            etag=volume_object.etag if volume_object else None,
+            copy_only=None,
+            overwrite=job.overwrite,
+            adopted=False,
+            started_on=_text(job.started_on),
+            finished_on=_text(job.finished_on),
+            result=dict(job.result) if job.result else None,
+            error=str(job.error or "The Platform gave no reason.") if job.failed else "",
+        )
+
+    @classmethod
+    def of_entry(cls, entry: Entry, volume: Volume | None = None) -> Self:
+        """Build from one export of a task.
+
+        :param volume: for the object's address.
+        """
+        request, job, found = entry.request, entry.job, entry.proof
+        file = job.exported_file if job else None
+        # The job's own words come first.
+        location = (job and job.location) or request.location or None
+        # What has no answer may have been accepted: whoever reads that it waits would submit it again.
+        unanswered = entry.state == WAITING and entry.is_unanswered
+        lost = "The export was submitted, but no response came: it may be in flight or made." if unanswered else ""
+        return cls(
+            file=(job and job.file) or request.file,
+            volume=(job and job.volume) or request.volume,
+            location=location,
+            uri=_uri(volume, location),
+            state=IN_DOUBT if unanswered else str(entry.state),
+            # The job that an earlier try started is known before a check has found it.
+            export_id=entry.job_id or (None if entry.done else entry.own_id),
+            name=entry.name or (file.name if file else None),
+            project=entry.project or (file.project if file else None),
+            size=entry.size if _size(found, file) is None else _size(found, file),
+            etag=found.etag if found else None,
+            copy_only=request.copy_only,
+            overwrite=request.overwrite,
+            adopted=entry.adopted,
+            started_on=entry.started_on,
+            finished_on=entry.finished_on,
+            result=dict(job.result) if job and job.result else None,
+            error=entry.message if entry.bad else lost,
+        )
+
+    @property
+    def exported(self) -> bool:
+        """Whether its object is there."""
+        return self.state == ExportState.COMPLETED
+
+    def to_result(self) -> dict[str, Any]:
+        """Return the plain dict that operator and sensor return."""
+        return self._pick(_RESULT)
+
+    def to_extra(self) -> dict[str, Any]:
+        """Return the extra of an asset event: flat, as Airflow 2.11 wants it."""
+        return self._pick(_EXTRA)
+
+    def to_event(self) -> dict[str, Any]:
+        """Return what a watcher's event holds of it."""
+        return self._pick(_EVENT)
+
+    def to_request_status(self) -> dict[str, Any]:
+        """Return what the tab shows before anything is submitted."""
+        return self._pick(_REQUEST) | {"file": {"id": self.file}}
+
+    def to_status(self) -> dict[str, Any]:
+        """Return what the tab shows; ``size`` is the object's, ``file`` has the source's."""
+        file = {"id": self.file, "name": self.name, "size": self.size, "project": self.project}
+        return self._pick(_STATUS) | {"file": file, "size": self.size if self.exported else None}
+
+    def _pick(self, names: Sequence[str]) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All exports of a task.
+
+    ``many`` says whether the task is one of many exports, however many they are.
+    """
+
+    exports: Sequence[ExportOutcome]
+    many: bool = False
+    manifest: str | None = None
+
+    @classmethod
+    def of_batch(
+        cls, batch: Batch[Entry], volumes: Mapping[str, Volume], *, many: bool = False, manifest: str | None = None
+    ) -> Self:
+        """Build from what a task knows of its exports.
+
+        :param volumes: by id, for the objects' addresses.
+        """
+        exports = [ExportOutcome.of_entry(entry, volumes.get(entry.request.volume)) for entry in batch.entries]
+        return cls(exports, many, manifest)
+
+    @property
+    def exported(self) -> list[ExportOutcome]:
+        """Those whose object is there."""
+        return [export for export in self.exports if export.exported]
+
+    def to_extra(self) -> dict[str, Any]:
+        """Return the extra of an asset that stands for all: of a task of one export its own, else a flat summary."""
+        exported = self.exported
+        if not self.many:
+            return exported[0].to_extra() if exported else {}
+        return {
+            "uri": self.manifest,
+            "total": len(self.exports),
+            "exported": len(exported),
+            "adopted": sum(export.adopted for export in exported),
+            "failed": sum(bool(export.error) for export in self.exports),
+            "bytes": sum(export.size or 0 for export in exported),
+        }
+
+
+def namespace(endpoint: str) -> str:
+    """Return what stands for a Platform in lineage: ``sevenbridges://`` and its API's host."""
+    return f"sevenbridges://{urlsplit(endpoint).netloc}"
+
+
+def _uri(volume: Volume | None, location: str | None) -> str | None:
+    return object_uri(volume, location) if volume and location else None
+
+
+def _size(volume_object: VolumeObject | None, file: File | None) -> int | None:
+    size = volume_object.size if volume_object else None
+    return file.size if size is None and file else size
+
+
+def _text(time: datetime | None) -> str | None:
+    return time.isoformat() if time else None
