@@ -1,0 +1,410 @@
+"""Late, wrong and missing answers, clocks that differ, rivals: what users see of one export and of many.
+
+Each test makes one assumption wrong, of those that docs/assumptions.md lists.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from airflow_sb_provider.engine.submitter import MAX_POSTS
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
+from tests.integration.faces import conftest
+from tests.integration.faces.conftest import GATEWAY_TIMEOUT, use_token
+from tests.integration.faces.test_exactly_once import (
+    COPY_OVER,
+    MOVE_OVER,
+    SUBMISSIONS,
+    Killed,
+    killed_after_the_submission,
+    posts,
+    trouble,
+)
+
+BYTES, OLD, RIVAL = b"some bytes", b"old", b"the only copy of a rival"
+MOVE, COPY = {}, {"copy_only": True}
+VOLUME, PLACE = "demo/results", "a/b.txt"
+CREATE = "/v2/bulk/storage/exports/create"
+POLL = "/v2/bulk/storage/exports/get"
+SKEWS = pytest.mark.parametrize("skew", [600, -600], ids=["ahead", "behind"])
+
+
+@pytest.fixture(params=["single", "bulk"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def file(platform):
+    return platform.add_file("a.txt", BYTES).id
+
+
+@pytest.fixture
+def task(kind, file):
+    """Makes an operator of either kind for one file."""
+
+    def make(deferrable=False, volume=VOLUME, location=PLACE, **fields):
+        common = {"task_id": "export", "retries": 2, "poll_interval": 0.1, "deferrable": deferrable}
+        if "timeout" in fields:
+            common["timeout"] = fields.pop("timeout")
+        if kind == "single":
+            return SevenBridgesExportOperator(file=file, volume=volume, location=location, **common, **fields)
+        wanted = {"file": file, "volume": volume, "location": location, **fields}
+        return SevenBridgesBulkExportOperator(exports=[wanted], **common)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def only_short_pauses(monkeypatch):
+    """Fails a test whose task would pause longer than these time-outs call for."""
+
+    def pause(seconds):
+        assert seconds < 5, f"a pause of {seconds:.0f} s"
+        time.sleep(seconds)
+
+    clock = SimpleNamespace(time=time.time, sleep=pause)
+    monkeypatch.setattr("airflow_sb_provider.operators.base.time", clock)
+
+
+@pytest.fixture
+def patient(platform, monkeypatch):
+    """Time-outs that leave room for lags: 1.2 s for a gateway, 0.4 s until everything is shown."""
+    use_token(monkeypatch, platform, platform.token, gateway_timeout=1.2)
+
+
+def bulk(ids, **fields):
+    wanted = [{"file": each, "volume": VOLUME, "location": f"many/{each}"} for each in ids]
+    return SevenBridgesBulkExportOperator(
+        **{"task_id": "export", "exports": wanted, "retries": 2, "poll_interval": 0.1, "deferrable": False, **fields}
+    )
+
+
+def new_files(platform, count):
+    return [platform.add_file(f"{number:03}.txt", BYTES, "demo/many").id for number in range(count)]
+
+
+def on_submission(platform, act):
+    platform.on("request", lambda record: act() if record.method == "POST" and record.path in SUBMISSIONS else None)
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ended(platform):
+    until(lambda: platform.exports and all(job.finished_on for job in platform.exports))
+
+
+def accepted(platform):
+    return Counter(job.file for job in platform.exports)
+
+
+def at_place(platform, location=PLACE):
+    return platform.object_bytes(VOLUME, location)
+
+
+def killed_while_it_waits(runner, operator, monkeypatch):
+    """The worker dies before its first poll, so that the record has the job's id."""
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("airflow_sb_provider.operators.base.wait", die)
+        with pytest.raises(Killed):
+            runner.run(operator)
+
+
+# Loops
+
+
+@pytest.mark.parametrize("intent", [MOVE_OVER, COPY_OVER], ids=str)
+@pytest.mark.parametrize("fate", ["rejected", "failed in the job", "lost"])
+def test_an_object_that_came_after_the_check_is_never_overwritten(platform, runner, task, deferrable, intent, fate):
+    platform.knobs.update(overwrite_deletes_first=True, refuse_in_job=fate == "failed in the job")
+    if fate == "lost":
+        trouble(platform, "drop")
+    on_submission(platform, lambda: platform.put_object(VOLUME, PLACE, RIVAL))
+    words = "Check the object there" if fate == "lost" and intent is MOVE_OVER else "has appeared there since"
+    with pytest.raises(AirflowException, match=words):
+        runner.run(task(deferrable, **intent))
+    assert at_place(platform) == RIVAL
+    assert len(posts(platform)) == 1
+
+
+@pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
+def test_failures_of_all_kinds_in_turn_end_soon(platform, runner, task, deferrable, intent):
+    """Every other response is a gateway's page, and every job that is accepted fails."""
+    for number in range(0, 20, 2):
+        for path in SUBMISSIONS:
+            platform.trouble("html", path=path, status=502, after=number)
+    platform.trouble("job_fails", code=9107, times=0)
+    with pytest.raises(AirflowException):
+        runner.run(task(deferrable, **intent))
+    assert 1 <= len(posts(platform)) <= MAX_POSTS
+
+
+# Whose clock, which moment
+
+
+@SKEWS
+@pytest.mark.parametrize("intent", [MOVE, COPY, COPY_OVER], ids=str)
+def test_a_platform_whose_clock_is_off_is_waited_for_just_as_long(platform, runner, task, deferrable, skew, intent):
+    platform.knobs.date_skew_seconds = skew
+    for path in SUBMISSIONS:
+        platform.trouble("drop", path=path)
+    assert runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
+    first, second = posts(platform)
+    assert second.time - first.time >= GATEWAY_TIMEOUT
+    assert len(platform.exports) == 1
+
+
+@SKEWS
+@pytest.mark.parametrize("dated", [True, False], ids=["with Date", "without Date"])
+@pytest.mark.parametrize("intent", [MOVE, MOVE_OVER, COPY], ids=str)
+def test_workers_whose_clocks_differ_submit_once(platform, runner, task, monkeypatch, skew, dated, intent):
+    platform.knobs.no_date_header = not dated
+    if intent is MOVE_OVER:
+        platform.put_object(VOLUME, PLACE, OLD)
+    for path in SUBMISSIONS:
+        platform.trouble("late_accept", path=path, seconds=0.3)
+    with monkeypatch.context() as patch:
+        patch.setattr("airflow_sb_provider.hooks.clock.time", SimpleNamespace(time=lambda: time.time() + skew))
+        killed_after_the_submission(runner, task(**intent), monkeypatch)
+    assert runner.run(task(**intent))["state"] == "COMPLETED"
+    assert len(platform.exports) == 1
+    assert at_place(platform) == BYTES
+
+
+@pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
+def test_maintenance_does_not_mean_that_nothing_was_accepted(platform, runner, task, deferrable, intent):
+    platform.knobs.running_seconds = 0.3
+    for path in SUBMISSIONS:
+        platform.trouble("error", path=path, code=0, done=True)
+    assert runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
+    assert len(platform.exports) == len(posts(platform)) == 1
+
+
+@pytest.fixture
+def slow_store(runner, monkeypatch):
+    """A store of which the first writes of a submission take a minute by the worker's clock."""
+    late, slow = [0.0], {"left": 1, "writes": 0}
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0], time=time.time, sleep=lambda seconds: None)
+    monkeypatch.setattr("airflow_sb_provider.engine.submitter.time", clock)
+    real = runner.store.set
+
+    def write(key, value):
+        real(key, value)
+        if "'sent'" in str(value):
+            slow["writes"] += 1
+            if slow["left"]:
+                slow["left"] -= 1
+                late[0] += 60
+
+    runner.store.set = write
+    return slow
+
+
+@pytest.mark.parametrize("intent", [MOVE, COPY, COPY_OVER], ids=str)
+def test_a_record_that_was_written_slowly_is_written_anew(platform, runner, task, slow_store, deferrable, intent):
+    seen = []
+    on_submission(platform, lambda: seen.append(slow_store["writes"]))
+    assert runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
+    assert seen == [2], "the second record, a quick one, is followed by the request"
+    assert len(platform.exports) == 1
+
+
+def test_records_that_are_always_slow_end_the_task_before_any_request(platform, runner, task, slow_store):
+    slow_store["left"] = 1000
+    with pytest.raises(AirflowException, match="too long to write the record") as caught:
+        runner.run(task())
+    assert "Still" not in str(caught.value)
+    assert not posts(platform)
+
+
+# Lists that lie
+
+
+@pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER], ids=str)
+@pytest.mark.parametrize("dies", [True, False], ids=["worker dies", "response lost"])
+def test_lists_that_show_a_new_job_late(platform, runner, task, patient, monkeypatch, deferrable, intent, dies):
+    platform.knobs.update(list_lag_seconds=1.0, running_seconds=3)
+    if dies:
+        killed_after_the_submission(runner, task(**intent), monkeypatch)
+    else:
+        for path in SUBMISSIONS:
+            platform.trouble("lose_reply", path=path)
+    result = runner.run(task(deferrable, **intent))
+    assert result["state"] == "COMPLETED"
+    assert len(platform.exports) == len(posts(platform)) == 1
+
+
+def test_a_job_that_ended_just_before_the_second_check(platform, runner, task, patient, monkeypatch, deferrable):
+    """No list has it any more, and its file does not show it yet."""
+    platform.knobs.alias_lag_seconds = 0.7
+    for path in SUBMISSIONS:
+        platform.trouble("late_accept", path=path, seconds=1.1)
+    killed_after_the_submission(runner, task(deferrable), monkeypatch)
+    assert runner.run(task(deferrable))["state"] == "COMPLETED"
+    assert len(platform.exports) == len(posts(platform)) == 1
+
+
+@pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
+def test_a_running_job_that_is_listed_as_pending_is_adopted(platform, runner, task, monkeypatch, deferrable, intent):
+    platform.knobs.update(stale_states=True, running_seconds=1)
+    killed_after_the_submission(runner, task(deferrable, **intent), monkeypatch)
+    until(lambda: platform.exports[0].state == "RUNNING")
+    assert runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
+    assert len(platform.exports) == len(posts(platform)) == 1
+
+
+def test_a_list_that_shows_less_than_its_total_leaves_doubt(platform, runner, task, deferrable):
+    platform.knobs.total_lies = True
+    for path in SUBMISSIONS:
+        platform.trouble("drop", path=path)
+    with pytest.raises(AirflowException, match=r"lists of exports in flight") as caught:
+        runner.run(task(deferrable))
+    assert not isinstance(caught.value, AirflowFailException)
+    assert len(posts(platform)) == 1
+
+
+def test_a_job_beyond_the_only_page_is_not_submitted_again(platform, runner, task, file, monkeypatch, deferrable):
+    """120 are in flight, and the list shows the oldest hundred without a link to more."""
+    platform.knobs.update(stuck=True, list_order="oldest", total_lies=True)
+    others = new_files(platform, 120)
+    SevenBridgesHook().start_exports(
+        [{"file": each, "volume": VOLUME, "location": f"other/{each}"} for each in others], copy_only=True
+    )
+    killed_after_the_submission(runner, task(deferrable), monkeypatch)
+    with pytest.raises(AirflowException, match="in doubt"):
+        runner.run(task(deferrable))
+    assert accepted(platform) == Counter([*others, file])
+    platform.knobs.update(stuck=False, total_lies=False)
+    assert runner.run(task(deferrable))["state"] == "COMPLETED"
+    assert len(platform.exports) == 121
+
+
+# Late reads
+
+
+def test_a_rejection_whose_cause_the_file_shows_late(platform, runner, task, patient, deferrable):
+    """A proxy delivers the request twice; the second one is rejected, since the first has moved the file."""
+    platform.knobs.alias_lag_seconds = 0.4
+    for path in SUBMISSIONS:
+        platform.trouble("deliver_twice", path=path, seconds=0.2, answered="second")
+    assert runner.run(task(deferrable))["state"] == "COMPLETED"
+    assert len(platform.exports) == 1
+    assert at_place(platform) == BYTES
+
+
+def test_an_adopted_move_whose_file_shows_it_late(platform, runner, task, patient, monkeypatch, deferrable):
+    platform.knobs.update(alias_lag_seconds=0.4, running_seconds=1, omit="export.result")
+    killed_after_the_submission(runner, task(deferrable), monkeypatch)
+    assert runner.run(task(deferrable))["state"] == "COMPLETED"
+    assert len(platform.exports) == len(posts(platform)) == 1
+
+
+def test_a_new_job_that_is_not_found_by_its_id_yet(platform, runner, task, monkeypatch, deferrable):
+    monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 5.0)
+    platform.knobs.job_lag_seconds = 0.8
+    assert runner.run(task(deferrable))["state"] == "COMPLETED"
+    assert len(platform.exports) == 1
+
+
+@pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
+def test_a_recorded_job_that_is_not_found_by_its_id_yet(
+    platform, runner, task, patient, monkeypatch, deferrable, intent
+):
+    killed_while_it_waits(runner, task(**intent), monkeypatch)
+    ended(platform)
+    platform.knobs.job_lag_seconds = time.time() - platform.exports[0].started_on.timestamp() + 0.3
+    assert runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
+    assert len(platform.exports) == len(posts(platform)) == 1
+
+
+def test_an_object_that_appears_after_completed(platform, runner, task, monkeypatch, deferrable, kind):
+    monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 5.0)
+    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_PAUSE", 0.05)
+    platform.knobs.object_lag_seconds = 0.6
+    result = runner.run(task(deferrable))
+    assert result["state"] == "COMPLETED"
+    assert result["size" if kind == "single" else "bytes"] == len(BYTES)
+
+
+def test_a_moved_file_whose_object_appears_late(platform, runner, task, patient, monkeypatch, deferrable):
+    killed_after_the_submission(runner, task(deferrable), monkeypatch)
+    ended(platform)
+    platform.knobs.object_lag_seconds = time.time() - platform.exports[0].finished_on.timestamp() + 0.3
+    assert runner.run(task(deferrable))["state"] == "COMPLETED"
+    assert len(platform.exports) == len(posts(platform)) == 1
+
+
+# The record
+
+
+@pytest.mark.parametrize("value", ["s3://bucket/state/7", {"version": 2}, None], ids=repr)
+def test_a_record_that_is_spoiled_while_the_task_is_deferred(platform, runner, task, monkeypatch, value):
+    real = conftest.first_event
+
+    async def spoil(trigger):
+        event = await real(trigger)
+        for key in list(runner.store.values):
+            runner.store.values[key] = value
+        return event
+
+    with monkeypatch.context() as patch:
+        patch.setattr(conftest, "first_event", spoil)
+        with pytest.raises(AirflowException, match="in Airflow's database any more") as caught:
+            runner.run(task(deferrable=True))
+    assert not isinstance(caught.value, AirflowFailException)
+    assert runner.run(task(deferrable=True))["state"] == "COMPLETED"
+    assert len(platform.exports) == 1
+
+
+@pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER], ids=str)
+def test_without_a_store_a_retry_waits_for_what_may_be_accepted(
+    platform, storeless_runner, task, monkeypatch, deferrable, intent
+):
+    for path in SUBMISSIONS:
+        platform.trouble("late_accept", path=path, seconds=0.3)
+    platform.knobs.running_seconds = 0.5
+    killed_after_the_submission(storeless_runner, task(deferrable, **intent), monkeypatch)
+    assert storeless_runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
+    assert len(platform.exports) == len(posts(platform)) == 1
+
+
+# The right object
+
+
+@pytest.mark.parametrize("joined", [True, False], ids=["slash", "no slash"])
+def test_a_job_that_may_be_bound_for_another_place_is_not_adopted(platform, runner, task, file, deferrable, joined):
+    platform.add_volume("demo/prefixed", "shared", prefix="data")
+    platform.add_volume("demo/plain", "shared")
+    platform.knobs.update(stuck=True, prefix_joined_with_slash=joined)
+    job = SevenBridgesHook().start_export(file, "demo/prefixed", "1/x")
+    runner.try_number = 1
+    with pytest.raises(AirflowException, match=f"export {job.id} of the same file to demo/prefixed/1/x is PENDING"):
+        runner.run(task(deferrable, volume="demo/plain", location="data1/x"))
+    assert not posts(platform)[1:]
+
+
+def test_a_recorded_copy_that_another_export_replaced_is_doubt(platform, runner, task, monkeypatch, deferrable):
+    killed_while_it_waits(runner, task(**COPY), monkeypatch)
+    ended(platform)
+    other = platform.add_file("other.txt", b"OTHER FILE").id
+    SevenBridgesHook().start_export(other, VOLUME, PLACE, copy_only=True, overwrite=True)
+    ended(platform)
+    with pytest.raises(AirflowException, match="another export to the same place has ended since"):
+        runner.run(task(deferrable, **COPY))
+    assert at_place(platform) == b"OTHER FILE"
+    assert len(platform.exports) == 2
