@@ -156,7 +156,7 @@ class Submitter(Generic[E]):
                 self._follow(entry, answer, has_effect=entry not in without_effect)
             elif answer.permanent and are_final:
                 doubt = SevenBridgesInDoubt(
-                    f"{entry.kind.name.capitalize()} {entry.job_id} cannot be seen: {answer} It may go on; check the "
+                    f"{entry.kind.title} {entry.job_id} cannot be seen: {answer} It may go on; check the "
                     "connection's token, which must belong to the user who started it."
                 )
                 doubt.__cause__ = answer
