@@ -65,8 +65,8 @@ class World(SimAirflow):
 
     process_class = Process
 
-    def __init__(self, seed, *, off=frozenset(), dropped=frozenset(), many=None):
-        super().__init__(seed, off, dropped)
+    def __init__(self, seed, *, off=frozenset(), only=None, dropped=frozenset(), many=None):
+        super().__init__(seed, off, only, dropped)
         drawn = self.draw.random() < MANY
         self.many = drawn if many is None else many
         self.excuses: dict[str, set[str]] = defaultdict(set)
