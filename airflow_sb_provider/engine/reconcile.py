@@ -89,7 +89,12 @@ class _Check:
 
     def fetch_recorded(self) -> None:
         ids = [attempt.job_id for _, attempt in self._wanted if attempt.job_id]
-        self._recorded = dict(zip(ids, self._hook.get_exports(ids, again=False), strict=True))
+        self._recorded: dict[str, ExportJob | SevenBridgesApiError] = {}
+        try:
+            self._recorded = dict(zip(ids, self._hook.get_exports(ids, again=False), strict=True))
+        except _INVISIBLE as error:
+            # The Platform may reject the whole call for ids that it does not show yet.
+            self._recorded = dict.fromkeys(ids, error)
 
     def list_completed(self) -> None:
         if any(self._may_be_copied(request, attempt) for request, attempt in self._wanted):
