@@ -104,7 +104,6 @@ def test_killed_tasks_export_once(scenario, dag_id, stack, emulator, table):
     table.append(
         (scenario.name, airflow_version, dag_id, stage.posts, len(stage.jobs), task["try_number"], task["state"])
     )
-    print(*table[-1])
     logs = stage.logs()
     assert task["state"] == scenario.end, logs
     submissions = Counter(job.file for job in stage.jobs)

@@ -157,8 +157,28 @@ def test_an_object_that_came_after_the_check_is_never_overwritten(platform, runn
     assert len(posts(platform)) == 1
 
 
+NO_RESPONSE = [
+    ("html", {"status": 502}),
+    ("drop", {}),
+    ("error", {"code": 0}),
+    ("text", {}),
+    ("error", {"status": 500}),
+]
+
+
 @pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
-def test_failures_of_all_kinds_in_turn_end_soon(platform, runner, task, deferrable, intent):
+def test_responses_that_are_lost_in_ever_other_ways_end_the_task(platform, runner, task, deferrable, intent):
+    for number, (kind, options) in enumerate(NO_RESPONSE * 2):
+        for path in SUBMISSIONS:
+            platform.trouble(kind, path=path, after=number, **options)
+    with pytest.raises(AirflowException, match=r"in doubt|may or may not have accepted|HTTP 503"):
+        runner.run(task(deferrable, **intent))
+    assert len(posts(platform)) == (1 if intent is MOVE_OVER else 2)
+    assert not platform.exports
+
+
+@pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
+def test_jobs_that_fail_after_lost_responses_end_the_task(platform, runner, task, deferrable, intent):
     """Every other response is a gateway's page, and every job that is accepted fails."""
     for number in range(0, 20, 2):
         for path in SUBMISSIONS:
@@ -734,4 +754,4 @@ def test_trouble_with_checks_costs_few_requests(platform, runner, task, monkeypa
     with pytest.raises(AirflowException):
         runner.run(task(deferrable))
     assert len(posts(platform)) == 1
-    assert len(platform.requests) <= 50
+    assert len(platform.requests) <= 12
