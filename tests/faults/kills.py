@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import requests
+from sqlalchemy import create_engine, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 SUBMIT = "/v2/storage/exports"
 CREATE = "/v2/bulk/storage/exports/create"
 BULK_GET = "/v2/bulk/storage/exports/get"
+FILES_GET = "/v2/bulk/files/get"
+VOLUME = "demo/results"
+CONTENT = b"only copy" * 100
+RIVAL = b"the only copy of another file"
 FINAL = ("success", "failed")
 
 
@@ -51,7 +57,40 @@ class Stage:
 
     @property
     def jobs(self) -> list[Any]:
-        return [job for job in self.emulator.exports if job.file in self.files]
+        """The accepted jobs of its files, but those that a trouble has fail."""
+        return [job for job in self.emulator.exports if job.file in self.files and not job.fail_with]
+
+    @property
+    def locations(self) -> list[str]:
+        if "location" in self.conf:
+            return [self.conf["location"]]
+        names = sorted(self.emulator.platform.files[file].name for file in self.files)
+        return [f"{self.conf['folder']}/{name}" for name in names]
+
+    def put_rival(self) -> None:
+        """Put another object where its file is bound for."""
+        self.emulator.put_object(VOLUME, self.conf["location"], RIVAL)
+
+    def export_directly(self, file: str, location: str, **query: Any) -> None:
+        """Export what somebody else wants exported."""
+        answer = requests.post(
+            f"{self.emulator.url}/storage/exports",
+            json={"source": {"file": file}, "destination": {"volume": VOLUME, "location": location}, **query},
+            params={"copy_only": "true"},
+            headers={"X-SBG-Auth-Token": self.emulator.token},
+            timeout=30,
+        )
+        assert answer.ok, answer.text
+
+    def replace_records(self, value: str) -> None:
+        """Replace what Airflow's database keeps for its task."""
+        with create_engine(self.stack.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]).begin() as database:
+            statement = text("UPDATE task_state_store SET value = :value WHERE run_id = :run_id")
+            assert database.execute(statement, {"value": value, "run_id": self.run_id}).rowcount
+
+    def stopped(self) -> list[psutil.Process]:
+        """Return the processes of its workers that stand still."""
+        return [each for each in self.stack.members("scheduler") if each.status() == psutil.STATUS_STOPPED]
 
     @property
     def posts(self) -> int:
@@ -72,7 +111,14 @@ class Stage:
             time.sleep(0.2)
 
     def until_state(self, *states: str) -> None:
-        self.until(lambda: self.task["state"] in states, f"task {' or '.join(states)}")
+        self.until(lambda: self.task["state"] in states, f"task {' or '.join(states)}", seconds=240)
+
+    def until_second_try(self, *states: str) -> None:
+        def began() -> bool:
+            task = self.task
+            return (task["try_number"] or 0) >= 2 and (not states or task["state"] in states)
+
+        self.until(began, "the second try")
 
     def logs(self) -> str:
         tries = range(1, (self.task["try_number"] or 1) + 1)
@@ -143,7 +189,11 @@ def process_at(peer: tuple[str, int]) -> psutil.Process:
 
 @dataclass(frozen=True)
 class Scenario:
-    """``submissions`` is how many jobs the Platform must have accepted for each file; ``words`` must be in the log."""
+    """``submissions`` is how many jobs the Platform must have accepted for each file; ``words`` must be in the log.
+
+    ``many`` is of how many files a bulk task is, ``posts`` how many requests to submit there may be at most, and
+    ``content`` what must be at the destination if the task fails.
+    """
 
     name: str
     play: Callable[[Stage], None]
@@ -153,6 +203,9 @@ class Scenario:
     dags: tuple[str, ...] = ("deferred", "waiting")
     quick: bool = False
     words: str = ""
+    many: int = 250
+    posts: int | None = None
+    content: bytes | None = None
 
 
 def at_the_post(stage: Stage) -> None:
@@ -293,10 +346,276 @@ def gateway_down_while_waiting(stage: Stage) -> None:
     stage.start()
 
 
+def gateway_in_the_way(stage: Stage) -> None:
+    stage.emulator.trouble("html", status=502, times=0)
+    stage.start()
+
+
+def object_is_locked(stage: Stage) -> None:
+    stage.put_rival()
+    stage.emulator.knobs.overwrite_denied = True
+    stage.start()
+
+
+def at_the_post_clock_ahead(stage: Stage) -> None:
+    stage.emulator.knobs.date_skew_seconds = 600
+    at_the_post(stage)
+
+
+def at_the_post_clock_behind(stage: Stage) -> None:
+    stage.emulator.knobs.date_skew_seconds = -600
+    at_the_post(stage)
+
+
+def reply_lost_clock_behind(stage: Stage) -> None:
+    stage.emulator.knobs.date_skew_seconds = -600
+    reply_lost(stage)
+
+
+def maintenance_but_accepted(stage: Stage) -> None:
+    stage.emulator.knobs.running_seconds = 6
+    stage.emulator.trouble("error", code=0, done=True)
+    stage.start()
+
+
+def paused_until_the_retry_begins(stage: Stage) -> None:
+    stage.start()
+    stage.until(lambda: len(stage.stopped()) >= 2, "worker and supervisor stand still")
+    stage.until_second_try("running")
+    assert not stage.posts
+    go_on(stage)
+
+
+def paused_until_the_retry_has_ended(stage: Stage) -> None:
+    stage.start()
+    stage.until(lambda: len(stage.stopped()) >= 2, "worker and supervisor stand still")
+    stopped_at = time.monotonic()
+    stage.until_state(*FINAL)
+    # Airflow's time-out for heartbeats is over, and so is the time in which the request may be sent.
+    stage.until(lambda: time.monotonic() > stopped_at + 35, "half a minute is over")
+    go_on(stage)
+
+
+def paused_at_the_check_until_the_retry_begins(stage: Stage) -> None:
+    stage.put_rival()
+    stage.strike_caller("request", FILES_GET, sign=signal.SIGSTOP, parent=True)
+    stage.start()
+    stage.until(lambda: stage.killed, "it stands still")
+    stage.until_second_try("running")
+    go_on(stage)
+
+
+def go_on(stage: Stage) -> None:
+    """Let what stands still go on, until its task has sent its request or has given up."""
+    processes = stage.stopped()
+    pids = {each.pid for each in processes}
+    tasks = [each for each in processes if each.ppid() in pids]
+    for process in processes:
+        process.send_signal(signal.SIGCONT)
+    stage.until(lambda: not any(each.is_running() for each in tasks), "the task's process ends")
+
+
+def after_acceptance_lists_lag(stage: Stage) -> None:
+    stage.emulator.knobs.update(list_lag_seconds=5, running_seconds=12)
+    after_acceptance(stage)
+
+
+def reply_lost_lists_lag(stage: Stage) -> None:
+    stage.emulator.knobs.update(list_lag_seconds=5, running_seconds=12)
+    reply_lost(stage)
+
+
+def after_acceptance_stale_states(stage: Stage) -> None:
+    stage.emulator.knobs.update(stale_states=True, running_seconds=12)
+    after_acceptance(stage)
+
+
+def triggerer_replaced_reads_lag(stage: Stage) -> None:
+    stage.emulator.knobs.update(alias_lag_seconds=5, object_lag_seconds=5)
+    triggerer_replaced(stage)
+
+
+def after_acceptance_files_lag(stage: Stage) -> None:
+    stage.emulator.knobs.update(alias_lag_seconds=8, object_lag_seconds=4)
+    after_acceptance(stage)
+
+
+def at_a_poll_jobs_lag(stage: Stage) -> None:
+    stage.emulator.knobs.update(job_lag_seconds=6, running_seconds=10)
+    stage.strike_caller("request", BULK_GET)
+    stage.start()
+    if stage.defers:
+        stage.until(lambda: stage.killed, "the triggerer's runner is killed")
+        replace(stage, "triggerer")
+
+
+def at_the_post_record_spoiled(stage: Stage) -> None:
+    stage.emulator.trouble("late_accept", seconds=4)
+    at_the_post_but_sent(stage)
+    stage.until(lambda: stage.killed, "it is killed")
+    stage.replace_records('"s3://bucket/state/7"')
+
+
+def at_the_post_over_an_object_record_spoiled(stage: Stage) -> None:
+    stage.put_rival()
+    at_the_post_record_spoiled(stage)
+
+
+def at_the_post_but_sent(stage: Stage) -> None:
+    """The worker dies, and its request is on the way."""
+
+    def strike(record: Any) -> None:
+        if stage.asks(record) and not stage.killed:
+            caller = process_at(record.peer)
+            stage.killed.append(caller.name())
+            os.kill(caller.pid, signal.SIGKILL)
+
+    stage.emulator.on("request", strike)
+    stage.start()
+
+
+def copy_replaced_after_a_kill(stage: Stage) -> None:
+    stage.emulator.knobs.update(pending_seconds=0, running_seconds=0)
+    stage.strike_caller("request", BULK_GET)
+    stage.start()
+    stage.until(lambda: stage.killed, "it is killed")
+    other = stage.emulator.add_file("other.txt", RIVAL)
+    stage.export_directly(other.id, stage.conf["location"], overwrite=True)
+
+
+def source_deleted_after_a_kill(stage: Stage) -> None:
+    stage.emulator.knobs.update(pending_seconds=0, running_seconds=0)
+    after_acceptance(stage)
+    stage.until(lambda: stage.jobs and stage.jobs[0].finished_on, "the copy is made")
+    for file in stage.files:
+        # Of a deleted file a read shows as little as of one that is not the token's.
+        stage.emulator.platform.files[file].forbidden = True
+
+
+def rival_after_the_check(stage: Stage) -> None:
+    stage.strike_caller("request")
+    stage.start()
+    stage.until(lambda: stage.killed, "it is killed")
+    stage.put_rival()
+
+
+def copied_over_its_own_move(stage: Stage) -> None:
+    stage.emulator.knobs.overwrite_deletes_first = True
+    stage.start()
+    stage.until_state("success")
+    stage.conf |= {"overwrite": True, "copy_only": True}
+    stage.start()
+
+
+def copied_over_its_own_move_in_flight(stage: Stage) -> None:
+    """The worker dies while the copy that it adopted is a move."""
+    stage.emulator.knobs.update(overwrite_deletes_first=True, running_seconds=20)
+    stage.start()
+    stage.until(lambda: stage.jobs, "the move is accepted")
+    stage.conf |= {"overwrite": True, "copy_only": True}
+    stage.strike_caller("request", BULK_GET, after=1)
+    stage.start()
+    if stage.defers:
+        stage.until(lambda: stage.killed, "the triggerer's runner is killed")
+        replace(stage, "triggerer")
+
+
+def checks_refused_after_a_lost_reply(stage: Stage) -> None:
+    stage.emulator.knobs.running_seconds = 5
+    stage.emulator.trouble("lose_reply")
+    stage.emulator.trouble("error", method="GET", path=SUBMIT, code=90001, times=0)
+    stage.start()
+
+
+def selection_grows_while_in_flight(stage: Stage) -> None:
+    stage.emulator.knobs.running_seconds = 60
+    stage.conf["max_files"] = 5
+    stage.strike_caller("request", BULK_GET, after=1)
+    stage.start()
+    stage.until(lambda: stage.killed, "it is killed")
+    for number in range(5):
+        stage.emulator.add_file(f"new{number}.txt", RIVAL, stage.conf["project"])
+
+
+def volume_inactive_while_in_flight(stage: Stage) -> None:
+    stage.emulator.knobs.running_seconds = 60
+    stage.strike_caller("request", BULK_GET, after=1)
+    stage.start()
+    stage.until(lambda: stage.killed, "it is killed")
+    stage.emulator.platform.volumes[VOLUME].active = False
+
+
+def file_leaves_the_selection(stage: Stage) -> None:
+    """One file of the project goes to another one while all are in flight."""
+    stage.emulator.knobs.running_seconds = 15
+    stage.strike_caller("request", BULK_GET, after=1)
+    stage.start()
+    stage.until(lambda: stage.killed, "it is killed")
+    leaver = stage.emulator.platform.files[min(stage.files)]
+    stage.emulator.platform.add_project("demo/elsewhere")
+    leaver.project, leaver.parent = "demo/elsewhere", stage.emulator.platform.projects["demo/elsewhere"].root_folder
+
+
+def first_failure_while_others_are_in_flight(stage: Stage) -> None:
+    stage.emulator.knobs.running_seconds = 8
+    stage.emulator.trouble("job_fails", code=9107)
+    stage.start()
+
+
+def rejected_but_accepted(stage: Stage) -> None:
+    stage.emulator.knobs.running_seconds = 8
+    stage.emulator.trouble("error", code=9011, done=True)
+    stage.start()
+
+
+def rejected_but_accepted_then_killed(stage: Stage) -> None:
+    stage.emulator.knobs.running_seconds = 12
+    stage.emulator.trouble("error", code=9011, done=True)
+    stage.strike_caller("request", FILES_GET)
+    stage.start()
+
+
+def brief_answer_then_killed(stage: Stage) -> None:
+    stage.emulator.knobs.running_seconds = 8
+    stage.emulator.trouble("brief_bulk")
+    stage.strike_caller("request", BULK_GET, after=1)
+    stage.start()
+
+
+def brief_answer_whose_jobs_cannot_be_fetched(stage: Stage) -> None:
+    stage.emulator.knobs.running_seconds = 8
+    stage.emulator.trouble("brief_bulk")
+    stage.emulator.trouble("html", path=BULK_GET, status=404, times=1)
+    stage.start()
+
+
+def shared_poll(stage: Stage, how: str) -> None:
+    """Another run's export is in the same polls of the triggerer, and its id spoils them."""
+    emulator, running = stage.emulator, stage.emulator.knobs.running_seconds
+    emulator.knobs.running_seconds = 15
+    other = emulator.add_file("spoiled.txt", RIVAL)
+    stage.stack.trigger(stage.dag_id, {"file": other.id, "location": f"spoiled/{other.id}"})
+    stage.until(lambda: any(job.file == other.id for job in emulator.exports), "the other is accepted")
+    [job] = [job for job in emulator.exports if job.file == other.id]
+    emulator.trouble("spoiled_bulk", path=BULK_GET, ids=job.id, how=how, times=0)
+    emulator.knobs.running_seconds = running + 4
+    stage.start()
+
+
+def shared_poll_refused(stage: Stage) -> None:
+    shared_poll(stage, "refused")
+
+
+def shared_poll_without_a_state(stage: Stage) -> None:
+    shared_poll(stage, "stateless")
+
+
 COPY = {"copy_only": True}
+COPY_OVER = {"overwrite": True, "copy_only": True}
 OVERWRITE = {"overwrite": True}
 BULK = ("bulk_deferred", "bulk_waiting")
 WAVES = ("waves_deferred", "waves_waiting")
+FAST = ("fast_deferred", "fast_waiting")
 
 SCENARIOS = [
     Scenario("killed on receiving the POST", at_the_post, quick=True, words="ended before the response came"),
@@ -330,4 +649,122 @@ SCENARIOS = [
     Scenario("bulk: triggerer killed and replaced", triggerer_replaced, dags=("bulk_deferred", "waves_deferred")),
     Scenario("bulk: cleared after success", cleared_after_success, dags=BULK),
     Scenario("bulk: cleared while it waits", cleared_while_it_waits, dags=BULK),
+    # Loops
+    Scenario("gateway in the way for ever", gateway_in_the_way, 0, "failed", dags=("deferred",), posts=16),
+    Scenario("overwrite: object locked", object_is_locked, 1, "failed", OVERWRITE, words="object lock", content=RIVAL),
+    # Whose clock, which moment
+    Scenario("killed at the POST, clock ahead", at_the_post_clock_ahead, dags=("waiting",)),
+    Scenario("killed at the POST, clock behind", at_the_post_clock_behind),
+    Scenario("maintenance, but accepted", maintenance_but_accepted, posts=1),
+    Scenario(
+        "paused before the POST", paused_until_the_retry_begins, dags=("pausing",), words="waiting for it|is made"
+    ),
+    Scenario("paused before the POST for long", paused_until_the_retry_has_ended, dags=("pausing",), posts=1),
+    Scenario(
+        "move, overwrite: paused at the check",
+        paused_at_the_check_until_the_retry_begins,
+        options=OVERWRITE,
+        dags=("waiting",),
+        posts=1,
+    ),
+    # Lists that lie
+    Scenario("killed after acceptance, lists lag", after_acceptance_lists_lag, words="waiting for it", posts=1),
+    Scenario("reply lost, lists lag", reply_lost_lists_lag, words="checking once more", posts=1),
+    Scenario("killed after acceptance, stale states", after_acceptance_stale_states, words="waiting for it", posts=1),
+    # Late reads
+    Scenario("triggerer replaced, reads lag", triggerer_replaced_reads_lag, dags=("deferred",), posts=1),
+    Scenario("killed after acceptance, files lag", after_acceptance_files_lag, posts=1),
+    Scenario("killed at a poll, jobs lag", at_a_poll_jobs_lag, posts=1),
+    # The record
+    Scenario("killed at the POST, record spoiled", at_the_post_record_spoiled, words="cannot be read", posts=1),
+    Scenario(
+        "move, overwrite: killed at the POST, record spoiled",
+        at_the_post_over_an_object_record_spoiled,
+        options=OVERWRITE,
+        words="cannot be read",
+        posts=1,
+    ),
+    # The right object
+    Scenario(
+        "copy: killed, then replaced",
+        copy_replaced_after_a_kill,
+        1,
+        "failed",
+        COPY,
+        dags=("waiting",),
+        words="another export to the same place has ended since",
+        content=RIVAL,
+    ),
+    # Rivals
+    Scenario(
+        "copy, overwrite: rival after the check",
+        rival_after_the_check,
+        0,
+        "failed",
+        COPY_OVER,
+        words="has appeared there since",
+        content=RIVAL,
+    ),
+    Scenario(
+        "move, overwrite: rival after the check",
+        rival_after_the_check,
+        0,
+        "failed",
+        OVERWRITE,
+        words="in doubt",
+        content=RIVAL,
+    ),
+    # Late words
+    Scenario("reply lost, checks refused", checks_refused_after_a_lost_reply, 1, "failed", words="perhaps accepted"),
+    Scenario(
+        "bulk: selection grows while in flight",
+        selection_grows_while_in_flight,
+        1,
+        "failed",
+        dags=("bulk_waiting",),
+        many=3,
+        words="As an earlier try recorded: Still in flight at the Platform: exports",
+    ),
+    Scenario(
+        "bulk: volume inactive while in flight",
+        volume_inactive_while_in_flight,
+        1,
+        "failed",
+        dags=("bulk_waiting",),
+        many=3,
+        words="As an earlier try recorded: Still in flight",
+    ),
+    # Copies
+    Scenario("copy: killed, source deleted", source_deleted_after_a_kill, options=COPY, posts=1),
+    Scenario("copy, overwrite: reply lost, clock behind", reply_lost_clock_behind, options=COPY_OVER, posts=1),
+    # A spoiled id in a shared poll
+    Scenario("another's id has polls refused", shared_poll_refused, dags=("deferred",), posts=1),
+    Scenario("another's id has no state", shared_poll_without_a_state, dags=("deferred",), posts=1),
+    # Copy with overwrite onto its own move
+    Scenario(
+        "copied over its own move", copied_over_its_own_move, 1, "failed", words="alias", posts=1, content=CONTENT
+    ),
+    Scenario("copied over its own move in flight", copied_over_its_own_move_in_flight, posts=1),
+    # The end of a batch
+    Scenario(
+        "bulk: first failure, others in flight",
+        first_failure_while_others_are_in_flight,
+        dags=FAST,
+        many=5,
+        words=r"Still in flight at the Platform: exports",
+    ),
+    Scenario(
+        "bulk: a file leaves the selection",
+        file_leaves_the_selection,
+        dags=("bulk_waiting",),
+        many=5,
+        words="does not want what an earlier one submitted",
+    ),
+    Scenario("rejected, but accepted", rejected_but_accepted, posts=1),
+    Scenario("rejected, but accepted, then killed", rejected_but_accepted_then_killed, posts=1),
+    # Small ones
+    Scenario("bulk: brief answer, then killed", brief_answer_then_killed, dags=("bulk_waiting",), many=5, posts=1),
+    Scenario(
+        "bulk: brief answer, jobs not fetched", brief_answer_whose_jobs_cannot_be_fetched, dags=BULK, many=5, posts=1
+    ),
 ]

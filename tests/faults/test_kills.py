@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 
@@ -16,12 +17,11 @@ from airflow import __version__ as airflow_version
 
 from airflow_sb_provider.emulator import Emulator, Knobs
 from dev.airflow_stack import AirflowStack
-from tests.faults.kills import FINAL, SCENARIOS, Stage
+from tests.faults.kills import CONTENT, FINAL, SCENARIOS, Stage
 
 DAGS = Path(__file__).parent / "dags"
 GATEWAY_TIMEOUT = 5
-CONTENT = b"only copy" * 100
-MANY = 250
+KNOBS = {"pending_seconds": 0.3, "running_seconds": 1.0}
 CASES = [
     pytest.param(scenario, dag_id, id=f"{scenario.name}-{dag_id}", marks=[] if scenario.quick else pytest.mark.slow)
     for scenario in SCENARIOS
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def emulator():
-    with Emulator(knobs=Knobs(pending_seconds=0.3, running_seconds=1.0)) as emulator:
+    with Emulator(knobs=Knobs(**KNOBS)) as emulator:
         yield emulator
 
 
@@ -79,26 +79,25 @@ def calm(emulator):
     """Every scenario begins with a Platform without trouble."""
     yield
     emulator.troubles.clear()
-    emulator.knobs.update(pending_seconds=0.3, running_seconds=1.0, refuse_in_job=False)
+    emulator.knobs.update(**asdict(Knobs(**KNOBS)))
+    emulator.platform.volumes["demo/results"].active = True
 
 
 def set_stage(scenario, dag_id, stack, emulator):
-    """Return the stage and where its files go."""
     number = next(numbers)
-    if dag_id in ("deferred", "waiting"):
+    if dag_id in ("deferred", "waiting", "pausing"):
         file = emulator.add_file(f"kill{number}.txt", CONTENT)
-        location = f"kills/{number}.txt"
-        stage = Stage(stack, emulator, dag_id, {"file": file.id, "location": location, **scenario.options}, {file.id})
-        return stage, [location]
+        conf = {"file": file.id, "location": f"kills/{number}.txt", **scenario.options}
+        return Stage(stack, emulator, dag_id, conf, {file.id})
     project, folder = f"demo/kill{number}", f"kills/{number}"
-    files = {emulator.add_file(f"{n:03}.txt", CONTENT, project).id for n in range(MANY)}
-    stage = Stage(stack, emulator, dag_id, {"project": project, "folder": folder}, files)
-    return stage, [f"{folder}/{n:03}.txt" for n in range(MANY)]
+    files = {emulator.add_file(f"{n:03}.txt", CONTENT, project).id for n in range(scenario.many)}
+    return Stage(stack, emulator, dag_id, {"project": project, "folder": folder}, files)
 
 
 @pytest.mark.parametrize(("scenario", "dag_id"), CASES)
 def test_killed_tasks_export_once(scenario, dag_id, stack, emulator, table):
-    stage, locations = set_stage(scenario, dag_id, stack, emulator)
+    stage = set_stage(scenario, dag_id, stack, emulator)
+    locations = stage.locations
     scenario.play(stage)
     stage.until_state(*FINAL)
     task = stage.task
@@ -109,16 +108,19 @@ def test_killed_tasks_export_once(scenario, dag_id, stack, emulator, table):
     assert task["state"] == scenario.end, logs
     submissions = Counter(job.file for job in stage.jobs)
     assert submissions == Counter(dict.fromkeys(stage.files, scenario.submissions)), logs
+    assert scenario.posts is None or stage.posts <= scenario.posts, logs
     assert re.search(scenario.words, logs), logs
+    content = CONTENT if scenario.end == "success" else scenario.content
+    if content:
+        for location in locations:
+            assert emulator.object_bytes("demo/results", location) == content
     if scenario.end != "success":
         return
-    for location in locations:
-        assert emulator.object_bytes("demo/results", location) == CONTENT
     result = stack.xcom(dag_id, stage.run_id, "export")
-    if len(locations) == 1:
+    if "location" in stage.conf:
         assert result["uri"] == f"s3://demo-results/exports/{locations[0]}"
     else:
-        assert result["counts"] == {"COMPLETED": MANY}
+        assert result["counts"] == {"COMPLETED": len(locations)}
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, Param
@@ -15,6 +17,28 @@ PARAMS = {
     "copy_only": Param(False, type="boolean"),
 }
 RETRIES = {"retries": 3, "retry_delay": timedelta(seconds=1)}
+
+
+class PausingOperator(SevenBridgesExportOperator):
+    """Stands still between its first try's record and the request, with its supervisor, as on a suspended machine."""
+
+    def execute(self, context):
+        self._pauses = context["ti"].try_number == 1
+        return super().execute(context)
+
+    def _policy(self):
+        policy = super()._policy()
+        post = policy.post
+
+        def pause_and_post(*arguments):
+            if self._pauses:
+                os.kill(os.getppid(), signal.SIGSTOP)
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return post(*arguments)
+
+        policy.post = pause_and_post
+        return policy
+
 
 for deferrable in (True, False):
     with DAG(
@@ -36,13 +60,35 @@ for deferrable in (True, False):
         )
     globals()[dag.dag_id] = dag
 
+with DAG(
+    dag_id="pausing", schedule=None, start_date=datetime(2026, 1, 1), params=PARAMS, default_args=RETRIES
+) as pausing:
+    PausingOperator(
+        task_id="export",
+        file="{{ params.file }}",
+        volume="demo/results",
+        location="{{ params.location }}",
+        deferrable=False,
+        poll_interval=1,
+    )
+
+BULK_PARAMS = {
+    "project": Param("", type="string"),
+    "folder": Param("", type="string"),
+    "max_files": Param(1000, type="integer"),
+}
+
 for deferrable in (True, False):
-    for name, max_active in (("bulk", 1000), ("waves", 100)):
+    for name, max_active, on_error in (
+        ("bulk", 1000, "fail_at_end"),
+        ("waves", 100, "fail_at_end"),
+        ("fast", 1000, "fail_fast"),
+    ):
         with DAG(
             dag_id=f"{name}_deferred" if deferrable else f"{name}_waiting",
             schedule=None,
             start_date=datetime(2026, 1, 1),
-            params={"project": Param("", type="string"), "folder": Param("", type="string")},
+            params=BULK_PARAMS,
             default_args=RETRIES,
         ) as dag:
             SevenBridgesBulkExportOperator(
@@ -50,7 +96,9 @@ for deferrable in (True, False):
                 project="{{ params.project }}",
                 volume="demo/results",
                 location_pattern="{{ params.folder }}/{name}",
+                max_files="{{ params.max_files }}",
                 max_active=max_active,
+                on_error=on_error,
                 deferrable=deferrable,
                 poll_interval=1,
             )

@@ -125,6 +125,21 @@ def killed_while_it_waits(runner, operator, monkeypatch):
             runner.run(operator)
 
 
+def killed_before_the_submission(runner, operator, monkeypatch):
+    """The worker dies between its record and the request."""
+    real = SevenBridgesHook.send
+
+    def send(self, call, **options):
+        if call.method == "POST" and f"/v2/{call.path}" in SUBMISSIONS:
+            raise Killed
+        return real(self, call, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SevenBridgesHook, "send", send)
+        with pytest.raises(Killed):
+            runner.run(operator)
+
+
 # Loops
 
 
@@ -142,8 +157,28 @@ def test_an_object_that_came_after_the_check_is_never_overwritten(platform, runn
     assert len(posts(platform)) == 1
 
 
+NO_RESPONSE = [
+    ("html", {"status": 502}),
+    ("drop", {}),
+    ("error", {"code": 0}),
+    ("text", {}),
+    ("error", {"status": 500}),
+]
+
+
 @pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
-def test_failures_of_all_kinds_in_turn_end_soon(platform, runner, task, deferrable, intent):
+def test_responses_that_are_lost_in_ever_other_ways_end_the_task(platform, runner, task, deferrable, intent):
+    for number, (kind, options) in enumerate(NO_RESPONSE * 2):
+        for path in SUBMISSIONS:
+            platform.trouble(kind, path=path, after=number, **options)
+    with pytest.raises(AirflowException, match=r"in doubt|may or may not have accepted|HTTP 503"):
+        runner.run(task(deferrable, **intent))
+    assert len(posts(platform)) == (1 if intent is MOVE_OVER else 2)
+    assert not platform.exports
+
+
+@pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
+def test_jobs_that_fail_after_lost_responses_end_the_task(platform, runner, task, deferrable, intent):
     """Every other response is a gateway's page, and every job that is accepted fails."""
     for number in range(0, 20, 2):
         for path in SUBMISSIONS:
@@ -408,3 +443,315 @@ def test_a_recorded_copy_that_another_export_replaced_is_doubt(platform, runner,
         runner.run(task(deferrable, **COPY))
     assert at_place(platform) == b"OTHER FILE"
     assert len(platform.exports) == 2
+
+
+# Rivals, and a copy with overwrite onto the file's own move
+
+
+def test_a_rival_that_comes_while_a_retry_waits_is_not_overwritten(platform, runner, task, monkeypatch, deferrable):
+    killed_before_the_submission(runner, task(**COPY_OVER), monkeypatch)
+    platform.put_object(VOLUME, PLACE, RIVAL)
+    with pytest.raises(AirflowFailException, match="has appeared there since"):
+        runner.run(task(deferrable, **COPY_OVER))
+    assert at_place(platform) == RIVAL
+    assert not platform.exports
+
+
+def test_a_copy_onto_its_own_move_that_is_in_flight(platform, runner, task, file, deferrable):
+    platform.knobs.update(overwrite_deletes_first=True, running_seconds=0.5)
+    SevenBridgesHook().start_export(file, VOLUME, PLACE)
+    result = runner.run(task(deferrable, **COPY_OVER))
+    assert result["state"] == "COMPLETED"
+    assert at_place(platform) == BYTES
+    assert len(platform.exports) == 1
+
+
+def test_others_of_a_batch_are_copied_although_one_is_an_alias_of_its_place(platform, runner, deferrable):
+    platform.knobs.overwrite_deletes_first = True
+    files = new_files(platform, 3)
+    SevenBridgesHook().start_export(files[0], VOLUME, f"many/{files[0]}")
+    ended(platform)
+    wanted = [{"file": each, "volume": VOLUME, "location": f"many/{each}", **COPY_OVER} for each in files]
+    with pytest.raises(AirflowFailException, match=r"1 of 3 files were not exported(.|\n)*alias"):
+        runner.run(bulk(files, exports=wanted, deferrable=deferrable))
+    assert [at_place(platform, f"many/{each}") for each in files] == [BYTES] * 3
+    assert accepted(platform) == Counter(files)
+
+
+# Late words
+
+
+@pytest.mark.parametrize(
+    ("kind_of_trouble", "options"),
+    [("error", {"code": 90001}), ("error", {"code": 9020}), ("html", {"status": 404})],
+    ids=["401", "403", "a gateway's 404"],
+)
+def test_an_error_after_a_lost_response_names_what_may_have_been_accepted(
+    platform, runner, task, file, monkeypatch, deferrable, kind_of_trouble, options
+):
+    monkeypatch.setattr("airflow_sb_provider.engine.submitter.CHECK_PATIENCE", 1.0)
+    platform.knobs.running_seconds = 30
+    for path in SUBMISSIONS:
+        platform.trouble("lose_reply", path=path)
+    platform.trouble(kind_of_trouble, method="GET", path="/v2/storage/exports", times=0, **options)
+    with pytest.raises(AirflowException) as caught:
+        runner.run(task(deferrable))
+    assert f"perhaps accepted, since that is not known yet: move of file {file} to {VOLUME}/{PLACE}" in str(
+        caught.value
+    )
+    platform.troubles.clear()
+    platform.knobs.running_seconds = 0.02
+    assert runner.run(task(deferrable))["state"] == "COMPLETED"
+    assert len(platform.exports) == 1
+
+
+def test_a_second_call_that_is_rejected_does_not_hide_the_first(platform, runner, deferrable):
+    platform.knobs.stuck = True
+    files = new_files(platform, 150)
+    platform.trouble("error", path=CREATE, code=90001, after=1)
+    with pytest.raises(AirflowException, match=r"Still in flight at the Platform: exports .* and 90 more"):
+        runner.run(bulk(files, deferrable=deferrable))
+    assert len(platform.exports) == 100
+    platform.knobs.stuck = False
+    assert runner.run(bulk(files, deferrable=deferrable))["counts"] == {"COMPLETED": 150}
+    assert accepted(platform) == Counter(files)
+
+
+def too_many(platform, files):
+    return {"max_files": 1}
+
+
+def inactive(platform, files):
+    platform.platform.volumes[VOLUME].active = False
+    return {}
+
+
+def empty(platform, files):
+    return {"exports": None, "project": "demo/many", "name": ["none of these"], "volume": VOLUME}
+
+
+def bad_input(platform, files):
+    return {"exports": [{"file": files[0]}]}
+
+
+def unreadable_switch(platform, files):
+    return {"validate_only": "perhaps"}
+
+
+@pytest.mark.parametrize("change", [too_many, inactive, empty, bad_input, unreadable_switch])
+def test_a_retry_that_cannot_begin_names_what_the_first_try_has_in_flight(
+    platform, runner, monkeypatch, deferrable, change, caplog, capsys
+):
+    platform.knobs.stuck = True
+    files = new_files(platform, 2)
+    killed_while_it_waits(runner, bulk(files), monkeypatch)
+    fields = change(platform, files)
+    ids = [job.id for job in platform.exports]
+    try:
+        result = runner.run(bulk(files, deferrable=False, timeout=0.5, **fields))
+    except AirflowException as error:
+        said = str(error)
+    else:
+        said = str(result)
+    said += capsys.readouterr().out + caplog.text
+    assert "till in flight at the Platform: exports" in said
+    assert all(each in said for each in ids)
+    assert len(platform.exports) == 2
+
+
+@pytest.mark.parametrize("fields", [{"file": ""}, {"overwrite": "perhaps"}, {"sevenbridges_conn_id": ""}], ids=str)
+def test_a_retry_of_one_export_that_cannot_begin_names_it(platform, runner, export, monkeypatch, fields):
+    platform.knobs.stuck = True
+    killed_while_it_waits(runner, export(deferrable=False), monkeypatch)
+    [job] = platform.exports
+    with pytest.raises(AirflowException) as caught:
+        runner.run(export(deferrable=False, **fields))
+    assert f"As an earlier try recorded: Still in flight at the Platform: export {job.id}" in str(caught.value)
+
+
+def test_an_xcom_that_cannot_be_written_does_not_hide_the_export(platform, runner, export, deferrable, capsys):
+    platform.knobs.stuck = True
+
+    def fail(key, value):
+        if key == "export_id":
+            raise OSError("the API server does not answer")
+
+    runner._push = fail
+    with pytest.raises(OSError, match="does not answer") as caught:
+        runner.run(export(deferrable=deferrable))
+    [job] = platform.exports
+    said = capsys.readouterr().out + str(getattr(caught.value, "__notes__", ""))
+    assert f"Still in flight at the Platform: export {job.id}" in said
+
+
+def test_a_kill_while_the_request_is_out_says_that_it_may_be_accepted(platform, runner, task, file, capsys):
+    operator = task()
+    on_submission(platform, operator.on_kill)
+    assert runner.run(operator)["state"] == "COMPLETED"
+    said = capsys.readouterr().out
+    assert "goes on at the Platform, which has no cancel" in said
+    assert f"perhaps accepted, since that is not known yet: move of file {file}" in said
+
+
+# Copies
+
+
+@SKEWS
+@pytest.mark.parametrize("intent", [COPY, COPY_OVER], ids=str)
+@pytest.mark.parametrize("fate", ["finished", "late"])
+def test_a_copy_whose_response_is_lost_is_made_once(platform, runner, task, deferrable, skew, intent, fate):
+    platform.knobs.date_skew_seconds = skew
+    if skew > 0:
+        deferrable = False
+    for path in SUBMISSIONS:
+        platform.trouble("lose_reply" if fate == "finished" else "late_accept", path=path)
+    result = runner.run(task(deferrable, **intent))
+    assert result["state"] == "COMPLETED"
+    assert len([job for job in platform.exports if job.state == "COMPLETED"]) == 1
+
+
+@pytest.mark.parametrize("intent", [COPY, COPY_OVER], ids=str)
+@pytest.mark.parametrize("recorded", [True, False], ids=["job recorded", "request recorded"])
+def test_a_copy_is_a_success_though_its_file_was_deleted_since(
+    platform, runner, task, file, monkeypatch, deferrable, intent, recorded
+):
+    kill = killed_while_it_waits if recorded else killed_after_the_submission
+    kill(runner, task(**intent), monkeypatch)
+    ended(platform)
+    # Of a deleted file a read shows as little as of one that is not the token's.
+    platform.platform.files[file].forbidden = True
+    assert runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
+    assert len(platform.exports) == len(posts(platform)) == 1
+    assert at_place(platform) == BYTES
+
+
+# A spoiled id in a shared poll
+
+
+@pytest.mark.parametrize("how", ["null", "missing", "stateless", "nul", "refused"])
+def test_one_spoiled_id_does_not_keep_the_others_waiting(platform, runner, monkeypatch, deferrable, how):
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda seconds: None))
+    files = new_files(platform, 4)
+    platform.on(
+        "accepted",
+        lambda record: platform.trouble("spoiled_bulk", path=POLL, ids=platform.exports[1].id, how=how, times=0),
+    )
+    platform.knobs.running_seconds = 0.2
+    with pytest.raises(AirflowException, match=r"Still (in flight at the Platform|perhaps accepted)") as caught:
+        # An answer with U+0000 is one that says nothing of any job, which is waited out.
+        runner.run(bulk(files, deferrable=deferrable, timeout=3 if how == "nul" else None))
+    ids = [job.id for job in platform.exports]
+    assert [each for each in ids if each in str(caught.value)] == [ids[1]]
+    assert accepted(platform) == Counter(files)
+    platform.troubles.clear()
+    assert runner.run(bulk(files, deferrable=deferrable))["counts"] == {"COMPLETED": 4}
+    assert accepted(platform) == Counter(files)
+
+
+@pytest.mark.parametrize("how", ["null", "missing", "stateless", "nul", "refused"])
+def test_a_spoiled_id_that_recovers_is_waited_for(platform, runner, deferrable, how):
+    files = new_files(platform, 4)
+    platform.on(
+        "accepted",
+        lambda record: platform.trouble("spoiled_bulk", path=POLL, ids=platform.exports[1].id, how=how, times=2),
+    )
+    platform.knobs.running_seconds = 0.2
+    assert runner.run(bulk(files, deferrable=deferrable))["counts"] == {"COMPLETED": 4}
+    assert accepted(platform) == Counter(files)
+
+
+# The end of a batch
+
+
+def test_fail_fast_says_what_goes_on_and_what_was_never_submitted(platform, runner, deferrable):
+    files = new_files(platform, 5)
+    platform.trouble("job_fails", code=9100)
+    platform.trouble("job_stuck", times=0, after=1)
+    with pytest.raises(AirflowException, match="1 of 5 files were not exported") as caught:
+        runner.run(bulk(files, deferrable=deferrable, on_error="fail_fast", max_active=2))
+    jobs = platform.exports
+    going_on = [job.id for job in jobs if job.state != "FAILED"]
+    said = str(caught.value)
+    assert all(each in said for each in going_on)
+    assert "Still in flight at the Platform: export" in said
+    assert f"{5 - len(jobs)} more were not submitted" in said
+
+
+def test_what_a_retry_does_not_want_any_more_is_followed_and_not_submitted(
+    platform, runner, monkeypatch, deferrable, capsys
+):
+    files = new_files(platform, 4)
+    platform.knobs.running_seconds = 0.5
+    killed_while_it_waits(runner, bulk(files[:2]), monkeypatch)
+    result = runner.run(bulk(files[2:], deferrable=deferrable))
+    assert result["counts"] == {"COMPLETED": 4}
+    assert accepted(platform) == Counter(files)
+    said = capsys.readouterr().out
+    assert "does not want what an earlier one submitted" in said
+    assert all(job.id in said for job in platform.exports[:2])
+
+
+def test_what_was_lost_and_is_not_wanted_any_more_is_never_submitted(platform, runner, monkeypatch, deferrable, capsys):
+    files = new_files(platform, 3)
+    platform.trouble("drop", path=CREATE)
+    killed_after_the_submission(runner, bulk(files[:2]), monkeypatch)
+    result = runner.run(bulk(files[2:], deferrable=deferrable))
+    assert result["counts"] == {"COMPLETED": 1, "SKIPPED": 2}
+    assert accepted(platform) == Counter(files[2:])
+
+
+@pytest.mark.parametrize("code", [9011, 0, 9107], ids=str)
+@pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER], ids=str)
+def test_a_job_is_adopted_although_its_request_was_rejected(platform, runner, task, deferrable, code, intent):
+    platform.knobs.running_seconds = 0.6
+    for path in SUBMISSIONS:
+        platform.trouble("error", path=path, code=code, done=True)
+    assert runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
+    assert len(platform.exports) == len(posts(platform)) == 1
+
+
+# Small ones
+
+
+def test_without_a_wait_a_failed_job_is_a_failure(platform, runner, export):
+    platform.knobs.instant = True
+    platform.trouble("job_fails", code=9100, times=0)
+    with pytest.raises(AirflowException, match="9100"):
+        runner.run(export(wait_for_completion=False))
+
+
+@pytest.mark.parametrize("shuffled", [True, False], ids=["shuffled", "in order"])
+def test_brief_answers_blame_the_right_file(platform, runner, deferrable, shuffled):
+    files = new_files(platform, 5)
+    platform.knobs.running_seconds = 0.2
+    platform.trouble("brief_bulk", shuffled=shuffled)
+    platform.trouble("job_fails", code=9100)
+    with pytest.raises(AirflowException, match="1 of 5") as caught:
+        runner.run(bulk(files, deferrable=deferrable))
+    [failed] = [job for job in platform.exports if job.state == "FAILED"]
+    said = str(caught.value)
+    assert failed.file in said
+    assert not any(each in said for each in files if each != failed.file)
+    assert runner.run(bulk(files, deferrable=deferrable))["counts"] == {"COMPLETED": 5}
+    assert accepted(platform) == Counter([*files, failed.file])
+
+
+@SKEWS
+def test_the_platforms_times_do_not_end_the_wait_for_an_adopted_job(platform, runner, task, file, deferrable, skew):
+    platform.knobs.update(date_skew_seconds=skew, running_seconds=0.5)
+    SevenBridgesHook().start_export(file, VOLUME, PLACE)
+    runner.try_number = 1
+    assert runner.run(task(deferrable, timeout=20))["state"] == "COMPLETED"
+    assert len(platform.exports) == 1
+
+
+def test_trouble_with_checks_costs_few_requests(platform, runner, task, monkeypatch, deferrable):
+    monkeypatch.setattr("airflow_sb_provider.engine.submitter.time.sleep", lambda seconds: None)
+    for path in SUBMISSIONS:
+        platform.trouble("lose_reply", path=path)
+    platform.knobs.stuck = True
+    platform.trouble("error", method="GET", path="/v2/storage/exports", status=500, code=90004, times=0)
+    with pytest.raises(AirflowException):
+        runner.run(task(deferrable))
+    assert len(posts(platform)) == 1
+    assert len(platform.requests) <= 12
