@@ -25,6 +25,7 @@ BULK_GET = "/v2/bulk/storage/exports/get"
 FILES_GET = "/v2/bulk/files/get"
 VOLUME = "demo/results"
 CONTENT = b"only copy" * 100
+FOREIGN = b"foreign.." * 100
 RIVAL = b"the only copy of another file"
 FINAL = ("success", "failed")
 
@@ -492,6 +493,12 @@ def source_deleted_after_a_kill(stage: Stage) -> None:
         stage.emulator.platform.files[file].forbidden = True
 
 
+def foreign_object_of_the_same_size(stage: Stage) -> None:
+    at_the_post(stage)
+    stage.until(lambda: stage.killed, "it is killed")
+    stage.emulator.put_object(VOLUME, stage.conf["location"], FOREIGN)
+
+
 def rival_after_the_check(stage: Stage) -> None:
     stage.strike_caller("request")
     stage.start()
@@ -557,9 +564,12 @@ def file_leaves_the_selection(stage: Stage) -> None:
 
 
 def first_failure_while_others_are_in_flight(stage: Stage) -> None:
-    stage.emulator.knobs.running_seconds = 8
-    stage.emulator.trouble("job_fails", code=9107)
+    stage.emulator.trouble("job_fails", code=9100)
+    stage.emulator.trouble("job_stuck", times=len(stage.files) - 1, after=1, state="RUNNING")
     stage.start()
+    stage.until_second_try()
+    for job in stage.jobs:
+        stage.emulator.release(job.id)
 
 
 def rejected_but_accepted(stage: Stage) -> None:
@@ -694,6 +704,14 @@ SCENARIOS = [
         dags=("waiting",),
         words="another export to the same place has ended since",
         content=RIVAL,
+    ),
+    Scenario(
+        "killed at the POST, foreign object",
+        foreign_object_of_the_same_size,
+        0,
+        "failed",
+        words="holds an object already",
+        content=FOREIGN,
     ),
     # Rivals
     Scenario(
