@@ -128,7 +128,11 @@ class World(SimAirflow):
                 if place is not wish and draw.random() < 0.5:
                     # What lies at the destination may be as large as the file that lies elsewhere.
                     self._occupy(f"{number + 31:024x}", wish, is_move=False)
-        for number in range(draw.choice([0, 0, 0, 0, 5, 25])):
+        others = draw.choice([0, 0, 0, 0, 5, 25])
+        if {"jobs jump", "lists have no order", "totals lie"} & self.on:
+            # These matter to a list of several pages.
+            others = 25
+        for number in range(others):
             file = f"{number + 201:024x}"
             platform.files[file] = SimFile(file, 5)
             destination = {"volume": "o/plain", "location": f"noise{number}"}
