@@ -19,6 +19,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesMaintenanceError,
     SevenBridgesRateLimitError,
     SevenBridgesReplyLost,
+    SevenBridgesUnreadableItem,
 )
 from airflow_sb_provider.hooks.retry import RATE_LIMIT_WINDOW, retry_rules
 from airflow_sb_provider.jobs.decision import Adopt, CheckAgain, Done, Fail, Submit
@@ -129,6 +130,9 @@ class Submitter(Generic[E]):
         """
         try:
             return self._policy.fetch([entry.job_id or "" for entry in entries])
+        except SevenBridgesUnreadableItem as error:
+            # It says nothing of the token, and the others of a batch must not suffer for one.
+            return [error] * len(entries)
         except SevenBridgesApiError as error:
             if not error.permanent:
                 raise
@@ -154,7 +158,7 @@ class Submitter(Generic[E]):
         for entry, answer in zip(entries, answers, strict=True):
             if not isinstance(answer, SevenBridgesApiError):
                 self._follow(entry, answer, has_effect=entry not in without_effect)
-            elif answer.permanent and are_final:
+            elif are_final and (answer.permanent or isinstance(answer, SevenBridgesUnreadableItem)):
                 doubt = SevenBridgesInDoubt(
                     f"{entry.kind.title} {entry.job_id} cannot be seen: {answer} It may go on; check the "
                     "connection's token, which must belong to the user who started it."
