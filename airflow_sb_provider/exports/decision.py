@@ -273,7 +273,7 @@ def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
         )
     if not facts.jobs_complete and careful:
         return _doubt(
-            request, _LISTS_UNRELIABLE, rechecks=LIST_RECHECKS if attempt.in_doubt and not request.overwrite else 0
+            request, _LISTS_UNRELIABLE, rechecks=LIST_RECHECKS if attempt.in_doubt and not request.overwrite else 1
         )
     if attempt.in_doubt and request.intent is Intent.MOVE_OVERWRITE:
         return _doubt(
