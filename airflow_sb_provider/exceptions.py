@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from airflow_sb_provider.api.error_codes import advice_for
 from airflow_sb_provider.api.text import readable
@@ -10,8 +10,6 @@ from airflow_sb_provider.api.text import readable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_sb_provider.api.job import Job
-    from airflow_sb_provider.api.models import ExportJob
 
 # Of one error, or of one line of it, since names and locations in it have no bound.
 _LONGEST_TEXT = 4000
@@ -73,7 +71,7 @@ class SevenBridgesReplyLost(SevenBridgesError):
     :param answered: for a bulk submission, the results of the calls that were answered before this one.
     """
 
-    def __init__(self, message: str, answered: tuple[ExportJob | SevenBridgesApiError, ...] = ()) -> None:
+    def __init__(self, message: str, answered: tuple[Any, ...] = ()) -> None:
         super().__init__(message, answered)
         self.message = message
         self.answered = answered
@@ -217,6 +215,30 @@ class SevenBridgesUnreadableItem(SevenBridgesMalformedReply):
         return False
 
 
+class _FailedJob(Protocol):
+    """What an error shows of a job of any kind."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def error(self) -> SevenBridgesApiError | None: ...
+
+
+class _FailedExport(_FailedJob, Protocol):
+    @property
+    def file(self) -> str | None: ...
+
+    @property
+    def volume(self) -> str | None: ...
+
+    @property
+    def location(self) -> str | None: ...
+
+
 class SevenBridgesJobFailed(SevenBridgesError):
     """A job ended as FAILED, or in another state that is no success.
 
@@ -224,7 +246,7 @@ class SevenBridgesJobFailed(SevenBridgesError):
     :param cause: which of the error's causes holds, as far as a check could find out.
     """
 
-    def __init__(self, job: Job, cause: str = "") -> None:
+    def __init__(self, job: _FailedJob, cause: str = "") -> None:
         super().__init__(job, cause)
         self.job = job
         self.cause = cause
@@ -249,7 +271,7 @@ class SevenBridgesJobFailed(SevenBridgesError):
 class SevenBridgesExportFailed(SevenBridgesJobFailed):
     """An export job ended as FAILED, or in another state that is no success."""
 
-    job: ExportJob
+    job: _FailedExport
 
     @property
     def subject(self) -> str:

@@ -6,6 +6,7 @@ https://docs.sevenbridges.com/reference
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode
@@ -85,7 +86,8 @@ class Call(Generic[T]):
 
     ``read`` takes the decoded JSON body and the headers; it raises ValueError if the body is not what the API
     promises. ``repeatable`` is false where a second request does a second thing. ``objects`` names what the request
-    concerns, of a bulk call each object in order, for its errors; ``bounds`` are those of its answer.
+    concerns, of a bulk call each object in order, for its errors; ``bounds`` are those of its answer. ``send_by`` is
+    until when its body may be sent (`time.monotonic`): later, a retry may have sent the same.
     """
 
     method: str
@@ -96,6 +98,7 @@ class Call(Generic[T]):
     repeatable: bool = field(default=True, kw_only=True)
     objects: tuple[str, ...] = field(default=(), kw_only=True)
     bounds: Bounds = field(default=PAGE, kw_only=True)
+    send_by: float = field(default=math.inf, kw_only=True)
 
     @property
     def about(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.api import calls
@@ -85,8 +86,10 @@ class ExportPolicy:
         """Submit exports of one kind in one call."""
         copy_only = requests[0].copy_only
         if self.single:
-            return [self.hook.send(calls.start_export(requests[0], copy_only=copy_only), again=False, send_by=send_by)]
-        answers = self.hook.send(calls.start_exports(requests, copy_only=copy_only), again=False, send_by=send_by)
+            call = calls.start_export(requests[0], copy_only=copy_only)
+            return [self.hook.send(replace(call, send_by=send_by), again=False)]
+        bulk_call = calls.start_exports(requests, copy_only=copy_only)
+        answers = self.hook.send(replace(bulk_call, send_by=send_by), again=False)
         return self._in_place(requests, answers)
 
     def _in_place(

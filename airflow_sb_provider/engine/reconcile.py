@@ -89,7 +89,12 @@ class _Check:
 
     def fetch_recorded(self) -> None:
         ids = [attempt.job_id for _, attempt in self._wanted if attempt.job_id]
-        self._recorded = dict(zip(ids, self._hook.get_exports(ids, again=False), strict=True))
+        self._recorded: dict[str, ExportJob | SevenBridgesApiError] = {}
+        try:
+            self._recorded = dict(zip(ids, self._hook.get_exports(ids, again=False), strict=True))
+        except _INVISIBLE as error:
+            # The Platform may reject the whole call for ids that it does not show yet.
+            self._recorded = dict.fromkeys(ids, error)
 
     def list_completed(self) -> None:
         if any(self._may_be_copied(request, attempt) for request, attempt in self._wanted):
@@ -101,6 +106,12 @@ class _Check:
         ids = {request.volume for request in requests} | {job.volume for job in self._in_flight if job.volume}
         ids |= {job.volume for job in self._completed if job.volume and _may_meet(job, requests)}
         self._read_volumes(ids)
+        completed = _Nearby(self._completed, self._volumes)
+        self._vouchers = {
+            request: voucher
+            for request, attempt in self._wanted
+            if (voucher := self._voucher(request, attempt, completed.to(request)))
+        }
         self._objects = {
             request: self._object_at(request.volume, request.location)
             for request, attempt in self._wanted
@@ -119,7 +130,7 @@ class _Check:
         }
 
     def facts(self) -> list[Facts]:
-        near, completed = _Nearby(self._in_flight, self._volumes), _Nearby(self._completed, self._volumes)
+        near = _Nearby(self._in_flight, self._volumes)
         settings, now = self._hook.settings, self._hook.clock.now()
         return [
             Facts(
@@ -134,7 +145,7 @@ class _Check:
                 volumes=self._volumes,
                 object=self._objects.get(request),
                 alias_objects=self._alias_objects.get(request, {}),
-                voucher=self._voucher(request, attempt, completed.to(request)),
+                voucher=self._vouchers.get(request),
                 history_complete=self._completed_all,
             )
             for request, attempt in self._wanted
@@ -172,17 +183,14 @@ class _Check:
         """Whether an earlier try's own job has made the export, so that this retry need not read what it made."""
         return self._recorded_done(attempt) is not None and not attempt.fresh
 
-    @staticmethod
-    def _may_be_unseen(attempt: Attempt) -> bool:
-        """Whether a request in doubt may have been accepted and have ended, so that only history shows it."""
-        return attempt.in_doubt and attempt.doubt_stage == 2
-
     def _needs_object(self, request: ExportRequest, attempt: Attempt) -> bool:
         if request.overwrite or (attempt.refusal is not None and attempt.refusal.code in (TAKEN, NOT_EXPORTABLE)):
             return True
         if not request.copy_only:
             return False
-        return self._may_be_unseen(attempt) or (attempt.fresh and self._recorded_done(attempt) is not None)
+        if attempt.in_doubt:
+            return request in self._vouchers
+        return attempt.fresh and self._recorded_done(attempt) is not None
 
     def _may_be_copied(self, request: ExportRequest, attempt: Attempt) -> bool:
         if not request.copy_only:
@@ -190,7 +198,8 @@ class _Check:
         if self._recorded_done(attempt) is not None:
             return not (request.overwrite and attempt.fresh)
         if request.intent is Intent.COPY:
-            return self._may_be_unseen(attempt) or (attempt.refusal is not None and attempt.refusal.code == TAKEN)
+            # One in doubt may have been accepted and have ended, so that only history shows it.
+            return attempt.in_doubt or (attempt.refusal is not None and attempt.refusal.code == TAKEN)
         # Only what completed since the record is this copy; an older one is to be overwritten.
         return not attempt.fresh and attempt.sent_at is not None
 

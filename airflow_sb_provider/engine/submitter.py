@@ -107,8 +107,8 @@ class Submitter(Generic[E]):
             room = max_active - len(batch.in_flight)
             if room <= 0 or (self._stop_on_failure and batch.bad):
                 return None
-            now, waiting = self._hook.clock.now(), batch.waiting
-            ready = [entry for entry in waiting if entry.attempt.check_at <= now]
+            waiting = batch.waiting
+            ready = [entry for entry in waiting if self._is_due(entry)]
             if not ready:
                 return min((entry.attempt.check_at for entry in waiting), default=None)
             if not seen.issuperset(map(id, ready)):
@@ -156,7 +156,7 @@ class Submitter(Generic[E]):
                 self._follow(entry, answer, has_effect=entry not in without_effect)
             elif answer.permanent and are_final:
                 doubt = SevenBridgesInDoubt(
-                    f"{entry.kind.name.capitalize()} {entry.job_id} cannot be seen: {answer} It may go on; check the "
+                    f"{entry.kind.title} {entry.job_id} cannot be seen: {answer} It may go on; check the "
                     "connection's token, which must belong to the user who started it."
                 )
                 doubt.__cause__ = answer
@@ -165,8 +165,7 @@ class Submitter(Generic[E]):
     def _decide_all(self, chunk: Sequence[E]) -> list[tuple[E, Submit[Any]]]:
         """Decide on entries, apply what needs no request, and return what is to be submitted."""
         self._hook.wait_for_rate_limit()
-        now = self._hook.clock.now()
-        chunk = [entry for entry in chunk if entry.state == WAITING and entry.attempt.check_at <= now]
+        chunk = [entry for entry in chunk if entry.state == WAITING and self._is_due(entry)]
         wanted: list[tuple[E, Submit[Any]]] = []
         changed: list[E] = []
         for entry, decision in zip(chunk, self._decide(chunk), strict=True):
@@ -179,6 +178,11 @@ class Submitter(Generic[E]):
         if changed:
             self._save(changed)
         return wanted
+
+    def _is_due(self, entry: E) -> bool:
+        # A process that resumes does not know the Platform's clock yet; the check that it makes then compares anew.
+        clock = self._hook.clock
+        return not clock.has_heard or entry.attempt.check_at <= clock.now()
 
     def _apply(self, entry: E, decision: Decision) -> None:
         """Apply a decision that submits nothing."""

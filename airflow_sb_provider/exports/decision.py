@@ -202,6 +202,10 @@ def _moved_in_one_reading(
     )
 
 
+def _may_be_own(file: File | SevenBridgesApiError | None, found: VolumeObject) -> bool:
+    return not isinstance(file, File) or _may_hold(found, file)
+
+
 def _may_hold(found: VolumeObject | SevenBridgesApiError | None, file: File) -> bool:
     """Whether what was found at a place may be the bytes of a file: invisible is not absent."""
     if isinstance(found, VolumeObject):
@@ -331,6 +335,13 @@ def _submit(request: ExportRequest, facts: Facts) -> Decision:
     if isinstance(found, VolumeObject) and attempt.overwrite_sent is False:
         # It came after a check had found nothing there: it is not what this wish means to replace.
         return Fail(SevenBridgesExportRefused(_why_not_overwritten(request, facts)))
+    is_first_check = attempt.rechecks == 0 and attempt.doubt_stage < 2
+    if isinstance(found, VolumeObject) and is_first_check and _may_be_own(facts.file, found):
+        # The file shows late that it was moved there: then this would delete its only copy.
+        return CheckAgain(
+            "The object there may be the file's own, moved a moment ago; checking once more before it is deleted.",
+            facts.now + facts.visibility_delay,
+        )
     if isinstance(found, VolumeObject):
         destroys = f"The object there ({found}) will be deleted and replaced."
         return Submit(why + destroys, request, destroys)

@@ -18,13 +18,17 @@ class PlatformClock:
 
     Workers and triggerers may have clocks that differ by minutes. What one process writes and another compares is in
     this time. Before the first reply, and without the header, it is this machine's time.
+
+    ``has_heard`` tells whether there was a reply; before it, a stored time cannot be compared with `now`.
     """
 
     def __init__(self) -> None:
+        self.has_heard = False
         self._ahead = 0.0
 
     def update(self, headers: Mapping[str, str]) -> None:
         """Take a reply's headers, in a mapping that ignores case."""
+        self.has_heard = True
         try:
             ahead = parsedate_to_datetime(headers.get("Date", "")).timestamp() - time.time()
         except (TypeError, ValueError, OverflowError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Mapping
@@ -127,11 +126,10 @@ class SevenBridgesHook(BaseHook):
         session.headers.update(self.settings.headers)
         return session
 
-    def send(self, call: Call[T], *, again: bool = True, send_by: float | None = None) -> T:
+    def send(self, call: Call[T], *, again: bool = True) -> T:
         """Send a call, again where that is safe, and return what its answer says.
 
         :param again: false to send it once only, for callers who ask again by themselves.
-        :param send_by: until when its body may be sent (`time.monotonic`): for what a later moment makes dangerous.
         :raises SevenBridgesReplyLost: if a call that must not be repeated may have been accepted.
         """
         # Before the attempts at the request, since the look-up has attempts of its own.
@@ -139,11 +137,11 @@ class SevenBridgesHook(BaseHook):
         if call.repeatable:
             self.wait_for_rate_limit()
         if not again:
-            return self._send_once(call, send_by)
-        answer: T = Retrying(**retry_rules(self.log))(self._send_once, call, send_by)
+            return self._send_once(call)
+        answer: T = Retrying(**retry_rules(self.log))(self._send_once, call)
         return answer
 
-    def _send_once(self, call: Call[T], send_by: float | None = None) -> T:
+    def _send_once(self, call: Call[T]) -> T:
         # Needed in a worker only, and takes longer to import than all the rest.
         from airflow_sb_provider.hooks.transport import (
             RequestBody,
@@ -156,7 +154,7 @@ class SevenBridgesHook(BaseHook):
 
         settings = self.settings
         # A request that nobody waits for any more is not sent.
-        send_by = min(time.monotonic() + settings.total_timeout, math.inf if send_by is None else send_by)
+        send_by = min(time.monotonic() + settings.total_timeout, call.send_by)
         body = None if call.body is None else RequestBody(call.body, send_by)
 
         def ask() -> T:

@@ -10,6 +10,7 @@ from tenacity import AsyncRetrying
 from yarl import URL
 
 from airflow_sb_provider._compat import BaseHook
+from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import RateLimit
 from airflow_sb_provider.api.replies import Body, read_reply
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError
@@ -22,9 +23,12 @@ from airflow_sb_provider.hooks.connection import (
 from airflow_sb_provider.hooks.retry import clean, fail, no_answer, retry_rules
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from airflow_sb_provider.api.calls import Call
+    from airflow_sb_provider.api.models import ExportJob
+    from airflow_sb_provider.exceptions import SevenBridgesApiError
 
 T = TypeVar("T")
 
@@ -133,6 +137,12 @@ class SevenBridgesAsyncHook(BaseHook):
                 body.add(chunk)
         value = read_reply(call, response.status, response.headers, body.whole(), settings.mask)
         return clean(call, value, settings.mask)
+
+    async def get_exports(
+        self, export_ids: Sequence[str], *, again: bool = True
+    ) -> list[ExportJob | SevenBridgesApiError]:
+        """Return for each of at most 100 ids, in order, its job or the error for it: for triggers of your own."""
+        return await self.send(calls.get_exports(export_ids), again=again)
 
 
 def _text_of(error: Exception) -> str:

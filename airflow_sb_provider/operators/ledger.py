@@ -77,11 +77,18 @@ class Ledger(Generic[E]):
     def fill(self, batch: Batch[E], count: int) -> None:
         """Load pages that are new until so many entries wait, or none is left."""
         waiting = len(batch.waiting)
+        is_stale = False
         for number, page in enumerate(self._pages):
             if waiting >= count:
                 break
             if page is None and self._phases[number] == _NEW:
-                waiting += len(self._load_page(number))
+                entries = self._load_page(number)
+                waiting += len(entries)
+                self._phases[number] = _phase_of(entries)
+                is_stale = is_stale or self._phases[number] != _NEW
+        if is_stale:
+            # A head that says less than its pages would leave out what is in flight at each resumption.
+            self._write_head()
         self._show(batch)
 
     def complete(self, batch: Batch[E]) -> None:

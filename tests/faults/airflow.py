@@ -234,7 +234,7 @@ class SimAirflow:
 
     process_class: type[SimProcess]
 
-    def __init__(self, seed: int, off: frozenset[str], dropped: frozenset[int]) -> None:
+    def __init__(self, seed: int, off: frozenset[str], only: frozenset[str] | None, dropped: frozenset[int]) -> None:
         # Streams of their own, so that what is switched off changes the rest as little as possible.
         self.draw, self.rng, self.luck = (random.Random(seed * 4 + stream) for stream in range(3))
         # The product's own jitter.
@@ -243,6 +243,8 @@ class SimAirflow:
         self.is_calm = self.draw.random() < 0.06
         drawn = {name for name, weakening in WEAKENINGS.items() if self.draw.random() < weakening.chance}
         self.on = frozenset() if self.is_calm else frozenset(drawn - off)
+        if only is not None:
+            self.on = only - off
         self.faults = self.draw.randint(1, 6)
         self.fired = 0
         self.main = greenlet.getcurrent()

@@ -72,22 +72,22 @@ class SimHook(SevenBridgesHook):
     def reconnect(self):
         """Nothing to look up."""
 
-    def send(self, call, *, again=True, send_by=None):
+    def send(self, call, *, again=True):
         # Most succeed at once, and what the real method does for them costs more than all the rest.
         try:
-            return self._send_once(call, send_by)
+            return self._send_once(call)
         except SevenBridgesError as failure:
             if not again:
                 raise
             self._failure = failure
-        return super().send(call, again=again, send_by=send_by)
+        return super().send(call, again=again)
 
-    def _send_once(self, call, send_by=None):
+    def _send_once(self, call):
         if self._failure:
             failure, self._failure = self._failure, None
             raise failure
         try:
-            status, body, headers = self._process.request(call, send_by)
+            status, body, headers = self._process.request(call)
             self.clock.update(headers)
             return clean(call, self._read(call, status, body, headers), self.settings.mask)
         except SevenBridgesError as failure:
@@ -113,11 +113,11 @@ class Process(SimProcess):
         self.listed_at = 0.0
         self.objects_seen: dict[tuple[str, str], tuple[float, bool]] = {}
 
-    def request(self, call, send_by):
+    def request(self, call):
         """Return status, body and headers of a response."""
         platform = self.world.platform
         self.give_way()
-        if send_by is not None and platform.now > send_by:
+        if platform.now > call.send_by:
             # The hook does not send the body any more, so that the request is broken off.
             raise SevenBridgesConnectionError("broken off")
         query = dict(call.query)

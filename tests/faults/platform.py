@@ -333,8 +333,10 @@ class SimPlatform:
         elif self.order == "shuffled":
             self.rng.shuffle(jobs)
         total = len(jobs)
-        if "jobs jump" in self.on and 0 < offset < total and self.rng.random() < 0.5:
-            jobs.insert(0, jobs.pop(self.rng.randrange(offset, total)))
+        if "jobs jump" in self.on and 0 < offset < total and self.rng.random() < 0.8:
+            # Most others are of no interest.
+            wanted = [place for place in range(offset, total) if jobs[place].sent]
+            jobs.insert(0, jobs.pop(self.rng.choice(wanted or range(offset, total))))
         page = jobs[offset : offset + PAGE_CAP]
         has_next = offset + PAGE_CAP < total and self.total_is != "more"
         links = [{"rel": "next", "href": "https://sim/v2/storage/exports?x"}] if has_next else []

@@ -46,6 +46,7 @@ _FIGURES = ("schedules", "success", "failed", "most submissions", "most requests
 _GOES_ON = re.compile("go(es)? on")
 _IS_BAD = re.compile(" +(FAILED|REFUSED)")
 _IN_TROUBLE = re.compile("does not answer|trouble|Bad Gateway")
+_TIME_IS_OVER = re.compile("at the end of the time|The time for this task is over")
 
 
 class OneExport(InProcess, SevenBridgesExportOperator):
@@ -65,8 +66,8 @@ class World(SimAirflow):
 
     process_class = Process
 
-    def __init__(self, seed, *, off=frozenset(), dropped=frozenset(), many=None):
-        super().__init__(seed, off, dropped)
+    def __init__(self, seed, *, off=frozenset(), only=None, dropped=frozenset(), many=None):
+        super().__init__(seed, off, only, dropped)
         drawn = self.draw.random() < MANY
         self.many = drawn if many is None else many
         self.excuses: dict[str, set[str]] = defaultdict(set)
@@ -128,7 +129,11 @@ class World(SimAirflow):
                 if place is not wish and draw.random() < 0.5:
                     # What lies at the destination may be as large as the file that lies elsewhere.
                     self._occupy(f"{number + 31:024x}", wish, is_move=False)
-        for number in range(draw.choice([0, 0, 0, 0, 5, 25])):
+        others = draw.choice([0, 0, 0, 0, 5, 25])
+        if {"jobs jump", "lists have no order", "totals lie"} & self.on:
+            # These matter to a list of several pages.
+            others = 25
+        for number in range(others):
             file = f"{number + 201:024x}"
             platform.files[file] = SimFile(file, 5)
             destination = {"volume": "o/plain", "location": f"noise{number}"}
@@ -559,6 +564,9 @@ class World(SimAirflow):
             # It cannot know, and says so; there is no retry that would check.
             return
         if task.fields or _IN_TROUBLE.search(text) or any(sent.is_denied for sent in task.sent):
+            return
+        if _TIME_IS_OVER.search(text):
+            # No verdict on the wish: a triggerer whose clock is ahead ends the time early, and its last poll may fail.
             return
         for wish in task.wishes:
             if wish["file"] in self.lost_to_a_twin or not self._is_known_as_made(task, wish):

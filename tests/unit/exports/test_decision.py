@@ -192,7 +192,7 @@ def test_an_object_that_came_after_the_first_request_of_a_wish_is_not_overwritte
     again = replace(RETRY, overwrite_sent=False)
     assert "appeared there since" in error_of(one(request_, attempt=again, object=OBJECT), SevenBridgesExportRefused)
     assert one(request_, attempt=again).request.overwrite is False
-    assert one(request_, attempt=replace(RETRY, overwrite_sent=True), object=OBJECT).request.overwrite
+    assert one(request_, attempt=replace(RETRY, overwrite_sent=True), object=OTHER_SIZE).request.overwrite
 
 
 @pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
@@ -224,11 +224,22 @@ def test_an_object_in_the_way_of_an_overwriting_export_ends_it(request_, sent, w
 
 
 def test_a_move_with_overwrite_says_which_object_is_replaced():
-    decision = one(MOVE_OVERWRITE, object=OBJECT, attempt=Attempt(untroubled=True))
+    decision = one(MOVE_OVERWRITE, object=OBJECT, attempt=Attempt(untroubled=True, rechecks=1))
     assert isinstance(decision, Submit)
     assert decision.request is MOVE_OVERWRITE
     assert "10 bytes" in decision.destroys
     assert "e1" in decision.destroys
+
+
+@pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
+@pytest.mark.parametrize("size", [10, None])
+def test_an_object_that_may_be_the_files_own_is_checked_once_more_before_it_is_deleted(request_, size):
+    """The file may show late that it was moved there a moment ago."""
+    found = replace(OBJECT, size=size)
+    first = one(request_, object=found, attempt=Attempt(untroubled=True))
+    assert first == CheckAgain(first.why, 30.0)
+    assert isinstance(one(request_, object=found, attempt=Attempt(untroubled=True, rechecks=1)), Submit)
+    assert isinstance(one(request_, object=OTHER_SIZE, attempt=Attempt(untroubled=True)), Submit)
 
 
 def test_nothing_to_overwrite_is_submitted_without_overwriting():
@@ -286,7 +297,8 @@ def test_a_stored_job_that_completed_is_adopted_after_a_clear_unless_a_copy_is_w
     for request in MOVES:
         assert isinstance(one(request, recorded=done, attempt=cleared), Adopt)
     assert isinstance(one(COPY, recorded=done, attempt=cleared, voucher=done, object=OBJECT), Done)
-    assert isinstance(one(COPY_OVERWRITE, recorded=done, attempt=cleared, voucher=done, object=OBJECT), Submit)
+    again = one(COPY_OVERWRITE, recorded=done, attempt=replace(cleared, rechecks=1), voucher=done, object=OBJECT)
+    assert isinstance(again, Submit)
 
 
 @pytest.mark.parametrize("request_", [COPY, COPY_OVERWRITE], ids=str)
@@ -343,7 +355,8 @@ def test_a_copy_refused_as_taken_is_done_only_if_a_completed_job_vouches_for_it(
 def test_a_copy_with_overwrite_is_taken_over_by_a_retry_and_made_again_by_a_new_run():
     voucher = job("COMPLETED", COPY_OVERWRITE)
     assert isinstance(one(COPY_OVERWRITE, object=OBJECT, voucher=voucher), Done)
-    assert isinstance(one(COPY_OVERWRITE, object=OBJECT, voucher=voucher, attempt=Attempt(fresh=True)), Submit)
+    new_run = Attempt(fresh=True, rechecks=1)
+    assert isinstance(one(COPY_OVERWRITE, object=OBJECT, voucher=voucher, attempt=new_run), Submit)
 
 
 @pytest.mark.parametrize(

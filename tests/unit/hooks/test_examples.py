@@ -65,3 +65,18 @@ async def test_the_examples_on_aiohttp(connect, copy_only, query):
     assert headers.getall("Content-Type") == ["application/json"]
     assert "Authorization" not in headers
     assert body == BODY
+
+
+@pytest.mark.asyncio
+async def test_the_async_hook_gets_many_exports(connect):
+    async def get(request: web.Request) -> web.Response:
+        ids = (await request.json())["export_ids"]
+        return web.json_response({"items": [{"resource": {**JOB, "id": each}} for each in ids]})
+
+    app = web.Application()
+    app.router.add_post("/v2/bulk/storage/exports/get", get)
+    async with TestServer(app) as server:
+        connect(f"http://{server.host}:{server.port}")
+        async with SevenBridgesAsyncHook() as hook:
+            jobs = await hook.get_exports(["one", "two"])
+    assert [job.id for job in jobs] == ["one", "two"]
