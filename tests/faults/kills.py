@@ -663,7 +663,7 @@ SCENARIOS = [
     Scenario("gateway in the way for ever", gateway_in_the_way, 0, "failed", dags=("deferred",), posts=16),
     Scenario("overwrite: object locked", object_is_locked, 1, "failed", OVERWRITE, words="object lock", content=RIVAL),
     # Whose clock, which moment
-    Scenario("killed at the POST, clock ahead", at_the_post_clock_ahead, dags=("waiting",)),
+    Scenario("killed at the POST, clock ahead", at_the_post_clock_ahead),
     Scenario("killed at the POST, clock behind", at_the_post_clock_behind),
     Scenario("maintenance, but accepted", maintenance_but_accepted, posts=1),
     Scenario(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -196,8 +197,6 @@ def test_jobs_that_fail_after_lost_responses_end_the_task(platform, runner, task
 @pytest.mark.parametrize("intent", [MOVE, COPY, COPY_OVER], ids=str)
 def test_a_platform_whose_clock_is_off_is_waited_for_just_as_long(platform, runner, task, deferrable, skew, intent):
     platform.knobs.date_skew_seconds = skew
-    if skew > 0:
-        deferrable = False
     for path in SUBMISSIONS:
         platform.trouble("drop", path=path)
     assert runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
@@ -459,6 +458,20 @@ def test_a_rival_that_comes_while_a_retry_waits_is_not_overwritten(platform, run
     assert not platform.exports
 
 
+@pytest.mark.parametrize("intent", [COPY_OVER, MOVE_OVER], ids=str)
+def test_an_overwriting_export_onto_its_own_move_that_the_file_shows_late(
+    platform, runner, task, file, patient, deferrable, intent
+):
+    """The object there is the file's only copy, although the file does not show it yet."""
+    platform.knobs.update(overwrite_deletes_first=True, alias_lag_seconds=0.4)
+    SevenBridgesHook().start_export(file, VOLUME, PLACE)
+    ended(platform)
+    with suppress(AirflowException):
+        runner.run(task(deferrable, **intent))
+    assert at_place(platform) == BYTES
+    assert len(platform.exports) == 1
+
+
 def test_a_copy_onto_its_own_move_that_is_in_flight(platform, runner, task, file, deferrable):
     platform.knobs.update(overwrite_deletes_first=True, running_seconds=0.5)
     SevenBridgesHook().start_export(file, VOLUME, PLACE)
@@ -603,8 +616,6 @@ def test_a_kill_while_the_request_is_out_says_that_it_may_be_accepted(platform, 
 @pytest.mark.parametrize("fate", ["finished", "late"])
 def test_a_copy_whose_response_is_lost_is_made_once(platform, runner, task, deferrable, skew, intent, fate):
     platform.knobs.date_skew_seconds = skew
-    if skew > 0:
-        deferrable = False
     for path in SUBMISSIONS:
         platform.trouble("lose_reply" if fate == "finished" else "late_accept", path=path)
     result = runner.run(task(deferrable, **intent))
