@@ -46,8 +46,9 @@ class Views:
             view["properties"] = dict(job.properties)
         if job.finished_on:
             view["finished_on"] = self.time(job.finished_on)
-        if job.state == "COMPLETED" and (self._knobs.result_in_copy or not job.copy_only):
-            view["result"] = self.file(self._platform.files[job.file])
+        file = self._platform.files.get(job.file)
+        if file and job.state == "COMPLETED" and (self._knobs.result_in_copy or not job.copy_only):
+            view["result"] = self.file(file)
         if job.error:
             view["error"] = job.error.as_json(self._knobs.code_type)
         return self._without_omitted("export", view)

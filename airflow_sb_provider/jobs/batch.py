@@ -113,7 +113,8 @@ class Batch(Generic[E]):
         entries = [*self.left_behind, *self.entries]
         if ids := [entry.job_id or "" for entry in entries if entry.in_flight]:
             parts.append(f"in flight at the Platform: {self._noun(ids)} {_some(ids)}")
-        unclear = [entry for entry in entries if entry.may_go_on and not entry.in_flight]
+        # The job that is waited for may be another's, while this task's own request is still out.
+        unclear = [entry for entry in entries if entry.may_go_on and (entry.is_unanswered or not entry.in_flight)]
         if labels := [f"{entry.request}{_named(entry)}" for entry in unclear]:
             parts.append(f"perhaps accepted, since that is not known yet: {_some(labels)}")
         if not parts:
