@@ -33,6 +33,8 @@ NOT_EXPORTABLE = 9006
 # Lists of hundreds in flight change while they are read; they can be trusted when enough of them have ended.
 LIST_RECHECKS = 10
 _LISTS_UNRELIABLE = "the lists of exports in flight are too long or changed while they were read. Try later."
+# An object may appear later than the file says that it is an alias, which itself may come with the second check.
+_OBJECT_RECHECKS = 2
 # So many checks of one request in doubt, whatever the clocks do.
 MAX_CHECKS = 12
 
@@ -171,7 +173,7 @@ def _already_moved(request: ExportRequest, facts: Facts) -> Decision | None:
             request,
             f"the file is an alias of {file.volume}/{file.location}, but no object is there. Check the bucket: "
             "a lifecycle rule or a person may have removed it.",
-            rechecks=1,
+            rechecks=_OBJECT_RECHECKS,
         )
     if _sizes_agree(file, found):
         return Done(f"The file is already an alias of the object there ({found}): the move is made.", None, found)
@@ -179,7 +181,7 @@ def _already_moved(request: ExportRequest, facts: Facts) -> Decision | None:
         request,
         f"the file is an alias of the object there, but their sizes differ: {file.size} bytes against {found}. "
         "Check the object.",
-        rechecks=1,
+        rechecks=_OBJECT_RECHECKS,
     )
 
 
@@ -198,7 +200,7 @@ def _moved_in_one_reading(
         request,
         f"the file is an alias of {file.volume}/{file.location}, which may mean {places}, and the objects there do not "
         "show which. Check which of these objects is the file's.",
-        rechecks=1,
+        rechecks=_OBJECT_RECHECKS,
     )
 
 

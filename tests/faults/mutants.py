@@ -264,7 +264,9 @@ def lists_are_kept(patch: Patch) -> None:
     patch(JobLists, "_list", lambda self, states, since: real(self, states, 0.0 if states in self._kept else since))
 
 
-@mutant(None, 185, "tasks have twins", "files lag", why="one lists anew right before it reads the file")
+@mutant(
+    None, 185, "tasks have twins", "files lag", why="not noticed in one: it lists anew right before it reads the file"
+)
 def file_before_jobs(patch: Patch) -> None:
     """the file is read before the jobs in flight are listed"""
     real = reconcile.gather_facts
@@ -277,7 +279,15 @@ def file_before_jobs(patch: Patch) -> None:
     patch(export_policy, "gather_facts", gather)
 
 
-@mutant(447, None, "objects lag", "files lag", "jobs lag", "workers die", why="the objects of many are not read again")
+@mutant(
+    447,
+    None,
+    "objects lag",
+    "files lag",
+    "jobs lag",
+    "workers die",
+    why="not noticed in many: their objects are not read again",
+)
 def believed_at_once(patch: Patch) -> None:
     """a verdict that a later check may change is believed at once"""
     patch(TrackedJob, "believe", lambda self, decided, now, delay: decided)
@@ -372,7 +382,7 @@ def adopted_move_unverified(patch: Patch) -> None:
     patch(ExportPolicy, "without_effect", lambda self, adopted: set())
 
 
-@mutant(None, 672, "responses are lost", "tasks have twins", why="not noticed yet: a retry of one finds the alias")
+@mutant(28, 2, "responses are lost")
 def failure_is_final(patch: Patch) -> None:
     """for a failed move nobody checks whether it is made"""
     patch(decision, "_already_moved", lambda request, facts: None)

@@ -407,7 +407,7 @@ def test_a_failed_move_whose_twin_was_faster_is_done():
 def test_a_verdict_on_what_the_platform_may_show_late_is_checked_again(request_, more):
     decision = one(request_, **more)
     assert isinstance(decision, Fail)
-    assert decision.rechecks == 1
+    assert decision.rechecks >= 1
 
 
 @pytest.mark.parametrize("request_", MOVES, ids=str)
