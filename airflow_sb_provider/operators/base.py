@@ -144,16 +144,18 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         ti = context["ti"]
         # XCom may have outlived a try on Airflow 3.0: what it holds is older than the end of that try.
         before = ledger.load() if ledger.has_store else None
-        known = {entry.request.target: entry for entry in (*before.left_behind, *before.entries)} if before else {}
+        earlier_entries = [*before.left_behind, *before.entries] if before else []
+        same = {entry.request.fingerprint: entry for entry in earlier_entries}
+        known = {entry.request.target: entry for entry in earlier_entries}
         # A try in between that wrote nothing may have run without a store.
         is_complete = before is not None and not ledger.is_unreadable and before.try_number >= ti.try_number - 1
-        planned = {entry.request.target for entry in entries}
-        going_on = [entry for target, entry in known.items() if target not in planned and entry.may_go_on]
+        planned = {entry.request.fingerprint for entry in entries}
+        going_on = [entry for key, entry in same.items() if key not in planned and entry.may_go_on]
         unclear = {entry.request.target[0] for entry in going_on if not entry.in_flight}
         for entry in entries:
             if entry.state != WAITING:
                 continue
-            earlier = known.get(entry.request.target)
+            earlier = same.get(entry.request.fingerprint) or known.get(entry.request.target)
             if earlier is None and self.single and before and before.entries:
                 [earlier] = before.entries
             attempt = attempt_of(
@@ -187,15 +189,16 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         """Keep in a batch what earlier tries submitted and this one does not want."""
         gone = Batch(going_on, 0.0, 0, 0).outstanding()
         self.log.warning("This try does not want what an earlier one submitted. %s", gone)
-        if self.single:
-            # Its result is of one job. What goes on is only named if the task fails.
-            batch.left_behind = going_on
-            return
-        for entry in going_on:
+        # A single one has a result of one job, and what has the target of a wanted one is adopted by that: both are
+        # only named if the task fails.
+        targets = {entry.request.target for entry in batch.entries}
+        batch.left_behind = [entry for entry in going_on if self.single or entry.request.target in targets]
+        followed = [entry for entry in going_on if not self.single and entry.request.target not in targets]
+        for entry in followed:
             entry.is_wanted = False
             if not entry.in_flight:
                 entry.wait_again(replace(entry.attempt, in_doubt=True, doubt_stage=0, check_at=0.0, rechecks=0))
-        batch.entries = [*batch.entries, *going_on]
+        batch.entries = [*batch.entries, *followed]
 
     def _submit(self, context: Context, entries: list[E]) -> dict[str, Any]:
         """Submit what is not done yet, from the start of a try, and wait for it."""

@@ -450,3 +450,9 @@ def earlier_tries_are_forgotten(patch: Patch) -> None:
             real(self, context, error)
 
     patch(base.SevenBridgesOperator, "_add_outstanding", add)
+
+
+@mutant(112, 1403, "parameters change", "workers die", "tasks are cleared", "responses are lost", "writes fail")
+def unwanted_is_dropped(patch: Patch) -> None:
+    """what an earlier try submitted and this one does not want is forgotten"""
+    patch(base.SevenBridgesOperator, "_keep", lambda self, batch, going_on: None)
