@@ -41,7 +41,9 @@ def tab(chromium):
                 status, kind, body = StaticPage._answer("GET", path.removeprefix(PREFIX))
             else:
                 name = path.rpartition("/")[2]
-                status, kind, body = 200, "application/json", json.dumps(answers[name]).encode()
+                # A browser asks for an icon too.
+                status, kind = 200 if name in answers else 404, "application/json"
+                body = json.dumps(answers.get(name)).encode()
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.end_headers()
@@ -61,7 +63,9 @@ def tab(chromium):
         answers.update({key: {"value": value} for key, value in found.items()})
         answers.update({"xcomEntries": {"xcom_entries": keys}, "t": {"try_number": 1, **task}})
         chromium.go(f"http://127.0.0.1:{server.server_port}{PREFIX}/?dag_id=d&run_id=r&task_id=t&map_index=-1")
-        chromium.until(lambda: chromium.driver.execute_script("return shown") != "", "the tab")
+        # The page may be there before its script has run.
+        is_shown = "return typeof shown !== 'undefined' && shown !== ''"
+        chromium.until(lambda: chromium.driver.execute_script(is_shown), "the tab")
         return chromium.text()
 
     yield show
