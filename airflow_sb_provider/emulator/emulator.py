@@ -120,7 +120,7 @@ class Emulator:
 
     async def _serve(self, started: threading.Event) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        self._server = Server(self.platform, self.troubles, self._tell)
+        self._server = Server(self.platform, self.troubles, self._notify)
         app = self._server.application()
         Control(self._server, self.troubles).add_to(app)
         if not self.platform.storage.has_real_buckets:
@@ -255,7 +255,7 @@ class Emulator:
         """
         self._listeners[event].append(callback)
 
-    def _tell(self, event: Event, record: RequestRecord) -> bool:
+    def _notify(self, event: Event, record: RequestRecord) -> bool:
         answers = []
         for callback in list(self._listeners[event]):
             try:

@@ -44,7 +44,7 @@ class Knobs:
     stale_states: Annotated[
         bool, "lists filtered by state have a RUNNING job under PENDING only, an ended one under RUNNING too"
     ] = False
-    total_lies: Annotated[bool, "lists of jobs tell a total that is one too large, and link no next page"] = False
+    total_lies: Annotated[bool, "lists of jobs report a total that is one too large, and link no next page"] = False
     date_skew_seconds: Annotated[float, "how far the Platform's clock is ahead, as Date and resources show it"] = 0.0
     no_date_header: Annotated[bool, "no answer has a Date header"] = False
 

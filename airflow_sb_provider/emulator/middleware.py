@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.emulator.trouble import Trouble, Troubles
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Tell = Callable[[Event, RequestRecord], bool]
+Notify = Callable[[Event, RequestRecord], bool]
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +39,16 @@ class FrontDoor:
     :param platform: whose users may come in.
     :param rate_limit: how often they may.
     :param troubles: the faults that may strike.
-    :param tell: called with an event and the record of its request; False cuts the connection there.
+    :param notify: called with an event and the record of its request; False cuts the connection there.
     """
 
-    def __init__(self, platform: Platform, rate_limit: RateLimit, troubles: Troubles, tell: Tell) -> None:
+    def __init__(self, platform: Platform, rate_limit: RateLimit, troubles: Troubles, notify: Notify) -> None:
         self.requests: list[RequestRecord] = []
         self._platform = platform
         self._knobs = platform.knobs
         self._rate_limit = rate_limit
         self._troubles = troubles
-        self._tell = tell
+        self._notify = notify
         self._late: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
@@ -68,7 +68,7 @@ class FrontDoor:
             return cut_connection(request)
         struck = self._troubles.for_request(request.method, request.path)
         record.troubles = list(struck)
-        if not self._tell("request", record) or self._knobs.offline:
+        if not self._notify("request", record) or self._knobs.offline:
             return cut_connection(request)
         if "drop" in struck or "refuse_connection" in struck:
             return cut_connection(request)
@@ -148,7 +148,7 @@ class FrontDoor:
         try:
             self._admit(request, record)
             response = await handler(request)
-            if record.exports and not self._tell("accepted", record):
+            if record.exports and not self._notify("accepted", record):
                 self._lose(record)
                 return None
         except Refusal as refusal:

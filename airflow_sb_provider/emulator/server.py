@@ -16,7 +16,7 @@ from airflow_sb_provider.emulator.routes.files import Files
 from airflow_sb_provider.emulator.routes.volumes import Volumes
 
 if TYPE_CHECKING:
-    from airflow_sb_provider.emulator.middleware import Tell
+    from airflow_sb_provider.emulator.middleware import Notify
     from airflow_sb_provider.emulator.platform import Platform
     from airflow_sb_provider.emulator.records import RequestRecord
     from airflow_sb_provider.emulator.trouble import Troubles
@@ -29,15 +29,15 @@ class Server:
 
     :param platform: what it answers about.
     :param troubles: the faults that may strike.
-    :param tell: called with an event and the record of its request; False cuts the connection there.
+    :param notify: called with an event and the record of its request; False cuts the connection there.
     """
 
-    def __init__(self, platform: Platform, troubles: Troubles, tell: Tell) -> None:
+    def __init__(self, platform: Platform, troubles: Troubles, notify: Notify) -> None:
         self.platform = platform
         self.jobs = Jobs(platform)
         self._troubles = troubles
         self._rate_limit = RateLimit(platform)
-        self._front_door = FrontDoor(platform, self._rate_limit, troubles, tell)
+        self._front_door = FrontDoor(platform, self._rate_limit, troubles, notify)
 
     @property
     def requests(self) -> list[RequestRecord]:

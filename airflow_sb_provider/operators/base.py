@@ -243,6 +243,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             ledger.complete(batch)
             self._check_readable(ledger)
         except Exception:
+            # What ends the task is the error that is raised, not one of a record that is only read for the report.
             with suppress(Exception):
                 ledger.complete(batch)
             self._failed(context, batch)

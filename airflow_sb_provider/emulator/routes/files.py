@@ -69,7 +69,7 @@ class Files(Routes):
 
 
 def _fits(file: File, filter_: str, wanted: set[str]) -> bool:
-    """Whether a file has one of the values that are asked for; a query that is no filter fits every file."""
+    """Whether a file has one of the requested values; a query that is no filter fits every file."""
     if filter_ == "name":
         return file.name in wanted
     if filter_ == "tag":
