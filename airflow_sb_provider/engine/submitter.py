@@ -213,7 +213,7 @@ class Submitter(Generic[E]):
         if isinstance(decision, Fail):
             return
         entry.why = readable(decision.why, 4000)
-        if isinstance(decision, Submit) and decision.destroys:
+        if isinstance(decision, Submit) and decision.replaces:
             # What destroys data is named before it happens.
             self._log.warning("%s: %s", entry.request, entry.why)
         elif self._policy.single and entry.why and not isinstance(decision, CheckAgain):
@@ -246,7 +246,7 @@ class Submitter(Generic[E]):
                 now=self._hook.clock.now(),
                 credential=self._hook.settings.credential,
                 max_tries=self._max_tries,
-                overwrite=decision.request.overwrite,
+                replaces=decision.replaces,
             )
         began = time.monotonic()
         # The intent is written first: without it nothing is sent, and a try after a crash knows that it must check.

@@ -35,6 +35,10 @@ LIST_RECHECKS = 10
 _LISTS_UNRELIABLE = "the lists of exports in flight are too long or changed while they were read. Try later."
 # An object may appear later than the file says that it is an alias, which itself may come with the second check.
 _OBJECT_RECHECKS = 2
+_NOT_DELETED = (
+    "It is not deleted, as it may be the only copy of another file. Check it, then clear the task to replace it, or "
+    "choose another location."
+)
 # So many checks of one request in doubt, whatever the clocks do.
 MAX_CHECKS = 12
 
@@ -121,7 +125,7 @@ def _recorded(request: ExportRequest, facts: Facts) -> Decision | None:
 def _recorded_copy(request: ExportRequest, facts: Facts, job: ExportJob) -> Decision | None:
     """Decide on a copy that an earlier try has made: the object may have been replaced or deleted since."""
     attempt, found = facts.attempt, facts.object
-    is_latest = facts.voucher is not None or not facts.history_complete
+    is_latest = facts.voucher is not None
     if attempt.fresh:
         # The task was cleared, so that a copy that is gone is wanted again.
         is_there = isinstance(found, VolumeObject) and _sizes_agree(_known_file(facts, job), found)
@@ -334,8 +338,8 @@ def _submit(request: ExportRequest, facts: Facts) -> Decision:
     why = f"{attempt.why} The Platform shows nothing of it: submitting the export. " if attempt.why else ""
     if not request.overwrite:
         return Submit(why.strip(), request)
-    if isinstance(found, VolumeObject) and attempt.overwrite_sent is False:
-        # It came after a check had found nothing there: it is not what this wish means to replace.
+    if isinstance(found, VolumeObject) and attempt.replaces not in (None, str(found)):
+        # It came after the check before the first request: it is not what this wish means to replace.
         return Fail(SevenBridgesExportRefused(_why_not_overwritten(request, facts)))
     is_first_check = attempt.rechecks == 0 and attempt.doubt_stage < 2
     if isinstance(found, VolumeObject) and is_first_check and _may_be_own(facts.file, found):
@@ -345,8 +349,7 @@ def _submit(request: ExportRequest, facts: Facts) -> Decision:
             facts.now + facts.visibility_delay,
         )
     if isinstance(found, VolumeObject):
-        destroys = f"The object there ({found}) will be deleted and replaced."
-        return Submit(why + destroys, request, destroys)
+        return Submit(f"{why}The object there ({found}) will be deleted and replaced.", request, str(found))
     # What appears there in the meantime, such as the only copy of another file, must not be deleted.
     careful = replace(request, overwrite=False)
     return Submit(f"{why}Nothing is there to overwrite, so overwriting is not requested.", careful)
@@ -384,17 +387,20 @@ def explain(request: ExportRequest, facts: Facts) -> str:
 
 
 def _why_not_overwritten(request: ExportRequest, facts: Facts) -> str:
-    found = f" ({facts.object})" if isinstance(facts.object, VolumeObject) else ""
-    if facts.attempt.overwrite_sent:
+    place, found, replaces = f"{request.volume}/{request.location}", "", facts.attempt.replaces
+    if isinstance(facts.object, VolumeObject):
+        found = f" ({facts.object})"
+        if replaces and replaces != str(facts.object):
+            what = f"The object at {place} was to be replaced ({replaces}); another one{found} is there now."
+            return f"{what} {_NOT_DELETED}"
+    if replaces:
         return (
-            f"Overwriting was requested, but the object at {request.volume}/{request.location}{found} was not deleted: "
-            "an object lock, a retention rule or a policy of the bucket may forbid it. Check the bucket, or choose "
-            "another location."
+            f"Overwriting was requested, but the object at {place}{found} was not deleted: an object lock, a retention "
+            "rule or a policy of the bucket may forbid it. Check the bucket, or choose another location."
         )
     return (
-        f"Nothing was at {request.volume}/{request.location} when it was checked, so overwriting was not requested; an "
-        f"object{found} has appeared there since. It is not deleted, as it may be the only copy of another file. Check "
-        "it, then clear the task to replace it, or choose another location."
+        f"Nothing was at {place} when it was checked, so overwriting was not requested; an object{found} has appeared "
+        f"there since. {_NOT_DELETED}"
     )
 
 

@@ -111,8 +111,8 @@ class Batch(Generic[E]):
         """Return what goes on at the Platform, or may, when the task ends now; empty if nothing does."""
         parts = []
         entries = [*self.left_behind, *self.entries]
-        if ids := [entry.job_id or "" for entry in entries if entry.in_flight]:
-            parts.append(f"in flight at the Platform: {self._noun(ids)} {_some(ids)}")
+        if jobs := [f"{entry.job_id} ({entry.request})" for entry in entries if entry.in_flight]:
+            parts.append(f"in flight at the Platform: {self._noun(jobs)} {_some(jobs)}")
         # The job that is waited for may be another's, while this task's own request is still out.
         unclear = [entry for entry in entries if entry.may_go_on and (entry.is_unanswered or not entry.in_flight)]
         if labels := [f"{entry.request}{_named(entry)}" for entry in unclear]:

@@ -16,12 +16,12 @@ R = TypeVar("R")
 class Submit(Generic[R]):
     """Submit ``request``, which may be more careful than the one that is wanted.
 
-    ``destroys`` says what the Platform deletes for it, empty for nothing.
+    ``replaces`` is what the Platform deletes for it, as far as known, empty for nothing.
     """
 
     why: str
     request: R
-    destroys: str = ""
+    replaces: str = ""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Record:
     :param credential: a digest that tells tokens apart.
     :param sent_at: when it was sent, in epoch seconds of the Platform's clock.
     :param max_tries: the task instance's at that time, which a clear changes.
-    :param overwrite: whether the request that was sent overwrites.
+    :param replaces: what the request was to replace, empty for nothing.
     """
 
     fingerprint: str
@@ -53,11 +53,11 @@ class Record:
     max_tries: int
     outcome: Outcome = Outcome.SENT
     job_id: str | None = None
-    overwrite: bool = False
+    replaces: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store takes it."""
-        return {key: value for key, value in asdict(self).items() if value is not None and value is not False}
+        return {key: value for key, value in asdict(self).items() if value is not None and value != ""}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
@@ -72,7 +72,7 @@ class Record:
             max_tries=int(data["max_tries"]),
             outcome=Outcome(data["outcome"]),
             job_id=data.get("job_id") or None,
-            overwrite=data.get("overwrite") is True,
+            replaces=str(data.get("replaces", "")),
         )
 
 
@@ -94,7 +94,7 @@ class Attempt:
     :param other_credential: the earlier request was made with another token, whose jobs may be invisible.
     :param refusal: how the Platform refused the request, or how its job failed.
     :param job: the job that failed, or that ended without the wanted effect.
-    :param overwrite_sent: whether the request that was sent for this wish requested overwriting; None if none was.
+    :param replaces: what an earlier request for the same was to replace, empty for nothing; None if none was sent.
     :param why: why this try must check, for the log.
     """
 
@@ -110,7 +110,7 @@ class Attempt:
     other_credential: bool = False
     refusal: SevenBridgesApiError | None = None
     job: Job | None = None
-    overwrite_sent: bool | None = None
+    replaces: str | None = None
     why: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -181,6 +181,6 @@ def attempt_of(
         sent_at=record.sent_at,
         in_doubt=in_doubt,
         other_credential=record.credential != credential and record.outcome is not Outcome.REFUSED,
-        overwrite_sent=None if record.max_tries != max_tries else record.overwrite,
+        replaces=None if record.max_tries != max_tries else record.replaces,
         why=why,
     )

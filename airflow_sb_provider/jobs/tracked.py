@@ -147,10 +147,13 @@ class TrackedJob(Generic[R]):
                 self.attempt, check_at=decision.at, doubt_until=decision.at, doubt_stage=decision.doubt_stage
             )
 
-    def sent(self, *, now: float, credential: str, max_tries: int, overwrite: bool) -> None:
-        """Note that a request is about to be sent for it: whoever reads this without its outcome must check."""
+    def sent(self, *, now: float, credential: str, max_tries: int, replaces: str) -> None:
+        """Note that a request is about to be sent for it: whoever reads this without its outcome must check.
+
+        :param replaces: what the Platform is to replace, empty for nothing.
+        """
         self.record = Record(
-            self.request.fingerprint, credential, now, max_tries, Outcome.SENT, job_id=None, overwrite=overwrite
+            self.request.fingerprint, credential, now, max_tries, Outcome.SENT, job_id=None, replaces=replaces
         )
         self.posts += 1
         self.attempt = replace(
@@ -176,10 +179,10 @@ class TrackedJob(Generic[R]):
         """Take the Platform's refusal; return whether a check should search for the cause."""
         self._note_refused()
         self.setbacks += 1
-        overwrite = self.record is not None and self.record.overwrite
+        replaces = self.record.replaces if self.record else ""
         # It may mean what is done already, by a twin or by a request that was delivered twice.
         self.wait_again(
-            replace(self.attempt, untroubled=False, in_doubt=False, refusal=refusal, overwrite_sent=overwrite)
+            replace(self.attempt, untroubled=False, in_doubt=False, refusal=refusal, replaces=replaces)
         )
         return self.setbacks <= MAX_SETBACKS
 
@@ -190,7 +193,7 @@ class TrackedJob(Generic[R]):
             fresh=False,
             sent_at=self.record.sent_at if self.record else None,
             in_doubt=True,
-            overwrite_sent=self.record.overwrite if self.record else None,
+            replaces=self.record.replaces if self.record else None,
             why="The response to the first request was lost.",
         )
         return self.setbacks < MAX_SETBACKS
@@ -214,7 +217,7 @@ class TrackedJob(Generic[R]):
         # The end of a job that was adopted says nothing about this task's own request.
         in_doubt = not own and (self.attempt.in_doubt or self.is_unanswered)
         doubt = (self.attempt.doubt_stage, self.attempt.doubt_until) if in_doubt else (0, 0.0)
-        overwrite = self.record.overwrite if own and self.record else None
+        replaces = self.record.replaces if own and self.record else None
         self.wait_again(
             Attempt(
                 refusal=refusal,
@@ -222,7 +225,7 @@ class TrackedJob(Generic[R]):
                 in_doubt=in_doubt,
                 doubt_stage=doubt[0],
                 doubt_until=doubt[1],
-                overwrite_sent=overwrite,
+                replaces=replaces,
             )
         )
         return True

@@ -415,7 +415,7 @@ def overwrite_what_came(patch: Patch) -> None:
     real = decision._submit
 
     def submit(request: Any, facts: decision.Facts) -> Any:
-        return real(request, replace(facts, attempt=replace(facts.attempt, overwrite_sent=None)))
+        return real(request, replace(facts, attempt=replace(facts.attempt, replaces=None)))
 
     patch(decision, "_submit", submit)
 

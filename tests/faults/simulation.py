@@ -403,7 +403,7 @@ class World(SimAirflow):
                 raise Violation("I4", f"{job.id} destroyed the only copy of its own file")
             self.lost_to_a_twin.add(job.file)
             return
-        # What was there before the first request of the wish is named; what replaced that since nobody can know.
+        # What was there before the first request of the wish is named; what comes after the last check nobody can know.
         is_named = found.made <= self._first_look(job.sent)
         is_unseen = look.object_there and found.made >= look.object_at - READ_LAG
         if not (is_named or is_unseen):

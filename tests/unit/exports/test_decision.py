@@ -109,6 +109,7 @@ def test_an_alias_with_one_reading_is_the_move_although_its_object_is_hidden():
 
 
 OTHER_SIZE = replace(OBJECT, size=11)
+IN_THE_WAY = replace(OBJECT, size=3)
 
 
 @pytest.mark.parametrize(
@@ -189,10 +190,23 @@ def test_a_move_with_overwrite_in_doubt_is_never_submitted_again():
 @pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
 def test_an_object_that_came_after_the_first_request_of_a_wish_is_not_overwritten(request_):
     """A check had found nothing there, so that the request went without overwrite, and its response was lost."""
-    again = replace(RETRY, overwrite_sent=False)
+    again = replace(RETRY, replaces="")
     assert "appeared there since" in error_of(one(request_, attempt=again, object=OBJECT), SevenBridgesExportRefused)
     assert one(request_, attempt=again).request.overwrite is False
-    assert one(request_, attempt=replace(RETRY, overwrite_sent=True), object=OTHER_SIZE).request.overwrite
+
+
+@pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
+def test_a_later_request_of_a_wish_overwrites_only_what_the_first_one_was_to_overwrite(request_):
+    again = replace(RETRY, replaces=str(OTHER_SIZE))
+    assert one(request_, attempt=again, object=OTHER_SIZE).request.overwrite
+    assert one(request_, attempt=again).request.overwrite is False
+    since = replace(OTHER_SIZE, etag="e2")
+    text = error_of(one(request_, attempt=again, object=since), SevenBridgesExportRefused)
+    assert str(OTHER_SIZE) in text
+    assert "e2" in text
+    assert "clear the task" in text
+    cleared = replace(again, fresh=True, replaces=None)
+    assert one(request_, attempt=cleared, object=since).replaces == str(since)
 
 
 @pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
@@ -211,13 +225,15 @@ def test_a_copy_with_overwrite_onto_the_object_that_the_file_is_an_alias_of_is_n
 
 @pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
 @pytest.mark.parametrize(
-    ("sent", "words"), [(True, "object lock"), (False, "has appeared there since")], ids=["overwrite", "no overwrite"]
+    ("replaces", "words"),
+    [(str(IN_THE_WAY), "object lock"), ("", "has appeared there since"), (str(OTHER_SIZE), "is there now")],
+    ids=["overwrite", "no overwrite", "overwrite of another"],
 )
 @pytest.mark.parametrize("in_job", [False, True])
-def test_an_object_in_the_way_of_an_overwriting_export_ends_it(request_, sent, words, in_job):
+def test_an_object_in_the_way_of_an_overwriting_export_ends_it(request_, replaces, words, in_job):
     failed = job("FAILED", request_, error=TAKEN) if in_job else None
-    attempt = Attempt(refusal=TAKEN, job=failed, overwrite_sent=sent)
-    decision = one(request_, object=replace(OBJECT, size=3), attempt=attempt)
+    attempt = Attempt(refusal=TAKEN, job=failed, replaces=replaces)
+    decision = one(request_, object=IN_THE_WAY, attempt=attempt)
     text = error_of(decision, SevenBridgesExportFailed if in_job else SevenBridgesExportRefused)
     assert words in text
     assert "3 bytes" in text
@@ -227,8 +243,8 @@ def test_a_move_with_overwrite_says_which_object_is_replaced():
     decision = one(MOVE_OVERWRITE, object=OBJECT, attempt=Attempt(untroubled=True, rechecks=1))
     assert isinstance(decision, Submit)
     assert decision.request is MOVE_OVERWRITE
-    assert "10 bytes" in decision.destroys
-    assert "e1" in decision.destroys
+    assert decision.replaces == str(OBJECT)
+    assert str(OBJECT) in decision.why
 
 
 @pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
@@ -244,7 +260,7 @@ def test_an_object_that_may_be_the_files_own_is_checked_once_more_before_it_is_d
 
 def test_nothing_to_overwrite_is_submitted_without_overwriting():
     decision = one(MOVE_OVERWRITE)
-    assert (decision.request, decision.destroys) == (MOVE, "")
+    assert (decision.request, decision.replaces) == (MOVE, "")
 
 
 @pytest.mark.parametrize(
@@ -302,8 +318,11 @@ def test_a_stored_job_that_completed_is_adopted_after_a_clear_unless_a_copy_is_w
 
 
 @pytest.mark.parametrize("request_", [COPY, COPY_OVERWRITE], ids=str)
-def test_a_stored_copy_that_a_later_export_has_replaced_is_doubt_for_a_retry(request_):
-    text = error_of(one(request_, recorded=job("COMPLETED"), voucher=None), SevenBridgesInDoubt)
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_stored_copy_that_a_later_export_has_replaced_is_doubt_for_a_retry(request_, complete):
+    """What a part of the history shows counts: the stored job is always part of it."""
+    decision = one(request_, recorded=job("COMPLETED"), voucher=None, history_complete=complete)
+    text = error_of(decision, SevenBridgesInDoubt)
     assert "another export to the same place" in text
 
 

@@ -95,9 +95,9 @@ def test_another_credential_is_noticed():
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 @pytest.mark.parametrize("max_tries", [0, 2])
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_record_survives_the_store(outcome, max_tries, overwrite):
-    record = replace(RECORD, outcome=outcome, job_id="job", max_tries=max_tries, overwrite=overwrite)
+@pytest.mark.parametrize("replaces", ["", "10 bytes, etag e1"])
+def test_a_record_survives_the_store(outcome, max_tries, replaces):
+    record = replace(RECORD, outcome=outcome, job_id="job", max_tries=max_tries, replaces=replaces)
     assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
 
 
