@@ -113,6 +113,7 @@ def test_a_retry_that_fails_before_it_submits_names_what_the_record_says_goes_on
     with pytest.raises(AirflowException, match="holds something that is no manifest") as failure:
         runner.run(retry)
     text = f"{failure.value}\n{failure.value.__cause__}"
-    assert f"As an earlier try recorded: Still in flight at the Platform: export {job.id} (move of file {job.file} to " in text
+    still = f"Still in flight at the Platform: export {job.id} (move of file {job.file} to "
+    assert f"As an earlier try recorded: {still}" in text
     assert "perhaps accepted" not in text
     assert len(retry._reported().exports) == 2
