@@ -181,9 +181,7 @@ class TrackedJob(Generic[R]):
         self.setbacks += 1
         replaces = self.record.replaces if self.record else ""
         # It may mean what is done already, by a twin or by a request that was delivered twice.
-        self.wait_again(
-            replace(self.attempt, untroubled=False, in_doubt=False, refusal=refusal, replaces=replaces)
-        )
+        self.wait_again(replace(self.attempt, untroubled=False, in_doubt=False, refusal=refusal, replaces=replaces))
         return self.setbacks <= MAX_SETBACKS
 
     def lost(self) -> bool:
