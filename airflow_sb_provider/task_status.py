@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from airflow_sb_provider._compat import BaseOperatorLink, Context
     from airflow_sb_provider.api.models import Volume
-    from airflow_sb_provider.exports.entry import Entry
+    from airflow_sb_provider.exports.tracked import TrackedExport
     from airflow_sb_provider.jobs.batch import Batch
     from airflow_sb_provider.jobs.watch import Watch
 
@@ -125,7 +125,7 @@ class TaskStatus:
 
 
 def batch_status(
-    batch: Batch[Entry], volumes: Mapping[str, Volume], source: str | None, now: float, manifest: str | None
+    batch: Batch[TrackedExport], volumes: Mapping[str, Volume], source: str | None, now: float, manifest: str | None
 ) -> dict[str, Any]:
     """Return how far many exports are.
 

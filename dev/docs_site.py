@@ -32,7 +32,7 @@ REFERENCE = {
     ],
     "hooks": ["hooks.sevenbridges.SevenBridgesHook", "hooks.sevenbridges_async.SevenBridgesAsyncHook", "api.models"],
     "exceptions": ["exceptions"],
-    "emulator": ["emulator.emulator.Emulator", "emulator.knobs.Knobs", "emulator.trouble"],
+    "emulator": ["emulator.emulator.Emulator", "emulator.knobs.Knobs", "emulator.faults"],
 }
 _NOTE = re.compile(r"^\.\. note:: (.+(?:\n {4}.+)*)", re.MULTILINE)
 _LINK = re.compile(r"(\]\()([^)\s#]+)")

@@ -9,8 +9,8 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from airflow_sb_provider.emulator.faults import Faults
     from airflow_sb_provider.emulator.server import Server
-    from airflow_sb_provider.emulator.trouble import Troubles
 
 Json = dict[str, Any]
 
@@ -18,7 +18,7 @@ Json = dict[str, Any]
 class Control:
     """Routes without a token; `guard.py` decides who may use them."""
 
-    def __init__(self, server: Server, troubles: Troubles) -> None:
+    def __init__(self, server: Server, troubles: Faults) -> None:
         self._server = server
         self._platform = server.platform
         self._troubles = troubles

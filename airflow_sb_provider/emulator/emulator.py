@@ -15,13 +15,13 @@ from aiohttp import web
 
 from airflow_sb_provider.emulator.buckets import PATH, Buckets
 from airflow_sb_provider.emulator.control import Control
+from airflow_sb_provider.emulator.faults import Fault, Faults
 from airflow_sb_provider.emulator.guard import is_loopback
 from airflow_sb_provider.emulator.knobs import Knobs
 from airflow_sb_provider.emulator.platform import Access, ExportJob, File, Platform, Volume
 from airflow_sb_provider.emulator.seed import PROJECT, seed
 from airflow_sb_provider.emulator.server import Server
 from airflow_sb_provider.emulator.storage import Storage
-from airflow_sb_provider.emulator.trouble import Trouble, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ class Emulator:
             raise ValueError("token: give one line of 1 to 512 printable ASCII characters without spaces")
         self.platform = Platform(self.knobs, Storage(storage, storage_endpoint))
         self.platform.add_user(username, self.token)
-        self.troubles = Troubles()
+        self.troubles = Faults()
         # The name may have two addresses, whose free ports differ.
         self.host = "127.0.0.1" if host.lower().startswith("localhost") else host
         self.port = port
@@ -236,8 +236,8 @@ class Emulator:
         times: int = 1,
         after: int = 0,
         **options: Any,
-    ) -> Trouble:
-        """Ask for a fault; see `Troubles.add` and `KINDS`."""
+    ) -> Fault:
+        """Ask for a fault; see `Faults.add` and `KINDS`."""
         return self.troubles.add(kind, method, path, times, after, **options)
 
     def release(self, export_id: str) -> None:

@@ -23,9 +23,9 @@ from airflow_sb_provider.emulator.records import Event, RequestRecord, answering
 from airflow_sb_provider.emulator.tampering import cut_body, cut_connection, gateway_page, names_one, tampered
 
 if TYPE_CHECKING:
+    from airflow_sb_provider.emulator.faults import Fault, Faults
     from airflow_sb_provider.emulator.platform import Platform
     from airflow_sb_provider.emulator.rate_limit import RateLimit
-    from airflow_sb_provider.emulator.trouble import Trouble, Troubles
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Notify = Callable[[Event, RequestRecord], bool]
@@ -42,7 +42,7 @@ class FrontDoor:
     :param notify: called with an event and the record of its request; False cuts the connection there.
     """
 
-    def __init__(self, platform: Platform, rate_limit: RateLimit, troubles: Troubles, notify: Notify) -> None:
+    def __init__(self, platform: Platform, rate_limit: RateLimit, troubles: Faults, notify: Notify) -> None:
         self.requests: list[RequestRecord] = []
         self._platform = platform
         self._knobs = platform.knobs
@@ -110,13 +110,13 @@ class FrontDoor:
         self.requests.append(record)
         return record
 
-    async def _answer_late(self, request: web.Request, handler: Handler, record: RequestRecord, late: Trouble) -> None:
+    async def _answer_late(self, request: web.Request, handler: Handler, record: RequestRecord, late: Fault) -> None:
         await asyncio.sleep(float(late.options["seconds"]))
         await self._answer(request, handler, record, {})
         self._lose(record)
 
     async def _answer_twice(
-        self, request: web.Request, handler: Handler, record: RequestRecord, struck: dict[str, Trouble]
+        self, request: web.Request, handler: Handler, record: RequestRecord, struck: dict[str, Fault]
     ) -> tuple[web.Response | None, RequestRecord]:
         """The answer that reaches the caller, and the record of that delivery."""
         options = struck["deliver_twice"].options
@@ -136,7 +136,7 @@ class FrontDoor:
             self._platform.exports[export_id].reply_lost = True
 
     async def _answer(
-        self, request: web.Request, handler: Handler, record: RequestRecord, struck: dict[str, Trouble]
+        self, request: web.Request, handler: Handler, record: RequestRecord, struck: dict[str, Fault]
     ) -> web.Response | None:
         """The answer, with the troubles that replace it; None where a listener wants the connection cut."""
         replaced, is_done = self._replaced(record, struck)
@@ -168,7 +168,7 @@ class FrontDoor:
             return replaced
         return tampered(response, struck)
 
-    def _replaced(self, record: RequestRecord, struck: dict[str, Trouble]) -> tuple[web.Response | None, bool]:
+    def _replaced(self, record: RequestRecord, struck: dict[str, Fault]) -> tuple[web.Response | None, bool]:
         """The answer that a trouble gives instead, and whether the request is done all the same."""
         spoiled = struck.get("spoiled_bulk")
         if spoiled and spoiled.options["how"] == "refused" and names_one(record.json, spoiled):
@@ -208,7 +208,7 @@ class FrontDoor:
             return web.json_response({"status": "UNAUTHORIZED", "message": "HTTP 401 Unauthorized"}, status=401)
         return web.json_response(refusal.as_json(self._knobs.code_type), status=refusal.status)
 
-    def _add_headers(self, request: web.Request, response: web.Response, struck: dict[str, Trouble]) -> None:
+    def _add_headers(self, request: web.Request, response: web.Response, struck: dict[str, Fault]) -> None:
         response.headers["X-Request-Id"] = secrets.token_hex(8)
         if "no_rate_headers" in struck:
             return

@@ -16,10 +16,10 @@ from airflow_sb_provider.emulator.routes.files import Files
 from airflow_sb_provider.emulator.routes.volumes import Volumes
 
 if TYPE_CHECKING:
+    from airflow_sb_provider.emulator.faults import Faults
     from airflow_sb_provider.emulator.middleware import Notify
     from airflow_sb_provider.emulator.platform import Platform
     from airflow_sb_provider.emulator.records import RequestRecord
-    from airflow_sb_provider.emulator.trouble import Troubles
 
 MAX_BODY = 4 << 20
 
@@ -32,7 +32,7 @@ class Server:
     :param notify: called with an event and the record of its request; False cuts the connection there.
     """
 
-    def __init__(self, platform: Platform, troubles: Troubles, notify: Notify) -> None:
+    def __init__(self, platform: Platform, troubles: Faults, notify: Notify) -> None:
         self.platform = platform
         self.jobs = Jobs(platform)
         self._troubles = troubles

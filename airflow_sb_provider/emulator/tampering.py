@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from airflow_sb_provider.emulator.views import select
+from airflow_sb_provider.emulator.serializers import select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_sb_provider.emulator.trouble import Trouble
+    from airflow_sb_provider.emulator.faults import Fault
 
 Json = dict[str, Any]
 
@@ -24,7 +24,7 @@ def cut_connection(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def cut_body(request: web.Request, whole: web.Response, cut: Trouble) -> web.StreamResponse:
+async def cut_body(request: web.Request, whole: web.Response, cut: Fault) -> web.StreamResponse:
     """Send the part of a body that a `cut_json` lets through."""
     body = whole.body
     if not isinstance(body, bytes):
@@ -51,7 +51,7 @@ def gateway_page(
     return web.Response(status=int(status), body=body.encode(), headers={"Content-Type": content_type})
 
 
-def tampered(response: web.Response, struck: dict[str, Trouble]) -> web.Response:
+def tampered(response: web.Response, struck: dict[str, Fault]) -> web.Response:
     """The answer to a bulk call, with what its troubles do to the items."""
     kinds = {"short_bulk", "long_bulk", "swapped_bulk", "brief_bulk", "spoiled_bulk"}
     if not kinds & struck.keys() or not response.text:
@@ -72,7 +72,7 @@ def tampered(response: web.Response, struck: dict[str, Trouble]) -> web.Response
     return web.json_response({"items": items}, status=response.status)
 
 
-def names_one(body: Any, spoiled: Trouble) -> bool:
+def names_one(body: Any, spoiled: Fault) -> bool:
     """Whether a bulk call asks about one of the ids of a `spoiled_bulk`."""
     requested = {each for ids in body.values() for each in ids}
     return not requested.isdisjoint(str(spoiled.options["ids"]).split())

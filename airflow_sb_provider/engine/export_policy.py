@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import ExportJob, File
 from airflow_sb_provider.api.text import readable
-from airflow_sb_provider.engine.reconcile import export_lists, gather_facts
+from airflow_sb_provider.engine.reconcile import export_lists, fetch_remote_state
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesError,
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_sb_provider.api.job import Job
-    from airflow_sb_provider.exports.entry import Entry
     from airflow_sb_provider.exports.request import ExportRequest
+    from airflow_sb_provider.exports.tracked import TrackedExport
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
     from airflow_sb_provider.jobs.decision import Decision
 
@@ -44,16 +44,16 @@ class ExportPolicy:
         self._skip_not_exportable = skip_not_exportable
         self._lists = export_lists(hook)
 
-    def needs_check(self, entry: Entry) -> bool:
+    def needs_check(self, entry: TrackedExport) -> bool:
         """Whether the Platform is checked first: unless nothing can be destroyed or made twice."""
-        return not entry.attempt.untroubled or entry.request.overwrite
+        return not entry.submission.can_submit_unchecked or entry.request.overwrite
 
-    def calls(self, entries: Sequence[Entry]) -> list[list[Entry]]:
+    def calls(self, entries: Sequence[TrackedExport]) -> list[list[TrackedExport]]:
         """Return the entries in groups of at most a hundred, copies, moves and overwriting moves apart.
 
         Copies of one file are apart too, since a response names the file, and its place in the response may be wrong.
         """
-        groups: dict[tuple[bool, bool, int], list[list[Entry]]] = {}
+        groups: dict[tuple[bool, bool, int], list[list[TrackedExport]]] = {}
         times: Counter[str] = Counter()
         for entry in entries:
             request = entry.request
@@ -65,22 +65,22 @@ class ExportPolicy:
             chunks[-1].append(entry)
         return [chunk for chunks in groups.values() for chunk in chunks if chunk]
 
-    def decide(self, entries: Sequence[Entry], since: float) -> list[Decision]:
+    def decide(self, entries: Sequence[TrackedExport], since: float) -> list[Decision]:
         """Check the Platform and return what to do about each."""
         if any(self._needs_new_lists(entry) for entry in entries):
             since = time.monotonic()
-        requests, attempts = [entry.request for entry in entries], [entry.attempt for entry in entries]
-        facts = gather_facts(self.hook, requests, attempts, self._lists, since)
+        requests, submissions = [entry.request for entry in entries], [entry.submission for entry in entries]
+        facts = fetch_remote_state(self.hook, requests, submissions, self._lists, since)
         delay = self.hook.settings.visibility_delay
         return [
             entry.believe(decision, found.now, delay)
             for entry, found, decision in zip(entries, facts, decide(requests, facts), strict=True)
         ]
 
-    def _needs_new_lists(self, entry: Entry) -> bool:
+    def _needs_new_lists(self, entry: TrackedExport) -> bool:
         # An overwriting export must see what is in flight to its place; the others have just met something new.
-        attempt = entry.attempt
-        return entry.request.overwrite or attempt.refusal is not None or attempt.job is not None
+        submission = entry.submission
+        return entry.request.overwrite or submission.refusal is not None or submission.job is not None
 
     def post(self, requests: Sequence[ExportRequest], send_by: float) -> Sequence[ExportJob | SevenBridgesApiError]:
         """Submit exports of one kind in one call."""
@@ -116,7 +116,7 @@ class ExportPolicy:
         """Return the jobs of some ids, in order."""
         return self.hook.get_exports(ids)
 
-    def adopting(self, entry: Entry, job: Job) -> None:
+    def adopting(self, entry: TrackedExport, job: Job) -> None:
         """Warn if an adopted job was submitted with other properties than wanted."""
         wanted, actual = dict(entry.request.properties or {}), dict(getattr(job, "properties", {}))
         if actual and any(actual.get(name) != value for name, value in wanted.items()):
@@ -128,7 +128,7 @@ class ExportPolicy:
                 wanted,
             )
 
-    def without_effect(self, adopted: Sequence[tuple[Entry, Job]]) -> set[Entry]:
+    def without_effect(self, adopted: Sequence[tuple[TrackedExport, Job]]) -> set[TrackedExport]:
         """Return the moves whose adopted job was a copy: only the file tells, since jobs do not say."""
         aliases: dict[str, bool] = {}
         for entry, job in adopted:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_sb_provider.api.calls import BULK_LIMIT
 from airflow_sb_provider.api.lookup import Lookup
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError, SevenBridgesRateLimitError
-from airflow_sb_provider.jobs.poll_schedule import Schedule
-from airflow_sb_provider.jobs.rate_limiter import Pacing
+from airflow_sb_provider.jobs.poll_schedule import PollSchedule
+from airflow_sb_provider.jobs.rate_limiter import RateLimiter
 from airflow_sb_provider.jobs.watch import FinalPoll, Over
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def wait(
     :param tell: called with what is worth logging, as long as more is to come.
     :returns: the watch's event.
     """
-    schedule, pacing = Schedule(), Pacing()
+    schedule, pacing = PollSchedule(), RateLimiter()
     for job_id in watch.ids:
         schedule.add(job_id, poll_interval, time.monotonic())
     while not isinstance(step := watch.next_step(time.monotonic()), Over):

@@ -15,7 +15,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesForbiddenError,
     SevenBridgesNotFoundError,
 )
-from airflow_sb_provider.exports.decision import NOT_EXPORTABLE, TAKEN, Facts
+from airflow_sb_provider.exports.decision import NOT_EXPORTABLE, TAKEN, RemoteState
 from airflow_sb_provider.exports.destination import alias_readings, certainly_same_place, places, same_place
 from airflow_sb_provider.exports.request import ExportRequest, Intent
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.calls import Call
     from airflow_sb_provider.api.models import Page
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-    from airflow_sb_provider.jobs.record import Attempt
+    from airflow_sb_provider.jobs.record import SubmissionState
 
 _INVISIBLE = (SevenBridgesForbiddenError, SevenBridgesNotFoundError)
 # The Platform's clock and the one that it shows in jobs may differ; a copy of the same file that is a minute older is
@@ -42,13 +42,13 @@ def export_lists(hook: SevenBridgesHook) -> JobLists[ExportJob]:
     return JobLists(hook, page_at, IN_FLIGHT, ExportState.COMPLETED)
 
 
-def gather_facts(
+def fetch_remote_state(
     hook: SevenBridgesHook,
     requests: Sequence[ExportRequest],
-    attempts: Sequence[Attempt],
+    submissions: Sequence[SubmissionState],
     lists: JobLists[ExportJob] | None = None,
     since: float | None = None,
-) -> list[Facts]:
+) -> list[RemoteState]:
     """Check the Platform for a set of exports at a time. Each request is sent once: repeat the check, not its parts.
 
     Requests: one for each hundred jobs in flight (two at least, at most 50 for each state), one for each hundred files
@@ -58,7 +58,7 @@ def gather_facts(
     :param lists: of earlier checks.
     :param since: the lists of jobs must be younger than this (`time.monotonic`); None to read them anew.
     """
-    check = _Check(hook, list(zip(requests, attempts, strict=True)))
+    check = _Check(hook, list(zip(requests, submissions, strict=True)))
     # The order in which exports travel. What moves on meanwhile is found by a later step; the other way round, one
     # that ends between two steps would be in none of them.
     check.list_in_flight(lists or export_lists(hook), time.monotonic() if since is None else since)
@@ -71,9 +71,9 @@ def gather_facts(
 
 
 class _Check:
-    """One check of the Platform, in steps whose order matters (see `gather_facts`)."""
+    """One check of the Platform, in steps whose order matters (see `fetch_remote_state`)."""
 
-    def __init__(self, hook: SevenBridgesHook, wanted: Sequence[tuple[ExportRequest, Attempt]]) -> None:
+    def __init__(self, hook: SevenBridgesHook, wanted: Sequence[tuple[ExportRequest, SubmissionState]]) -> None:
         self._hook = hook
         self._wanted = wanted
         self._volumes: dict[str, Volume] = {}
@@ -88,7 +88,7 @@ class _Check:
         self._just_completed = [job for job in jobs if job.succeeded]
 
     def fetch_recorded(self) -> None:
-        ids = [attempt.job_id for _, attempt in self._wanted if attempt.job_id]
+        ids = [submission.job_id for _, submission in self._wanted if submission.job_id]
         self._recorded: dict[str, ExportJob | SevenBridgesApiError] = {}
         try:
             self._recorded = dict(zip(ids, self._hook.get_exports(ids, again=False), strict=True))
@@ -97,7 +97,7 @@ class _Check:
             self._recorded = dict.fromkeys(ids, error)
 
     def list_completed(self) -> None:
-        if any(self._may_be_copied(request, attempt) for request, attempt in self._wanted):
+        if any(self._may_be_copied(request, submission) for request, submission in self._wanted):
             listed, self._completed_all = self._lists.history(self._since)
             self._completed = [*listed, *self._just_completed]
 
@@ -106,16 +106,16 @@ class _Check:
         ids = {request.volume for request in requests} | {job.volume for job in self._in_flight if job.volume}
         ids |= {job.volume for job in self._completed if job.volume and _may_meet(job, requests)}
         self._read_volumes(ids)
-        completed = _Nearby(self._completed, self._volumes)
-        self._vouchers = {
-            request: voucher
-            for request, attempt in self._wanted
-            if (voucher := self._voucher(request, attempt, completed.to(request)))
+        completed = _RelatedJobs(self._completed, self._volumes)
+        self._evidence = {
+            request: evidence
+            for request, submission in self._wanted
+            if (evidence := self._find_evidence(request, submission, completed.to(request)))
         }
         self._objects = {
             request: self._object_at(request.volume, request.location)
-            for request, attempt in self._wanted
-            if self._needs_object(request, attempt)
+            for request, submission in self._wanted
+            if self._needs_object(request, submission)
         }
 
     def read_files(self) -> None:
@@ -125,30 +125,30 @@ class _Check:
         self._read_volumes({file.volume for file in aliases.values() if file.volume})
         self._alias_objects = {
             request: self._objects_of_alias(alias, request)
-            for request, attempt in self._wanted
-            if (alias := aliases.get(request.file)) and not self._is_just_made(attempt)
+            for request, submission in self._wanted
+            if (alias := aliases.get(request.file)) and not self._is_just_made(submission)
         }
 
-    def facts(self) -> list[Facts]:
-        near = _Nearby(self._in_flight, self._volumes)
+    def facts(self) -> list[RemoteState]:
+        near = _RelatedJobs(self._in_flight, self._volumes)
         settings, now = self._hook.settings, self._hook.clock.now()
         return [
-            Facts(
+            RemoteState(
                 now=now,
                 doubt_seconds=settings.gateway_timeout + settings.visibility_delay,
                 visibility_delay=settings.visibility_delay,
-                attempt=attempt,
+                submission=submission,
                 jobs=near.to(request),
                 jobs_complete=self._in_flight_all,
-                recorded=self._recorded.get(attempt.job_id or ""),
+                recorded=self._recorded.get(submission.job_id or ""),
                 file=self._files[request.file],
                 volumes=self._volumes,
                 object=self._objects.get(request),
                 alias_objects=self._alias_objects.get(request, {}),
-                voucher=self._vouchers.get(request),
+                evidence=self._evidence.get(request),
                 history_complete=self._completed_all,
             )
-            for request, attempt in self._wanted
+            for request, submission in self._wanted
         ]
 
     def _read_volumes(self, ids: set[str]) -> None:
@@ -175,41 +175,43 @@ class _Check:
             return {}
         return {each: self._object_at(alias.volume or "", each) for each in readings if each is not None}
 
-    def _recorded_done(self, attempt: Attempt) -> ExportJob | None:
-        job = self._recorded.get(attempt.job_id or "")
+    def _recorded_done(self, submission: SubmissionState) -> ExportJob | None:
+        job = self._recorded.get(submission.job_id or "")
         return job if isinstance(job, ExportJob) and job.succeeded else None
 
-    def _is_just_made(self, attempt: Attempt) -> bool:
+    def _is_just_made(self, submission: SubmissionState) -> bool:
         """Whether an earlier try's own job has made the export, so that this retry need not read what it made."""
-        return self._recorded_done(attempt) is not None and not attempt.fresh
+        return self._recorded_done(submission) is not None and not submission.is_new_request
 
-    def _needs_object(self, request: ExportRequest, attempt: Attempt) -> bool:
-        if request.overwrite or (attempt.refusal is not None and attempt.refusal.code in (TAKEN, NOT_EXPORTABLE)):
+    def _needs_object(self, request: ExportRequest, submission: SubmissionState) -> bool:
+        if request.overwrite or (submission.refusal is not None and submission.refusal.code in (TAKEN, NOT_EXPORTABLE)):
             return True
         if not request.copy_only:
             return False
-        if attempt.in_doubt:
-            return request in self._vouchers
-        return attempt.fresh and self._recorded_done(attempt) is not None
+        if submission.in_doubt:
+            return request in self._evidence
+        return submission.is_new_request and self._recorded_done(submission) is not None
 
-    def _may_be_copied(self, request: ExportRequest, attempt: Attempt) -> bool:
+    def _may_be_copied(self, request: ExportRequest, submission: SubmissionState) -> bool:
         if not request.copy_only:
             return False
-        if self._recorded_done(attempt) is not None:
-            return not (request.overwrite and attempt.fresh)
+        if self._recorded_done(submission) is not None:
+            return not (request.overwrite and submission.is_new_request)
         if request.intent is Intent.COPY:
             # One in doubt may have been accepted and have ended, so that only history shows it.
-            return attempt.in_doubt or (attempt.refusal is not None and attempt.refusal.code == TAKEN)
+            return submission.in_doubt or (submission.refusal is not None and submission.refusal.code == TAKEN)
         # Only what completed since the record is this copy; an older one is to be overwritten.
-        return not attempt.fresh and attempt.sent_at is not None
+        return not submission.is_new_request and submission.sent_at is not None
 
-    def _voucher(self, request: ExportRequest, attempt: Attempt, completed: Iterable[ExportJob]) -> ExportJob | None:
+    def _find_evidence(
+        self, request: ExportRequest, submission: SubmissionState, completed: Iterable[ExportJob]
+    ) -> ExportJob | None:
         """Return the newest completed job to a destination if it certainly made this copy there, else None."""
-        if not self._may_be_copied(request, attempt):
+        if not self._may_be_copied(request, submission):
             return None
         here = (request.volume, request.location)
         jobs = {job.id: job for job in completed if same_place((job.volume, job.location), here, self._volumes)}
-        if recorded := self._recorded_done(attempt):
+        if recorded := self._recorded_done(submission):
             # A list may show it late.
             jobs[recorded.id] = recorded
         newest = _newest(list(jobs.values()))
@@ -219,9 +221,9 @@ class _Check:
         [*_, job] = newest
         if not certainly_same_place((job.volume, job.location), here, self._volumes):
             return None
-        if request.intent is Intent.COPY_OVERWRITE and job.id != attempt.job_id:
+        if request.intent is Intent.COPY_OVERWRITE and job.id != submission.job_id:
             started = job.started_on.timestamp() if job.started_on else None
-            if attempt.sent_at is None or started is None or started < attempt.sent_at - _CLOCKS_AGREE:
+            if submission.sent_at is None or started is None or started < submission.sent_at - _CLOCKS_AGREE:
                 return None
         return job
 
@@ -237,7 +239,7 @@ def _newest(jobs: Sequence[ExportJob]) -> list[ExportJob]:
     return [job for job, moment in zip(jobs, times, strict=True) if moment == max(known)]
 
 
-class _Nearby:
+class _RelatedJobs:
     """Finds the jobs of the same file or bound for the same place."""
 
     def __init__(self, jobs: Iterable[ExportJob], volumes: Mapping[str, Volume]) -> None:

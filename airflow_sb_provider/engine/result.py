@@ -47,7 +47,7 @@ def volume_or_none(hook: SevenBridgesHook, volume: str, *, needed: bool = True) 
         return None
 
 
-def look_at_object(hook: SevenBridgesHook, job: ExportJob, size: int | None) -> VolumeObject | None:
+def read_object(hook: SevenBridgesHook, job: ExportJob, size: int | None) -> VolumeObject | None:
     """Read what a completed export made; it, or the size of what was there before, may show some seconds late.
 
     :param size: the file's size in bytes, None if it is not known.

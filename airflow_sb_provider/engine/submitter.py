@@ -22,7 +22,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesUnreadableItem,
 )
 from airflow_sb_provider.hooks.retry import RATE_LIMIT_WINDOW, retry_rules
-from airflow_sb_provider.jobs.decision import Adopt, CheckAgain, Done, Fail, Submit
+from airflow_sb_provider.jobs.decision import Adopt, AlreadyDone, CheckAgain, Fail, Submit
 from airflow_sb_provider.jobs.tracked import (
     COMPLETED,
     FAILED,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.engine.policy import Policy
     from airflow_sb_provider.jobs.batch import Batch
     from airflow_sb_provider.jobs.decision import Decision
-    from airflow_sb_provider.jobs.record import Attempt
+    from airflow_sb_provider.jobs.record import SubmissionState
 
 E = TypeVar("E", bound=TrackedJob[Any])
 
@@ -111,7 +111,7 @@ class Submitter(Generic[E]):
             waiting = batch.waiting
             ready = [entry for entry in waiting if self._is_due(entry)]
             if not ready:
-                return min((entry.attempt.check_at for entry in waiting), default=None)
+                return min((entry.submission.check_at for entry in waiting), default=None)
             if not seen.issuperset(map(id, ready)):
                 # A list from before they became ready may not show their jobs.
                 self._listed_since = time.monotonic()
@@ -186,7 +186,7 @@ class Submitter(Generic[E]):
     def _is_due(self, entry: E) -> bool:
         # A process that resumes does not know the Platform's clock yet; the check that it makes then compares anew.
         clock = self._hook.clock
-        return not clock.has_heard or entry.attempt.check_at <= clock.now()
+        return not clock.has_heard or entry.submission.check_at <= clock.now()
 
     def _apply(self, entry: E, decision: Decision) -> None:
         """Apply a decision that submits nothing."""
@@ -194,7 +194,7 @@ class Submitter(Generic[E]):
             entry.adopted = True
             self._policy.adopting(entry, decision.job)
             self.take([entry], [decision.job])
-        elif isinstance(decision, Done):
+        elif isinstance(decision, AlreadyDone):
             entry.adopted, entry.state, entry.job_id = True, COMPLETED, None
             if decision.job:
                 entry.follow(decision.job)
@@ -225,8 +225,8 @@ class Submitter(Generic[E]):
         return [next(decided) if self._policy.needs_check(entry) else Submit("", entry.request) for entry in chunk]
 
     def _give_up(self, entry: E, error: SevenBridgesError) -> None:
-        if error is not entry.attempt.refusal:
-            error.__cause__ = error.__cause__ or entry.attempt.refusal
+        if error is not entry.submission.refusal:
+            error.__cause__ = error.__cause__ or entry.submission.refusal
         if self._policy.skips(error):
             entry.fail(error, SKIPPED)
             self._log.info("%s (%s) is skipped: %s", entry.request.target[0], entry.label, entry.message)
@@ -240,7 +240,7 @@ class Submitter(Generic[E]):
 
     def _send(self, wanted: Sequence[tuple[E, Submit[Any]]]) -> None:
         entries = [entry for entry, _ in wanted]
-        before = [entry.attempt for entry in entries]
+        before = [entry.submission for entry in entries]
         for entry, decision in wanted:
             entry.sent(
                 now=self._hook.clock.now(),
@@ -286,23 +286,23 @@ class Submitter(Generic[E]):
     def _name(self, wanted: Sequence[tuple[E, Submit[Any]]]) -> str:
         return wanted[0][0].kind.name
 
-    def _not_sent(self, entries: Sequence[E], before: Sequence[Attempt]) -> None:
-        for entry, attempt in zip(entries, before, strict=True):
+    def _not_sent(self, entries: Sequence[E], before: Sequence[SubmissionState]) -> None:
+        for entry, submission in zip(entries, before, strict=True):
             entry.posts -= 1
-            entry.not_sent(attempt)
+            entry.not_sent(submission)
 
     def _refused_as_a_whole(
         self,
         entries: Sequence[E],
-        before: Sequence[Attempt],
+        before: Sequence[SubmissionState],
         error: SevenBridgesApiError | SevenBridgesConnectionError,
     ) -> None:
         """Apply an error that proves that nothing of a call was accepted."""
         if self._policy.single and not isinstance(error, SevenBridgesConnectionError | SevenBridgesRateLimitError):
             self._refused(entries[0], error)
             return
-        for entry, attempt in zip(entries, before, strict=True):
-            entry.not_sent(attempt)
+        for entry, submission in zip(entries, before, strict=True):
+            entry.not_sent(submission)
         self._save(entries)
         if isinstance(error, SevenBridgesConnectionError):
             for entry in entries:

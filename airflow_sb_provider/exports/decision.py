@@ -20,8 +20,8 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.destination import alias_readings, certainly_same_place, same_place
 from airflow_sb_provider.exports.request import ExportRequest, Intent
-from airflow_sb_provider.jobs.decision import Adopt, CheckAgain, Decision, Done, Fail, Submit
-from airflow_sb_provider.jobs.record import Attempt
+from airflow_sb_provider.jobs.decision import Adopt, AlreadyDone, CheckAgain, Decision, Fail, Submit
+from airflow_sb_provider.jobs.record import SubmissionState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,13 +44,13 @@ MAX_CHECKS = 12
 
 
 @dataclass(frozen=True)
-class Facts:
+class RemoteState:
     """What one check of the Platform found for one export.
 
     :param now: when, in epoch seconds of the Platform's clock.
     :param doubt_seconds: how long after it was sent a request may be accepted, or its job not be listed yet.
     :param visibility_delay: for how many seconds lists, files and objects may not show what a job has done.
-    :param attempt: what the task knows of its own past.
+    :param submission: what the task knows of its own past.
     :param jobs: the jobs in flight of the same file or bound for the same place.
     :param jobs_complete: whether the lists of jobs in flight were read to their ends.
     :param recorded: the job of the stored id, or why it cannot be seen.
@@ -66,7 +66,7 @@ class Facts:
     now: float
     doubt_seconds: float = 120.0
     visibility_delay: float = 30.0
-    attempt: Attempt = field(default_factory=Attempt)
+    submission: SubmissionState = field(default_factory=SubmissionState)
     jobs: tuple[ExportJob, ...] = ()
     jobs_complete: bool = True
     recorded: ExportJob | SevenBridgesApiError | None = None
@@ -74,16 +74,16 @@ class Facts:
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     object: VolumeObject | SevenBridgesApiError | None = None
     alias_objects: Mapping[str, VolumeObject | SevenBridgesApiError | None] = field(default_factory=dict)
-    voucher: ExportJob | None = None
+    evidence: ExportJob | None = None
     history_complete: bool = True
 
 
-def decide(requests: Sequence[ExportRequest], facts: Sequence[Facts]) -> list[Decision]:
+def decide(requests: Sequence[ExportRequest], facts: Sequence[RemoteState]) -> list[Decision]:
     """Return for each export, in order, what to do about it."""
     return [_decide(request, found) for request, found in zip(requests, facts, strict=True)]
 
 
-def _decide(request: ExportRequest, facts: Facts) -> Decision:
+def _decide(request: ExportRequest, facts: RemoteState) -> Decision:
     """The rows of the table are the intents; its columns are checked in turn."""
     return (
         _in_flight(request, facts)
@@ -95,7 +95,7 @@ def _decide(request: ExportRequest, facts: Facts) -> Decision:
     )
 
 
-def _in_flight(request: ExportRequest, facts: Facts) -> Decision | None:
+def _in_flight(request: ExportRequest, facts: RemoteState) -> Decision | None:
     own = facts.recorded if isinstance(facts.recorded, ExportJob) else None
     for job in (own, *facts.jobs):
         if job and not job.ended and (job is own or _is_same(job, request, facts)):
@@ -103,12 +103,12 @@ def _in_flight(request: ExportRequest, facts: Facts) -> Decision | None:
     return None
 
 
-def _recorded(request: ExportRequest, facts: Facts) -> Decision | None:
+def _recorded(request: ExportRequest, facts: RemoteState) -> Decision | None:
     job = facts.recorded
     if isinstance(job, SevenBridgesApiError):
         return _doubt(
             request,
-            f"an earlier try started export {facts.attempt.job_id}, but the Platform does not show it to this "
+            f"an earlier try started export {facts.submission.job_id}, but the Platform does not show it to this "
             f"token: {job} Check that export with the token it was started with.",
             rechecks=1,
         )
@@ -116,22 +116,22 @@ def _recorded(request: ExportRequest, facts: Facts) -> Decision | None:
         return None
     if request.copy_only:
         return _recorded_copy(request, facts, job)
-    if facts.attempt.fresh and (moved := _already_moved(request, facts)):
+    if facts.submission.is_new_request and (moved := _already_moved(request, facts)):
         # A task that was cleared long after must not report an object that is gone since.
-        return replace(moved, job=job) if isinstance(moved, Done) else moved
+        return replace(moved, job=job) if isinstance(moved, AlreadyDone) else moved
     return Adopt(f"Export {job.id}, started by an earlier try, is COMPLETED: adopting it.", job)
 
 
-def _recorded_copy(request: ExportRequest, facts: Facts, job: ExportJob) -> Decision | None:
+def _recorded_copy(request: ExportRequest, facts: RemoteState, job: ExportJob) -> Decision | None:
     """Decide on a copy that an earlier try has made: the object may have been replaced or deleted since."""
-    attempt, found = facts.attempt, facts.object
-    is_latest = facts.voucher is not None
-    if attempt.fresh:
+    submission, found = facts.submission, facts.object
+    is_latest = facts.evidence is not None
+    if submission.is_new_request:
         # The task was cleared, so that a copy that is gone is wanted again.
         is_there = isinstance(found, VolumeObject) and _sizes_agree(_known_file(facts, job), found)
         if request.overwrite or not (is_there and is_latest):
             return None
-        return Done(f"The copy is there ({found}), made by export {job.id} of an earlier try.", job, found)
+        return AlreadyDone(f"The copy is there ({found}), made by export {job.id} of an earlier try.", job, found)
     if is_latest:
         return Adopt(f"Export {job.id}, started by an earlier try, is COMPLETED: adopting it.", job)
     return _doubt(
@@ -142,24 +142,24 @@ def _recorded_copy(request: ExportRequest, facts: Facts, job: ExportJob) -> Deci
     )
 
 
-def _already_made(request: ExportRequest, facts: Facts) -> Decision | None:
+def _already_made(request: ExportRequest, facts: RemoteState) -> Decision | None:
     if not request.copy_only:
         return _already_moved(request, facts)
-    wanted_again = request.overwrite and facts.attempt.fresh
+    wanted_again = request.overwrite and facts.submission.is_new_request
     # A voucher found in a part of the history may not be the newest.
-    if wanted_again or not facts.voucher or not facts.history_complete or not isinstance(facts.object, VolumeObject):
+    if wanted_again or not facts.evidence or not facts.history_complete or not isinstance(facts.object, VolumeObject):
         return None
     # The file may have been deleted since it was copied.
-    if not _sizes_agree(_known_file(facts, facts.voucher), facts.object):
+    if not _sizes_agree(_known_file(facts, facts.evidence), facts.object):
         return None
-    return Done(
-        f"The copy is there ({facts.object}), made by export {facts.voucher.id}: adopting it.",
-        facts.voucher,
+    return AlreadyDone(
+        f"The copy is there ({facts.object}), made by export {facts.evidence.id}: adopting it.",
+        facts.evidence,
         facts.object,
     )
 
 
-def _already_moved(request: ExportRequest, facts: Facts) -> Decision | None:
+def _already_moved(request: ExportRequest, facts: RemoteState) -> Decision | None:
     file = facts.file
     if not isinstance(file, File) or not file.is_alias:
         return None
@@ -171,7 +171,7 @@ def _already_moved(request: ExportRequest, facts: Facts) -> Decision | None:
     [location] = readings
     found = facts.alias_objects.get(location or "")
     if isinstance(found, SevenBridgesApiError):
-        return Done(f"The file is already an alias at that place; the object cannot be read: {found}")
+        return AlreadyDone(f"The file is already an alias at that place; the object cannot be read: {found}")
     if found is None:
         return _doubt(
             request,
@@ -180,7 +180,9 @@ def _already_moved(request: ExportRequest, facts: Facts) -> Decision | None:
             rechecks=_OBJECT_RECHECKS,
         )
     if _sizes_agree(file, found):
-        return Done(f"The file is already an alias of the object there ({found}): the move is made.", None, found)
+        return AlreadyDone(
+            f"The file is already an alias of the object there ({found}): the move is made.", None, found
+        )
     return _doubt(
         request,
         f"the file is an alias of the object there, but their sizes differ: {file.size} bytes against {found}. "
@@ -190,14 +192,16 @@ def _already_moved(request: ExportRequest, facts: Facts) -> Decision | None:
 
 
 def _moved_in_one_reading(
-    request: ExportRequest, facts: Facts, file: File, readings: Mapping[str | None, bool]
+    request: ExportRequest, facts: RemoteState, file: File, readings: Mapping[str | None, bool]
 ) -> Decision | None:
     """Decide by the objects where an alias's location has several readings: one object alone must fit the file."""
     objects = {location: facts.alias_objects.get(location or "") for location in readings}
     possible = [location for location in readings if location is None or _may_hold(objects[location], file)]
     if len(possible) == 1 and isinstance(found := objects[possible[0]], VolumeObject):
         if readings[possible[0]]:
-            return Done(f"The file is already an alias of the object there ({found}): the move is made.", None, found)
+            return AlreadyDone(
+                f"The file is already an alias of the object there ({found}): the move is made.", None, found
+            )
         return None
     places = ", ".join(f"{file.volume}/{location}" for location in readings if location is not None)
     return _doubt(
@@ -219,32 +223,32 @@ def _may_hold(found: VolumeObject | SevenBridgesApiError | None, file: File) -> 
     return found is not None
 
 
-def _refused(request: ExportRequest, facts: Facts) -> Decision | None:
+def _refused(request: ExportRequest, facts: RemoteState) -> Decision | None:
     """Give up what the Platform refused, or what failed, and say which cause holds."""
-    attempt = facts.attempt
-    refusal = attempt.refusal
+    submission = facts.submission
+    refusal = submission.refusal
     if refusal is None:
-        return None if attempt.job is None else Fail(_not_moved(request, attempt.job), rechecks=1)
-    if attempt.in_doubt and (wait := _doubt_lasts(request, facts)):
+        return None if submission.job is None else Fail(_not_moved(request, submission.job), rechecks=1)
+    if submission.in_doubt and (wait := _doubt_lasts(request, facts)):
         # A job that was adopted has failed, and this task's own request may still be accepted.
         return wait
     cause = explain(request, facts)
     is_alias = isinstance(facts.file, File) and facts.file.is_alias
     # A twin's move may have been faster, or this one's own; the file shows that late.
-    rechecks = 0 if is_alias or not _may_be_made(attempt) else 1
-    if attempt.job is not None:
-        return Fail(SevenBridgesExportFailed(attempt.job, cause), rechecks)
+    rechecks = 0 if is_alias or not _may_be_made(submission) else 1
+    if submission.job is not None:
+        return Fail(SevenBridgesExportFailed(submission.job, cause), rechecks)
     if refusal.code == TAKEN and request.intent is Intent.COPY and not facts.history_complete:
         return _doubt(request, f"{cause} The job history is too long to tell whether an earlier export made it.")
-    if not _may_be_made(attempt):
+    if not _may_be_made(submission):
         return Fail(refusal)
     kind = SevenBridgesNotExportable if refusal.code == NOT_EXPORTABLE else SevenBridgesExportRefused
     return Fail(kind(f"The Platform refused the {request}: {refusal} {cause}"), rechecks)
 
 
-def _may_be_made(attempt: Attempt) -> bool:
+def _may_be_made(submission: SubmissionState) -> bool:
     """Whether how it was refused, or failed, may mean that the export is made already."""
-    return attempt.refusal is not None and attempt.refusal.code in (TAKEN, NOT_EXPORTABLE)
+    return submission.refusal is not None and submission.refusal.code in (TAKEN, NOT_EXPORTABLE)
 
 
 def _not_moved(request: ExportRequest, job: Job) -> SevenBridgesExportRefused:
@@ -254,19 +258,19 @@ def _not_moved(request: ExportRequest, job: Job) -> SevenBridgesExportRefused:
     )
 
 
-def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
-    file, attempt = facts.file, facts.attempt
+def _unsafe(request: ExportRequest, facts: RemoteState) -> Decision | None:
+    file, submission = facts.file, facts.submission
     if isinstance(file, File) and (file.is_alias or file.is_folder):
         return Fail(SevenBridgesNotExportable(f"The {request} cannot be submitted: {explain(request, facts)}"))
-    careful = attempt.in_doubt or request.overwrite
+    careful = submission.in_doubt or request.overwrite
     if request.copy_only and not careful:
         return None
-    if attempt.other_credential and not request.copy_only:
+    if submission.other_credential and not request.copy_only:
         return _doubt(
             request,
             "an earlier try submitted with another token, whose exports may be invisible to this one. Check them.",
         )
-    if attempt.in_doubt and facts.jobs_complete and (wait := _doubt_lasts(request, facts)):
+    if submission.in_doubt and facts.jobs_complete and (wait := _doubt_lasts(request, facts)):
         return wait
     if isinstance(file, SevenBridgesApiError) and careful:
         return _doubt(request, f"the file cannot be read: {file} Check whether it was moved or deleted.")
@@ -279,9 +283,9 @@ def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
         )
     if not facts.jobs_complete and careful:
         return _doubt(
-            request, _LISTS_UNRELIABLE, rechecks=LIST_RECHECKS if attempt.in_doubt and not request.overwrite else 1
+            request, _LISTS_UNRELIABLE, rechecks=LIST_RECHECKS if submission.in_doubt and not request.overwrite else 1
         )
-    if attempt.in_doubt and request.intent is Intent.MOVE_OVERWRITE:
+    if submission.in_doubt and request.intent is Intent.MOVE_OVERWRITE:
         return _doubt(
             request,
             "it may have been submitted before and nothing is found of it. A second request could delete the only "
@@ -290,31 +294,31 @@ def _unsafe(request: ExportRequest, facts: Facts) -> Decision | None:
     return _rivals(request, facts)
 
 
-def _doubt_lasts(request: ExportRequest, facts: Facts) -> Decision | None:
+def _doubt_lasts(request: ExportRequest, facts: RemoteState) -> Decision | None:
     """Return to check again as long as a request that was sent may be accepted, or its job may not be shown.
 
     Three checks must find nothing. The time between the first two is longer than any request needs to be accepted and
     listed. What ended just before the second is in no list any more, and its file may show it only at the third.
     """
-    attempt, now = facts.attempt, facts.now
+    submission, now = facts.submission, facts.now
     why = (
         "The Platform shows nothing of an export that may have been submitted; checking once more before submitting it."
     )
-    if attempt.doubt_stage == 0:
+    if submission.doubt_stage == 0:
         # From the first check on, whoever sent it and whenever: no clock of another machine has a part in this.
         return CheckAgain(why, now + facts.doubt_seconds, doubt_stage=1)
-    if now < attempt.doubt_until and attempt.rechecks > MAX_CHECKS:
+    if now < submission.doubt_until and submission.rechecks > MAX_CHECKS:
         return _doubt(
             request, "it may have been submitted before, and the Platform's clock does not advance. Check it."
         )
-    if now < attempt.doubt_until:
-        return CheckAgain(why, attempt.doubt_until)
-    if attempt.doubt_stage == 1:
+    if now < submission.doubt_until:
+        return CheckAgain(why, submission.doubt_until)
+    if submission.doubt_stage == 1:
         return CheckAgain(why, now + facts.visibility_delay, doubt_stage=2)
     return None
 
 
-def _rivals(request: ExportRequest, facts: Facts) -> Decision | None:
+def _rivals(request: ExportRequest, facts: RemoteState) -> Decision | None:
     for job in facts.jobs:
         if job.file == request.file and not request.copy_only:
             return _doubt(
@@ -333,15 +337,15 @@ def _rivals(request: ExportRequest, facts: Facts) -> Decision | None:
     return None
 
 
-def _submit(request: ExportRequest, facts: Facts) -> Decision:
-    attempt, found = facts.attempt, facts.object
-    why = f"{attempt.why} The Platform shows nothing of it: submitting the export. " if attempt.why else ""
+def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
+    submission, found = facts.submission, facts.object
+    why = f"{submission.why} The Platform shows nothing of it: submitting the export. " if submission.why else ""
     if not request.overwrite:
         return Submit(why.strip(), request)
-    if isinstance(found, VolumeObject) and attempt.replaces not in (None, str(found)):
+    if isinstance(found, VolumeObject) and submission.replaces not in (None, str(found)):
         # It came after the check before the first request: it is not what this wish means to replace.
         return Fail(SevenBridgesExportRefused(_why_not_overwritten(request, facts)))
-    is_first_check = attempt.rechecks == 0 and attempt.doubt_stage < 2
+    is_first_check = submission.rechecks == 0 and submission.doubt_stage < 2
     if isinstance(found, VolumeObject) and is_first_check and _may_be_own(facts.file, found):
         # The file shows late that it was moved there: then this would delete its only copy.
         return CheckAgain(
@@ -355,9 +359,9 @@ def _submit(request: ExportRequest, facts: Facts) -> Decision:
     return Submit(f"{why}Nothing is there to overwrite, so overwriting is not requested.", careful)
 
 
-def explain(request: ExportRequest, facts: Facts) -> str:
+def explain(request: ExportRequest, facts: RemoteState) -> str:
     """Return which of the causes of a refusal holds, as far as the facts tell, and what to do."""
-    file, found, refusal = facts.file, facts.object, facts.attempt.refusal
+    file, found, refusal = facts.file, facts.object, facts.submission.refusal
     if isinstance(file, File):
         if file.is_folder:
             return f"{file.id} is a folder; export its files."
@@ -376,8 +380,8 @@ def explain(request: ExportRequest, facts: Facts) -> str:
     if refusal and refusal.code == TAKEN and request.overwrite:
         return _why_not_overwritten(request, facts)
     if refusal and refusal.code == TAKEN and isinstance(found, VolumeObject):
-        if facts.voucher:
-            owner = f"made from the same file by export {facts.voucher.id}"
+        if facts.evidence:
+            owner = f"made from the same file by export {facts.evidence.id}"
         elif _sizes_agree(file, found):
             owner = "of the same size as the file, perhaps made from it"
         else:
@@ -386,8 +390,8 @@ def explain(request: ExportRequest, facts: Facts) -> str:
     return ""
 
 
-def _why_not_overwritten(request: ExportRequest, facts: Facts) -> str:
-    place, found, replaces = f"{request.volume}/{request.location}", "", facts.attempt.replaces
+def _why_not_overwritten(request: ExportRequest, facts: RemoteState) -> str:
+    place, found, replaces = f"{request.volume}/{request.location}", "", facts.submission.replaces
     if isinstance(facts.object, VolumeObject):
         found = f" ({facts.object})"
         if replaces and replaces != str(facts.object):
@@ -408,13 +412,13 @@ def _sizes_agree(file: File | SevenBridgesApiError | None, found: VolumeObject) 
     return isinstance(file, File) and file.size is not None and file.size == found.size
 
 
-def _is_same(job: ExportJob, request: ExportRequest, facts: Facts) -> bool:
+def _is_same(job: ExportJob, request: ExportRequest, facts: RemoteState) -> bool:
     return job.file == request.file and certainly_same_place(
         (job.volume, job.location), (request.volume, request.location), facts.volumes
     )
 
 
-def _known_file(facts: Facts, job: ExportJob | None) -> File | SevenBridgesApiError | None:
+def _known_file(facts: RemoteState, job: ExportJob | None) -> File | SevenBridgesApiError | None:
     """Return the file, as the job that exported it shows it if it cannot be read any more."""
     if isinstance(facts.file, File) or job is None:
         return facts.file

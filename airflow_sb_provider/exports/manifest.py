@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_sb_provider.api.models import Volume
-    from airflow_sb_provider.exports.entry import Entry
+    from airflow_sb_provider.exports.tracked import TrackedExport
 
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _CSV = (".csv",)
@@ -106,7 +106,7 @@ def is_manifest_of(head: bytes, address: str, run: Mapping[str, Any]) -> bool:
 
 def manifest_text(
     address: str,
-    entries: Iterable[Entry],
+    entries: Iterable[TrackedExport],
     *,
     volumes: Mapping[str, Volume],
     metadata: Sequence[str],
@@ -159,7 +159,7 @@ def _place_of(address: str) -> tuple[str, ...]:
 
 
 def _row(
-    entry: Entry, volumes: Mapping[str, Volume], metadata: Sequence[str], run: Mapping[str, Any]
+    entry: TrackedExport, volumes: Mapping[str, Volume], metadata: Sequence[str], run: Mapping[str, Any]
 ) -> dict[str, Any]:
     request = entry.request
     outcome = ExportOutcome.of_entry(entry, volumes.get(request.volume))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_sb_provider.api.models import ExportJob, File, Volume, VolumeObject
-    from airflow_sb_provider.exports.entry import Entry
+    from airflow_sb_provider.exports.tracked import TrackedExport
     from airflow_sb_provider.jobs.batch import Batch
 
 # So many exports of one task are reported one by one to outlets and lineage.
@@ -90,7 +90,7 @@ class ExportOutcome:
         )
 
     @classmethod
-    def of_entry(cls, entry: Entry, volume: Volume | None = None) -> Self:
+    def of_entry(cls, entry: TrackedExport, volume: Volume | None = None) -> Self:
         """Build from one export of a task.
 
         :param volume: for the object's address.
@@ -166,7 +166,12 @@ class Report:
 
     @classmethod
     def of_batch(
-        cls, batch: Batch[Entry], volumes: Mapping[str, Volume], *, many: bool = False, manifest: str | None = None
+        cls,
+        batch: Batch[TrackedExport],
+        volumes: Mapping[str, Volume],
+        *,
+        many: bool = False,
+        manifest: str | None = None,
     ) -> Self:
         """Build from what a task knows of its exports.
 

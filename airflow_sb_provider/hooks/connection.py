@@ -174,7 +174,7 @@ class ConnectionSettings:
         return settings
 
 
-async def look_up_settings(conn_id: str) -> ConnectionSettings:
+async def load_settings(conn_id: str) -> ConnectionSettings:
     """Get a connection from Airflow, without blocking a triggerer's event loop.
 
     :raises AirflowNotFoundException: if there is no such connection.

@@ -17,7 +17,7 @@ from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBri
 from airflow_sb_provider.hooks.connection import (
     DEFAULT_CONN_NAME,
     ConnectionSettings,
-    look_up_settings,
+    load_settings,
     ssl_context,
 )
 from airflow_sb_provider.hooks.retry import clean, fail, no_answer, retry_rules
@@ -74,7 +74,7 @@ class SevenBridgesAsyncHook(BaseHook):
         :raises AirflowNotFoundException: if there is no such connection.
         :raises SevenBridgesConnectionError: if Airflow cannot tell.
         """
-        await self.connect(await look_up_settings(self.sevenbridges_conn_id))
+        await self.connect(await load_settings(self.sevenbridges_conn_id))
 
     async def connect(self, settings: ConnectionSettings) -> None:
         """Ask where and as these settings say; opens a session if they are new."""

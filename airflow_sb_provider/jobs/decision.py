@@ -33,7 +33,7 @@ class Adopt:
 
 
 @dataclass(frozen=True)
-class Done:
+class AlreadyDone:
     """What the job is for is done already. ``job`` did it, as far as known; ``proof`` is what a check saw of it."""
 
     why: str
@@ -64,4 +64,4 @@ class Fail:
     rechecks: int = 0
 
 
-Decision = Submit[Any] | Adopt | Done | CheckAgain | Fail
+Decision = Submit[Any] | Adopt | AlreadyDone | CheckAgain | Fail

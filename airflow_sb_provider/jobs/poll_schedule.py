@@ -10,7 +10,7 @@ from airflow_sb_provider.api.calls import BULK_LIMIT
 FIRST_POLL = 5.0
 
 
-class Schedule:
+class PollSchedule:
     """The ids that are waited for, and when each is to be asked for next. Times are of one clock, in seconds.
 
     A request that has room takes new ids along, then those that would be due in the next half of their interval. New

@@ -37,7 +37,7 @@ def seconds_until_allowed(rate: RateLimit | None, now: float) -> float:
     return min(max(rate.reset - now, 0.0), WINDOW)
 
 
-class Pacing:
+class RateLimiter:
     """What one asker may spend of a token's rate limit.
 
     All that is known comes with the answers. Others may spend the same limit: what is gone beyond one's own requests is

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 GATEWAY_TIMEOUT = 90.0
 
 
-class Outcome(StrEnum):
+class SubmissionStatus(StrEnum):
     """What became of the request that a record is about."""
 
     SENT = "sent"
@@ -37,7 +37,7 @@ class Request(Protocol):
 
 
 @dataclass(frozen=True)
-class Record:
+class SubmissionRecord:
     """A submission, as it is written to Airflow's task state store before the request and after the response.
 
     :param fingerprint: of the request.
@@ -51,7 +51,7 @@ class Record:
     credential: str
     sent_at: float
     max_tries: int
-    outcome: Outcome = Outcome.SENT
+    outcome: SubmissionStatus = SubmissionStatus.SENT
     job_id: str | None = None
     replaces: str = ""
 
@@ -60,7 +60,7 @@ class Record:
         return {key: value for key, value in asdict(self).items() if value is not None and value != ""}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Record:
+    def from_json(cls, data: Mapping[str, Any]) -> SubmissionRecord:
         """Build from what `to_json` returned.
 
         :raises ValueError: or `KeyError`, `TypeError`, if it was written by something else.
@@ -70,14 +70,14 @@ class Record:
             credential=str(data["credential"]),
             sent_at=float(data["sent_at"]),
             max_tries=int(data["max_tries"]),
-            outcome=Outcome(data["outcome"]),
+            outcome=SubmissionStatus(data["outcome"]),
             job_id=data.get("job_id") or None,
             replaces=str(data.get("replaces", "")),
         )
 
 
 @dataclass(frozen=True)
-class Attempt:
+class SubmissionState:
     """Where a try stands with one job.
 
     :param untroubled: nothing was submitted before, so that no check is needed.
@@ -98,8 +98,8 @@ class Attempt:
     :param why: why this try must check, for the log.
     """
 
-    untroubled: bool = False
-    fresh: bool = True
+    can_submit_unchecked: bool = False
+    is_new_request: bool = True
     job_id: str | None = None
     sent_at: float | None = None
     in_doubt: bool = False
@@ -114,8 +114,8 @@ class Attempt:
     why: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return what differs from a new attempt, as Airflow keeps it; ``job`` and ``refusal`` as plain values."""
-        usual = Attempt()
+        """Return what differs from a new state, as Airflow keeps it; ``job`` and ``refusal`` as plain values."""
+        usual = SubmissionState()
         data = {name: value for name, value in vars(self).items() if value != getattr(usual, name)}
         if self.refusal is not None:
             data["refusal"] = self.refusal.serialize()
@@ -125,10 +125,10 @@ class Attempt:
         return data
 
 
-def attempt_of(
+def submission_state(
     request: Request,
     *,
-    record: Record | None,
+    record: SubmissionRecord | None,
     nothing_sent: bool = False,
     unreadable: bool = False,
     credential: str,
@@ -136,7 +136,7 @@ def attempt_of(
     max_tries: int,
     retries: int,
     name: str = "job",
-) -> Attempt:
+) -> SubmissionState:
     """Return where a task stands when it starts, from its record and its number of tries.
 
     :param record: what the store holds for this task instance.
@@ -148,39 +148,41 @@ def attempt_of(
     """
     first = try_number <= 1
     cleared_after = max(max_tries - retries, 0)
-    fresh = try_number <= cleared_after + 1
+    is_new_request = try_number <= cleared_after + 1
     if record is None:
         if first and not unreadable:
-            return Attempt(untroubled=True)
+            return SubmissionState(can_submit_unchecked=True)
         if nothing_sent:
-            return Attempt(fresh=fresh, why=f"An earlier try ended before it submitted the {name}.")
+            return SubmissionState(
+                is_new_request=is_new_request, why=f"An earlier try ended before it submitted the {name}."
+            )
         # A try without a store leaves no record, also of a request that is still on its way.
-        what = "This is the first try" if first else "The task was cleared" if fresh else "This is a retry"
+        what = "This is the first try" if first else "The task was cleared" if is_new_request else "This is a retry"
         which = (
             "the record of what was submitted before cannot be read"
             if unreadable
             else "there is no record of what was submitted before"
         )
-        return Attempt(fresh=fresh, in_doubt=True, why=f"{what}, and {which}.")
+        return SubmissionState(is_new_request=is_new_request, in_doubt=True, why=f"{what}, and {which}.")
 
     # How long ago it was sent does not count: the process that wrote the record may have sent it much later.
-    in_doubt = record.outcome is Outcome.SENT
+    in_doubt = record.outcome is SubmissionStatus.SENT
     if record.fingerprint != request.fingerprint:
-        return Attempt(
+        return SubmissionState(
             in_doubt=in_doubt,
             why=f"The record of an earlier try is of another {name} (its parameters differ); it is not adopted.",
         )
     why = {
-        Outcome.ACCEPTED: f"An earlier try started {name} {record.job_id}.",
-        Outcome.REFUSED: "The Platform refused an earlier try.",
-        Outcome.SENT: f"An earlier try submitted the {name} and ended before the response came.",
+        SubmissionStatus.ACCEPTED: f"An earlier try started {name} {record.job_id}.",
+        SubmissionStatus.REFUSED: "The Platform refused an earlier try.",
+        SubmissionStatus.SENT: f"An earlier try submitted the {name} and ended before the response came.",
     }[record.outcome]
-    return Attempt(
-        fresh=record.max_tries != max_tries,
+    return SubmissionState(
+        is_new_request=record.max_tries != max_tries,
         job_id=record.job_id,
         sent_at=record.sent_at,
         in_doubt=in_doubt,
-        other_credential=record.credential != credential and record.outcome is not Outcome.REFUSED,
+        other_credential=record.credential != credential and record.outcome is not SubmissionStatus.REFUSED,
         replaces=None if record.max_tries != max_tries else record.replaces,
         why=why,
     )

@@ -9,7 +9,7 @@ from airflow_sb_provider.api.models import error_from_json
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesJobFailed
 from airflow_sb_provider.jobs.decision import CheckAgain, Decision, Fail
-from airflow_sb_provider.jobs.record import Attempt, Outcome, Record, Request
+from airflow_sb_provider.jobs.record import Request, SubmissionRecord, SubmissionState, SubmissionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,9 +29,9 @@ BAD = (FAILED, REFUSED, IN_DOUBT)
 _NOT_IN_FLIGHT = frozenset({WAITING, COMPLETED, SKIPPED, *BAD})
 # Of one job in one try, whatever happens and however often the task is deferred meanwhile: no loop is endless.
 MAX_POSTS = 4
-MAX_SETBACKS = 2
+MAX_FAILED_SUBMISSIONS = 2
 MESSAGE_KEPT = 500
-_NOT_KEPT = frozenset({"request", "record", "attempt", "job", "proof", "error", "why"})
+_NOT_KEPT = frozenset({"request", "record", "submission", "job", "proof", "error", "why"})
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +50,7 @@ class TrackedJob(Generic[R]):
     :param is_wanted: false for one that an earlier try submitted and this one does not want any more: it is followed
         to its end, and never submitted.
     :param needs_check: whether what is known of it already calls for a check before it is submitted.
-    :param attempt: where this try stands with it.
+    :param submission: where this try stands with it.
     :param job: ``proof``, ``error`` and ``why`` too: what the process that learned them knows; they are not kept.
     """
 
@@ -68,11 +68,11 @@ class TrackedJob(Generic[R]):
     started_on: str | None = None
     finished_on: str | None = None
     posts: int = 0
-    setbacks: int = 0
+    failed_submissions: int = 0
     is_wanted: bool = True
     needs_check: bool = False
-    record: Record | None = None
-    attempt: Attempt = field(default_factory=Attempt)
+    record: SubmissionRecord | None = None
+    submission: SubmissionState = field(default_factory=SubmissionState)
     job: Job | None = None
     proof: Any = None
     error: SevenBridgesError | None = None
@@ -101,7 +101,7 @@ class TrackedJob(Generic[R]):
     @property
     def is_new(self) -> bool:
         """Whether it waits, and nothing was done for it yet."""
-        return self.state == WAITING and self.record is None and not self.posts and self.attempt.check_at == 0.0
+        return self.state == WAITING and self.record is None and not self.posts and self.submission.check_at == 0.0
 
     @property
     def has_ended(self) -> bool:
@@ -116,7 +116,7 @@ class TrackedJob(Generic[R]):
     @property
     def is_unanswered(self) -> bool:
         """Whether a request was sent for it, and what became of that is not known."""
-        return self.record is not None and self.record.outcome is Outcome.SENT
+        return self.record is not None and self.record.outcome is SubmissionStatus.SENT
 
     @property
     def may_go_on(self) -> bool:
@@ -124,9 +124,9 @@ class TrackedJob(Generic[R]):
         if self.in_flight or self.state in (COMPLETED, SKIPPED):
             return self.in_flight
         # What is being checked may be a job of an earlier try, or be accepted although it was refused.
-        is_checked = self.state == WAITING and (self.own_id or self.attempt.refusal) and not self.attempt.job
+        is_checked = self.state == WAITING and (self.own_id or self.submission.refusal) and not self.submission.job
         is_invisible = self.state == IN_DOUBT and self.job_id
-        return self.is_unanswered or self.attempt.in_doubt or bool(is_checked or is_invisible)
+        return self.is_unanswered or self.submission.in_doubt or bool(is_checked or is_invisible)
 
     def believe(self, decision: Decision, now: float, delay: float) -> Decision:
         """Return what to do after a check: a verdict that a later check may change is not believed at once.
@@ -134,17 +134,17 @@ class TrackedJob(Generic[R]):
         :param now: of the check, in epoch seconds of the Platform's clock.
         :param delay: after how many seconds the Platform shows everything.
         """
-        if isinstance(decision, Fail) and self.attempt.rechecks < decision.rechecks:
+        if isinstance(decision, Fail) and self.submission.rechecks < decision.rechecks:
             return CheckAgain(f"{decision.error} The Platform may show this late.", now + delay)
         return decision
 
     def check_again(self, decision: CheckAgain) -> None:
         """Have it checked later."""
         if decision.doubt_stage is None:
-            self.attempt = replace(self.attempt, check_at=decision.at, rechecks=self.attempt.rechecks + 1)
+            self.submission = replace(self.submission, check_at=decision.at, rechecks=self.submission.rechecks + 1)
         else:
-            self.attempt = replace(
-                self.attempt, check_at=decision.at, doubt_until=decision.at, doubt_stage=decision.doubt_stage
+            self.submission = replace(
+                self.submission, check_at=decision.at, doubt_until=decision.at, doubt_stage=decision.doubt_stage
             )
 
     def sent(self, *, now: float, credential: str, max_tries: int, replaces: str) -> None:
@@ -152,12 +152,18 @@ class TrackedJob(Generic[R]):
 
         :param replaces: what the Platform is to replace, empty for nothing.
         """
-        self.record = Record(
-            self.request.fingerprint, credential, now, max_tries, Outcome.SENT, job_id=None, replaces=replaces
+        self.record = SubmissionRecord(
+            self.request.fingerprint, credential, now, max_tries, SubmissionStatus.SENT, job_id=None, replaces=replaces
         )
         self.posts += 1
-        self.attempt = replace(
-            self.attempt, untroubled=False, in_doubt=True, doubt_stage=0, doubt_until=0.0, rechecks=0, check_at=0.0
+        self.submission = replace(
+            self.submission,
+            can_submit_unchecked=False,
+            in_doubt=True,
+            doubt_stage=0,
+            doubt_until=0.0,
+            rechecks=0,
+            check_at=0.0,
         )
 
     def accepted(self, job: Job, now: float) -> None:
@@ -166,35 +172,37 @@ class TrackedJob(Generic[R]):
         :param now: of the response, in epoch seconds of the Platform's clock, which may not be known before it.
         """
         if self.record:
-            self.record = replace(self.record, outcome=Outcome.ACCEPTED, job_id=job.id, sent_at=now)
+            self.record = replace(self.record, outcome=SubmissionStatus.ACCEPTED, job_id=job.id, sent_at=now)
         self.adopted = False
-        self.attempt = replace(self.attempt, in_doubt=False)
+        self.submission = replace(self.submission, in_doubt=False)
 
-    def not_sent(self, attempt: Attempt) -> None:
-        """Take that its request has certainly done nothing; ``attempt`` is where it stood before."""
+    def not_sent(self, submission: SubmissionState) -> None:
+        """Take that its request has certainly done nothing; ``submission`` is where it stood before."""
         self._note_refused()
-        self.attempt = attempt
+        self.submission = submission
 
     def refused(self, refusal: SevenBridgesApiError) -> bool:
         """Take the Platform's refusal; return whether a check should search for the cause."""
         self._note_refused()
-        self.setbacks += 1
+        self.failed_submissions += 1
         replaces = self.record.replaces if self.record else ""
         # It may mean what is done already, by a twin or by a request that was delivered twice.
-        self.wait_again(replace(self.attempt, untroubled=False, in_doubt=False, refusal=refusal, replaces=replaces))
-        return self.setbacks <= MAX_SETBACKS
+        self.wait_again(
+            replace(self.submission, can_submit_unchecked=False, in_doubt=False, refusal=refusal, replaces=replaces)
+        )
+        return self.failed_submissions <= MAX_FAILED_SUBMISSIONS
 
     def lost(self) -> bool:
         """Take that no response came; return whether it may be submitted again if it is certainly not accepted."""
-        self.setbacks += 1
-        self.attempt = Attempt(
-            fresh=False,
+        self.failed_submissions += 1
+        self.submission = SubmissionState(
+            is_new_request=False,
             sent_at=self.record.sent_at if self.record else None,
             in_doubt=True,
             replaces=self.record.replaces if self.record else None,
             why="The response to the first request was lost.",
         )
-        return self.setbacks < MAX_SETBACKS
+        return self.failed_submissions < MAX_FAILED_SUBMISSIONS
 
     def follow(self, job: Job) -> None:
         """Take what a job shows."""
@@ -208,16 +216,16 @@ class TrackedJob(Generic[R]):
 
     def search_cause(self, job: Job, refusal: SevenBridgesApiError | None = None) -> bool:
         """Have a check search for why a job ended without its effect; return false if that was tried often enough."""
-        if self.setbacks > MAX_SETBACKS:
+        if self.failed_submissions > MAX_FAILED_SUBMISSIONS:
             return False
-        self.setbacks += 1
+        self.failed_submissions += 1
         own = job.id == self.own_id
         # The end of a job that was adopted says nothing about this task's own request.
-        in_doubt = not own and (self.attempt.in_doubt or self.is_unanswered)
-        doubt = (self.attempt.doubt_stage, self.attempt.doubt_until) if in_doubt else (0, 0.0)
+        in_doubt = not own and (self.submission.in_doubt or self.is_unanswered)
+        doubt = (self.submission.doubt_stage, self.submission.doubt_until) if in_doubt else (0, 0.0)
         replaces = self.record.replaces if own and self.record else None
         self.wait_again(
-            Attempt(
+            SubmissionState(
                 refusal=refusal,
                 job=job,
                 in_doubt=in_doubt,
@@ -228,9 +236,9 @@ class TrackedJob(Generic[R]):
         )
         return True
 
-    def wait_again(self, attempt: Attempt) -> None:
+    def wait_again(self, submission: SubmissionState) -> None:
         """Have it submitted (again), if a check finds that it is not done."""
-        self.state, self.attempt, self.job = WAITING, attempt, None
+        self.state, self.submission, self.job = WAITING, submission, None
         self.code, self.message, self.retriable, self.error = None, "", False, None
 
     def fail(self, error: SevenBridgesError, state: str) -> None:
@@ -245,7 +253,7 @@ class TrackedJob(Generic[R]):
 
     def _note_refused(self) -> None:
         if self.record:
-            self.record = replace(self.record, outcome=Outcome.REFUSED)
+            self.record = replace(self.record, outcome=SubmissionStatus.REFUSED)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as Airflow keeps it, without what is as usual.
@@ -263,8 +271,8 @@ class TrackedJob(Generic[R]):
             data["message"] = self.message[:MESSAGE_KEPT] + "..."
         if self.record:
             data["record"] = self.record.to_json()
-        if self.state == WAITING or (self.attempt.in_doubt and not self.done):
-            data["attempt"] = self.attempt.to_json()
+        if self.state == WAITING or (self.submission.in_doubt and not self.done):
+            data["submission"] = self.submission.to_json()
         return data
 
     @classmethod
@@ -276,13 +284,13 @@ class TrackedJob(Generic[R]):
         own = dict(data)
         request = cls.request_from_json(own.pop("request"))
         if record := own.pop("record", None):
-            own["record"] = Record.from_json(record)
-        attempt = dict(own.pop("attempt", {}))
-        if refusal := attempt.pop("refusal", None):
-            attempt["refusal"] = error_from_json(refusal, refusal["status"], refusal.get("request_id"))
-        if job := attempt.pop("job", None):
-            attempt["job"] = cls.kind.parse(job)
-        return cls(request, attempt=Attempt(**attempt), **own)
+            own["record"] = SubmissionRecord.from_json(record)
+        submission = dict(own.pop("submission", {}))
+        if refusal := submission.pop("refusal", None):
+            submission["refusal"] = error_from_json(refusal, refusal["status"], refusal.get("request_id"))
+        if job := submission.pop("job", None):
+            submission["job"] = cls.kind.parse(job)
+        return cls(request, submission=SubmissionState(**submission), **own)
 
     @classmethod
     def request_from_json(cls, data: Mapping[str, Any]) -> R:

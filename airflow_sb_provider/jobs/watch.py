@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 POLL_INTERVAL = 30.0
 WEEK = 7 * 24 * 3600.0
 # How long the final poll, at the end of the time to wait, may take.
-LAST_LOOK = 60.0
-STRIKES = 3
+FINAL_POLL_TIMEOUT = 60.0
+MAX_CONSECUTIVE_DENIALS = 3
 # In so many polls in a row the item of one id may be unreadable while the Platform answers otherwise.
-UNREADABLE_STRIKES = 10
+MAX_CONSECUTIVE_UNREADABLE = 10
 # How long a rejection must last: a new job is 404 by its id, or its permission not known, for up to 30 s.
 REJECTED_FOR = 60.0
 MAX_IDS = 1000
@@ -60,7 +60,8 @@ class Watch(Generic[J]):
     """The state of a wait for some jobs of one kind. All times are of one clock that never jumps, in seconds.
 
     Trouble (rate limit, maintenance, no answer, unreadable answers) never ends a wait. A rejection (401, 403, 404) of
-    one id in `STRIKES` polls in a row does, if at least `REJECTED_FOR` has passed since the first of them. So does
+    one id in `MAX_CONSECUTIVE_DENIALS` polls in a row does, if at least `REJECTED_FOR` has passed since the first of
+    them. So does
     ``deadline``, after a final poll. An id whose own item stays missing or unreadable, polled alone, is given up after
     ten polls and the same time.
     ``enough`` ends that have been seen end it too, and with ``fail_fast`` the first job that failed.
@@ -132,7 +133,7 @@ class Watch(Generic[J]):
 
     def _take_one(self, job_id: str, told: J | SevenBridgesError, now: float) -> list[str]:
         if isinstance(told, SevenBridgesUnreadableItem):
-            return self._strike(self._unreadable, UNREADABLE_STRIKES, job_id, told, now)
+            return self._strike(self._unreadable, MAX_CONSECUTIVE_UNREADABLE, job_id, told, now)
         if isinstance(told, SevenBridgesError):
             self.unauthorized = self.unauthorized or isinstance(told, SevenBridgesAuthError)
             return self._reject(job_id, told, now) if told.permanent else self._trouble(told)
@@ -170,7 +171,7 @@ class Watch(Generic[J]):
             is_first = job_id not in self._rejections
             self._rejections.setdefault(job_id, (1, now))
             return [f"{self.kind.title} {job_id} cannot be seen; the wait goes on: {error}"] if is_first else []
-        return self._strike(self._rejections, STRIKES, job_id, error, now)
+        return self._strike(self._rejections, MAX_CONSECUTIVE_DENIALS, job_id, error, now)
 
     def _strike(
         self, strikes: dict[str, tuple[int, float]], limit: int, job_id: str, error: SevenBridgesError, now: float
@@ -220,7 +221,7 @@ class Watch(Generic[J]):
             return Over(event)
         if self._final_until is None and self.deadline is not None and now >= self.deadline:
             # What ended since the last poll, or while no triggerer lived, has ended in time.
-            self._final_until = now + LAST_LOOK
+            self._final_until = now + FINAL_POLL_TIMEOUT
             self._unanswered = set(self._open)
             return FinalPoll(self.open)
         return Wait(self.deadline if self._final_until is None else self._final_until)

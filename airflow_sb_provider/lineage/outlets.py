@@ -29,7 +29,7 @@ def asset_uri(uri: str) -> str:
     return quote(uri, safe=_KEPT)
 
 
-def announce(context: Context, outlets: Sequence[object], hook: SevenBridgesHook, report: Report) -> None:
+def emit_asset_events(context: Context, outlets: Sequence[object], hook: SevenBridgesHook, report: Report) -> None:
     """Report what is exported; an address that is not known is a line in the log.
 
     :param context: the task's context, which Airflow reads the events from when the task succeeds.

@@ -18,12 +18,12 @@ from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoub
 from airflow_sb_provider.failures import airflow_failures
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.jobs.batch import Batch
-from airflow_sb_provider.jobs.record import attempt_of
+from airflow_sb_provider.jobs.record import submission_state
 from airflow_sb_provider.jobs.tracked import WAITING, TrackedJob
 from airflow_sb_provider.jobs.watch import Watch
-from airflow_sb_provider.lineage.outlets import announce
-from airflow_sb_provider.lineage.task import TellsLineage
-from airflow_sb_provider.operators.ledger import Ledger
+from airflow_sb_provider.lineage.mixin import OpenLineageMixin
+from airflow_sb_provider.lineage.outlets import emit_asset_events
+from airflow_sb_provider.operators.state_store import StateStore
 from airflow_sb_provider.rendering import RendersAuthorsText
 from airflow_sb_provider.task_status import TaskStatus
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
@@ -39,11 +39,11 @@ E = TypeVar("E", bound=TrackedJob[Any])
 OnError = Literal["fail_at_end", "fail_fast", "report"]
 
 
-class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Generic[E]):
+class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, Generic[E]):
     """A task that exports: plans a batch, submits it, waits in its worker or deferred, and finishes.
 
     A single export is a batch of one. Each exports once, whatever ends the task in between: `exports.decision` has the
-    rules, `engine.submitter` applies them, the `Ledger` carries what was submitted across deferrals and tries.
+    rules, `engine.submitter` applies them, the `StateStore` carries what was submitted across deferrals and tries.
 
     Subclasses make the entries, call `_run` from ``execute``, and implement `_show_progress` and `_finish`.
     """
@@ -81,7 +81,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
 
     def resume(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on when a trigger has fired: jobs are terminal, or one in doubt can be checked again."""
-        ledger = Ledger(context, self.entry_class)
+        ledger = StateStore(context, self.entry_class)
         batch, try_number = ledger.resume(), context["ti"].try_number
         if try_number > 1 and (batch is None or batch.try_number != try_number):
             # Airflow 3.0 runs this method again in a retry. What the earlier try did after it resumed is not known.
@@ -102,7 +102,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
     @contextmanager
     def _reporting(self, context: Context, *, resumed: bool = False) -> Iterator[None]:
         """Show how far the task is, and have an error that ends it be Airflow's, and name what goes on."""
-        with airflow_failures(), self._shown(context, resumed=resumed):
+        with airflow_failures(), self._status_context(context, resumed=resumed):
             try:
                 yield
             except Exception as error:
@@ -114,7 +114,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         if batch is None and context["ti"].try_number > 1:
             # A retry that fails before it submits anything must not hide what an earlier try has submitted.
             with suppress(Exception):
-                batch, whose = Ledger(context, self.entry_class).load(), "As an earlier try recorded: "
+                batch, whose = StateStore(context, self.entry_class).load(), "As an earlier try recorded: "
         text = batch.outstanding() if batch else ""
         if not text or text in str(error):
             return
@@ -124,14 +124,14 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             error.add_note(f"{whose}{text}")
             self.log.error("%s%s", whose, text)
 
-    def _shown(self, context: Context, *, resumed: bool = False) -> TaskStatus:
+    def _status_context(self, context: Context, *, resumed: bool = False) -> TaskStatus:
         self._batch = self._under_way = None
         self._status = TaskStatus(context, self.status_kind, resumed=resumed)
         return self._status
 
-    def _announce(self, context: Context) -> None:
+    def _emit_asset_events(self, context: Context) -> None:
         if report := self._reported():
-            announce(context, self.outlets, self.hook, report)
+            emit_asset_events(context, self.outlets, self.hook, report)
 
     def _connection_problems(self) -> list[str]:
         conn_id: object = self.sevenbridges_conn_id
@@ -139,7 +139,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             return []
         return [f"sevenbridges_conn_id: {conn_id!r} is empty or no text; name an Airflow connection."]
 
-    def _begin(self, context: Context, entries: list[E], ledger: Ledger[E]) -> Batch[E]:
+    def _begin(self, context: Context, entries: list[E], ledger: StateStore[E]) -> Batch[E]:
         """Return the batch of this try, with what earlier ones have done."""
         ti = context["ti"]
         # XCom may have outlived a try on Airflow 3.0: what it holds is older than the end of that try.
@@ -158,7 +158,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             earlier = same.get(entry.request.fingerprint) or known.get(entry.request.target)
             if earlier is None and self.single and before and before.entries:
                 [earlier] = before.entries
-            attempt = attempt_of(
+            submission = submission_state(
                 entry.request,
                 record=earlier.record if earlier else None,
                 nothing_sent=is_complete,
@@ -171,12 +171,16 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             )
             # What is to go elsewhere now may still be accepted for where an earlier try wanted it.
             in_doubt = (
-                attempt.in_doubt or entry.request.target[0] in unclear or bool(earlier and earlier.attempt.in_doubt)
+                submission.in_doubt
+                or entry.request.target[0] in unclear
+                or bool(earlier and earlier.submission.in_doubt)
             )
             if earlier and earlier.request.fingerprint == entry.request.fingerprint:
                 entry.record = earlier.record
-            entry.attempt = replace(
-                attempt, in_doubt=in_doubt, untroubled=attempt.untroubled and not (entry.needs_check or in_doubt)
+            entry.submission = replace(
+                submission,
+                in_doubt=in_doubt,
+                can_submit_unchecked=submission.can_submit_unchecked and not (entry.needs_check or in_doubt),
             )
         is_retry = before is not None and before.max_tries == ti.max_tries
         started_at = before.started_at if before and is_retry else self.hook.clock.now()
@@ -197,12 +201,12 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         for entry in followed:
             entry.is_wanted = False
             if not entry.in_flight:
-                entry.wait_again(replace(entry.attempt, in_doubt=True, doubt_stage=0, check_at=0.0, rechecks=0))
+                entry.wait_again(replace(entry.submission, in_doubt=True, doubt_stage=0, check_at=0.0, rechecks=0))
         batch.entries = [*batch.entries, *followed]
 
     def _submit(self, context: Context, entries: list[E]) -> dict[str, Any]:
         """Submit what is not done yet, from the start of a try, and wait for it."""
-        ledger, policy = Ledger(context, self.entry_class), self._policy()
+        ledger, policy = StateStore(context, self.entry_class), self._policy()
         self._batch = batch = self._begin(context, entries, ledger)
         self._planned(context, batch)
         if self.single and not policy.needs_check(entries[0]):
@@ -213,7 +217,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
         return self._run(context, batch, ledger, policy)
 
     def _run(
-        self, context: Context, batch: Batch[E], ledger: Ledger[E], policy: Policy[E], event: Any = None
+        self, context: Context, batch: Batch[E], ledger: StateStore[E], policy: Policy[E], event: Any = None
     ) -> dict[str, Any]:
         """Submit, wait for half of what is in flight, submit more, until all are done or have failed."""
         self._batch = self._under_way = batch
@@ -250,7 +254,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             raise
         return self._finish(context, batch, timed_out and not self._is_over(batch))
 
-    def _check_readable(self, ledger: Ledger[E]) -> None:
+    def _check_readable(self, ledger: StateStore[E]) -> None:
         if ledger.is_unreadable:
             raise SevenBridgesInDoubt(
                 "What this task has submitted is not, or not all, in Airflow's database any more. Its "
@@ -262,7 +266,7 @@ class SevenBridgesOperator(RendersAuthorsText, TellsLineage, BaseOperator, Gener
             batch.in_flight or batch.waiting or batch.is_more_to_come
         )
 
-    def _take(self, submitter: Submitter[E], batch: Batch[E], ledger: Ledger[E], event: Any) -> bool:
+    def _take(self, submitter: Submitter[E], batch: Batch[E], ledger: StateStore[E], event: Any) -> bool:
         """Apply what a wait has seen, and return whether the time is over."""
         in_flight = batch.in_flight
         event = event if isinstance(event, Mapping) else {}

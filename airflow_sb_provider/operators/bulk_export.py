@@ -23,7 +23,6 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInputError,
 )
 from airflow_sb_provider.exports.destination import object_uri
-from airflow_sb_provider.exports.entry import Entry
 from airflow_sb_provider.exports.manifest import (
     HEAD_BYTES,
     check_address,
@@ -44,6 +43,7 @@ from airflow_sb_provider.exports.selection import (
     read_exports,
     with_conflicts,
 )
+from airflow_sb_provider.exports.tracked import TrackedExport
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import (
     Problems,
@@ -58,12 +58,12 @@ from airflow_sb_provider.jobs.batch import Batch
 from airflow_sb_provider.jobs.tracked import REFUSED, SKIPPED, WAITING
 from airflow_sb_provider.jobs.watch import MAX_IDS, POLL_INTERVAL, WEEK
 from airflow_sb_provider.lineage.hook import hook_lineage_is_read
-from airflow_sb_provider.links.addresses import folder_page, project_page
 from airflow_sb_provider.links.export import (
     SevenBridgesDestinationLink,
     SevenBridgesProjectLink,
     SevenBridgesVolumeLink,
 )
+from airflow_sb_provider.links.urls import folder_page, project_page
 from airflow_sb_provider.operators.base import OnError, SevenBridgesOperator
 from airflow_sb_provider.operators.validate import volume_problems
 from airflow_sb_provider.task_status import batch_status
@@ -90,7 +90,7 @@ class _Wanted:
     max_files: int | None
 
 
-class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
+class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
     """Exports many files in one task: a list of exports, or a selection of a project.
 
     Returns, and pushes as XCom ``summary`` also when it fails, a small dict: ``state``, ``total``, ``counts`` by state,
@@ -160,8 +160,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
         SevenBridgesDestinationLink(),
     )
     status_kind = "bulk"
-    entry_class = Entry
-    _batch: Batch[Entry] | None = None
+    entry_class = TrackedExport
+    _batch: Batch[TrackedExport] | None = None
 
     def __init__(
         self,
@@ -250,7 +250,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
                 return self._tell(batch)
             return self._submit(context, entries)
 
-    def _show(self, batch: Batch[Entry], **more: Any) -> None:
+    def _show(self, batch: Batch[TrackedExport], **more: Any) -> None:
         """Show how far it is; the volumes have been looked at already."""
         projects = {entry.project for entry in batch.entries if entry.project}
         project = projects.pop() if len(projects) == 1 else None
@@ -297,7 +297,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
         problems.raise_if_any()
         return wanted
 
-    def _plan(self, wanted: _Wanted) -> list[Entry]:
+    def _plan(self, wanted: _Wanted) -> list[TrackedExport]:
         """Return what is to be exported, with what cannot be; nothing is submitted yet."""
         planned = wanted.exports
         if selection := wanted.selection:
@@ -321,8 +321,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
             ]
         return [self._entry(export) for export in planned]
 
-    def _entry(self, export: PlannedExport) -> Entry:
-        entry = Entry(export.request, message=export.note, needs_check=True)
+    def _entry(self, export: PlannedExport) -> TrackedExport:
+        entry = TrackedExport(export.request, message=export.note, needs_check=True)
         if file := export.file:
             entry.name, entry.size, entry.project, entry.path = file.name, file.size, file.project, export.path
             entry.tags = _first(file.tags) if self._manifest else ()
@@ -335,20 +335,20 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
             self.log.warning("File %s (%s) %s: %s", export.request.file, entry.label, how, export.problem)
         return entry
 
-    def _planned(self, context: Context, batch: Batch[Entry]) -> None:
+    def _planned(self, context: Context, batch: Batch[TrackedExport]) -> None:
         self._show(batch)
         self._write_manifest(context, batch)
 
-    def _show_progress(self, batch: Batch[Entry]) -> None:
+    def _show_progress(self, batch: Batch[TrackedExport]) -> None:
         self.log.info(batch.progress(time.time()))
         self._show(batch)
 
-    def _failed(self, context: Context, batch: Batch[Entry]) -> None:
+    def _failed(self, context: Context, batch: Batch[TrackedExport]) -> None:
         # The record is written first: what is shown matters less, and could fail where the connection is gone.
         self._write_manifest_quietly(context, batch)
         self._show(batch)
 
-    def _finish(self, context: Context, batch: Batch[Entry], timed_out: bool) -> dict[str, Any]:
+    def _finish(self, context: Context, batch: Batch[TrackedExport], timed_out: bool) -> dict[str, Any]:
         self._show(batch)
         self._write_manifest(context, batch)
         summary = batch.summary(time.time(), self._manifest)
@@ -368,7 +368,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
         if self.outlets:
             # A retry tells them if the addresses cannot be found now.
             self._volumes([entry.request for entry in batch.entries])
-        self._announce(context)
+        self._emit_asset_events(context)
         return summary
 
     def _reported(self) -> Report | None:
@@ -396,7 +396,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
             prefix = prefix_in_template(self._manifest_source)
         return address if prefix is None else check_below(address, prefix)
 
-    def _write_manifest(self, context: Context, batch: Batch[Entry]) -> None:
+    def _write_manifest(self, context: Context, batch: Batch[TrackedExport]) -> None:
         try:
             address = self._manifest_for(context)
         except ValueError as problem:
@@ -423,7 +423,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
 
-    def _write_manifest_quietly(self, context: Context, batch: Batch[Entry]) -> None:
+    def _write_manifest_quietly(self, context: Context, batch: Batch[TrackedExport]) -> None:
         try:
             self._write_manifest(context, batch)
         except Exception as error:
@@ -433,7 +433,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[Entry]):
         found = {volume: volume_or_none(self.hook, volume) for volume in {request.volume for request in requests}}
         return {volume: details for volume, details in found.items() if details}
 
-    def _tell(self, batch: Batch[Entry]) -> dict[str, Any]:
+    def _tell(self, batch: Batch[TrackedExport]) -> dict[str, Any]:
         """Say what would be done.
 
         :raises SevenBridgesBatchFailed: if something could not be done, as without a dry run.

@@ -11,23 +11,23 @@ from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, conf
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.text import moment, readable
 from airflow_sb_provider.engine.export_policy import ExportPolicy
-from airflow_sb_provider.engine.result import look_at_object, volume_or_none
+from airflow_sb_provider.engine.result import read_object, volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesError,
     SevenBridgesExportTimeout,
     SevenBridgesInDoubt,
 )
 from airflow_sb_provider.exports.destination import object_uri
-from airflow_sb_provider.exports.entry import Entry
 from airflow_sb_provider.exports.outcome import ExportOutcome, Report
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.exports.selection import EXPORT_FIELDS
+from airflow_sb_provider.exports.tracked import TrackedExport
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import Problems, check_seconds, read_boolean, read_switches
 from airflow_sb_provider.jobs.tracked import IN_DOUBT
 from airflow_sb_provider.jobs.watch import POLL_INTERVAL, WEEK
-from airflow_sb_provider.links.addresses import file_page, folder_page, known_environment, object_page
 from airflow_sb_provider.links.export import SevenBridgesDestinationLink, SevenBridgesFileLink, SevenBridgesVolumeLink
+from airflow_sb_provider.links.urls import file_page, folder_page, known_environment, object_page
 from airflow_sb_provider.operators.base import SevenBridgesOperator
 from airflow_sb_provider.operators.bulk_export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.operators.validate import validate_export
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["SevenBridgesBulkExportOperator", "SevenBridgesExportOperator"]
 
 
-class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
+class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
     """Exports one file of a project to a volume.
 
     Returns a plain dict: ``export_id``, ``state``, ``file``, ``volume``, ``location``, ``uri``, ``size`` (bytes),
@@ -88,7 +88,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
         SevenBridgesDestinationLink(),
     )
     status_kind = "export"
-    entry_class = Entry
+    entry_class = TrackedExport
     single = True
 
     def __init__(
@@ -135,7 +135,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
                 self._status.show(state="DRY_RUN", file=file, uri=checked["uri"])
                 return checked
             self.log.info("Export wanted: %s.", request)
-            return self._submit(context, [Entry(request)])
+            return self._submit(context, [TrackedExport(request)])
 
     def _policy(self) -> ExportPolicy:
         return ExportPolicy(self.hook, single=True)
@@ -149,7 +149,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
         problems.raise_if_any()
         assert request is not None
         if self._status["file"] is None:
-            self._status.note(**ExportOutcome.of_entry(Entry(request)).to_request_status())
+            self._status.note(**ExportOutcome.of_entry(TrackedExport(request)).to_request_status())
         return request, validate_only
 
     @staticmethod
@@ -157,22 +157,22 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
         if export_id is not None or AIRFLOW_STORES_NONE:
             context["ti"].xcom_push(key="export_id", value=export_id)
 
-    def _submitted(self, context: Context, batch: Batch[Entry]) -> None:
+    def _submitted(self, context: Context, batch: Batch[TrackedExport]) -> None:
         [entry] = batch.entries
         if entry.why:
             self._status.note(why=entry.why)
         if entry.job:
             self._publish_id(context, entry.job_id)
 
-    def _show_progress(self, batch: Batch[Entry]) -> None:
+    def _show_progress(self, batch: Batch[TrackedExport]) -> None:
         [entry] = batch.entries
         if entry.job and entry.in_flight:
             self._show(entry, entry.job)
 
-    def _is_over(self, batch: Batch[Entry]) -> bool:
+    def _is_over(self, batch: Batch[TrackedExport]) -> bool:
         return super()._is_over(batch) or (not self.wait_for_completion and not batch.waiting)
 
-    def _started_at(self, batch: Batch[Entry]) -> float:
+    def _started_at(self, batch: Batch[TrackedExport]) -> float:
         [entry] = batch.entries
         started = datetime.fromisoformat(entry.started_on).timestamp() if entry.started_on else None
         # The record may be of a request long ago, which made another job or none.
@@ -180,7 +180,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
         submitted_at = entry.record.sent_at if entry.record and is_own else started
         return batch.started_at if submitted_at is None else submitted_at
 
-    def _show(self, entry: Entry, job: ExportJob) -> None:
+    def _show(self, entry: TrackedExport, job: ExportJob) -> None:
         """Show what is under way; file and volume are read only for links, and while there is plenty to spend."""
         request, file, volume = entry.request, None, None
         rate = self.hook.rate_limit
@@ -211,7 +211,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
             }
         )
 
-    def _finish(self, context: Context, batch: Batch[Entry], timed_out: bool) -> dict[str, Any]:
+    def _finish(self, context: Context, batch: Batch[TrackedExport], timed_out: bool) -> dict[str, Any]:
         [entry] = batch.entries
         if timed_out:
             export_id = entry.job_id
@@ -229,13 +229,13 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
             raise entry.error or SevenBridgesInDoubt(entry.message)
         result = self._describe(context, entry).to_result()
         if self.wait_for_completion:
-            self._announce(context)
+            self._emit_asset_events(context)
         return result
 
     def _reported(self) -> Report | None:
         return Report.of_batch(self._batch, self.hook.known_volumes) if self._batch else None
 
-    def _describe(self, context: Context, entry: Entry) -> ExportOutcome:
+    def _describe(self, context: Context, entry: TrackedExport) -> ExportOutcome:
         """Read what is there, and publish it."""
         job, adopted_object = entry.job, entry.proof
         if job and job.succeeded and adopted_object is None:
@@ -260,12 +260,12 @@ class SevenBridgesExportOperator(SevenBridgesOperator[Entry]):
             )
         return outcome
 
-    def _check_object(self, entry: Entry, job: ExportJob) -> None:
+    def _check_object(self, entry: TrackedExport, job: ExportJob) -> None:
         file, request = job.exported_file, entry.request
         # The job's own words come first.
         job = replace(job, volume=job.volume or request.volume, location=job.location or request.location)
         try:
-            entry.proof = look_at_object(self.hook, job, file.size if file else None)
+            entry.proof = read_object(self.hook, job, file.size if file else None)
         except SevenBridgesInDoubt as doubt:
             # Nobody is to hear that it is exported: a completed job does not prove that its object is right.
             entry.fail(doubt, IN_DOUBT)

@@ -171,7 +171,7 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
         not visible yet would be given up at once, or one that never will be waited for until the time is over.
         """
         give_up_at = time.monotonic() + self.timeout
-        pause = min(self.poke_interval, waiting.REJECTED_FOR / (waiting.STRIKES - 1))
+        pause = min(self.poke_interval, waiting.REJECTED_FOR / (waiting.MAX_CONSECUTIVE_DENIALS - 1))
         event = None
         while event is None and watch.in_question and time.monotonic() < give_up_at:
             time.sleep(pause)

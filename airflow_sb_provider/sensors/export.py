@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import conf
 from airflow_sb_provider.api.models import ExportJob
-from airflow_sb_provider.engine.result import look_at_object, volume_or_none
+from airflow_sb_provider.engine.result import read_object, volume_or_none
 from airflow_sb_provider.exceptions import SevenBridgesExportFailed
 from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.exports.outcome import ExportOutcome, Report
 from airflow_sb_provider.hooks.connection import DEFAULT_CONN_NAME
 from airflow_sb_provider.jobs.ids import is_one_id
-from airflow_sb_provider.lineage.outlets import announce
-from airflow_sb_provider.lineage.task import TellsLineage
+from airflow_sb_provider.lineage.mixin import OpenLineageMixin
+from airflow_sb_provider.lineage.outlets import emit_asset_events
 from airflow_sb_provider.sensors.base import SevenBridgesJobSensor
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider._compat import Context
 
 
-class SevenBridgesExportSensor(TellsLineage, SevenBridgesJobSensor[ExportJob]):
+class SevenBridgesExportSensor(OpenLineageMixin, SevenBridgesJobSensor[ExportJob]):
     """Waits until exports have ended, and fails if one of them failed.
 
     Returns for one id the dict that `SevenBridgesExportOperator` returns (``copy_only`` is None, since the Platform
@@ -69,7 +69,7 @@ class SevenBridgesExportSensor(TellsLineage, SevenBridgesJobSensor[ExportJob]):
         single = is_one_id(self.export_id)
         outcomes = [self._describe(job, single=single) for job in jobs]
         self._report = Report(outcomes, many=not single)
-        announce(context, self.outlets, self.hook, self._report)
+        emit_asset_events(context, self.outlets, self.hook, self._report)
         results = [outcome.to_result() for outcome in outcomes]
         return results[0] if single else results
 
@@ -79,5 +79,5 @@ class SevenBridgesExportSensor(TellsLineage, SevenBridgesJobSensor[ExportJob]):
     def _describe(self, job: ExportJob, *, single: bool) -> ExportOutcome:
         file = job.exported_file
         volume = volume_or_none(self.hook, job.volume, needed=bool(self.outlets)) if job.volume else None
-        found = look_at_object(self.hook, job, file.size if file else None) if single else None
+        found = read_object(self.hook, job, file.size if file else None) if single else None
         return ExportOutcome.of_job(job, volume, found)

@@ -120,7 +120,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
             context = contextvars.copy_context()
             await asyncio.get_running_loop().run_in_executor(_renderers, context.run, self._rendering)
         await _load_poller()
-        from airflow_sb_provider.triggers.poller import Waiter, pollers
+        from airflow_sb_provider.triggers.poller import Subscription, pollers
 
         try:
             ids = getattr(self, self.kind.ids_key) or read_job_ids(getattr(self, self.kind.id_key), self.kind)
@@ -137,7 +137,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
         )
         # The poller reports news in a context of its own, which would put them into no task's log.
         tell = partial(self._tell, contextvars.copy_context())
-        waiter = Waiter(watch, self.sevenbridges_conn_id, self.poll_interval, tell)
+        waiter = Subscription(watch, self.sevenbridges_conn_id, self.poll_interval, tell)
         waiting = pollers()
         waiting.add(waiter)
         try:

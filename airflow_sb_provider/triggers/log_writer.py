@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     class _Logger(Protocol):
         def info(self, line: str, /) -> object: ...
 
-    Entry = tuple[contextvars.Context, _Logger, Sequence[str]]
+    TrackedExport = tuple[contextvars.Context, _Logger, Sequence[str]]
 
 
 class LogWriter:
@@ -26,7 +26,7 @@ class LogWriter:
     """
 
     def __init__(self) -> None:
-        self._entries: SimpleQueue[Entry] = SimpleQueue()
+        self._entries: SimpleQueue[TrackedExport] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 

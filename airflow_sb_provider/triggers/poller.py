@@ -24,10 +24,10 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInputError,
     SevenBridgesRateLimitError,
 )
-from airflow_sb_provider.hooks.connection import look_up_settings
+from airflow_sb_provider.hooks.connection import load_settings
 from airflow_sb_provider.hooks.sevenbridges_async import SevenBridgesAsyncHook
-from airflow_sb_provider.jobs.poll_schedule import Schedule
-from airflow_sb_provider.jobs.rate_limiter import Pacing
+from airflow_sb_provider.jobs.poll_schedule import PollSchedule
+from airflow_sb_provider.jobs.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
     News = Callable[[Watch[Any], list[str]], None]
 
 CONNECTIONS = 4
-LOOK_UP_AGAIN = 300.0
-LOOK_UP_PAUSE = 10.0
-PORTION = 10
+CONNECTION_TTL = 300.0
+CONNECTION_RETRY_DELAY = 10.0
+YIELD_EVERY = 10
 # How many whose wait is over may be on their way out together, and for how long the others stand back for them.
-LEAVING = 100
-STAND_BACK = 1.0
+MAX_COMPLETING = 100
+COMPLETION_BACKOFF = 1.0
 
 
-class Waiter:
+class Subscription:
     """A trigger that waits: its watch, through which connection, how often to poll, and what to do with news.
 
     There may be ten thousand of them, so that each is kept small, and woken only when its wait may be over.
@@ -102,20 +102,20 @@ class Waiter:
             self._wake_up.set_result(None)
 
 
-class Pollers:
+class PollerRegistry:
     """The pollers of one event loop: one for each endpoint and credential, however many connections name them."""
 
     def __init__(self) -> None:
         self._by_connection: dict[str, Poller] = {}
         self._by_credential: dict[str, Poller] = {}
 
-    def add(self, waiter: Waiter) -> None:
+    def add(self, waiter: Subscription) -> None:
         """Ask for a waiter's ids from now on, first in a few seconds."""
         if waiter.conn_id not in self._by_connection:
             self._by_connection[waiter.conn_id] = Poller(self)
         self._by_connection[waiter.conn_id].add(waiter)
 
-    async def remove(self, waiter: Waiter) -> None:
+    async def remove(self, waiter: Subscription) -> None:
         """Forget a waiter; its poller stops with the last."""
         if waiter.poller:
             await waiter.poller.remove(waiter)
@@ -141,11 +141,11 @@ class _Lane:
 
     def __init__(self, kind: JobKind[Any]) -> None:
         self.kind = kind
-        self.waiters: dict[str, tuple[Waiter, ...]] = {}
-        self.schedule = Schedule()
+        self.waiters: dict[str, tuple[Subscription, ...]] = {}
+        self.schedule = PollSchedule()
         self.apart: Apart = {}
 
-    def leave(self, job_id: str, waiter: Waiter) -> None:
+    def leave(self, job_id: str, waiter: Subscription) -> None:
         """Poll an id no more for a waiter."""
         if others := tuple(each for each in self.waiters.get(job_id, ()) if each is not waiter):
             self.waiters[job_id] = others
@@ -168,17 +168,17 @@ class Poller:
     after 5 minutes or a 401.
     """
 
-    def __init__(self, pollers: Pollers) -> None:
+    def __init__(self, pollers: PollerRegistry) -> None:
         self.settings: ConnectionSettings | None = None
         self._pollers = pollers
         self._hook = SevenBridgesAsyncHook()
         self._lanes: dict[JobKind[Any], _Lane] = {}
-        self._pacing = Pacing()
+        self._pacing = RateLimiter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections = asyncio.Semaphore(CONNECTIONS)
         self._more = asyncio.Event()
         self._sleeps_until: float | None = None
-        self._leaving: set[Waiter] = set()
+        self._leaving: set[Subscription] = set()
         self._has_left = asyncio.Event()
         self._look_up_at = 0.0
         self._unauthorized = False
@@ -186,9 +186,9 @@ class Poller:
     def use(self, settings: ConnectionSettings) -> None:
         """Ask where and as these settings say."""
         self.settings = settings
-        self._look_up_at = time.monotonic() + LOOK_UP_AGAIN
+        self._look_up_at = time.monotonic() + CONNECTION_TTL
 
-    def add(self, waiter: Waiter) -> None:
+    def add(self, waiter: Subscription) -> None:
         """Poll a waiter's ids from now on."""
         waiter.poller = self
         now = time.monotonic()
@@ -209,7 +209,7 @@ class Poller:
                 lane.schedule.hurry(job_id, now)
             self._wake()
 
-    async def remove(self, waiter: Waiter) -> None:
+    async def remove(self, waiter: Subscription) -> None:
         """Forget a waiter; stop if it was the last."""
         self._drop(waiter)
         if not self._lanes:
@@ -223,13 +223,13 @@ class Poller:
         Stats.gauge("sevenbridges.poller.waiters", 0, tags=self._tags)
         await self._hook.close()
 
-    def _drop(self, waiter: Waiter) -> None:
+    def _drop(self, waiter: Subscription) -> None:
         self._leaving.discard(waiter)
         self._has_left.set()
         for job_id in waiter.watch.ids:
             self._leave(job_id, waiter)
 
-    def _leave(self, job_id: str, waiter: Waiter) -> None:
+    def _leave(self, job_id: str, waiter: Subscription) -> None:
         if lane := self._lanes.get(waiter.watch.kind):
             lane.leave(job_id, waiter)
             if not lane.waiters:
@@ -257,7 +257,7 @@ class Poller:
             except Exception as error:
                 # Nobody's wait may end by a mistake in here. Only its kind is told, since its words may show headers.
                 self._hook.log.error("The poller stumbled over %s and goes on.", type(error).__name__)
-                await asyncio.sleep(LOOK_UP_PAUSE)
+                await asyncio.sleep(CONNECTION_RETRY_DELAY)
         # All have moved to another poller.
         await self._stop()
 
@@ -265,7 +265,7 @@ class Poller:
         await self._until_due()
         await self._look_up_connections()
         if self.settings is None or self._unauthorized:
-            await asyncio.sleep(LOOK_UP_PAUSE if self._lanes else 0)
+            await asyncio.sleep(CONNECTION_RETRY_DELAY if self._lanes else 0)
             return
         await asyncio.sleep(self._pause())
         await self._connections.acquire()
@@ -308,18 +308,18 @@ class Poller:
     async def _look_up_connections(self) -> None:
         if time.monotonic() < self._look_up_at:
             return
-        self._look_up_at = time.monotonic() + LOOK_UP_AGAIN
+        self._look_up_at = time.monotonic() + CONNECTION_TTL
         self._unauthorized = False
-        waiters_through: dict[str, set[Waiter]] = defaultdict(set)
+        waiters_through: dict[str, set[Subscription]] = defaultdict(set)
         for lane in self._lanes.values():
             for each in lane.waiters.values():
                 for waiter in each:
                     waiters_through[waiter.conn_id].add(waiter)
         for conn_id, waiters in waiters_through.items():
             try:
-                settings = await look_up_settings(conn_id)
+                settings = await load_settings(conn_id)
             except (SevenBridgesError, AirflowNotFoundException) as error:
-                self._look_up_at = time.monotonic() + LOOK_UP_PAUSE
+                self._look_up_at = time.monotonic() + CONNECTION_RETRY_DELAY
                 known = error if isinstance(error, SevenBridgesError) else SevenBridgesInputError(str(error))
                 await self._tell_all(waiters, known)
                 continue
@@ -329,7 +329,7 @@ class Poller:
                     self._drop(waiter)
                     home.add(waiter)
 
-    async def _tell_all(self, waiters: Iterable[Waiter], error: SevenBridgesError) -> None:
+    async def _tell_all(self, waiters: Iterable[Subscription], error: SevenBridgesError) -> None:
         for waiter in waiters:
             now = time.monotonic()
             for job_id in waiter.watch.open:
@@ -395,12 +395,12 @@ class Poller:
                 self._tell(waiter, job_id, answer, now)
                 if waiter.watch.settled(job_id):
                     self._leave(job_id, waiter)
-            if number % PORTION == PORTION - 1:
+            if number % YIELD_EVERY == YIELD_EVERY - 1:
                 # So many that end at once would hold up everything else in the triggerer.
                 await asyncio.sleep(0)
                 await self._stand_back()
 
-    def _tell(self, waiter: Waiter, job_id: str, answer: Job | SevenBridgesError, now: float) -> None:
+    def _tell(self, waiter: Subscription, job_id: str, answer: Job | SevenBridgesError, now: float) -> None:
         try:
             if waiter.tell(job_id, answer, now):
                 self._leaving.add(waiter)
@@ -411,10 +411,10 @@ class Poller:
 
     async def _stand_back(self) -> None:
         # Airflow logs each event in a thread, and thousands that wait for that are much for the garbage collector.
-        while len(self._leaving) >= LEAVING:
+        while len(self._leaving) >= MAX_COMPLETING:
             self._has_left.clear()
             try:
-                async with asyncio.timeout(STAND_BACK):
+                async with asyncio.timeout(COMPLETION_BACKOFF):
                     await self._has_left.wait()
             except TimeoutError:
                 # A trigger that Airflow does not read any more never leaves, and must not hold up the others.
@@ -438,12 +438,12 @@ class Poller:
             Stats.gauge("sevenbridges.poller.rate_limit_remaining", rate.remaining, tags=tags)
 
 
-_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, Pollers] = WeakKeyDictionary()
+_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, PollerRegistry] = WeakKeyDictionary()
 
 
-def pollers() -> Pollers:
+def pollers() -> PollerRegistry:
     """Return this event loop's pollers."""
     loop = asyncio.get_running_loop()
     if loop not in _pollers:
-        _pollers[loop] = Pollers()
+        _pollers[loop] = PollerRegistry()
     return _pollers[loop]

@@ -22,10 +22,16 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInputError,
     SevenBridgesRateLimitError,
 )
-from airflow_sb_provider.exports.history import MOST_PAGES, Cursor, History, completed_exports, export_event
+from airflow_sb_provider.exports.completed_feed import (
+    MOST_PAGES,
+    Checkpoint,
+    CompletedFeed,
+    completed_exports,
+    export_event,
+)
 from airflow_sb_provider.exports.request import read_volume
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.jobs.rate_limiter import Pacing
+from airflow_sb_provider.jobs.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Hashable, Sequence
@@ -76,8 +82,8 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         self._key = f"sevenbridges exports {sevenbridges_conn_id} {volume}"
         self._hook: SevenBridgesAsyncHook | None = None
         self._details: Volume | None = None
-        self._history: History | None = None
-        self._pacing = Pacing()
+        self._history: CompletedFeed | None = None
+        self._pacing = RateLimiter()
         self._due = self._cycle_began = 0.0
         self._cycle_is_over = True
         self._trouble: type[Exception] | None = None
@@ -171,7 +177,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         if self._details is None:
             self._details = await self._ask(hook, calls.get_volume(self.volume))
         if self._history is None and (cursor := await self._load()):
-            self._history = History(self.volume, cursor)
+            self._history = CompletedFeed(self.volume, cursor)
         if self._cycle_is_over:
             self._cycle_began, self._cycle_is_over = time.monotonic(), False
             if self._history:
@@ -183,9 +189,9 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         if date is not None and abs(date - now) <= MOST_SKEW:
             now = date
         if self._history is None:
-            cursor = Cursor(now)
+            cursor = Checkpoint(now)
             await self._save(cursor)
-            self._history = History(self.volume, cursor)
+            self._history = CompletedFeed(self.volume, cursor)
             self.log.info("The watch of %s begins with what completes from now on.", self.volume)
         if self._trouble:
             self.log.info("The watch of %s goes on without trouble.", self.volume)
@@ -226,20 +232,22 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
 
     # The asset's store. Airflow 3.3.0 and 3.3.1 have it without its asynchronous methods.
 
-    async def _load(self) -> Cursor | None:
+    async def _load(self) -> Checkpoint | None:
         head = await self._in_store("get", self._key)
         if head is None:
             return None
         try:
-            pages = {number: await self._in_store("get", f"{self._key} {number}") for number in Cursor.numbers(head)}
-            return Cursor.read(head, pages)
+            pages = {
+                number: await self._in_store("get", f"{self._key} {number}") for number in Checkpoint.numbers(head)
+            }
+            return Checkpoint.read(head, pages)
         except ValueError as error:
             raise SevenBridgesInputError(
                 f"The key {self._key!r} of the asset's store: {error}. "
                 "Delete it to begin with what completes from then on."
             ) from error
 
-    async def _save(self, cursor: Cursor) -> None:
+    async def _save(self, cursor: Checkpoint) -> None:
         for name, value in cursor.changes():
             key = f"{self._key} {name}" if name else self._key
             if value is None:

@@ -10,16 +10,16 @@ from airflow_sb_provider.engine import export_policy, job_lists, reconcile, subm
 from airflow_sb_provider.engine.export_policy import ExportPolicy
 from airflow_sb_provider.engine.job_lists import JobLists
 from airflow_sb_provider.exports import decision, destination
-from airflow_sb_provider.exports.entry import Entry
+from airflow_sb_provider.exports.tracked import TrackedExport
 from airflow_sb_provider.jobs import record, tracked
 from airflow_sb_provider.jobs.batch import Batch
-from airflow_sb_provider.jobs.decision import Adopt, CheckAgain, Done
+from airflow_sb_provider.jobs.decision import Adopt, AlreadyDone, CheckAgain
 from airflow_sb_provider.jobs.tracked import TrackedJob
 from airflow_sb_provider.operators import base
-from airflow_sb_provider.operators.ledger import Ledger
+from airflow_sb_provider.operators.state_store import StateStore
 
 if TYPE_CHECKING:
-    from airflow_sb_provider.jobs.record import Attempt
+    from airflow_sb_provider.jobs.record import SubmissionState
 
 Patch = Callable[..., None]
 
@@ -57,8 +57,8 @@ def mutant(
     return add
 
 
-def _attempts(patch: Patch, change: Callable[[Attempt, dict[str, Any]], Attempt]) -> None:
-    real = record.attempt_of
+def _attempts(patch: Patch, change: Callable[[SubmissionState, dict[str, Any]], SubmissionState]) -> None:
+    real = record.submission_state
     patch(base, "attempt_of", lambda request, **facts: change(real(request, **facts), facts))
 
 
@@ -68,7 +68,7 @@ def _attempts(patch: Patch, change: Callable[[Attempt, dict[str, Any]], Attempt]
 @mutant(46, 20, "workers die", "requests arrive late")
 def no_check(patch: Patch) -> None:
     """a retry does not check before it submits"""
-    _attempts(patch, lambda attempt, _: replace(attempt, untroubled=True, in_doubt=False))
+    _attempts(patch, lambda submission, _: replace(submission, can_submit_unchecked=True, in_doubt=False))
 
 
 @mutant(
@@ -81,57 +81,59 @@ def no_check(patch: Patch) -> None:
 )
 def record_of_another(patch: Patch) -> None:
     """the record of another export is taken over"""
-    real = record.attempt_of
+    real = record.submission_state
 
-    def attempt_of(request: Any, *, record: Any, **options: Any) -> Attempt:
+    def submission_state(request: Any, *, record: Any, **options: Any) -> SubmissionState:
         record = record and replace(record, fingerprint=request.fingerprint)
         return real(request, record=record, **options)
 
-    patch(base, "attempt_of", attempt_of)
+    patch(base, "attempt_of", submission_state)
 
 
 @mutant(22, 305, "records are unreadable", "workers die", "requests arrive late")
 def unreadable_is_nothing(patch: Patch) -> None:
     """a record that cannot be read is taken for none"""
-    _attempts(patch, lambda attempt, facts: replace(attempt, in_doubt=False) if facts["unreadable"] else attempt)
+    _attempts(
+        patch, lambda submission, facts: replace(submission, in_doubt=False) if facts["unreadable"] else submission
+    )
 
 
 @mutant(76, 31, "there is no store", "workers die", "requests arrive late")
 def no_record_is_nothing(patch: Patch) -> None:
     """without a record a retry takes it that nothing was submitted"""
-    _attempts(patch, lambda attempt, facts: attempt if facts["record"] else replace(attempt, in_doubt=False))
+    _attempts(patch, lambda submission, facts: submission if facts["record"] else replace(submission, in_doubt=False))
 
 
 @mutant(None, 12, "pages are lost", "workers die", "requests arrive late", why="the record of one export has one page")
 def lost_page_is_nothing(patch: Patch) -> None:
     """a page of the record that is gone is taken for nothing submitted"""
-    patch(Ledger, "_warn", lambda self, problem: None)
+    patch(StateStore, "_warn", lambda self, problem: None)
 
 
 @mutant(19, 80, "workers die", "requests arrive late")
 def record_after(patch: Patch) -> None:
     """the record is written only after the response"""
-    real = Ledger.save
+    real = StateStore.save
 
-    def save(self: Ledger[Entry], entries: Sequence[Entry]) -> None:
+    def save(self: StateStore[TrackedExport], entries: Sequence[TrackedExport]) -> None:
         if not all(entry.is_unanswered for entry in entries):
             real(self, entries)
 
-    patch(Ledger, "save", save)
+    patch(StateStore, "save", save)
 
 
 @mutant(60, 13, "dead workers live on", "workers die", "workers pause", "requests arrive late")
 def dead_worker_goes_on(patch: Patch) -> None:
     """a refused write of the record does not stop the request"""
-    real = Ledger.save
+    real = StateStore.save
 
-    def save(self: Ledger[Entry], entries: Sequence[Entry]) -> None:
+    def save(self: StateStore[TrackedExport], entries: Sequence[TrackedExport]) -> None:
         try:
             real(self, entries)
         except Exception:
             return
 
-    patch(Ledger, "save", save)
+    patch(StateStore, "save", save)
 
 
 @mutant(676, 414, "workers pause", "writes are slow", "requests arrive late")
@@ -147,9 +149,9 @@ def counters_restart(patch: Patch) -> None:
     real = TrackedJob.to_json
 
     def to_json(self: TrackedJob[Any]) -> dict[str, Any]:
-        return {key: value for key, value in real(self).items() if key not in ("posts", "setbacks")}
+        return {key: value for key, value in real(self).items() if key not in ("posts", "failed_submissions")}
 
-    patch(Entry, "to_json", to_json)
+    patch(TrackedExport, "to_json", to_json)
 
 
 # A request whose response is lost
@@ -158,12 +160,12 @@ def counters_restart(patch: Patch) -> None:
 @mutant(12, 5, "requests arrive late", "responses are lost")
 def lost_is_rejected(patch: Patch) -> None:
     """a lost response is taken for a rejection"""
-    _attempts(patch, lambda attempt, _: replace(attempt, in_doubt=False))
+    _attempts(patch, lambda submission, _: replace(submission, in_doubt=False))
     real = TrackedJob.lost
 
     def lost(self: TrackedJob[Any]) -> bool:
         again = real(self)
-        self.attempt = replace(self.attempt, in_doubt=False)
+        self.submission = replace(self.submission, in_doubt=False)
         return again
 
     patch(TrackedJob, "lost", lost)
@@ -192,10 +194,10 @@ def no_gateway_wait(patch: Patch) -> None:
 def doubt_from_the_record(patch: Patch) -> None:
     """the gateway's time counts from the record, by the clock of whoever wrote it"""
 
-    def since_sent(attempt: Attempt, facts: dict[str, Any]) -> Attempt:
-        if not (attempt.in_doubt and facts["record"]):
-            return attempt
-        return replace(attempt, doubt_stage=2, doubt_until=facts["record"].sent_at + 90)
+    def since_sent(submission: SubmissionState, facts: dict[str, Any]) -> SubmissionState:
+        if not (submission.in_doubt and facts["record"]):
+            return submission
+        return replace(submission, doubt_stage=2, doubt_until=facts["record"].sent_at + 90)
 
     _attempts(patch, since_sent)
 
@@ -205,7 +207,7 @@ def no_third_check(patch: Patch) -> None:
     """a request in doubt is submitted again although what it made may not be shown yet"""
     real = decision._doubt_lasts
 
-    def lasts(request: Any, facts: decision.Facts) -> Any:
+    def lasts(request: Any, facts: decision.RemoteState) -> Any:
         found = real(request, facts)
         return None if isinstance(found, CheckAgain) and found.doubt_stage == 2 else found
 
@@ -269,9 +271,9 @@ def lists_are_kept(patch: Patch) -> None:
 )
 def file_before_jobs(patch: Patch) -> None:
     """the file is read before the jobs in flight are listed"""
-    real = reconcile.gather_facts
+    real = reconcile.fetch_remote_state
 
-    def gather(hook: Any, requests: Any, *others: Any) -> list[decision.Facts]:
+    def gather(hook: Any, requests: Any, *others: Any) -> list[decision.RemoteState]:
         files = hook.get_files([request.file for request in requests])
         found = real(hook, requests, *others)
         return [replace(each, file=file) for each, file in zip(found, files, strict=True)]
@@ -323,9 +325,9 @@ def any_object(patch: Patch) -> None:
     """an object that merely sits there is taken for the copy"""
     real = decision._already_made
 
-    def made(request: Any, facts: decision.Facts) -> Any:
+    def made(request: Any, facts: decision.RemoteState) -> Any:
         if request.copy_only and isinstance(facts.object, decision.VolumeObject):
-            return Done("there", None, facts.object)
+            return AlreadyDone("there", None, facts.object)
         return real(request, facts)
 
     patch(decision, "_already_made", made)
@@ -354,10 +356,10 @@ def any_reading_will_do(patch: Patch) -> None:
 def any_voucher(patch: Patch) -> None:
     """any completed job of the file vouches for a copy"""
 
-    def voucher(self: Any, request: Any, attempt: Attempt, completed: Any) -> Any:
+    def evidence(self: Any, request: Any, submission: SubmissionState, completed: Any) -> Any:
         return next((job for job in completed if job.file == request.file), None)
 
-    patch(reconcile._Check, "_voucher", voucher)
+    patch(reconcile._Check, "_voucher", evidence)
 
 
 @mutant(20, 51, "responses are lost")
@@ -366,7 +368,7 @@ def copies_are_not_searched(patch: Patch) -> None:
     patch(
         reconcile._Check,
         "_may_be_copied",
-        lambda self, request, attempt: request.copy_only and attempt.refusal is not None,
+        lambda self, request, submission: request.copy_only and submission.refusal is not None,
     )
 
 
@@ -402,7 +404,7 @@ def overwrite_nothing(patch: Patch) -> None:
     """overwriting is requested although nothing is there"""
     real = decision._submit
 
-    def submit(request: Any, facts: decision.Facts) -> Any:
+    def submit(request: Any, facts: decision.RemoteState) -> Any:
         decided = real(request, facts)
         return replace(decided, request=request) if hasattr(decided, "request") else decided
 
@@ -414,8 +416,8 @@ def overwrite_what_came(patch: Patch) -> None:
     """what came after the first request is overwritten by a second"""
     real = decision._submit
 
-    def submit(request: Any, facts: decision.Facts) -> Any:
-        return real(request, replace(facts, attempt=replace(facts.attempt, replaces=None)))
+    def submit(request: Any, facts: decision.RemoteState) -> Any:
+        return real(request, replace(facts, submission=replace(facts.submission, replaces=None)))
 
     patch(decision, "_submit", submit)
 
@@ -427,7 +429,9 @@ def copy_unchecked(patch: Patch) -> None:
     patch(
         ExportPolicy,
         "needs_check",
-        lambda self, entry: real(self, entry) and not (entry.attempt.untroubled and entry.request.copy_only),
+        lambda self, entry: (
+            real(self, entry) and not (entry.submission.can_submit_unchecked and entry.request.copy_only)
+        ),
     )
 
 

@@ -138,7 +138,7 @@ class Process(SimProcess):
             elif call.path == "bulk/storage/exports/get":
                 items = self.world.spoiled(body["items"])
                 status, body = (404, error(9008)) if items is None else (200, {"items": items})
-        self.note("%s %s%s: %s", call.method, call.path, _shown(query), status)
+        self.note("%s %s%s: %s", call.method, call.path, _status_context(query), status)
         headers |= platform.headers()
         self.give_way()
         return status, body, headers
@@ -255,5 +255,5 @@ class Process(SimProcess):
         return Sent(task.name, self.try_number, item["source"]["file"], copy_only, look, item, process=self, at=now)
 
 
-def _shown(query):
+def _status_context(query):
     return f" {query.get('state') or query.get('location')} {query.get('offset', '')}" if query else ""

@@ -660,7 +660,7 @@ def simulated_clock(patch):
                 patch(module, "log", log)
             if hasattr(module, "BULK_LIMIT"):
                 patch(module, "BULK_LIMIT", HUNDRED)
-    patch("airflow_sb_provider.operators.ledger.PAGE", RECORD_PAGE)
+    patch("airflow_sb_provider.operators.state_store.PAGE", RECORD_PAGE)
     patch("airflow.sdk.bases.operator.ExecutorSafeguard.test_mode", True)
     for module in ("tenacity", "tenacity.nap"):
         patch(sys.modules[module], "time", clock)

@@ -28,8 +28,8 @@ from airflow_sb_provider.exceptions import (
 from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.hooks.retry import settle
 from airflow_sb_provider.hooks.sevenbridges import has_next
-from airflow_sb_provider.jobs.rate_limiter import Pacing, seconds_until_allowed
-from airflow_sb_provider.jobs.watch import LAST_LOOK, Over, Watch
+from airflow_sb_provider.jobs.rate_limiter import RateLimiter, seconds_until_allowed
+from airflow_sb_provider.jobs.watch import FINAL_POLL_TIMEOUT, Over, Watch
 
 NOW = 1_700_000_000.0
 
@@ -83,7 +83,7 @@ def check_value(value) -> None:
             lines = watch.take(ids, jobs, NOW)
             assert all(isinstance(line, str) for line in lines)
             step = watch.next_step(NOW)
-            _check_kept(step.event if isinstance(step, Over) else watch.event(NOW + LAST_LOOK))
+            _check_kept(step.event if isinstance(step, Over) else watch.event(NOW + FINAL_POLL_TIMEOUT))
     elif isinstance(value, Page):
         for each in value.items:
             check_value(each)
@@ -113,7 +113,7 @@ def check_value(value) -> None:
 def check_rate(rate: RateLimit) -> None:
     """Check that whatever the rate limit is said to be, no pause is without end."""
     assert all(_fits(number, int | None) for number in (rate.limit, rate.remaining, rate.reset))
-    pacing = Pacing()
+    pacing = RateLimiter()
     pacing.told(rate, 100, NOW)
     pacing.told(rate, 100, NOW + 1)
     for pause in (seconds_until_allowed(rate, NOW), pacing.pause(50.0, NOW + 1)):

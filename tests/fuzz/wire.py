@@ -15,7 +15,7 @@ from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook, SevenB
 from tests.fuzz.check import check_error, check_value
 from tests.fuzz.inputs import make
 from tests.fuzz.samples import samples
-from tests.unit.hooks.faces import connection_variable
+from tests.unit.hooks.both_hooks import connection_variable
 
 LINES = [
     b"HTTP/1.1 100 Continue\r\n\r\n",

@@ -19,7 +19,7 @@ from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.masking import Mask
 from airflow_sb_provider.api.replies import Body, read_reply
 from airflow_sb_provider.exceptions import SevenBridgesApiError
-from airflow_sb_provider.exports.history import completed_exports
+from airflow_sb_provider.exports.completed_feed import completed_exports
 from airflow_sb_provider.hooks.retry import clean
 
 TOKEN = "3259c50e1ac5426ea8f1273259740f74"

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.integration.faces.conftest import Runner, Store, first_event
+from tests.integration.in_process.conftest import Runner, Store, first_event
 
 
 class Measured(Runner):
@@ -52,7 +52,7 @@ def peak_memory():
 def main(fields):
     from airflow_sb_provider.jobs import poll_schedule as schedule
     from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
-    from tests.integration.faces import conftest
+    from tests.integration.in_process import conftest
 
     # Jobs are quick here, so that the first look is too.
     schedule.FIRST_POLL = 1.0

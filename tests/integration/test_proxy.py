@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesReplyLost
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from tests.unit.hooks.faces import EXPORT, JOB, TOKEN, VARIABLES, Clock, Face, connection_variable
+from tests.unit.hooks.both_hooks import EXPORT, JOB, TOKEN, VARIABLES, AnyHook, Clock, connection_variable
 from tests.unit.hooks.servers import drop, free_port, reply, serving
 
 START = calls.start_export(EXPORT, copy_only=False)
@@ -34,7 +34,7 @@ def clean_environment(monkeypatch):
 
 @pytest.fixture(params=["requests", "aiohttp"])
 def face(request):
-    return Face(request.param)
+    return AnyHook(request.param)
 
 
 @pytest.fixture(autouse=True)

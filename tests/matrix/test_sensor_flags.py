@@ -104,9 +104,9 @@ def platform(monkeypatch):
     with Emulator(knobs=Knobs(pending_seconds=0.02, running_seconds=0.02, rate_limit=10**6)) as emulator:
         monkeypatch.setenv(CONNECTION, emulator.connection_json())
         monkeypatch.setattr("airflow_sb_provider.jobs.poll_schedule.FIRST_POLL", 0.05)
-        monkeypatch.setattr("airflow_sb_provider.triggers.poller.LOOK_UP_PAUSE", 0.05)
+        monkeypatch.setattr("airflow_sb_provider.triggers.poller.CONNECTION_RETRY_DELAY", 0.05)
         monkeypatch.setattr("airflow_sb_provider.jobs.rate_limiter.BLIND_PAUSE", 0.05)
-        monkeypatch.setattr("airflow_sb_provider.jobs.watch.LAST_LOOK", 0.2)
+        monkeypatch.setattr("airflow_sb_provider.jobs.watch.FINAL_POLL_TIMEOUT", 0.2)
         monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 0.0)
         monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 0.0)
         yield emulator

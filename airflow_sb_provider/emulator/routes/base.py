@@ -8,7 +8,7 @@ from aiohttp import web
 
 from airflow_sb_provider.emulator.errors import Refusal
 from airflow_sb_provider.emulator.records import answering
-from airflow_sb_provider.emulator.views import BRIEF, Views, select
+from airflow_sb_provider.emulator.serializers import BRIEF, Views, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

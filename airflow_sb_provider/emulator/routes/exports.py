@@ -12,16 +12,16 @@ from airflow_sb_provider.emulator.records import answering, current_user
 from airflow_sb_provider.emulator.routes.base import Routes, flag
 
 if TYPE_CHECKING:
+    from airflow_sb_provider.emulator.faults import Faults
     from airflow_sb_provider.emulator.jobs import Jobs
     from airflow_sb_provider.emulator.platform import ExportJob, Platform
     from airflow_sb_provider.emulator.records import RequestRecord
-    from airflow_sb_provider.emulator.trouble import Troubles
 
 
 class Exports(Routes):
     """Export jobs."""
 
-    def __init__(self, platform: Platform, jobs: Jobs, troubles: Troubles) -> None:
+    def __init__(self, platform: Platform, jobs: Jobs, troubles: Faults) -> None:
         super().__init__(platform)
         self._jobs = jobs
         self._troubles = troubles

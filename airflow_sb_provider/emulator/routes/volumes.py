@@ -10,7 +10,7 @@ from aiohttp import web
 from airflow_sb_provider.emulator.errors import Refusal
 from airflow_sb_provider.emulator.records import current_user
 from airflow_sb_provider.emulator.routes.base import Json, Routes, owned
-from airflow_sb_provider.emulator.views import select
+from airflow_sb_provider.emulator.serializers import select
 
 
 class Volumes(Routes):

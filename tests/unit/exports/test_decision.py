@@ -15,9 +15,9 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesNotFoundError,
 )
-from airflow_sb_provider.exports.decision import Adopt, CheckAgain, Done, Facts, Fail, Submit, decide
+from airflow_sb_provider.exports.decision import Adopt, AlreadyDone, CheckAgain, Fail, RemoteState, Submit, decide
 from airflow_sb_provider.exports.request import ExportRequest
-from airflow_sb_provider.jobs.record import Attempt
+from airflow_sb_provider.jobs.record import SubmissionState
 
 ID = "5" * 24
 MOVE = ExportRequest(ID, "o/v", "key")
@@ -39,8 +39,8 @@ VOLUMES = {
 TAKEN = SevenBridgesConflictError(409, 9107, "taken")
 NOT_EXPORTABLE = SevenBridgesForbiddenError(403, 9006, "cannot be exported")
 HIDDEN = SevenBridgesForbiddenError(403, 9005, "hidden")
-RETRY = Attempt(fresh=False, why="A retry.")
-IN_DOUBT = Attempt(fresh=False, in_doubt=True, why="A response was lost.")
+RETRY = SubmissionState(is_new_request=False, why="A retry.")
+IN_DOUBT = SubmissionState(is_new_request=False, in_doubt=True, why="A response was lost.")
 
 
 def job(state, request=MOVE, export_id="job", **more):
@@ -48,7 +48,7 @@ def job(state, request=MOVE, export_id="job", **more):
 
 
 def facts(**more):
-    return Facts(**{"now": 0.0, "attempt": RETRY, "file": PLATFORM_FILE, "volumes": VOLUMES, **more})
+    return RemoteState(**{"now": 0.0, "submission": RETRY, "file": PLATFORM_FILE, "volumes": VOLUMES, **more})
 
 
 def one(request, **more):
@@ -66,7 +66,7 @@ def error_of(decision, kind):
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 def test_in_flight_is_adopted(request_, state):
     running = job(state)
-    decision = one(request_, jobs=(running,), attempt=IN_DOUBT)
+    decision = one(request_, jobs=(running,), submission=IN_DOUBT)
     assert isinstance(decision, Adopt)
     assert decision.job is running
     assert "job" in decision.why
@@ -85,9 +85,9 @@ def test_in_flight_through_another_volume_of_the_same_bucket_is_adopted_only_if_
 
 @pytest.mark.parametrize("request_", MOVES, ids=str)
 def test_a_move_that_is_made_is_taken_over(request_):
-    for attempt in (RETRY, IN_DOUBT, replace(RETRY, refusal=NOT_EXPORTABLE), replace(RETRY, fresh=True)):
-        decision = one(request_, file=ALIAS_HERE, alias_objects={"key": OBJECT}, attempt=attempt)
-        assert isinstance(decision, Done)
+    for submission in (RETRY, IN_DOUBT, replace(RETRY, refusal=NOT_EXPORTABLE), replace(RETRY, is_new_request=True)):
+        decision = one(request_, file=ALIAS_HERE, alias_objects={"key": OBJECT}, submission=submission)
+        assert isinstance(decision, AlreadyDone)
         assert decision.proof is OBJECT
 
 
@@ -105,7 +105,7 @@ def test_an_alias_whose_object_is_not_right_is_doubt(request_, file, found, word
 
 
 def test_an_alias_with_one_reading_is_the_move_although_its_object_is_hidden():
-    assert isinstance(one(MOVE, file=ALIAS_HERE, alias_objects={"key": HIDDEN}), Done)
+    assert isinstance(one(MOVE, file=ALIAS_HERE, alias_objects={"key": HIDDEN}), AlreadyDone)
 
 
 OTHER_SIZE = replace(OBJECT, size=11)
@@ -116,12 +116,12 @@ IN_THE_WAY = replace(OBJECT, size=3)
     ("location", "objects", "outcome"),
     [
         # The alias of "key" can only be p/key: no other key of this volume reads so.
-        ("key", {"key": OBJECT}, Done),
+        ("key", {"key": OBJECT}, AlreadyDone),
         ("key", {"key": None}, SevenBridgesInDoubt),
         ("key", {"key": OTHER_SIZE}, SevenBridgesInDoubt),
         # The alias of "p/key" is p/key with its prefix shown, or p/p/key without.
-        ("p/key", {"key": OBJECT, "p/key": None, "/key": None}, Done),
-        ("p/key", {"key": OBJECT, "p/key": OTHER_SIZE, "/key": None}, Done),
+        ("p/key", {"key": OBJECT, "p/key": None, "/key": None}, AlreadyDone),
+        ("p/key", {"key": OBJECT, "p/key": OTHER_SIZE, "/key": None}, AlreadyDone),
         ("p/key", {"key": None, "p/key": OBJECT, "/key": None}, SevenBridgesExportRefused),
         ("p/key", {"key": OTHER_SIZE, "p/key": OBJECT, "/key": None}, SevenBridgesExportRefused),
         ("p/key", {"key": OBJECT, "p/key": OBJECT, "/key": None}, SevenBridgesInDoubt),
@@ -131,7 +131,7 @@ IN_THE_WAY = replace(OBJECT, size=3)
         ("p/key", {"key": None, "p/key": None, "/key": None}, SevenBridgesInDoubt),
         ("p/key", {"key": replace(OBJECT, size=None), "p/key": OBJECT, "/key": None}, SevenBridgesInDoubt),
         # Without a slash between prefix and location, "pkey" is the same object.
-        ("pkey", {"key": OBJECT, "pkey": None}, Done),
+        ("pkey", {"key": OBJECT, "pkey": None}, AlreadyDone),
         ("pkey", {"key": OBJECT, "pkey": OBJECT}, SevenBridgesInDoubt),
     ],
 )
@@ -141,7 +141,7 @@ def test_the_objects_decide_which_reading_of_an_alias_is_right(location, objects
     request = replace(MOVE, volume="o/prefixed", overwrite=overwrite)
     alias = replace(ALIAS_HERE, volume="o/prefixed", location=location)
     decision = one(request, file=alias, alias_objects=objects, object=objects["key"])
-    if outcome is Done:
+    if outcome is AlreadyDone:
         assert decision.proof is objects["key"]
     else:
         error_of(decision, outcome)
@@ -153,9 +153,9 @@ def test_an_alias_whose_volume_is_hidden_is_doubt():
 
 
 @pytest.mark.parametrize("request_", MOVES, ids=str)
-@pytest.mark.parametrize("attempt", [RETRY, IN_DOUBT, replace(RETRY, fresh=True)])
-def test_an_alias_elsewhere_is_not_asked_for(request_, attempt):
-    text = error_of(one(request_, file=ALIAS_ELSEWHERE, attempt=attempt), SevenBridgesExportRefused)
+@pytest.mark.parametrize("submission", [RETRY, IN_DOUBT, replace(RETRY, is_new_request=True)])
+def test_an_alias_elsewhere_is_not_asked_for(request_, submission):
+    text = error_of(one(request_, file=ALIAS_ELSEWHERE, submission=submission), SevenBridgesExportRefused)
     assert "already an alias of o/v/other" in text
 
 
@@ -163,26 +163,26 @@ def test_an_alias_elsewhere_is_not_asked_for(request_, attempt):
 @pytest.mark.parametrize("now", [10.0, 1e9])
 def test_a_request_in_doubt_is_submitted_again_only_after_three_checks(request_, now):
     """The first check sets the time, so that no clock but the Platform's has a part in it."""
-    first = one(request_, attempt=IN_DOUBT, now=now)
+    first = one(request_, submission=IN_DOUBT, now=now)
     assert first == CheckAgain(first.why, now + 120.0, doubt_stage=1)
     accepted_or_not = replace(IN_DOUBT, doubt_stage=1, doubt_until=now + 120.0)
-    assert one(request_, attempt=accepted_or_not, now=now + 119.0) == replace(first, doubt_stage=None)
-    second = one(request_, attempt=accepted_or_not, now=now + 121.0)
+    assert one(request_, submission=accepted_or_not, now=now + 119.0) == replace(first, doubt_stage=None)
+    second = one(request_, submission=accepted_or_not, now=now + 121.0)
     assert second == CheckAgain(first.why, now + 151.0, doubt_stage=2)
     shown_or_not = replace(IN_DOUBT, doubt_stage=2, doubt_until=now + 151.0)
-    assert isinstance(one(request_, attempt=shown_or_not, now=now + 150.0), CheckAgain)
-    assert isinstance(one(request_, attempt=shown_or_not, now=now + 151.0), Submit)
+    assert isinstance(one(request_, submission=shown_or_not, now=now + 150.0), CheckAgain)
+    assert isinstance(one(request_, submission=shown_or_not, now=now + 151.0), Submit)
 
 
 def test_checks_in_doubt_come_to_an_end_although_the_clock_stands_still():
     stuck = replace(IN_DOUBT, doubt_stage=1, doubt_until=120.0, rechecks=13)
-    assert "does not advance" in error_of(one(MOVE, attempt=stuck, now=0.0), SevenBridgesInDoubt)
+    assert "does not advance" in error_of(one(MOVE, submission=stuck, now=0.0), SevenBridgesInDoubt)
 
 
 def test_a_move_with_overwrite_in_doubt_is_never_submitted_again():
-    assert isinstance(one(MOVE_OVERWRITE, attempt=IN_DOUBT), CheckAgain)
+    assert isinstance(one(MOVE_OVERWRITE, submission=IN_DOUBT), CheckAgain)
     checked = replace(IN_DOUBT, doubt_stage=2)
-    text = error_of(one(MOVE_OVERWRITE, attempt=checked, now=1e9), SevenBridgesInDoubt)
+    text = error_of(one(MOVE_OVERWRITE, submission=checked, now=1e9), SevenBridgesInDoubt)
     assert "only copy" in text
     assert "new run" in text
 
@@ -191,35 +191,37 @@ def test_a_move_with_overwrite_in_doubt_is_never_submitted_again():
 def test_an_object_that_came_after_the_first_request_of_a_wish_is_not_overwritten(request_):
     """A check had found nothing there, so that the request went without overwrite, and its response was lost."""
     again = replace(RETRY, replaces="")
-    assert "appeared there since" in error_of(one(request_, attempt=again, object=OBJECT), SevenBridgesExportRefused)
-    assert one(request_, attempt=again).request.overwrite is False
+    assert "appeared there since" in error_of(one(request_, submission=again, object=OBJECT), SevenBridgesExportRefused)
+    assert one(request_, submission=again).request.overwrite is False
 
 
 @pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
 def test_a_later_request_of_a_wish_overwrites_only_what_the_first_one_was_to_overwrite(request_):
     again = replace(RETRY, replaces=str(OTHER_SIZE))
-    assert one(request_, attempt=again, object=OTHER_SIZE).request.overwrite
-    assert one(request_, attempt=again).request.overwrite is False
+    assert one(request_, submission=again, object=OTHER_SIZE).request.overwrite
+    assert one(request_, submission=again).request.overwrite is False
     since = replace(OTHER_SIZE, etag="e2")
-    text = error_of(one(request_, attempt=again, object=since), SevenBridgesExportRefused)
+    text = error_of(one(request_, submission=again, object=since), SevenBridgesExportRefused)
     assert str(OTHER_SIZE) in text
     assert "e2" in text
     assert "clear the task" in text
-    cleared = replace(again, fresh=True, replaces=None)
-    assert one(request_, attempt=cleared, object=since).replaces == str(since)
+    cleared = replace(again, is_new_request=True, replaces=None)
+    assert one(request_, submission=cleared, object=since).replaces == str(since)
 
 
 @pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
 def test_what_cannot_be_read_is_not_overwritten(request_):
-    text = error_of(one(request_, object=HIDDEN, attempt=Attempt(untroubled=True)), SevenBridgesInDoubt)
+    text = error_of(
+        one(request_, object=HIDDEN, submission=SubmissionState(can_submit_unchecked=True)), SevenBridgesInDoubt
+    )
     assert "read access" in text
     assert "only copy" in text
 
 
-@pytest.mark.parametrize("fresh", [False, True])
-def test_a_copy_with_overwrite_onto_the_object_that_the_file_is_an_alias_of_is_not_submitted(fresh):
-    attempt = Attempt(untroubled=fresh, fresh=fresh)
-    decision = one(COPY_OVERWRITE, file=ALIAS_HERE, object=OBJECT, alias_objects={"key": OBJECT}, attempt=attempt)
+@pytest.mark.parametrize("is_new_request", [False, True])
+def test_a_copy_with_overwrite_onto_the_object_that_the_file_is_an_alias_of_is_not_submitted(is_new_request):
+    submission = SubmissionState(can_submit_unchecked=is_new_request, is_new_request=is_new_request)
+    decision = one(COPY_OVERWRITE, file=ALIAS_HERE, object=OBJECT, alias_objects={"key": OBJECT}, submission=submission)
     assert "alias" in error_of(decision, SevenBridgesExportRefused)
 
 
@@ -232,15 +234,15 @@ def test_a_copy_with_overwrite_onto_the_object_that_the_file_is_an_alias_of_is_n
 @pytest.mark.parametrize("in_job", [False, True])
 def test_an_object_in_the_way_of_an_overwriting_export_ends_it(request_, replaces, words, in_job):
     failed = job("FAILED", request_, error=TAKEN) if in_job else None
-    attempt = Attempt(refusal=TAKEN, job=failed, replaces=replaces)
-    decision = one(request_, object=IN_THE_WAY, attempt=attempt)
+    submission = SubmissionState(refusal=TAKEN, job=failed, replaces=replaces)
+    decision = one(request_, object=IN_THE_WAY, submission=submission)
     text = error_of(decision, SevenBridgesExportFailed if in_job else SevenBridgesExportRefused)
     assert words in text
     assert "3 bytes" in text
 
 
 def test_a_move_with_overwrite_says_which_object_is_replaced():
-    decision = one(MOVE_OVERWRITE, object=OBJECT, attempt=Attempt(untroubled=True, rechecks=1))
+    decision = one(MOVE_OVERWRITE, object=OBJECT, submission=SubmissionState(can_submit_unchecked=True, rechecks=1))
     assert isinstance(decision, Submit)
     assert decision.request is MOVE_OVERWRITE
     assert decision.replaces == str(OBJECT)
@@ -252,10 +254,12 @@ def test_a_move_with_overwrite_says_which_object_is_replaced():
 def test_an_object_that_may_be_the_files_own_is_checked_once_more_before_it_is_deleted(request_, size):
     """The file may show late that it was moved there a moment ago."""
     found = replace(OBJECT, size=size)
-    first = one(request_, object=found, attempt=Attempt(untroubled=True))
+    first = one(request_, object=found, submission=SubmissionState(can_submit_unchecked=True))
     assert first == CheckAgain(first.why, 30.0)
-    assert isinstance(one(request_, object=found, attempt=Attempt(untroubled=True, rechecks=1)), Submit)
-    assert isinstance(one(request_, object=OTHER_SIZE, attempt=Attempt(untroubled=True)), Submit)
+    assert isinstance(
+        one(request_, object=found, submission=SubmissionState(can_submit_unchecked=True, rechecks=1)), Submit
+    )
+    assert isinstance(one(request_, object=OTHER_SIZE, submission=SubmissionState(can_submit_unchecked=True)), Submit)
 
 
 def test_nothing_to_overwrite_is_submitted_without_overwriting():
@@ -271,7 +275,9 @@ def test_nothing_to_overwrite_is_submitted_without_overwriting():
     ],
 )
 def test_overwriting_what_another_export_is_making_is_refused(rival):
-    text = error_of(one(MOVE_OVERWRITE, jobs=(rival,), attempt=Attempt(untroubled=True)), SevenBridgesInDoubt)
+    text = error_of(
+        one(MOVE_OVERWRITE, jobs=(rival,), submission=SubmissionState(can_submit_unchecked=True)), SevenBridgesInDoubt
+    )
     assert "other" in text
 
 
@@ -284,7 +290,7 @@ def test_a_move_is_not_asked_for_while_the_file_is_on_its_way_elsewhere():
 
 
 @pytest.mark.parametrize(
-    "unclear", [{"file": HIDDEN}, {"jobs_complete": False}, {"attempt": replace(RETRY, other_credential=True)}]
+    "unclear", [{"file": HIDDEN}, {"jobs_complete": False}, {"submission": replace(RETRY, other_credential=True)}]
 )
 def test_what_is_not_clear_stops_the_dangerous_pair(unclear):
     error_of(one(MOVE_OVERWRITE, **unclear), SevenBridgesInDoubt)
@@ -292,28 +298,28 @@ def test_what_is_not_clear_stops_the_dangerous_pair(unclear):
 
 @pytest.mark.parametrize("unclear", [{"file": HIDDEN}, {"jobs_complete": False}])
 def test_what_is_not_clear_stops_a_move_in_doubt(unclear):
-    error_of(one(MOVE, attempt=replace(IN_DOUBT, doubt_stage=2), now=1e9, **unclear), SevenBridgesInDoubt)
+    error_of(one(MOVE, submission=replace(IN_DOUBT, doubt_stage=2), now=1e9, **unclear), SevenBridgesInDoubt)
 
 
 @pytest.mark.parametrize("request_", ALL, ids=str)
 def test_a_stored_job_that_cannot_be_seen_is_doubt(request_):
     gone = SevenBridgesNotFoundError(404, 9008, "gone")
-    text = error_of(one(request_, recorded=gone, attempt=replace(RETRY, job_id="job")), SevenBridgesInDoubt)
+    text = error_of(one(request_, recorded=gone, submission=replace(RETRY, job_id="job")), SevenBridgesInDoubt)
     assert "job" in text
 
 
 @pytest.mark.parametrize("request_", ALL, ids=str)
 def test_a_stored_job_that_completed_is_adopted_by_a_retry(request_):
     done = job("COMPLETED")
-    assert one(request_, recorded=done, voucher=done).job is done
+    assert one(request_, recorded=done, evidence=done).job is done
 
 
 def test_a_stored_job_that_completed_is_adopted_after_a_clear_unless_a_copy_is_wanted_anew():
-    done, cleared = job("COMPLETED"), replace(RETRY, fresh=True)
+    done, cleared = job("COMPLETED"), replace(RETRY, is_new_request=True)
     for request in MOVES:
-        assert isinstance(one(request, recorded=done, attempt=cleared), Adopt)
-    assert isinstance(one(COPY, recorded=done, attempt=cleared, voucher=done, object=OBJECT), Done)
-    again = one(COPY_OVERWRITE, recorded=done, attempt=replace(cleared, rechecks=1), voucher=done, object=OBJECT)
+        assert isinstance(one(request, recorded=done, submission=cleared), Adopt)
+    assert isinstance(one(COPY, recorded=done, submission=cleared, evidence=done, object=OBJECT), AlreadyDone)
+    again = one(COPY_OVERWRITE, recorded=done, submission=replace(cleared, rechecks=1), evidence=done, object=OBJECT)
     assert isinstance(again, Submit)
 
 
@@ -321,22 +327,22 @@ def test_a_stored_job_that_completed_is_adopted_after_a_clear_unless_a_copy_is_w
 @pytest.mark.parametrize("complete", [False, True])
 def test_a_stored_copy_that_a_later_export_has_replaced_is_doubt_for_a_retry(request_, complete):
     """What a part of the history shows counts: the stored job is always part of it."""
-    decision = one(request_, recorded=job("COMPLETED"), voucher=None, history_complete=complete)
+    decision = one(request_, recorded=job("COMPLETED"), evidence=None, history_complete=complete)
     text = error_of(decision, SevenBridgesInDoubt)
     assert "another export to the same place" in text
 
 
 @pytest.mark.parametrize("found", [None, replace(OBJECT, size=3)])
 def test_a_stored_copy_that_is_gone_is_made_again_after_a_clear(found):
-    done, cleared = job("COMPLETED"), replace(RETRY, fresh=True)
-    assert isinstance(one(COPY, recorded=done, attempt=cleared, voucher=done, object=found), Submit)
+    done, cleared = job("COMPLETED"), replace(RETRY, is_new_request=True)
+    assert isinstance(one(COPY, recorded=done, submission=cleared, evidence=done, object=found), Submit)
 
 
 def test_a_copy_of_a_file_that_is_deleted_since_is_done():
     done = job("COMPLETED", COPY, result={"id": ID, "name": "f.vcf", "size": 10})
     gone = SevenBridgesNotFoundError(404, 5002, "gone")
     refused = replace(RETRY, refusal=TAKEN)
-    assert isinstance(one(COPY, attempt=refused, file=gone, voucher=done, object=OBJECT), Done)
+    assert isinstance(one(COPY, submission=refused, file=gone, evidence=done, object=OBJECT), AlreadyDone)
 
 
 def test_a_stored_job_in_a_state_that_is_not_documented_is_waited_for_until_it_has_finished():
@@ -351,7 +357,7 @@ def test_a_stored_job_in_a_state_that_is_not_documented_is_waited_for_until_it_h
 
 def test_a_stored_job_in_flight_is_waited_for_even_if_the_lists_do_not_show_it():
     running = job("RUNNING")
-    assert one(MOVE, recorded=running, attempt=replace(RETRY, job_id="job")).job is running
+    assert one(MOVE, recorded=running, submission=replace(RETRY, job_id="job")).job is running
 
 
 @pytest.mark.parametrize("request_", ALL, ids=str)
@@ -361,21 +367,23 @@ def test_a_stored_job_that_failed_is_asked_for_again(request_):
 
 def test_a_copy_refused_as_taken_is_done_only_if_a_completed_job_vouches_for_it():
     refused = replace(RETRY, refusal=TAKEN)
-    voucher = job("COMPLETED", COPY)
-    assert isinstance(one(COPY, attempt=refused, object=OBJECT, voucher=voucher), Done)
-    text = error_of(one(COPY, attempt=refused, object=OBJECT), SevenBridgesExportRefused)
+    evidence = job("COMPLETED", COPY)
+    assert isinstance(one(COPY, submission=refused, object=OBJECT, evidence=evidence), AlreadyDone)
+    text = error_of(one(COPY, submission=refused, object=OBJECT), SevenBridgesExportRefused)
     assert "same size" in text
-    text = error_of(one(COPY, attempt=refused, object=replace(OBJECT, size=3)), SevenBridgesExportRefused)
+    text = error_of(one(COPY, submission=refused, object=replace(OBJECT, size=3)), SevenBridgesExportRefused)
     assert "something else" in text
-    error_of(one(COPY, attempt=refused, object=replace(OBJECT, size=3), voucher=voucher), SevenBridgesExportRefused)
-    error_of(one(COPY, attempt=refused, object=OBJECT, history_complete=False), SevenBridgesInDoubt)
+    error_of(
+        one(COPY, submission=refused, object=replace(OBJECT, size=3), evidence=evidence), SevenBridgesExportRefused
+    )
+    error_of(one(COPY, submission=refused, object=OBJECT, history_complete=False), SevenBridgesInDoubt)
 
 
 def test_a_copy_with_overwrite_is_taken_over_by_a_retry_and_made_again_by_a_new_run():
-    voucher = job("COMPLETED", COPY_OVERWRITE)
-    assert isinstance(one(COPY_OVERWRITE, object=OBJECT, voucher=voucher), Done)
-    new_run = Attempt(fresh=True, rechecks=1)
-    assert isinstance(one(COPY_OVERWRITE, object=OBJECT, voucher=voucher, attempt=new_run), Submit)
+    evidence = job("COMPLETED", COPY_OVERWRITE)
+    assert isinstance(one(COPY_OVERWRITE, object=OBJECT, evidence=evidence), AlreadyDone)
+    new_run = SubmissionState(is_new_request=True, rechecks=1)
+    assert isinstance(one(COPY_OVERWRITE, object=OBJECT, evidence=evidence, submission=new_run), Submit)
 
 
 @pytest.mark.parametrize(
@@ -390,35 +398,35 @@ def test_a_copy_with_overwrite_is_taken_over_by_a_retry_and_made_again_by_a_new_
 )
 def test_a_refusal_says_which_cause_holds(more, words):
     refusal = more.pop("refusal")
-    text = error_of(one(MOVE, attempt=replace(RETRY, refusal=refusal), **more), SevenBridgesExportRefused)
+    text = error_of(one(MOVE, submission=replace(RETRY, refusal=refusal), **more), SevenBridgesExportRefused)
     for word in words:
         assert word in text
 
 
 def test_a_failed_job_fails_with_the_platforms_own_error_and_the_cause():
     failed = job("FAILED", error=TAKEN)
-    attempt = Attempt(refusal=TAKEN, job=failed)
-    text = error_of(one(MOVE, attempt=attempt, object=replace(OBJECT, size=3)), SevenBridgesExportFailed)
+    submission = SubmissionState(refusal=TAKEN, job=failed)
+    text = error_of(one(MOVE, submission=submission, object=replace(OBJECT, size=3)), SevenBridgesExportFailed)
     assert "9107" in text
     assert "something else" in text
 
 
 def test_a_failed_move_whose_twin_was_faster_is_done():
     failed = job("FAILED", error=NOT_EXPORTABLE)
-    attempt = Attempt(refusal=NOT_EXPORTABLE, job=failed)
-    decision = one(MOVE, attempt=attempt, file=ALIAS_HERE, alias_objects={"key": OBJECT})
-    assert isinstance(decision, Done)
+    submission = SubmissionState(refusal=NOT_EXPORTABLE, job=failed)
+    decision = one(MOVE, submission=submission, file=ALIAS_HERE, alias_objects={"key": OBJECT})
+    assert isinstance(decision, AlreadyDone)
 
 
 @pytest.mark.parametrize(
     ("request_", "more"),
     [
-        (MOVE, {"attempt": replace(RETRY, refusal=TAKEN), "object": OBJECT}),
-        (MOVE, {"attempt": replace(RETRY, refusal=NOT_EXPORTABLE)}),
-        (MOVE, {"attempt": Attempt(refusal=TAKEN, job=job("FAILED", error=TAKEN)), "object": OBJECT}),
-        (MOVE, {"attempt": Attempt(job=job("COMPLETED"))}),
+        (MOVE, {"submission": replace(RETRY, refusal=TAKEN), "object": OBJECT}),
+        (MOVE, {"submission": replace(RETRY, refusal=NOT_EXPORTABLE)}),
+        (MOVE, {"submission": SubmissionState(refusal=TAKEN, job=job("FAILED", error=TAKEN)), "object": OBJECT}),
+        (MOVE, {"submission": SubmissionState(job=job("COMPLETED"))}),
         (MOVE, {"file": ALIAS_HERE, "alias_objects": {"key": None}}),
-        (COPY, {"attempt": replace(RETRY, refusal=TAKEN), "object": OBJECT}),
+        (COPY, {"submission": replace(RETRY, refusal=TAKEN), "object": OBJECT}),
         (MOVE, {"recorded": SevenBridgesNotFoundError(404, 9008, "gone")}),
     ],
     ids=str,
@@ -432,22 +440,22 @@ def test_a_verdict_on_what_the_platform_may_show_late_is_checked_again(request_,
 @pytest.mark.parametrize("request_", MOVES, ids=str)
 def test_a_file_that_is_an_alias_elsewhere_is_refused_without_another_check(request_):
     refused = replace(RETRY, refusal=NOT_EXPORTABLE)
-    assert one(request_, attempt=refused, file=ALIAS_ELSEWHERE, object=OBJECT).rechecks == 0
+    assert one(request_, submission=refused, file=ALIAS_ELSEWHERE, object=OBJECT).rechecks == 0
 
 
 def test_another_refusal_is_final_once_a_check_has_found_no_job():
     refusal = SevenBridgesForbiddenError(403, 9020, "no")
     refused = replace(RETRY, refusal=refusal)
-    assert one(MOVE, attempt=refused) == Fail(refusal)
-    assert isinstance(one(MOVE, attempt=refused, jobs=(job("RUNNING"),)), Adopt)
+    assert one(MOVE, submission=refused) == Fail(refusal)
+    assert isinstance(one(MOVE, submission=refused, jobs=(job("RUNNING"),)), Adopt)
 
 
 def test_the_end_of_an_adopted_job_waits_for_this_tasks_own_request():
-    attempt = Attempt(refusal=TAKEN, job=job("FAILED", error=TAKEN), in_doubt=True)
-    assert isinstance(one(MOVE, attempt=attempt, object=OBJECT), CheckAgain)
+    submission = SubmissionState(refusal=TAKEN, job=job("FAILED", error=TAKEN), in_doubt=True)
+    assert isinstance(one(MOVE, submission=submission, object=OBJECT), CheckAgain)
 
 
 def test_each_of_a_set_is_decided_by_its_own_facts():
     running = job("RUNNING")
-    decisions = decide([MOVE, MOVE, COPY], [facts(jobs=(running,)), facts(attempt=IN_DOUBT), facts()])
+    decisions = decide([MOVE, MOVE, COPY], [facts(jobs=(running,)), facts(submission=IN_DOUBT), facts()])
     assert [type(decision) for decision in decisions] == [Adopt, CheckAgain, Submit]

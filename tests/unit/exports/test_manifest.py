@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from airflow_sb_provider.exports.entry import Entry
 from airflow_sb_provider.exports.manifest import (
     check_address,
     check_below,
@@ -16,6 +15,7 @@ from airflow_sb_provider.exports.manifest import (
     prefix_in_template,
 )
 from airflow_sb_provider.exports.request import ExportRequest
+from airflow_sb_provider.exports.tracked import TrackedExport
 
 RUN = {"username": "me", "dag_id": "-d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1}
 
@@ -122,7 +122,7 @@ def test_an_address_tells_its_format(address):
 
 @pytest.mark.parametrize("address", ["m.csv", "m.CSV", "m.jsonl", "m.json"])
 def test_an_earlier_manifest_is_known_by_its_task(address):
-    entry = Entry(ExportRequest("0" * 24, "me/out", "x"), name="=\u2028\ud800", tags=("a",))
+    entry = TrackedExport(ExportRequest("0" * 24, "me/out", "x"), name="=\u2028\ud800", tags=("a",))
     head = manifest_text(address, [entry], volumes={}, metadata=(), run=RUN)
     assert is_manifest_of(b"", address, RUN)
     assert is_manifest_of(head, address, {**RUN, "run_id": "another", "try_number": 7})
@@ -133,6 +133,6 @@ def test_an_earlier_manifest_is_known_by_its_task(address):
 
 
 def test_half_a_pair_of_surrogates_is_json():
-    entry = Entry(ExportRequest("0" * 24, "me/out", "x"), name="a\ud800")
+    entry = TrackedExport(ExportRequest("0" * 24, "me/out", "x"), name="a\ud800")
     text = manifest_text("m.jsonl", [entry], volumes={}, metadata=(), run=RUN)
     assert json.loads(text.decode())["name"] == "a\ud800"

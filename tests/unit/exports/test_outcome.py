@@ -6,10 +6,10 @@ import pytest
 
 from airflow_sb_provider.api.models import ExportJob, Volume, VolumeObject
 from airflow_sb_provider.exceptions import SevenBridgesInDoubt
-from airflow_sb_provider.exports.entry import Entry
 from airflow_sb_provider.exports.outcome import ExportOutcome, Report
 from airflow_sb_provider.exports.request import ExportRequest
-from airflow_sb_provider.jobs.record import Outcome, Record
+from airflow_sb_provider.exports.tracked import TrackedExport
+from airflow_sb_provider.jobs.record import SubmissionRecord, SubmissionStatus
 from airflow_sb_provider.jobs.tracked import IN_DOUBT, REFUSED, SKIPPED
 
 FILE = "567890abc9b0307bc0414164"
@@ -32,14 +32,14 @@ def job(state="COMPLETED", **fields):
 
 
 def entry(**fields):
-    made = Entry(REQUEST)
+    made = TrackedExport(REQUEST)
     for name, value in fields.items():
         setattr(made, name, value)
     return made
 
 
 def record(outcome, job_id=None):
-    return Record(REQUEST.fingerprint, "credential", sent_at=1.0, max_tries=1, outcome=outcome, job_id=job_id)
+    return SubmissionRecord(REQUEST.fingerprint, "credential", sent_at=1.0, max_tries=1, outcome=outcome, job_id=job_id)
 
 
 def test_a_job_and_an_entry_that_follows_it_say_the_same_but_what_a_job_cannot_know():
@@ -82,10 +82,10 @@ def test_an_adopted_move_without_a_job_has_its_object():
     ("fields", "state", "words"),
     [
         ({}, "WAITING", ""),
-        ({"record": record(Outcome.REFUSED)}, "WAITING", ""),
-        ({"record": record(Outcome.SENT)}, IN_DOUBT, "no response came"),
-        ({"record": record(Outcome.SENT), "is_wanted": False}, IN_DOUBT, "no response came"),
-        ({"record": record(Outcome.SENT), "state": "PENDING", "job_id": "j1"}, "PENDING", ""),
+        ({"record": record(SubmissionStatus.REFUSED)}, "WAITING", ""),
+        ({"record": record(SubmissionStatus.SENT)}, IN_DOUBT, "no response came"),
+        ({"record": record(SubmissionStatus.SENT), "is_wanted": False}, IN_DOUBT, "no response came"),
+        ({"record": record(SubmissionStatus.SENT), "state": "PENDING", "job_id": "j1"}, "PENDING", ""),
         ({"state": "ARCHIVING", "job_id": "j1"}, "ARCHIVING", ""),
         ({"state": SKIPPED, "message": "It is an alias."}, SKIPPED, ""),
         ({"state": REFUSED, "message": "You may not."}, REFUSED, "You may not."),
@@ -101,7 +101,7 @@ def test_what_has_no_response_is_in_doubt_and_what_was_never_sent_waits(fields, 
 
 
 def test_the_job_of_an_earlier_try_is_named_until_the_export_is_done_by_another_or_by_none():
-    accepted = record(Outcome.ACCEPTED, job_id="j1")
+    accepted = record(SubmissionStatus.ACCEPTED, job_id="j1")
     assert ExportOutcome.of_entry(entry(record=accepted)).export_id == "j1"
     assert ExportOutcome.of_entry(entry(record=accepted, state="PENDING", job_id="j2")).export_id == "j2"
     assert ExportOutcome.of_entry(entry(record=accepted, state="COMPLETED", adopted=True)).export_id is None

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from airflow_sb_provider.hooks.connection import ssl_context
-from tests.unit.hooks.faces import VARIABLES, Clock, Face, connection_variable
+from tests.unit.hooks.both_hooks import VARIABLES, AnyHook, Clock, connection_variable
 from tests.unit.hooks.servers import serving
 
 
@@ -70,7 +70,7 @@ def platform(one_server):
 @pytest.fixture(params=["requests", "aiohttp"])
 def face(request):
     """Each hook in turn."""
-    return Face(request.param)
+    return AnyHook(request.param)
 
 
 @pytest.fixture

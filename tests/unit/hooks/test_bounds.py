@@ -20,7 +20,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyTooLarge,
 )
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from tests.unit.hooks.faces import EXPORT, JOB
+from tests.unit.hooks.both_hooks import EXPORT, JOB
 from tests.unit.hooks.servers import reply
 
 START = calls.start_export(EXPORT, copy_only=False)

@@ -15,7 +15,7 @@ from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBri
 from airflow_sb_provider.hooks import connection as connections
 from airflow_sb_provider.hooks.connection import ConnectionSettings
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook, SevenBridgesHook
-from tests.unit.hooks.faces import TOKEN
+from tests.unit.hooks.both_hooks import TOKEN
 from tests.unit.hooks.servers import reply
 
 VARIABLE = "AIRFLOW_CONN_SEVENBRIDGES_DEFAULT"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from tests.unit.hooks.faces import TOKEN
+from tests.unit.hooks.both_hooks import TOKEN
 from tests.unit.hooks.servers import cut, drop, free_port, never, reply
 
 

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook, SevenBridgesHook
-from tests.unit.hooks.faces import EXPORT, FILE, JOB, TOKEN
+from tests.unit.hooks.both_hooks import EXPORT, FILE, JOB, TOKEN
 
 HOST = "api.sb.biodatacatalyst.nhlbi.nih.gov"
 BODY = {

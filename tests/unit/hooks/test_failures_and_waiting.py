@@ -10,7 +10,7 @@ import pytest
 from airflow_sb_provider._compat import AirflowException, AirflowFailException, AirflowNotFoundException
 from airflow_sb_provider.api.models import ExportJob
 from airflow_sb_provider.engine.polling import deadline_of, poll, wait
-from airflow_sb_provider.engine.result import look_at_object, volume_or_none
+from airflow_sb_provider.engine.result import read_object, volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesForbiddenError,
@@ -131,7 +131,7 @@ JOB = ExportJob("j0", "COMPLETED", "f", "me/out", "x.vcf")
 @pytest.mark.parametrize("size", [7, None])
 def test_the_object_that_was_made(hook, platform, size):
     platform.answers = [reply({"metadata": {"size": 7, "etag": '"e"'}})]
-    assert look_at_object(hook, JOB, size).etag == "e"
+    assert read_object(hook, JOB, size).etag == "e"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_the_object_that_was_made(hook, platform, size):
 def test_an_object_that_is_not_what_was_exported_is_doubt(hook, platform, clock, answer, words):
     platform.answers = [answer]
     with pytest.raises(SevenBridgesInDoubt, match=words):
-        look_at_object(hook, JOB, 8)
+        read_object(hook, JOB, 8)
     assert 30 <= clock.passed < 35
     assert len(platform.seen) == 11
 
@@ -154,13 +154,13 @@ def test_an_object_that_is_not_what_was_exported_is_doubt(hook, platform, clock,
 def test_an_object_that_appears_late_is_waited_for(hook, platform, clock, before):
     """A read of the bucket may show for up to 30 s what was there before."""
     platform.answers = [before] * 9 + [reply({"metadata": {"size": 8, "etag": "new"}})]
-    assert look_at_object(hook, JOB, 8).etag == "new"
+    assert read_object(hook, JOB, 8).etag == "new"
     assert clock.passed <= 30
 
 
 def test_who_may_not_look_gets_a_line_in_the_log(hook, platform, logged):
     platform.answers = [reply({"status": 403, "code": 9020, "message": "Insufficient privileges."}, 403)]
-    assert look_at_object(hook, JOB, 8) is None
+    assert read_object(hook, JOB, 8) is None
     assert "size is not checked: object x.vcf on volume me/out: Insufficient privileges" in logged()
     assert volume_or_none(hook, "me/out") is None
     assert "address is not known: volume me/out: Insufficient privileges" in logged()
@@ -180,7 +180,7 @@ def test_who_may_not_look_gets_a_line_in_the_log(hook, platform, logged):
 )
 def test_an_object_that_cannot_be_read_does_not_undo_its_export(hook, platform, clock, logged, answer, requests):
     platform.answers = [answer]
-    assert look_at_object(hook, JOB, 8) is None
+    assert read_object(hook, JOB, 8) is None
     assert "Export j0 is COMPLETED, but its object cannot be read, so its size is not checked" in logged()
     assert requests[0] <= len(platform.seen) <= requests[1]
     assert clock.passed < 31
@@ -191,7 +191,7 @@ def test_an_object_that_cannot_be_read_does_not_undo_its_export(hook, platform, 
 def test_trouble_that_passes_soon_costs_nothing(hook, platform, clock):
     page = reply(b"<h1>503</h1>nginx", 503)
     platform.answers = [page, page, page, reply({"metadata": {"size": 8, "etag": "e"}})]
-    assert look_at_object(hook, JOB, 8).etag == "e"
+    assert read_object(hook, JOB, 8).etag == "e"
 
 
 def test_a_volume_that_is_needed_is_waited_for(hook, platform, clock):
@@ -201,5 +201,5 @@ def test_a_volume_that_is_needed_is_waited_for(hook, platform, clock):
 
 
 def test_a_job_that_names_no_place_is_not_looked_at(hook, platform):
-    assert look_at_object(hook, ExportJob("j", "COMPLETED"), 8) is None
+    assert read_object(hook, ExportJob("j", "COMPLETED"), 8) is None
     assert platform.seen == []

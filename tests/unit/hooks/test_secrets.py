@@ -15,7 +15,7 @@ from airflow_sb_provider.api import calls
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesInputError
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesAsyncHook, SevenBridgesHook
 from tests.unit.api.test_masking import SPELLINGS
-from tests.unit.hooks.faces import EXPORT, JOB, TOKEN
+from tests.unit.hooks.both_hooks import EXPORT, JOB, TOKEN
 from tests.unit.hooks.servers import cut, drop, never, raw, reply, serving
 
 START = calls.start_export(EXPORT, copy_only=False)

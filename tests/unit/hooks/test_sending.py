@@ -22,7 +22,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
     SevenBridgesServerError,
 )
-from tests.unit.hooks.faces import EXPORT, JOB, Face
+from tests.unit.hooks.both_hooks import EXPORT, JOB, AnyHook
 from tests.unit.hooks.servers import Platform, cut, drop, free_port, never, raw, reply, serving
 
 START = calls.start_export(EXPORT, copy_only=False)
@@ -290,7 +290,7 @@ def test_an_export_that_nobody_waits_for_any_more_is_not_sent(connect, monkeypat
         connect(platform.url, extra={"connect_timeout": 0.05, "read_timeout": 0.05})
         monkeypatch.setattr(module, delayed, wait)
         with pytest.raises(SevenBridgesReplyLost):
-            Face("requests").send(call)
+            AnyHook("requests").send(call)
         late = [thread for thread in threading.enumerate() if thread.name == "sevenbridges request"]
         given_up.set()
         for thread in late:
@@ -316,8 +316,8 @@ def test_the_headers_of_every_request(face, platform, connect):
 def test_both_hooks_send_the_same_bytes(platform, connect):
     platform.answers = [GOOD]
     connect(platform.url)
-    Face("requests").send(START)
-    Face("aiohttp").send(START)
+    AnyHook("requests").send(START)
+    AnyHook("aiohttp").send(START)
     assert platform.seen[0].body == platform.seen[1].body
 
 

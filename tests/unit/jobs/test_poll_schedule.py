@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_sb_provider.jobs.poll_schedule import FIRST_POLL, Schedule
+from airflow_sb_provider.jobs.poll_schedule import FIRST_POLL, PollSchedule
 
 
 @pytest.fixture
 def schedule():
-    return Schedule()
+    return PollSchedule()
 
 
 def ask(schedule, now):

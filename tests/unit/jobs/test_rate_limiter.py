@@ -8,12 +8,12 @@ import random
 import pytest
 
 from airflow_sb_provider.api.models import RateLimit
-from airflow_sb_provider.jobs.poll_schedule import Schedule
-from airflow_sb_provider.jobs.rate_limiter import BLIND_PAUSE, EARLY, Pacing
+from airflow_sb_provider.jobs.poll_schedule import PollSchedule
+from airflow_sb_provider.jobs.rate_limiter import BLIND_PAUSE, EARLY, RateLimiter
 
 
 def told(*rates, items=100, every=1.0):
-    pacing = Pacing()
+    pacing = RateLimiter()
     for number, rate in enumerate(rates):
         pacing.told(rate, items, number * every)
     return pacing
@@ -26,8 +26,8 @@ def test_without_headers_nothing_waits(rate):
 
 
 def test_before_any_answer_nothing_waits_but_one_request_goes_at_a_time():
-    assert Pacing().pause(1000.0, 0.0) == 0
-    assert Pacing().one_at_a_time
+    assert RateLimiter().pause(1000.0, 0.0) == 0
+    assert RateLimiter().one_at_a_time
 
 
 def test_as_long_as_what_is_wanted_fits_nothing_waits():
@@ -50,7 +50,7 @@ def test_a_window_that_is_over_says_nothing():
 
 
 def test_a_refusal_pauses_also_where_the_clocks_differ():
-    pacing = Pacing()
+    pacing = RateLimiter()
     pauses = []
     for _ in range(8):
         pacing.told(RateLimit(1000, 0, 5), 100, now=10.0, refused=True)
@@ -62,7 +62,7 @@ def test_a_refusal_pauses_also_where_the_clocks_differ():
 
 
 def test_refusals_without_end_never_pause_longer_than_a_window():
-    pacing = Pacing()
+    pacing = RateLimiter()
     for number in range(3000):
         pacing.told(None, 100, now=float(number), refused=True)
         assert 0 < pacing.pause(1.0, float(number)) <= 300
@@ -119,7 +119,7 @@ class Triggerer:
     """A poller's schedule and pacing, its jobs all begun within ten seconds and lasting at most ``longest``."""
 
     def __init__(self, rng, jobs, longest, interval=10.0):
-        self.schedule, self.pacing, self.late = Schedule(), Pacing(), []
+        self.schedule, self.pacing, self.late = PollSchedule(), RateLimiter(), []
         self.ends = {}
         for number in range(jobs):
             begin = 10.0 * number / jobs

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 
 from airflow_sb_provider.exports.request import ExportRequest
-from airflow_sb_provider.jobs.record import Outcome, Record, attempt_of
+from airflow_sb_provider.jobs.record import SubmissionRecord, SubmissionStatus, submission_state
 
 REQUEST = ExportRequest("0" * 24, "o/v", "key")
-RECORD = Record(REQUEST.fingerprint, "me", sent_at=1000.0, max_tries=2)
+RECORD = SubmissionRecord(REQUEST.fingerprint, "me", sent_at=1000.0, max_tries=2)
 
 
-def attempt(record=None, *, request=REQUEST, try_number=1, max_tries=2, credential="me", **state):
-    return attempt_of(
+def submission(record=None, *, request=REQUEST, try_number=1, max_tries=2, credential="me", **state):
+    return submission_state(
         request,
         record=record,
         **state,
@@ -25,83 +25,85 @@ def attempt(record=None, *, request=REQUEST, try_number=1, max_tries=2, credenti
 
 
 def test_a_first_try_is_untroubled():
-    first = attempt()
-    assert first.untroubled
-    assert first.fresh
+    first = submission()
+    assert first.can_submit_unchecked
+    assert first.is_new_request
     assert not first.in_doubt
 
 
 def test_a_first_try_that_finds_a_record_it_cannot_read_is_in_doubt():
-    first = attempt(unreadable=True)
-    assert not first.untroubled
+    first = submission(unreadable=True)
+    assert not first.can_submit_unchecked
     assert first.in_doubt
 
 
 def test_a_retry_whose_earlier_try_submitted_nothing_checks_without_doubt():
-    retry = attempt(try_number=2, nothing_sent=True)
-    assert not retry.untroubled
+    retry = submission(try_number=2, nothing_sent=True)
+    assert not retry.can_submit_unchecked
     assert not retry.in_doubt
-    assert not retry.fresh
+    assert not retry.is_new_request
 
 
 @pytest.mark.parametrize("unreadable", [True, False])
 def test_a_retry_without_a_record_is_in_doubt(unreadable):
     """The first try may have run without a store, and its request may still be accepted."""
-    retry = attempt(try_number=2, unreadable=unreadable)
+    retry = submission(try_number=2, unreadable=unreadable)
     assert retry.in_doubt
-    assert not retry.fresh
+    assert not retry.is_new_request
 
 
 def test_a_clear_without_a_record_is_in_doubt_and_wants_the_export_anew():
-    cleared = attempt(try_number=2, max_tries=3)
+    cleared = submission(try_number=2, max_tries=3)
     assert cleared.in_doubt
-    assert cleared.fresh
-    retry_after_clear = attempt(try_number=3, max_tries=3)
-    assert not retry_after_clear.fresh
+    assert cleared.is_new_request
+    retry_after_clear = submission(try_number=3, max_tries=3)
+    assert not retry_after_clear.is_new_request
 
 
 def test_a_record_of_a_request_without_an_answer_is_in_doubt_however_old_it_is():
-    retry = attempt(RECORD, try_number=2)
-    assert not retry.untroubled
+    retry = submission(RECORD, try_number=2)
+    assert not retry.can_submit_unchecked
     assert retry.in_doubt
     assert retry.job_id is None
 
 
 def test_a_record_with_an_answer_leaves_no_doubt():
-    accepted = attempt(replace(RECORD, outcome=Outcome.ACCEPTED, job_id="job"), try_number=2)
-    assert (accepted.job_id, accepted.in_doubt, accepted.fresh) == ("job", False, False)
-    refused = attempt(replace(RECORD, outcome=Outcome.REFUSED), try_number=2)
-    assert (refused.job_id, refused.in_doubt, refused.untroubled) == (None, False, False)
+    accepted = submission(replace(RECORD, outcome=SubmissionStatus.ACCEPTED, job_id="job"), try_number=2)
+    assert (accepted.job_id, accepted.in_doubt, accepted.is_new_request) == ("job", False, False)
+    refused = submission(replace(RECORD, outcome=SubmissionStatus.REFUSED), try_number=2)
+    assert (refused.job_id, refused.in_doubt, refused.can_submit_unchecked) == (None, False, False)
 
 
 def test_a_clear_after_a_record_wants_the_export_anew():
-    cleared = attempt(replace(RECORD, outcome=Outcome.ACCEPTED, job_id="job"), try_number=2, max_tries=3)
-    assert cleared.fresh
+    cleared = submission(replace(RECORD, outcome=SubmissionStatus.ACCEPTED, job_id="job"), try_number=2, max_tries=3)
+    assert cleared.is_new_request
     assert cleared.job_id == "job"
 
 
 def test_a_record_of_another_export_is_not_adopted_and_said():
-    other = attempt(replace(RECORD, outcome=Outcome.ACCEPTED, job_id="job"), request=replace(REQUEST, location="x"))
+    other = submission(
+        replace(RECORD, outcome=SubmissionStatus.ACCEPTED, job_id="job"), request=replace(REQUEST, location="x")
+    )
     assert other.job_id is None
-    assert not other.untroubled
+    assert not other.can_submit_unchecked
     assert "not adopted" in other.why
 
 
 def test_another_credential_is_noticed():
-    record = replace(RECORD, outcome=Outcome.ACCEPTED, job_id="job")
-    assert attempt(record, credential="someone else").other_credential
-    assert not attempt(record).other_credential
+    record = replace(RECORD, outcome=SubmissionStatus.ACCEPTED, job_id="job")
+    assert submission(record, credential="someone else").other_credential
+    assert not submission(record).other_credential
 
 
-@pytest.mark.parametrize("outcome", list(Outcome))
+@pytest.mark.parametrize("outcome", list(SubmissionStatus))
 @pytest.mark.parametrize("max_tries", [0, 2])
 @pytest.mark.parametrize("replaces", ["", "10 bytes, etag e1"])
 def test_a_record_survives_the_store(outcome, max_tries, replaces):
     record = replace(RECORD, outcome=outcome, job_id="job", max_tries=max_tries, replaces=replaces)
-    assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
+    assert SubmissionRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
 
 
 @pytest.mark.parametrize("junk", [None, "text", 3, [], {}, {"fingerprint": "x"}, {**RECORD.to_json(), "outcome": "?"}])
 def test_junk_is_no_record(junk):
     with pytest.raises((KeyError, TypeError, ValueError)):
-        Record.from_json(junk)
+        SubmissionRecord.from_json(junk)

@@ -21,7 +21,7 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.jobs.kind import JobKind
-from airflow_sb_provider.jobs.watch import LAST_LOOK, REJECTED_FOR, FinalPoll, Over, Wait, Watch
+from airflow_sb_provider.jobs.watch import FINAL_POLL_TIMEOUT, REJECTED_FOR, FinalPoll, Over, Wait, Watch
 
 
 def job(export_id, state, **more):
@@ -222,9 +222,9 @@ def test_at_its_deadline_all_that_is_open_is_polled_once_more():
     watch.take(["a", "b", "c"], [job("a", "RUNNING"), job("b", "RUNNING"), job("c", "COMPLETED")], 50)
     assert watch.next_step(99.9) == Wait(100.0)
     assert watch.next_step(100.0) == FinalPoll(["a", "b"])
-    assert watch.next_step(100.0) == Wait(100.0 + LAST_LOOK)
+    assert watch.next_step(100.0) == Wait(100.0 + FINAL_POLL_TIMEOUT)
     watch.take(["a"], [job("a", "RUNNING")], 101)
-    assert watch.next_step(101) == Wait(100.0 + LAST_LOOK)
+    assert watch.next_step(101) == Wait(100.0 + FINAL_POLL_TIMEOUT)
     watch.take(["b"], SevenBridgesServerError(502), 102)
     assert watch.next_step(102) == Over({"status": "timeout"})
 
@@ -239,7 +239,7 @@ def test_what_the_final_poll_sees_as_ended_has_ended_in_time():
 def test_a_final_poll_without_an_answer_ends_too():
     watch = Watch(EXPORT, ["a"], deadline=100.0)
     assert watch.next_step(100.0) == FinalPoll(["a"])
-    assert watch.next_step(100.0 + LAST_LOOK) == Over({"status": "timeout", "export_id": "a"})
+    assert watch.next_step(100.0 + FINAL_POLL_TIMEOUT) == Over({"status": "timeout", "export_id": "a"})
 
 
 def test_without_a_deadline_it_waits_as_long_as_it_takes():

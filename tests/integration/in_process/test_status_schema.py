@@ -1,0 +1,263 @@
+"""What a task writes for its tab, and what the tab's script reads, are what the schema beside the script says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import jsonschema
+import pytest
+from airflow.sdk.exceptions import AirflowException
+
+from airflow_sb_provider.hooks.connection import ConnectionSettings
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
+from airflow_sb_provider.plugins import export_tab
+from airflow_sb_provider.task_status import PROGRESS, STATUS
+from airflow_sb_provider.triggers import progress as progress_module
+from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
+from tests.integration.in_process.conftest import Runner
+
+PAGE = Path(export_tab.__file__).parent / "page"
+SCHEMA = json.loads((PAGE / "status.schema.json").read_text())
+SCRIPT = re.sub(r"^\s*//.*$", "", (PAGE / "tab.js").read_text(), flags=re.MULTILINE)
+KINDS = SCHEMA["$defs"]
+CREATE, BULK_CREATE = "/v2/storage/exports", "/v2/bulk/storage/exports/create"
+
+
+def words(schema):
+    return set(schema.get("enum") or schema.get("examples") or [])
+
+
+def check(written):
+    validator = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+    assert written
+    for key, value in written:
+        validator.validate({key: json.loads(json.dumps(value))})
+
+
+class Watched(Runner):
+    """Keeps every status and progress that a task writes."""
+
+    def __init__(self, written, **fields):
+        super().__init__(**fields)
+        self.written = written
+
+    def _push(self, key, value):
+        super()._push(key, value)
+        if key in (STATUS, PROGRESS):
+            self.written.append((key, json.loads(json.dumps(value))))
+
+    def fail(self, operator):
+        with pytest.raises(AirflowException):
+            self.run(operator)
+
+
+def bulk(files, **fields):
+    exports = [{"file": file, "volume": "demo/results", "location": f"many/{file}"} for file in files]
+    return SevenBridgesBulkExportOperator(
+        **{"task_id": "bulk", "exports": exports, "retries": 2, "poll_interval": 0.1, **fields}
+    )
+
+
+def single_exports(platform, written, export, deferrable):
+    """Every way in which a single export can go."""
+    new = lambda: Watched(written)  # noqa: E731
+    new().run(export(location="s/1", deferrable=deferrable))
+    new().run(export(location="s/2", copy_only=True, validate_only=True))
+    adopted = export(location="s/3", deferrable=deferrable)
+    new().run(adopted)
+    Watched(written, store=False).run(adopted)
+    new().run(export(location="s/4", wait_for_completion=False))
+    new().fail(export(location="/"))
+    platform.trouble("error", path=CREATE, status=403, code=9103, message="You may not.")
+    new().fail(export(location="s/5"))
+    platform.trouble("job_fails", code=9103, message="No access.")
+    new().fail(export(location="s/6", deferrable=deferrable))
+    platform.trouble("lose_reply", path=CREATE)
+    new().run(export(location="s/7", deferrable=deferrable))
+    platform.trouble("drop", path=CREATE, times=0)
+    new().fail(export(location="s/8", deferrable=deferrable))
+    platform.troubles.clear()
+    platform.trouble("error", path="/v2/storage/exports/*", method="GET", status=401, code=90001, times=0)
+    platform.trouble("error", path="/v2/bulk/storage/exports/get", status=401, code=90001, times=0)
+    new().fail(export(location="s/9", deferrable=deferrable))
+    platform.troubles.clear()
+    platform.knobs.update(pending_seconds=0.5, running_seconds=0.5)
+    new().run(export(location="s/10", deferrable=deferrable))
+    platform.knobs.stuck = True
+    new().fail(export(location="s/11", deferrable=deferrable, timeout=0.3))
+    platform.knobs.update(stuck=False, pending_seconds=0.02, running_seconds=0.02)
+
+
+def bulk_exports(platform, written, deferrable):
+    """Every way in which many exports can go."""
+    file = lambda **fields: platform.add_file("a.txt", b"x", **fields).id  # noqa: E731
+    new = lambda: Watched(written)  # noqa: E731
+    fields = {"deferrable": deferrable}
+    new().run(bulk([file(), file()], validate_only=True))
+    new().run(bulk([file(), file()], copy_only=True, **fields))
+    new().run(bulk([file(), platform.platform.add_folder("f", "demo/genomics").id], skip_not_exportable=True, **fields))
+    new().fail(bulk([file(), file(public=True)], **fields))
+    new().fail(bulk([file()], manifest="x", **fields))
+    platform.trouble("job_fails", code=9103, message="No access.")
+    new().fail(bulk([file(), file()], **fields))
+    platform.knobs.update(pending_seconds=0.3, running_seconds=0.3)
+    new().run(bulk([file() for _ in range(12)], max_active=8, **fields))
+    platform.trouble("drop", path=BULK_CREATE)
+    platform.trouble("error", path="/v2/storage/exports", method="GET", status=401, code=90001, times=0)
+    new().fail(bulk([file(), file()], **fields))
+    platform.troubles.clear()
+    platform.knobs.stuck = True
+    new().fail(bulk([file(), file()], timeout=0.3, **fields))
+    platform.knobs.update(stuck=False, pending_seconds=0.02, running_seconds=0.02)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(ConnectionSettings, "visibility_delay", 0.1)
+
+
+def test_what_tasks_write_is_what_the_schema_says(platform, export, quick, deferrable):
+    """And the schema says nothing that no task writes."""
+    written = []
+    single_exports(platform, written, export, deferrable)
+    bulk_exports(platform, written, deferrable)
+    check(written)
+    statuses = [value for key, value in written if key == STATUS]
+    for kind in ("export", "bulk"):
+        seen = [value for value in statuses if value["kind"] == kind]
+        assert set().union(*seen) == set(KINDS[kind]["properties"])
+        assert {value["state"] for value in seen if "state" in value} <= words(KINDS[kind]["properties"]["state"])
+    errors = [value["error"] for value in statuses if value.get("error")]
+    assert {error["outcome"] for error in errors} >= {"FAILED", "REFUSED", "IN_DOUBT", "TIMEOUT"}
+    counted = set().union(*(value["counts"] for value in statuses if "counts" in value))
+    assert counted <= words(KINDS["counts"]["propertyNames"])
+    if not deferrable:
+        progress = [value for key, value in written if key == PROGRESS]
+        assert set().union(*progress) >= {"export_id", "state", "total", "counts"}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_a_trigger_writes_is_what_the_schema_says(platform, monkeypatch, count):
+    written = []
+
+    async def aset(*, key, value, **_):
+        written.append((key, value))
+
+    monkeypatch.setattr(progress_module, "XCom", SimpleNamespace(aset=aset))
+    platform.knobs.update(pending_seconds=0.5, running_seconds=1.0)
+    hook = SevenBridgesHook()
+    files = [platform.add_file("a.txt", b"x").id for _ in range(count)]
+    ids = [hook.start_export(file, "demo/results", f"t/{file}").id for file in files]
+
+    async def run():
+        trigger = SevenBridgesExportTrigger(ids, poll_interval=0.1)
+        trigger._task_instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1)
+        return [event async for event in trigger.run()]
+
+    assert len(asyncio.run(run())) == 1
+    check(written)
+    assert {key for key, _ in written} == {PROGRESS}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {STATUS: {"kind": "export", "try_number": 1, "at": None, "states": "PENDING"}},
+        {STATUS: {"kind": "bulk", "try_number": 1, "at": None, "state": "STRANGE"}},
+        {STATUS: {"kind": "other", "try_number": 1, "at": None}},
+        {PROGRESS: {"at": None, "note": None, "total": 1, "counts": {"PENDING": -1}}},
+        {"sevenbridges_export_other": {}},
+    ],
+)
+def test_the_schema_rejects_what_the_script_does_not_read(wrong):
+    with pytest.raises(jsonschema.ValidationError):
+        check(wrong.items())
+
+
+def test_the_script_reads_what_the_schema_says():
+    assert dict(re.findall(r'^const (STATUS|PROGRESS) = "(\w+)"', SCRIPT, re.MULTILINE)) == {
+        "STATUS": STATUS,
+        "PROGRESS": PROGRESS,
+    }
+    assert set(SCHEMA["properties"]) == {STATUS, PROGRESS}
+    fields = {
+        "status": {*KINDS["export"]["properties"], *KINDS["bulk"]["properties"]},
+        "progress": {*KINDS["progress_of_one"]["properties"], *KINDS["progress_of_many"]["properties"]},
+        "since": set(KINDS["progress_of_one"]["properties"]),
+        "file": set(KINDS["export"]["properties"]["file"]["properties"]),
+        "counts": words(KINDS["counts"]["propertyNames"]),
+    }
+    for name, known in fields.items():
+        read = set(re.findall(rf"\b{name}\??\.(\w+)", SCRIPT))
+        assert read <= known, name
+    # The states that a file of many can be in are all counted as something.
+    assert set(re.findall(r"\bcounts\.(\w+)", SCRIPT)) == fields["counts"]
+    failure = SCRIPT.split("function failure(error)")[1].split("\n}")[0]
+    assert set(re.findall(r"\berror\.(\w+)", failure)) == set(KINDS["error"]["properties"])
+    known = {
+        name: set(re.findall(r"^  (\w+): \[", SCRIPT.split(f"const {name} = {{")[1].split("};")[0], re.MULTILINE))
+        for name in ("OUTCOMES", "WORDS")
+    }
+    assert known["OUTCOMES"] == words(KINDS["error"]["properties"]["outcome"])
+    assert known["WORDS"] == words(KINDS["export"]["properties"]["state"])
+
+
+def rows(path):
+    return {row["file"]: row for row in map(json.loads, path.read_text().splitlines())}
+
+
+def test_after_fail_fast_tab_and_manifest_say_what_is_in_flight_and_what_was_not_submitted(
+    platform, tmp_path, deferrable
+):
+    written = []
+    runner = Watched(written)
+    # The first fails, two more are in flight then, and five are never submitted.
+    files = [platform.add_file(f"{n}.txt", b"x").id for n in range(8)]
+    platform.trouble("job_fails", code=9100)
+    platform.trouble("job_stuck", after=1, times=0)
+    manifest = tmp_path / "m.jsonl"
+    operator = bulk(files, on_error="fail_fast", max_active=3, manifest=str(manifest), deferrable=deferrable)
+    runner.fail(operator)
+    submitted = {job.file: job.id for job in platform.exports}
+    found = rows(manifest)
+    assert {file: found[file]["export_id"] for file in files if found[file]["export_id"]} == submitted
+    assert len(submitted) == 3
+    assert [found[file]["state"] for file in files] == ["FAILED", "PENDING", "PENDING", *["WAITING"] * 5]
+    assert [bool(found[file]["message"]) for file in files] == [True] + [False] * 7
+    last = [value for key, value in written if key == STATUS][-1]
+    assert last["counts"] == {"FAILED": 1, "PENDING": 2, "WAITING": 5}
+    assert last["unanswered"] == 0
+    assert [error["file"] for error in last["errors"]] == files[:1]
+
+
+@pytest.mark.parametrize("trouble", ["drop", "lose_reply"])
+def test_what_was_submitted_without_a_response_is_in_doubt_in_the_manifest(
+    platform, tmp_path, trouble, deferrable, quick
+):
+    written = []
+    runner = Watched(written)
+    files = [platform.add_file(f"{n}.txt", b"x").id for n in range(4)]
+    manifest = tmp_path / "m.jsonl"
+    platform.trouble(trouble, path=BULK_CREATE)
+    platform.trouble("error", path="/v2/storage/exports", method="GET", status=401, code=90001, times=0)
+    operator = bulk(files, max_active=2, manifest=str(manifest), deferrable=deferrable)
+    runner.fail(operator)
+    found = rows(manifest)
+    last = [value for key, value in written if key == STATUS][-1]
+    assert [found[file]["state"] for file in files] == ["IN_DOUBT", "IN_DOUBT", "COMPLETED", "COMPLETED"]
+    assert "no response" in found[files[0]]["message"]
+    assert (last["unanswered"], last["counts"]) == (2, {"WAITING": 2, "COMPLETED": 2})
+    check(written)
+    # A retry that cannot check either still says so, and one that can exports all.
+    runner.fail(bulk(files, max_active=2, manifest=str(manifest), deferrable=deferrable))
+    assert [rows(manifest)[file]["state"] for file in files[:2]] == ["IN_DOUBT", "IN_DOUBT"]
+    platform.troubles.clear()
+    runner.run(bulk(files, max_active=2, manifest=str(manifest), deferrable=deferrable))
+    assert {row["state"] for row in rows(manifest).values()} == {"COMPLETED"}
+    last = [value for key, value in written if key == STATUS][-1]
+    assert (last["unanswered"], last["counts"]) == (0, {"COMPLETED": 4})
