@@ -74,31 +74,22 @@ COLUMNS: dict[str, Callable[[Figures], str]] = {
     ),
     "requests": lambda of: _number(of["requests"]),
     "vs. ideal": lambda of: _number(of["ratio"], 2),
-    "ids/request": lambda of: _number(of["id_asks"] / of["requests"] if of["requests"] else None, 1),
     "429s": lambda of: _number(of["refused"]),
-    "TCP": lambda of: _number(of["connections"]),
-    "open": lambda of: _number(of["peak_open"]),
     "CPU s": lambda of: _number(of["cpu"], 2),
     "CPU*": lambda of: _number(of["cpu_per_10k_job_minutes"], 1),
     "KB/job": lambda of: _number(of["memory_per_job"], 1, 1 / 1024),
     "lag p99": lambda of: _number(of["lag_p99"], 0, 1000),
-    "max start": lambda of: _number(of["lag_max_start"], 0, 1000),
-    "steady": lambda of: _number(of["lag_max_steady"], 0, 1000),
-    "without GC": lambda of: _number(of["lag_max_but_gc"], 0, 1000),
-    "detected p50": lambda of: _number(of["detection"][50], 2),
+    "lag max": lambda of: _number(of["lag_max"], 0, 1000),
+    "no GC": lambda of: _number(of["lag_max_but_gc"], 0, 1000),
+    "p50": lambda of: _number(of["detection"][50], 2),
     "p99": lambda of: _number(of["detection"][99], 2),
-    "max": lambda of: _number(of["detection"][100], 1),
     "failed": lambda of: _number(of["failed"]),
     "unfinished": lambda of: _number(of["unfinished"]),
-    "lookups": lambda of: _number(of["look_ups"]),
 }
-WIDE = ("ids/request", "open", "without GC", "max", "lookups")
-"""Columns that only docs/measurements.md has."""
 LEGEND = (
-    "vs. ideal: requests, divided by one for each hundred waiting jobs per interval. TCP: connections; open: most at "
-    "the same time. CPU*: CPU s per 10,000 job-minutes. KB/job: memory per waiting job. lag: event-loop lag in ms, "
-    "p99; max start: while triggers are created; steady: afterwards; without GC: without garbage collection. detected: "
-    "s from a job's end to its trigger's event, over all jobs; – means never. lookups: of the Airflow connection."
+    "vs. ideal: requests, divided by one for each hundred waiting jobs per interval. CPU*: CPU s per 10,000 "
+    "job-minutes. KB/job: memory per waiting job. lag: event-loop lag in ms; no GC: its maximum without garbage "
+    "collection. p50, p99: seconds from a job's end to its trigger's event, over all jobs; – means never."
 )
 
 
@@ -107,9 +98,7 @@ def line(figures: Figures) -> str:
     name = cell_of(figures).name
     if "error" in figures:
         return f"{name}: {figures['error']}"
-    shown = {
-        heading: COLUMNS[heading](figures) for heading in ("requests", "CPU s", "detected p50", "failed", "unfinished")
-    }
+    shown = {heading: COLUMNS[heading](figures) for heading in ("requests", "CPU s", "p50", "failed", "unfinished")}
     return f"{name}: " + ", ".join(f"{heading} {value}" for heading, value in shown.items())
 
 
@@ -129,13 +118,12 @@ def rows(cells: list[Figures]) -> dict[str, Rows]:
 def table(title: str, headings: Sequence[str], body: Rows) -> Table:
     """A table for the terminal."""
     found = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    shown = [number for number, heading in enumerate(headings) if heading not in WIDE]
-    for number in shown:
+    for number, heading in enumerate(headings):
         right = title != "Targets" and number > 0
-        found.add_column(headings[number], justify="right" if right else "left", no_wrap=True)
+        found.add_column(heading, justify="right" if right else "left", no_wrap=True)
     colours = {"met": "green", "NOT met": "bold red"}
     for row in body:
-        found.add_row(*(row[number] for number in shown), style=colours.get(row[-1]))
+        found.add_row(*row, style=colours.get(row[-1]))
     return found
 
 
