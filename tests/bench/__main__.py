@@ -175,7 +175,7 @@ def main() -> None:
     console.print(report.table("Targets", report.TARGET_HEADINGS, report.targets(results["cells"])))
     plots.draw(results["cells"], out)
     if out == COMPLETE:
-        report.write_docs(results, DOCS / "performance.md")
+        report.write_docs(results, DOCS / "measurements.md")
     console.print(f"Written to {out}.")
 
 

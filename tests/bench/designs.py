@@ -90,7 +90,7 @@ DESIGNS = {
         lambda event: event["state"] == "COMPLETED",
     ),
     "null": Design(
-        "sleeps, asks nobody",
+        "sleeps, sends no requests",
         "tests.bench.naive.SleepTrigger",
         lambda wait: {"finish": wait.finish, "poll_interval": INTERVAL},
         lambda event: event["state"] == "COMPLETED",

@@ -1,4 +1,4 @@
-"""The plots of docs/performance.md."""
+"""The plots of docs/performance.md and docs/measurements.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables, targets, and the machine, for the terminal and for docs/performance.md."""
+"""Tables, targets, and the machine, for the terminal and for docs/measurements.md."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Rows = list[tuple[str, ...]]
 
 PEERS = [f"apache-airflow-providers-{name}" for name in ("databricks", "dbt-cloud", "airbyte", "http")]
 PACKAGES = ["airflow-sb-provider", "apache-airflow", *PEERS, "aiohttp", "httpx", "greenback", "uvloop"]
-LIMITS = {"none": "no rate limit", "requests": "rate limit", "items": "rate limit, a bulk call costs its items"}
+LIMITS = {"none": "no rate limit", "requests": "rate limit", "items": "rate limit, bulk calls charged per id"}
 
 
 def machine_facts() -> Figures:
@@ -73,32 +73,23 @@ COLUMNS: dict[str, Callable[[Figures], str]] = {
         + (f", {of['together']:,} in a trigger" if of.get("together", 1) > 1 else "")
     ),
     "requests": lambda of: _number(of["requests"]),
-    "of ideal": lambda of: _number(of["ratio"], 2),
-    "ids/request": lambda of: _number(of["id_asks"] / of["requests"] if of["requests"] else None, 1),
+    "vs. ideal": lambda of: _number(of["ratio"], 2),
     "429s": lambda of: _number(of["refused"]),
-    "TCP": lambda of: _number(of["connections"]),
-    "open": lambda of: _number(of["peak_open"]),
     "CPU s": lambda of: _number(of["cpu"], 2),
     "CPU*": lambda of: _number(of["cpu_per_10k_job_minutes"], 1),
     "KB/job": lambda of: _number(of["memory_per_job"], 1, 1 / 1024),
     "lag p99": lambda of: _number(of["lag_p99"], 0, 1000),
-    "max start": lambda of: _number(of["lag_max_start"], 0, 1000),
-    "steady": lambda of: _number(of["lag_max_steady"], 0, 1000),
-    "but GC": lambda of: _number(of["lag_max_but_gc"], 0, 1000),
-    "seen p50": lambda of: _number(of["detection"][50], 2),
+    "lag max": lambda of: _number(of["lag_max"], 0, 1000),
+    "no GC": lambda of: _number(of["lag_max_but_gc"], 0, 1000),
+    "p50": lambda of: _number(of["detection"][50], 2),
     "p99": lambda of: _number(of["detection"][99], 2),
-    "max": lambda of: _number(of["detection"][100], 1),
     "failed": lambda of: _number(of["failed"]),
     "unfinished": lambda of: _number(of["unfinished"]),
-    "look-ups": lambda of: _number(of["look_ups"]),
 }
-WIDE = ("ids/request", "open", "but GC", "max", "look-ups")
-"""What is in docs/performance.md only."""
 LEGEND = (
-    "of ideal: requests to one for each hundred waiting jobs an interval. TCP: connections; open: at most at once. "
-    "CPU*: CPU s per 10,000 job-minutes. KB/job: memory per waiting job. lag: of the event loop, ms: p99, max "
-    "while triggers are created, max afterwards; but GC: max apart from garbage collection. seen: s from a job's end "
-    "to its trigger's event, of all jobs; – is never. look-ups: of the Airflow connection."
+    "vs. ideal: requests, divided by one for each hundred waiting jobs per interval. CPU*: CPU s per 10,000 "
+    "job-minutes. KB/job: memory per waiting job. lag: event-loop lag in ms; no GC: its maximum without garbage "
+    "collection. p50, p99: seconds from a job's end to its trigger's event, over all jobs; – means never."
 )
 
 
@@ -107,9 +98,7 @@ def line(figures: Figures) -> str:
     name = cell_of(figures).name
     if "error" in figures:
         return f"{name}: {figures['error']}"
-    shown = {
-        heading: COLUMNS[heading](figures) for heading in ("requests", "CPU s", "seen p50", "failed", "unfinished")
-    }
+    shown = {heading: COLUMNS[heading](figures) for heading in ("requests", "CPU s", "p50", "failed", "unfinished")}
     return f"{name}: " + ", ".join(f"{heading} {value}" for heading, value in shown.items())
 
 
@@ -129,13 +118,12 @@ def rows(cells: list[Figures]) -> dict[str, Rows]:
 def table(title: str, headings: Sequence[str], body: Rows) -> Table:
     """A table for the terminal."""
     found = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    shown = [number for number, heading in enumerate(headings) if heading not in WIDE]
-    for number in shown:
+    for number, heading in enumerate(headings):
         right = title != "Targets" and number > 0
-        found.add_column(headings[number], justify="right" if right else "left", no_wrap=True)
+        found.add_column(heading, justify="right" if right else "left", no_wrap=True)
     colours = {"met": "green", "NOT met": "bold red"}
     for row in body:
-        found.add_row(*(row[number] for number in shown), style=colours.get(row[-1]))
+        found.add_row(*row, style=colours.get(row[-1]))
     return found
 
 
@@ -187,20 +175,20 @@ def _load(form: str, *, ours: dict[str, Any], others: dict[str, Any]) -> list[Ta
     """What waiting costs the process: the same bounds for each form of waiting."""
     big, at_once = replace(BIG, **ours), replace(AT_ONCE, **ours)
     naive, null, null_at_once = (replace(cell, **others) for cell in (NAIVE, NULL, NULL_AT_ONCE))
-    short, ending_together = f"10,000 short{form}", f"10,000 at once{form}"
+    short, ending_together = f"10,000 short{form}", f"10,000 ending together{form}"
     return [
-        ("requests, of ideal", short, 1.02, 3, _ratio, (big,)),
-        ("CPU per job-minute, of naive's", short, 1 / 8, 3, _to_naive, (big, naive)),
-        ("the same, both above null's", short, 1 / 8, 3, _net_to_naive, (big, naive, null)),
+        ("requests, vs. ideal", short, 1.02, 3, _ratio, (big,)),
+        ("CPU per job-minute, vs. naive", short, 1 / 8, 3, _to_naive, (big, naive)),
+        ("the same, both above null", short, 1 / 8, 3, _net_to_naive, (big, naive, null)),
         ("loop lag p99, ms", short, 20, 0, _lag_p99, (big,)),
-        ("the same, above null's", short, 20, 0, _p99_above_null, (big, null)),
-        ("loop lag max above null's, ms", short, 60, 0, _above_null, (big, null)),
+        ("the same, above null", short, 20, 0, _p99_above_null, (big, null)),
+        ("loop lag max above null, ms", short, 60, 0, _above_null, (big, null)),
         ("loop lag p99, ms", ending_together, 20, 0, _lag_p99, (at_once,)),
-        ("the same, above null's", ending_together, 20, 0, _p99_above_null, (at_once, null_at_once)),
-        ("loop lag max above null's, ms", ending_together, 60, 0, _above_null, (at_once, null_at_once)),
+        ("the same, above null", ending_together, 20, 0, _p99_above_null, (at_once, null_at_once)),
+        ("loop lag max above null, ms", ending_together, 60, 0, _above_null, (at_once, null_at_once)),
         ("memory per waiting job, KB", short, 12, 1, _memory, (big,)),
-        ("seen p50, s", short, 5.2, 2, _seen(50), (big,)),
-        ("seen p99, s", short, 10.2, 2, _seen(99), (big,)),
+        ("detection p50, s", short, 5.2, 2, _seen(50), (big,)),
+        ("detection p99, s", short, 10.2, 2, _seen(99), (big,)),
     ]
 
 
@@ -208,8 +196,8 @@ def _limited(jobs: str, cell: Cell) -> list[Target]:
     """Under the rate limit."""
     return [
         ("429s and lost jobs", jobs, 0, 0, _lost, (cell,)),
-        ("seen p50, s", jobs, 7, 2, _seen(50), (cell,)),
-        ("seen p99, s", jobs, 25, 2, _seen(99), (cell,)),
+        ("detection p50, s", jobs, 7, 2, _seen(50), (cell,)),
+        ("detection p99, s", jobs, 25, 2, _seen(99), (cell,)),
     ]
 
 
@@ -221,10 +209,10 @@ TARGETS = [
     *_load("", ours={}, others={}),
     *_limited("10,000 long, rate limit", LIMITED),
     *_limited("the same, two triggerers, one token", replace(LIMITED, triggerers=2)),
-    *_load(", bare loop", ours=BARE, others=BARE),
-    ("429s and lost jobs", "1,000 long, a bulk call costs its items", 0, 0, _lost, (ITEMS,)),
+    *_load(", bare event loop", ours=BARE, others=BARE),
+    ("429s and lost jobs", "1,000 long, bulk calls charged per id", 0, 0, _lost, (ITEMS,)),
 ]
-TARGET_HEADINGS = ("what", "jobs", "at most", "measured", "")
+TARGET_HEADINGS = ("target", "jobs", "at most", "measured", "result")
 
 
 def targets(cells: list[Figures]) -> Rows:
@@ -256,6 +244,6 @@ def write_docs(results: Figures, path: Path) -> None:
     parts += [_markdown(TARGET_HEADINGS, targets(results["cells"])), "### Cells", LEGEND.replace("*", "\\*")]
     for title, body in rows(results["cells"]).items():
         parts += [f"**{title}**", _markdown([heading.replace("*", "\\*") for heading in COLUMNS], body)]
-    parts += ["### Designs", _markdown(("name", "is"), [(name, design.title) for name, design in DESIGNS.items()])]
+    parts += ["### Designs", _markdown(("name", "trigger"), [(name, design.title) for name, design in DESIGNS.items()])]
     marked = r"(?s)(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)"
     path.write_text(re.sub(marked, lambda _: "\n" + "\n\n".join(parts) + "\n\n", path.read_text()))

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from airflow_sb_provider import exceptions
 from airflow_sb_provider.api.environments import ENVIRONMENTS
 from airflow_sb_provider.api.error_codes import ADVICE
 from airflow_sb_provider.get_provider_info import CONN_FIELDS
@@ -28,9 +29,21 @@ def words_of_tables(text):
     return [word for cell in first_cells for word in re.findall(r"`([^`]+)`", cell)]
 
 
-def test_every_error_code_and_its_advice():
-    rows = re.findall(r"^\| (\d+) \| (.*) \|$", page("troubleshooting"), re.MULTILINE)
-    assert {int(code): advice for code, advice in rows} == ADVICE
+def test_every_error_code_once_and_those_with_the_same_advice_together():
+    cells = re.findall(r"^\| (\d+(?:, \d+)*) \|", page("troubleshooting"), re.MULTILINE)
+    rows = [[int(code) for code in cell.split(", ")] for cell in cells]
+    assert sorted(code for row in rows for code in row) == sorted(ADVICE)
+    for advice in set(ADVICE.values()):
+        codes = {code for code, its_advice in ADVICE.items() if its_advice == advice}
+        assert [row for row in rows if codes <= set(row)], codes
+
+
+def test_every_exception():
+    classes = [
+        name for name, value in vars(exceptions).items() if isinstance(value, type) and issubclass(value, Exception)
+    ]
+    text = page("troubleshooting")
+    assert [name for name in classes if f"`{name}`" not in text] == []
 
 
 def test_every_extra_of_the_connection():
