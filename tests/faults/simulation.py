@@ -719,6 +719,8 @@ def survey(seeds, clock, **options):
     first = None
     for seed in seeds:
         world, violation = run(seed, clock, **options)
+        if violation:
+            print(f"\nseed {seed}: {violation}", flush=True)
         if violation and not first:
             smallest, first = shrink(seed, violation.invariant, clock, **options)
             first.add_note(f"replay with SEEDS={seed}:{seed + 1}\n{trace(smallest)}")
