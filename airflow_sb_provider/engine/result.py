@@ -58,10 +58,13 @@ def read_object(hook: SevenBridgesHook, job: ExportJob, size: int | None) -> Vol
         return None
     give_up_at = time.monotonic() + APPEARS_WITHIN
     try:
-        found = _soon(hook, hook.find_volume_object, job.volume, job.location)
-        while not _is_made(found, size) and time.monotonic() < give_up_at:
-            time.sleep(OBJECT_PAUSE)
+        while True:
+            # The worker may be paused between a read and this check: only a late enough read counts.
+            is_last = time.monotonic() >= give_up_at
             found = _soon(hook, hook.find_volume_object, job.volume, job.location)
+            if is_last or _is_made(found, size):
+                break
+            time.sleep(OBJECT_PAUSE)
     except SevenBridgesError as error:
         hook.log.warning(
             "Export %s is COMPLETED, but its object cannot be read, so its size is not checked: %s", job.id, error

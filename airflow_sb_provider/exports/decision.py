@@ -345,12 +345,16 @@ def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
     if isinstance(found, VolumeObject) and submission.replaces not in (None, str(found)):
         # It came after the check before the first request: it is not what this wish means to replace.
         return Fail(SevenBridgesExportRefused(_why_not_overwritten(request, facts)))
-    is_first_check = submission.rechecks == 0 and submission.doubt_stage < 2
-    if isinstance(found, VolumeObject) and is_first_check and _may_be_own(facts.file, found):
+    if isinstance(found, VolumeObject) and submission.seen != str(found) and _may_be_own(facts.file, found):
+        if submission.rechecks > MAX_CHECKS:
+            return _doubt(
+                request, "the object there is another one at each check. Check who exports to the same place."
+            )
         # The file shows late that it was moved there: then this would delete its only copy.
         return CheckAgain(
             "The object there may be the file's own, moved a moment ago; checking once more before it is deleted.",
             facts.now + facts.visibility_delay,
+            seen=str(found),
         )
     if isinstance(found, VolumeObject):
         return Submit(f"{why}The object there ({found}) will be deleted and replaced.", request, str(found))

@@ -46,11 +46,13 @@ class CheckAgain:
     """Nothing was found, but that may change: check again at ``at`` (epoch seconds, the Platform's clock).
 
     ``doubt_stage`` is the stage that a request in doubt comes to with this check, None if it stays where it is.
+    ``seen`` is what must still be there then, empty for nothing.
     """
 
     why: str
     at: float
     doubt_stage: int | None = None
+    seen: str = ""
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ class SubmissionState:
     :param doubt_until: until when its stage lasts (epoch seconds, the Platform's clock). A check sets it, so that no
         other process's clock has a part in it.
     :param rechecks: how many checks gave a verdict that a later check may change.
+    :param seen: what an earlier check has seen in the way of the request.
     :param check_at: before this time no check is worthwhile (epoch seconds, the Platform's clock).
     :param other_credential: the earlier request was made with another token, whose jobs may be invisible.
     :param refusal: how the Platform refused the request, or how its job failed.
@@ -106,6 +107,7 @@ class SubmissionState:
     doubt_stage: int = 0
     doubt_until: float = 0.0
     rechecks: int = 0
+    seen: str = ""
     check_at: float = 0.0
     other_credential: bool = False
     refusal: SevenBridgesApiError | None = None

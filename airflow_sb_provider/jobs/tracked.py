@@ -141,7 +141,12 @@ class TrackedJob(Generic[R]):
     def check_again(self, decision: CheckAgain) -> None:
         """Have it checked later."""
         if decision.doubt_stage is None:
-            self.submission = replace(self.submission, check_at=decision.at, rechecks=self.submission.rechecks + 1)
+            self.submission = replace(
+                self.submission,
+                check_at=decision.at,
+                rechecks=self.submission.rechecks + 1,
+                seen=decision.seen or self.submission.seen,
+            )
         else:
             self.submission = replace(
                 self.submission, check_at=decision.at, doubt_until=decision.at, doubt_stage=decision.doubt_stage

@@ -1,4 +1,4 @@
-"""What the operators that export have in common: one engine for one export and for many."""
+"""What all operators that submit jobs have in common: one engine for one job and for many."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ OnError = Literal["fail_at_end", "fail_fast", "report"]
 
 
 class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, Generic[E]):
-    """A task that exports: plans a batch, submits it, waits in its worker or deferred, and finishes.
+    """Base of the operators: plan a batch, submit it, wait in the worker or deferred, and finish.
 
-    A single export is a batch of one. Each exports once, whatever ends the task in between: `exports.decision` has the
-    rules, `engine.submitter` applies them, the `StateStore` carries what was submitted across deferrals and tries.
+    A single job is a batch of one. Each job is submitted once, whatever interrupts the task: `exports.decision` has the
+    rules, `engine.submitter` applies them, and the `StateStore` keeps what was submitted across deferrals and tries.
 
-    Subclasses make the entries, call `_run` from ``execute``, and implement `_show_progress` and `_finish`.
+    Subclasses create the entries, call `_submit` from ``execute``, and implement `_show_progress` and `_finish`.
     """
 
     ui_color = "#e3f1ee"
@@ -58,15 +58,15 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
     timeout: float | None
     on_error: OnError = "fail_at_end"
     max_active: int = 1
-    # All are set by each `execute` and `resume`: Airflow reads links and lineage from the operator when that is over.
+    # Set by each `execute` and `resume`: Airflow reads links and lineage from the operator afterwards.
     _status: TaskStatus
     _batch: Batch[E] | None = None
-    # The same, once anything may be checked or submitted: before, the record of an earlier try knows more.
+    # The same, as soon as anything may be submitted: before, the record of an earlier try has more.
     _under_way: Batch[E] | None = None
     _has_paused = False
 
     def __init__(self, **kwargs: Any) -> None:
-        # Without one of its own, Airflow 3.3.2 gives mapped tasks BaseOperator's as defaults, and no list of inlets.
+        # Without an own __init__, Airflow 3.3.2 takes the defaults of mapped tasks from BaseOperator, without inlets.
         super().__init__(**kwargs)
 
     @cached_property
@@ -76,11 +76,11 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
 
     @property
     def known_links(self) -> dict[str, str]:
-        """The addresses that this process knows for the task's links, by XCom key."""
+        """The URLs of the task's links that this process knows, by XCom key."""
         return self._status.links if hasattr(self, "_status") else {}
 
     def resume(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Go on when a trigger has fired: jobs are terminal, or one in doubt can be checked again."""
+        """Resume after a trigger has fired: jobs are terminal, or a submission in doubt can be checked again."""
         ledger = StateStore(context, self.entry_class)
         batch, try_number = ledger.resume(), context["ti"].try_number
         if try_number > 1 and (batch is None or batch.try_number != try_number):
@@ -93,15 +93,13 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             return self._run(context, batch, ledger, self._policy(), event)
 
     def on_kill(self) -> None:
-        """Log what goes on: the API has no cancel."""
+        """Log which jobs continue: the API cannot cancel them."""
         if self._under_way and (outstanding := self._under_way.outstanding()):
-            self.log.warning(
-                "What this task has submitted goes on at the Platform, which has no cancel. %s", outstanding
-            )
+            self.log.warning("The task is stopped, but the Platform cannot cancel what it submitted. %s", outstanding)
 
     @contextmanager
     def _reporting(self, context: Context, *, resumed: bool = False) -> Iterator[None]:
-        """Show how far the task is, and have an error that ends it be Airflow's, and name what goes on."""
+        """Publish the task's status; convert an error to Airflow's, and name in it the jobs that continue."""
         with airflow_failures(), self._status_context(context, resumed=resumed):
             try:
                 yield
@@ -137,17 +135,17 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         conn_id: object = self.sevenbridges_conn_id
         if isinstance(conn_id, str) and conn_id.strip():
             return []
-        return [f"sevenbridges_conn_id: {conn_id!r} is empty or no text; name an Airflow connection."]
+        return [f"sevenbridges_conn_id: {conn_id!r} is empty or not text; enter the ID of an Airflow connection."]
 
     def _begin(self, context: Context, entries: list[E], ledger: StateStore[E]) -> Batch[E]:
-        """Return the batch of this try, with what earlier ones have done."""
+        """Return the batch of this try, with what earlier tries have submitted."""
         ti = context["ti"]
-        # XCom may have outlived a try on Airflow 3.0: what it holds is older than the end of that try.
+        # On Airflow 3.0 XCom may outlive a try: it holds what was known before that try ended.
         before = ledger.load() if ledger.has_store else None
         earlier_entries = [*before.left_behind, *before.entries] if before else []
         same = {entry.request.fingerprint: entry for entry in earlier_entries}
         known = {entry.request.target: entry for entry in earlier_entries}
-        # A try in between that wrote nothing may have run without a store.
+        # A try in between that has no record may have run without a store.
         is_complete = before is not None and not ledger.is_unreadable and before.try_number >= ti.try_number - 1
         planned = {entry.request.fingerprint for entry in entries}
         going_on = [entry for key, entry in same.items() if key not in planned and entry.may_go_on]
@@ -169,7 +167,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
                 retries=self.retries or 0,
                 name=entry.kind.name,
             )
-            # What is to go elsewhere now may still be accepted for where an earlier try wanted it.
+            # The request of an earlier try to another destination may still be accepted.
             in_doubt = (
                 submission.in_doubt
                 or entry.request.target[0] in unclear
@@ -190,11 +188,11 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         return batch
 
     def _keep(self, batch: Batch[E], going_on: list[E]) -> None:
-        """Keep in a batch what earlier tries submitted and this one does not want."""
-        gone = Batch(going_on, 0.0, 0, 0).outstanding()
-        self.log.warning("This try does not want what an earlier one submitted. %s", gone)
-        # A single one has a result of one job, and what has the target of a wanted one is adopted by that: both are
-        # only named if the task fails.
+        """Keep in a batch what earlier tries submitted and this try does not request."""
+        outstanding = Batch(going_on, 0.0, 0, 0).outstanding()
+        self.log.warning("An earlier try submitted jobs that this try does not request. %s", outstanding)
+        # A single operator returns one job, and a job with a requested target is adopted there: both are only named
+        # if the task fails.
         targets = {entry.request.target for entry in batch.entries}
         batch.left_behind = [entry for entry in going_on if self.single or entry.request.target in targets]
         followed = [entry for entry in going_on if not self.single and entry.request.target not in targets]
@@ -205,12 +203,12 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         batch.entries = [*batch.entries, *followed]
 
     def _submit(self, context: Context, entries: list[E]) -> dict[str, Any]:
-        """Submit what is not done yet, from the start of a try, and wait for it."""
+        """Submit what is not done yet at the start of a try, and wait for it."""
         ledger, policy = StateStore(context, self.entry_class), self._policy()
         self._batch = batch = self._begin(context, entries, ledger)
         self._planned(context, batch)
         if self.single and not policy.needs_check(entries[0]):
-            # The intent is written in a moment, before the first request.
+            # The submitter writes the intent before its first request.
             ledger.keep(batch)
         else:
             ledger.start(batch)
@@ -228,7 +226,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
 
         submitter = Submitter(policy, save, max_tries=batch.max_tries, stop_on_failure=self.on_error == "fail_fast")
         timed_out = False
-        # Airflow's own trigger for a moment yields that moment. Its triggerer's clock may be ahead of the Platform's.
+        # `DateTimeTrigger` yields a time. The clock of its triggerer may be ahead of the Platform's.
         self._has_paused = event is not None and not isinstance(event, Mapping)
         try:
             if batch.in_flight:
@@ -247,7 +245,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             ledger.complete(batch)
             self._check_readable(ledger)
         except Exception:
-            # What ends the task is the error that is raised, not one of a record that is only read for the report.
+            # The first error ends the task, not one of a record that is only read for the report.
             with suppress(Exception):
                 ledger.complete(batch)
             self._failed(context, batch)
@@ -257,8 +255,8 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
     def _check_readable(self, ledger: StateStore[E]) -> None:
         if ledger.is_unreadable:
             raise SevenBridgesInDoubt(
-                "What this task has submitted is not, or not all, in Airflow's database any more. Its "
-                f"{self.entry_class.kind.name}s go on; a retry checks for them before it submits anything."
+                "Airflow's database does not have the complete record of what this task submitted. Its "
+                f"{self.entry_class.kind.name}s continue; a retry checks for them before it submits anything."
             )
 
     def _is_over(self, batch: Batch[E]) -> bool:
@@ -267,7 +265,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         )
 
     def _take(self, submitter: Submitter[E], batch: Batch[E], ledger: StateStore[E], event: Any) -> bool:
-        """Apply what a wait has seen, and return whether the time is over."""
+        """Apply the result of a wait, and return whether the time is over."""
         in_flight = batch.in_flight
         event = event if isinstance(event, Mapping) else {}
         if event.get("job") and len(in_flight) == 1 and event["job"].get("id") == in_flight[0].job_id:
@@ -276,14 +274,14 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             return True
         else:
             answers = submitter.fetch(in_flight)
-        # A wait ends as refused only when that has lasted.
+        # A wait ends as refused only after repeated rejections.
         submitter.take(in_flight, answers, are_final=event.get("status") == "refused")
         if not self._is_over(batch):
             ledger.save(in_flight)
         return bool(event.get("status") == "timeout")
 
     def _wait(self, batch: Batch[E]) -> dict[str, Any]:
-        """Wait for half of what is in flight, or for all if no more is to come, and return what was seen."""
+        """Wait for half of what is in flight, or for all of the last ones, and return the result of the wait."""
         ids = [entry.job_id or "" for entry in batch.in_flight]
         enough = -(-len(ids) // 2) if batch.waiting or batch.is_more_to_come else None
         end_time = self._end_time(batch)
@@ -304,10 +302,10 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         return wait(self.hook, watch, self.poll_interval, self._status.follow)
 
     def _end_time(self, batch: Batch[E]) -> float | None:
-        """Return when waiting ends at the latest, in epoch seconds; None for never."""
+        """Return when the wait ends at the latest, in epoch seconds; None for no limit."""
         limits = []
         if self.timeout is not None:
-            # What was stored by another machine is of the Platform's clock; the trigger's end time is of this one's.
+            # The record has times of the Platform's clock; the trigger's end time is of this machine's clock.
             limits.append(time.time() + self._started_at(batch) + self.timeout - self.hook.clock.now())
         if self.execution_timeout and self.deferrable:
             # Airflow 3 does not apply it to a deferred task.
@@ -315,7 +313,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         return min(limits, default=None)
 
     def _started_at(self, batch: Batch[E]) -> float:
-        """Return from when the time to wait counts, in epoch seconds of the Platform's clock."""
+        """Return when the time to wait begins, in epoch seconds of the Platform's clock."""
         return batch.started_at
 
     def _pause(self, batch: Batch[E], until: float) -> None:
@@ -325,32 +323,32 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         """
         seconds = max(0.0, until - self.hook.clock.now())
         why = next((entry.why for entry in batch.waiting if entry.why), "")
-        self.log.info("%s Checking again in %.0f s.", why or "The state of exports is not clear yet.", seconds)
+        self.log.info("%s Checking again in %.0f s.", why or "The state of submissions is not known yet.", seconds)
         at = time.time() + seconds
         if self.single:
             self._status.show(why=why, state="LOOKING", look_again_at=moment(at))
-        # A triggerer whose clock is ahead ends the pause early; the rest of it is spent here, not in a loop of both.
+        # A triggerer whose clock is ahead ends the pause early: sleep for the rest here instead of deferring again.
         if self.deferrable and seconds > 0 and not self._has_paused:
             self.defer(trigger=DateTimeTrigger(moment=datetime.fromtimestamp(at, UTC)), method_name="resume")
         self._has_paused = False
         time.sleep(seconds)
 
     def _policy(self) -> Policy[E]:
-        """Return how its jobs are checked and submitted."""
+        """Return how the jobs are checked and submitted."""
         raise NotImplementedError
 
     def _planned(self, context: Context, batch: Batch[E]) -> None:
         """Do what must succeed before anything is submitted."""
 
     def _submitted(self, context: Context, batch: Batch[E]) -> None:
-        """Publish what is known of a submission, before it is recorded."""
+        """Publish a submission, before it is recorded."""
 
     def _show_progress(self, batch: Batch[E]) -> None:
-        """Show how far it is."""
+        """Publish the progress."""
         raise NotImplementedError
 
     def _failed(self, context: Context, batch: Batch[E]) -> None:
-        """Keep what is known when an error ends the task."""
+        """Publish what is known when an error ends the task."""
 
     def _finish(self, context: Context, batch: Batch[E], timed_out: bool) -> dict[str, Any]:
         """Return what the task returns, or raise why it fails."""

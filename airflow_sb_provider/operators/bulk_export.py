@@ -1,4 +1,4 @@
-"""The operator that exports many files in one task."""
+"""Operator that exports many files in one task."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ _MAX_TAGS = 4000
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What the templated fields mean."""
+    """The values of the templated fields, parsed and validated."""
 
     exports: Sequence[PlannedExport]
     selection: Selection | None
@@ -91,53 +91,54 @@ class _Wanted:
 
 
 class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
-    """Exports many files in one task: a list of exports, or a selection of a project.
+    """Export many files in one task: a list of exports, or a selection of a project's files.
 
-    Returns, and pushes as XCom ``summary`` also when it fails, a small dict: ``state``, ``total``, ``counts`` by state,
-    ``adopted``, ``bytes``, ``seconds``, ``errors`` (the first ten) and ``manifest``.
+    Returns a small dict: ``state``, ``total``, ``counts`` by state, ``adopted``, ``bytes``, ``seconds``, ``errors``
+    (the first ten) and ``manifest``. The operator also pushes it as XCom ``summary``, even if the task fails.
 
     .. note:: By default an export is a *move*, which cannot be undone, repeated or cancelled. Each file is exported
-        once: a retry looks for what earlier tries did and asks only for what is missing. A task that is killed or times
-        out leaves its exports running, and says so.
+        once: a retry checks the Platform and submits only what is missing. If the task is killed or times out, its
+        exports continue, and the task's log names them.
 
-    API page: "Start multiple export jobs", https://docs.sevenbridges.com/reference/start-multiple-export-jobs
+    .. seealso:: `Start multiple export jobs <https://docs.sevenbridges.com/reference/start-multiple-export-jobs>`__
 
-    :param exports: a list of mappings with ``file``, ``volume``, ``location`` and, if need be, ``overwrite``,
-        ``copy_only``, ``properties``; also as text. Instead of a selection. (templated)
-    :param project: ``owner/short-name`` of the project whose files are exported; or ``folder`` or ``file_ids``.
-        (templated)
-    :param folder: id of the folder. (templated)
-    :param file_ids: a list of ids. (templated)
-    :param recursive: takes the files of all folders below too. (templated)
-    :param name: a glob or a list of them: ``*.{bam,cram}``. (templated)
-    :param tags: any of these tags. (templated)
-    :param metadata: for each field a value or a list of them. (templated)
-    :param origin_task: id of the Platform's task that made the files. (templated)
-    :param volume: id of the destination volume, for a selection. (templated)
+    :param exports: a list of mappings with ``file``, ``volume``, ``location`` and optionally ``overwrite``,
+        ``copy_only``, ``properties``; or the same as JSON text. Use it instead of a selection. (templated)
+    :param project: ``owner/short-name`` of the project whose files are selected. Alternatives: ``folder`` and
+        ``file_ids``. (templated)
+    :param folder: ID of the folder whose files are selected. (templated)
+    :param file_ids: a list of file IDs. (templated)
+    :param recursive: whether to include the files of all folders below. (templated)
+    :param name: select files by name: a glob or a list of globs, such as ``*.{bam,cram}``. (templated)
+    :param tags: select files that have any of these tags. (templated)
+    :param metadata: select files by metadata: for each field a value or a list of values. (templated)
+    :param origin_task: select the files that this task of the Platform created. (templated)
+    :param volume: ID of the destination volume, for a selection. (templated)
     :param location_pattern: the key of each object: text with ``{path}``, ``{name}``, ``{stem}``, ``{suffix}``,
         ``{id}``, ``{project}``, ``{project_owner}``, ``{metadata[field]}``. (templated)
-    :param secondary_files: takes index files (``.bai``, ``.tbi``, ...) along. (templated)
-    :param overwrite: deletes objects that are at the destinations first; as a move this can destroy the only copy of
-        other files. Costs a request for each file. (templated)
-    :param copy_only: copies, so that the Platform keeps the files. (templated)
+    :param secondary_files: whether to include index files (``.bai``, ``.tbi``, ...). (templated)
+    :param overwrite: whether to delete objects that are at the destinations. If you move files, this can destroy the
+        only copy of other files. It costs one more request for each file. (templated)
+    :param copy_only: whether to copy the files, so that the Platform keeps them. (templated)
     :param properties: as in `SevenBridgesExportOperator`. (templated)
-    :param validate_only: checks everything, changes nothing, and says what would be done. (templated)
-    :param manifest: where an audit record of every file is written: any address that Airflow's ``ObjectStoragePath``
-        takes, ending in ``.jsonl`` or ``.csv``. (templated)
-    :param max_files: refuses to start if there are more. (templated)
-    :param skip_not_exportable: leaves files alone that cannot be exported as they are (aliases of something else,
-        public and archived files, folders), and counts them as ``SKIPPED``, not as failed. (templated)
-    :param sevenbridges_conn_id: the Airflow connection. (templated)
-    :param on_error: ``fail_at_end`` lets all others finish first, ``fail_fast`` asks for nothing more after the first
-        bad one, ``report`` never fails for a bad file.
-    :param manifest_prefix: the folder below which a manifest may be written, such as ``s3://my-bucket/manifests/``.
-        Needed where ``manifest`` is a template that does not begin with a folder, and in mapped tasks: whoever fills
-        it in could write anywhere.
-    :param manifest_metadata: the metadata fields that the manifest shows.
-    :param max_active: how many exports are in flight at most, up to 1000.
-    :param deferrable: waits in the triggerer, without a worker slot.
-    :param poll_interval: seconds between two looks at the jobs.
-    :param timeout: seconds from the start of the first try after which the task fails; None for never.
+    :param validate_only: whether to check all parameters and return what the task would do, without changing
+        anything. (templated)
+    :param manifest: where to write an audit record of every file: any URL or path that Airflow's
+        ``ObjectStoragePath`` accepts, ending in ``.jsonl`` or ``.csv``. (templated)
+    :param max_files: fail before the first submission if there are more files. (templated)
+    :param skip_not_exportable: whether to skip files that cannot be exported (aliases of other objects, public and
+        archived files, folders). They count as ``SKIPPED``, not as failed. (templated)
+    :param sevenbridges_conn_id: ID of the Airflow connection. (templated)
+    :param on_error: ``fail_at_end`` completes all other files first, ``fail_fast`` submits nothing more after the
+        first failure, ``report`` succeeds even if files fail.
+    :param manifest_prefix: the folder in which a manifest may be written, such as ``s3://my-bucket/manifests/``.
+        Required in mapped tasks, and if ``manifest`` is a template that does not begin with a folder: otherwise a
+        rendered value could point anywhere.
+    :param manifest_metadata: the metadata fields to include in the manifest.
+    :param max_active: how many exports may be in flight at a time, at most 1000.
+    :param deferrable: whether to wait in the triggerer, without a worker slot.
+    :param poll_interval: seconds between two polls of a job.
+    :param timeout: seconds from the start of the first try after which the task fails; None for no limit.
     """
 
     template_fields: Sequence[str] = (
@@ -240,18 +241,18 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         problems.raise_if_any()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Export what is meant and not exported yet."""
+        """Export what is requested and not exported yet."""
         with self._reporting(context):
             wanted = self._checked(context)
             entries = self._plan(wanted)
             if wanted.validate_only:
                 batch = Batch(entries, time.time(), 0, 0)
                 self._show(batch, state="DRY_RUN")
-                return self._tell(batch)
+                return self._validation_result(batch)
             return self._submit(context, entries)
 
     def _show(self, batch: Batch[TrackedExport], **more: Any) -> None:
-        """Show how far it is; the volumes have been looked at already."""
+        """Publish the progress; the volumes are known already."""
         projects = {entry.project for entry in batch.entries if entry.project}
         project = projects.pop() if len(projects) == 1 else None
         volumes = self.hook.known_volumes
@@ -267,7 +268,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
                 SevenBridgesDestinationLink: folder_page(endpoint, status["uri"]),
             }
         )
-        # In a process that goes on after a deferral nothing has told of the volumes.
+        # A process that resumes after a deferral has not fetched the volumes.
         self._status.show(**status | {"uri": status["uri"] or self._status["uri"]} | more)
 
     def _policy(self) -> ExportPolicy:
@@ -344,7 +345,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self._show(batch)
 
     def _failed(self, context: Context, batch: Batch[TrackedExport]) -> None:
-        # The record is written first: what is shown matters less, and could fail where the connection is gone.
+        # The manifest comes first: the tab matters less, and fails if the connection is gone.
         self._write_manifest_quietly(context, batch)
         self._show(batch)
 
@@ -359,14 +360,14 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         if timed_out:
             raise SevenBridgesExportTimeout(
                 f"The time for this task is over (timeout={self.timeout} s from its first try): "
-                f"{batch.progress(time.time())} What is in flight goes on at the Platform, which has no cancel; "
-                "a cleared task with a longer timeout waits for it again."
+                f"{batch.progress(time.time())} Exports in flight continue: the Platform cannot cancel them. To wait "
+                "for them again, increase timeout and clear the task."
             )
         if batch.bad and self.on_error != "report":
             permanent = not any(entry.retriable for entry in batch.bad)
             raise SevenBridgesBatchFailed(batch.failure(self._manifest), permanent)
         if self.outlets:
-            # A retry tells them if the addresses cannot be found now.
+            # An error here ends the task in time: a retry emits the events.
             self._volumes([entry.request for entry in batch.entries])
         self._emit_asset_events(context)
         return summary
@@ -390,7 +391,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         address = check_address(self._manifest)
         prefix = self.manifest_prefix
         if prefix is None and context["ti"].map_index != -1:
-            # What a mapped task is made of may be what a task before has returned.
+            # A mapped value may come from the result of another task.
             prefix = ""
         elif prefix is None and address != self._manifest_source:
             prefix = prefix_in_template(self._manifest_source)
@@ -433,8 +434,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         found = {volume: volume_or_none(self.hook, volume) for volume in {request.volume for request in requests}}
         return {volume: details for volume, details in found.items() if details}
 
-    def _tell(self, batch: Batch[TrackedExport]) -> dict[str, Any]:
-        """Say what would be done.
+    def _validation_result(self, batch: Batch[TrackedExport]) -> dict[str, Any]:
+        """Return what the task would do.
 
         :raises SevenBridgesBatchFailed: if something could not be done, as without a dry run.
         """

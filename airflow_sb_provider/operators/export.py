@@ -1,4 +1,4 @@
-"""The operators that export."""
+"""Operators that export files of a project to a volume."""
 
 from __future__ import annotations
 
@@ -43,32 +43,34 @@ __all__ = ["SevenBridgesBulkExportOperator", "SevenBridgesExportOperator"]
 
 
 class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
-    """Exports one file of a project to a volume.
+    """Export one file of a project to a volume.
 
     Returns a plain dict: ``export_id``, ``state``, ``file``, ``volume``, ``location``, ``uri``, ``size`` (bytes),
     ``etag``, ``copy_only``, ``overwrite``, ``started_on``, ``finished_on``, ``adopted``, ``result`` (the Platform's
-    file object). The XCom ``export_id`` is there as soon as the Platform has answered.
+    file object). The operator pushes the XCom ``export_id`` as soon as the Platform accepts the export.
 
     .. note:: By default an export is a *move*: the project file becomes an alias of the new object. It cannot be
-        undone, repeated or cancelled. A retry looks for what an earlier try did before it asks for anything; a task
-        that is killed or times out leaves its export running, and says so.
+        undone, repeated or cancelled. A retry checks the Platform for the export of an earlier try before it submits.
+        If the task is killed or times out, the export continues, and the task's log names it.
 
-    API page: "Start an export job", https://docs.sevenbridges.com/reference/start-an-export-job-v2
+    .. seealso:: `Start an export job <https://docs.sevenbridges.com/reference/start-an-export-job-v2>`__
 
-    :param file: id of the file, 24 hexadecimal digits. (templated)
-    :param volume: id of the destination volume, ``owner/name``; it must be active and RW. (templated)
-    :param location: the object's key on the volume, relative to the volume's prefix. (templated)
-    :param overwrite: deletes an object that is at the destination first; as a move this can destroy the only copy
-        of another file. (templated)
-    :param copy_only: copies, so that the Platform keeps the file. (templated)
+    :param file: ID of the file, 24 hexadecimal digits. (templated)
+    :param volume: ID of the destination volume, ``owner/name``. It must be active and writable. (templated)
+    :param location: the key of the object on the volume, relative to the volume's prefix. (templated)
+    :param overwrite: whether to delete an object that is at the destination. If you move the file, this can destroy
+        the only copy of another file. (templated)
+    :param copy_only: whether to copy the file, so that the Platform keeps it. (templated)
     :param properties: ``sse_algorithm`` (``AES256``, ``aws:kms``, None), ``sse_aws_kms_key_id``, ``aws_canned_acl``,
         ``aws_storage_class``; a mapping or its JSON. (templated)
-    :param validate_only: checks everything, changes nothing, and returns what would be done. (templated)
-    :param sevenbridges_conn_id: the Airflow connection. (templated)
-    :param wait_for_completion: false to end with the submission, for a sensor to wait.
-    :param deferrable: waits in the triggerer, without a worker slot.
-    :param poll_interval: seconds between two looks at the job.
-    :param timeout: seconds from the submission, also across retries, after which the task fails; None for never.
+    :param validate_only: whether to check all parameters and return what the task would do, without changing
+        anything. (templated)
+    :param sevenbridges_conn_id: ID of the Airflow connection. (templated)
+    :param wait_for_completion: whether to wait for the export. If false, the task ends after the submission; use a
+        sensor to wait.
+    :param deferrable: whether to wait in the triggerer, without a worker slot.
+    :param poll_interval: seconds between two polls of the job.
+    :param timeout: seconds from the submission, across retries, after which the task fails; None for no limit.
     """
 
     template_fields: Sequence[str] = (
@@ -125,7 +127,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         check_seconds(poll_interval=poll_interval, timeout=timeout)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Export the file, or adopt what an earlier try began."""
+        """Export the file, or adopt the export of an earlier try."""
         with self._reporting(context):
             request, validate_only = self._checked()
             if validate_only:
@@ -134,7 +136,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
                 file = {"id": request.file, "name": checked["name"], "size": checked["size"]}
                 self._status.show(state="DRY_RUN", file=file, uri=checked["uri"])
                 return checked
-            self.log.info("Export wanted: %s.", request)
+            self.log.info("Requested: %s.", request)
             return self._submit(context, [TrackedExport(request)])
 
     def _policy(self) -> ExportPolicy:
@@ -181,7 +183,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         return batch.started_at if submitted_at is None else submitted_at
 
     def _show(self, entry: TrackedExport, job: ExportJob) -> None:
-        """Show what is under way; file and volume are read only for links, and while there is plenty to spend."""
+        """Show the job; fetch file and volume for its links only if half of the rate limit is left."""
         request, file, volume = entry.request, None, None
         rate = self.hook.rate_limit
         plenty = rate is not None and (rate.remaining or 0) > (rate.limit or 0) / 2
@@ -218,12 +220,12 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
             state = (
                 f"Export {export_id} is still {entry.job.state}"
                 if entry.job
-                else f"No poll of export {export_id} was answered"
+                else f"Export {export_id} has not been polled successfully"
             )
             raise SevenBridgesExportTimeout(
                 f"{state} at the end of the time to wait for it (timeout={self.timeout} s from the submission). "
-                "It goes on at the Platform, which has no cancel; "
-                "a cleared task with a longer timeout waits for it again."
+                "The export continues: the Platform cannot cancel it. To wait for it again, increase timeout and clear "
+                "the task."
             )
         if entry.bad:
             raise entry.error or SevenBridgesInDoubt(entry.message)
@@ -236,12 +238,12 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         return Report.of_batch(self._batch, self.hook.known_volumes) if self._batch else None
 
     def _describe(self, context: Context, entry: TrackedExport) -> ExportOutcome:
-        """Read what is there, and publish it."""
+        """Fetch the object, and publish the outcome."""
         job, adopted_object = entry.job, entry.proof
         if job and job.succeeded and adopted_object is None:
             self._check_object(entry, job)
         known = ExportOutcome.of_entry(entry)
-        # An outlet is told of nothing without the address.
+        # An asset event needs the URI.
         volume = volume_or_none(self.hook, known.volume or "", needed=bool(self.outlets))
         outcome = ExportOutcome.of_entry(entry, volume)
         if job is None:
@@ -262,11 +264,11 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
 
     def _check_object(self, entry: TrackedExport, job: ExportJob) -> None:
         file, request = job.exported_file, entry.request
-        # The job's own words come first.
+        # What the job says has priority over what was requested.
         job = replace(job, volume=job.volume or request.volume, location=job.location or request.location)
         try:
             entry.proof = read_object(self.hook, job, file.size if file else None)
         except SevenBridgesInDoubt as doubt:
-            # Nobody is to hear that it is exported: a completed job does not prove that its object is right.
+            # No asset event and no lineage: a completed job does not prove that its object is right.
             entry.fail(doubt, IN_DOUBT)
             raise

@@ -44,7 +44,7 @@ def validate_export(hook: SevenBridgesHook, request: ExportRequest) -> dict[str,
         try:
             replaces = hook.find_volume_object(request.volume, request.location)
         except SevenBridgesApiError as error:
-            hook.log.warning("What is at the destination cannot be looked at: %s", error)
+            hook.log.warning("No access to the object at the destination: %s", error)
     if replaces and not request.overwrite:
         problems.append(
             f"location: {request.volume}/{request.location} holds an object already ({replaces}); "

@@ -633,7 +633,10 @@ SCENARIOS = [
     Scenario("worker and its supervisor killed after acceptance", worker_and_supervisor, dags=("deferred",)),
     Scenario("killed at the second poll", at_a_poll),
     Scenario(
-        "SIGTERM to the task while it waits", sigterm_while_waiting, dags=("waiting",), words="goes on at the Platform"
+        "SIGTERM to the task while it waits",
+        sigterm_while_waiting,
+        dags=("waiting",),
+        words="the Platform cannot cancel",
     ),
     Scenario("reply lost", reply_lost, words="Checking for it before anything else"),
     Scenario("reply lost, accepted late", accepted_late, words="checking once more"),
@@ -776,7 +779,7 @@ SCENARIOS = [
         file_leaves_the_selection,
         dags=("bulk_waiting",),
         many=5,
-        words="does not want what an earlier one submitted",
+        words="An earlier try submitted jobs that this try does not request",
     ),
     Scenario("rejected, but accepted", rejected_but_accepted, posts=1),
     Scenario("rejected, but accepted, then killed", rejected_but_accepted_then_killed, posts=1),

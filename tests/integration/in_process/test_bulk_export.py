@@ -616,7 +616,7 @@ def test_a_dry_run_changes_nothing(platform, runner, files):
 def test_the_time_is_over(platform, runner, files, deferrable):
     files(3)
     platform.knobs.stuck = True
-    with pytest.raises(AirflowException, match="goes on at the Platform"):
+    with pytest.raises(AirflowException, match="the Platform cannot cancel"):
         runner.run(project(timeout=0.5, deferrable=deferrable))
     assert runner.xcom["summary"]["state"] == "RUNNING"
 

@@ -206,7 +206,7 @@ def test_a_time_out_says_that_the_export_goes_on(platform, runner, export, defer
     operator = export(deferrable=deferrable, timeout=0.3)
     text = failure(runner, operator, AirflowException, SevenBridgesExportTimeout)
     assert platform.exports[0].id in text
-    assert "goes on at the Platform" in text
+    assert "the Platform cannot cancel" in text
     failure(runner, operator, AirflowException, SevenBridgesExportTimeout)
     assert len(platform.exports) == 1
 
@@ -413,7 +413,7 @@ def test_killed_it_says_that_the_export_goes_on(platform, runner, export, capsys
     operator.on_kill()
     runner.run(operator)
     operator.on_kill()
-    [line] = [line for line in capsys.readouterr().out.splitlines() if "goes on at the Platform" in line]
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "the Platform cannot cancel" in line]
     assert platform.exports[0].id in line
 
 

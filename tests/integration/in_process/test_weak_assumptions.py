@@ -377,6 +377,22 @@ def test_an_object_that_appears_after_completed(platform, runner, task, monkeypa
     assert result["size" if kind == "single" else "bytes"] == len(BYTES)
 
 
+def test_a_worker_that_pauses_after_it_has_not_found_the_object(platform, runner, task, monkeypatch, deferrable, kind):
+    """The object appears while the worker stands still: what it read before does not count any more."""
+    monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 0.4)
+    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_PAUSE", 0.01)
+    platform.knobs.object_lag_seconds = 0.6
+    read = SevenBridgesHook.find_volume_object
+
+    def read_then_pause(hook, *arguments, **options):
+        found = read(hook, *arguments, **options)
+        time.sleep(0.8)
+        return found
+
+    monkeypatch.setattr(SevenBridgesHook, "find_volume_object", read_then_pause)
+    assert runner.run(task(deferrable))["state"] == "COMPLETED"
+
+
 def test_a_moved_file_whose_object_appears_late(platform, runner, task, patient, monkeypatch, deferrable):
     killed_after_the_submission(runner, task(deferrable), monkeypatch)
     ended(platform)
@@ -604,7 +620,7 @@ def test_a_kill_while_the_request_is_out_says_that_it_may_be_accepted(platform, 
     on_submission(platform, operator.on_kill)
     assert runner.run(operator)["state"] == "COMPLETED"
     said = capsys.readouterr().out
-    assert "goes on at the Platform, which has no cancel" in said
+    assert "the Platform cannot cancel what it submitted" in said
     assert f"perhaps accepted, since that is not known yet: move of file {file}" in said
 
 
@@ -700,7 +716,7 @@ def test_what_a_retry_does_not_want_any_more_is_followed_and_not_submitted(
     assert result["counts"] == {"COMPLETED": 4}
     assert accepted(platform) == Counter(files)
     said = capsys.readouterr().out
-    assert "does not want what an earlier one submitted" in said
+    assert "An earlier try submitted jobs that this try does not request" in said
     assert all(job.id in said for job in platform.exports[:2])
 
 

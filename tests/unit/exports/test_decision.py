@@ -242,7 +242,9 @@ def test_an_object_in_the_way_of_an_overwriting_export_ends_it(request_, replace
 
 
 def test_a_move_with_overwrite_says_which_object_is_replaced():
-    decision = one(MOVE_OVERWRITE, object=OBJECT, submission=SubmissionState(can_submit_unchecked=True, rechecks=1))
+    decision = one(
+        MOVE_OVERWRITE, object=OBJECT, submission=SubmissionState(can_submit_unchecked=True, seen=str(OBJECT))
+    )
     assert isinstance(decision, Submit)
     assert decision.request is MOVE_OVERWRITE
     assert decision.replaces == str(OBJECT)
@@ -255,11 +257,21 @@ def test_an_object_that_may_be_the_files_own_is_checked_once_more_before_it_is_d
     """The file may show late that it was moved there a moment ago."""
     found = replace(OBJECT, size=size)
     first = one(request_, object=found, submission=SubmissionState(can_submit_unchecked=True))
-    assert first == CheckAgain(first.why, 30.0)
-    assert isinstance(
-        one(request_, object=found, submission=SubmissionState(can_submit_unchecked=True, rechecks=1)), Submit
-    )
+    assert first == CheckAgain(first.why, 30.0, seen=str(found))
+    again = SubmissionState(can_submit_unchecked=True, rechecks=1, seen=str(found))
+    assert isinstance(one(request_, object=found, submission=again), Submit)
     assert isinstance(one(request_, object=OTHER_SIZE, submission=SubmissionState(can_submit_unchecked=True)), Submit)
+
+
+@pytest.mark.parametrize("request_", [MOVE_OVERWRITE, COPY_OVERWRITE], ids=str)
+def test_only_the_object_that_an_earlier_check_has_seen_is_deleted(request_):
+    """A check of something else, or of another object, does not count."""
+    other = replace(OBJECT, etag="e2")
+    for earlier in (SubmissionState(rechecks=1), SubmissionState(rechecks=1, seen=str(other))):
+        assert one(request_, object=OBJECT, submission=earlier).seen == str(OBJECT)
+    changing = SubmissionState(rechecks=13, seen=str(other))
+    text = error_of(one(request_, object=OBJECT, submission=changing), SevenBridgesInDoubt)
+    assert "at each check" in text
 
 
 def test_nothing_to_overwrite_is_submitted_without_overwriting():
@@ -319,7 +331,9 @@ def test_a_stored_job_that_completed_is_adopted_after_a_clear_unless_a_copy_is_w
     for request in MOVES:
         assert isinstance(one(request, recorded=done, submission=cleared), Adopt)
     assert isinstance(one(COPY, recorded=done, submission=cleared, evidence=done, object=OBJECT), AlreadyDone)
-    again = one(COPY_OVERWRITE, recorded=done, submission=replace(cleared, rechecks=1), evidence=done, object=OBJECT)
+    again = one(
+        COPY_OVERWRITE, recorded=done, submission=replace(cleared, seen=str(OBJECT)), evidence=done, object=OBJECT
+    )
     assert isinstance(again, Submit)
 
 
@@ -382,7 +396,7 @@ def test_a_copy_refused_as_taken_is_done_only_if_a_completed_job_vouches_for_it(
 def test_a_copy_with_overwrite_is_taken_over_by_a_retry_and_made_again_by_a_new_run():
     evidence = job("COMPLETED", COPY_OVERWRITE)
     assert isinstance(one(COPY_OVERWRITE, object=OBJECT, evidence=evidence), AlreadyDone)
-    new_run = SubmissionState(is_new_request=True, rechecks=1)
+    new_run = SubmissionState(is_new_request=True, seen=str(OBJECT))
     assert isinstance(one(COPY_OVERWRITE, object=OBJECT, evidence=evidence, submission=new_run), Submit)
 
 
