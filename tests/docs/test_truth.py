@@ -64,7 +64,7 @@ def test_every_parameter_with_its_default_and_whether_it_is_templated(documented
     for name, (default, *others) in rows.items():
         expected = signature[name].default
         if name == "deferrable":
-            assert "default_deferrable" in default
+            assert default == "Airflow's"
         elif expected is inspect.Parameter.empty:
             assert default == "required"
         else:
