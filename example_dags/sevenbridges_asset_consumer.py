@@ -1,4 +1,4 @@
-"""Start a DAG whenever an export lands, whichever DAG made it, and read the new object there."""
+"""Run a DAG whenever an export of another DAG completes, and read the new object."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ except ImportError:  # Airflow 2
     from airflow.models.param import Param
     from airflow.operators.python import get_current_context
 
-# What lands where is known only when it has landed: the alias stands for all of it.
+# The address of an object is known only after the export: the alias stands for all of them.
 EXPORTS = AssetAlias("sevenbridges_exports")
 
 
 @dag(
     dag_id="sevenbridges_asset_producer",
-    description="Export one file, and announce its object",
+    description="Export one file and emit an asset event",
     start_date=datetime(2026, 1, 1),
     schedule=None,
     catchup=False,
@@ -32,8 +32,8 @@ EXPORTS = AssetAlias("sevenbridges_exports")
             type="string",
             pattern="^[0-9a-fA-F]{24}$",
             title="File id",
-            description="24 hexadecimal digits, at the end of the file's address on the Platform. It is copied: the "
-            "Platform keeps it.",
+            description="24 hexadecimal digits, from the end of the file's URL on the Platform. The file is copied: "
+            "the Platform keeps it.",
         ),
         "volume": Param(
             "demo/results",
@@ -47,12 +47,12 @@ EXPORTS = AssetAlias("sevenbridges_exports")
             type="string",
             pattern="^[^/](.*[^/])?$",
             title="Location",
-            description="The object's whole key on the volume, after the volume's prefix. Nothing is overwritten.",
+            description="The object's key, relative to the volume's prefix. Nothing is overwritten.",
         ),
     },
 )
 def sevenbridges_asset_producer() -> None:
-    """Any number of DAGs can have such a task; all their exports wake the consumer."""
+    """Export a file. Any number of DAGs can have such a task; their exports all trigger the consumer."""
     SevenBridgesExportOperator(
         task_id="export",
         file="{{ params.file }}",
@@ -66,22 +66,22 @@ def sevenbridges_asset_producer() -> None:
 
 @dag(
     dag_id="sevenbridges_asset_consumer",
-    description="Read what exports have landed",
+    description="Read the objects of completed exports",
     start_date=datetime(2026, 1, 1),
     schedule=EXPORTS,
     catchup=False,
     tags=["sevenbridges"],
 )
 def sevenbridges_asset_consumer() -> None:
-    """One run may be started by several exports, and one export may start two: a retry announces it again."""
+    """Read the new objects. A run can have several events, and a retry can emit an event again."""
 
     @task
     def read_objects() -> dict[str, str]:
         context = get_current_context()
         events = context.get("triggering_asset_events") or context.get("triggering_dataset_events") or {}
-        # An event is found by its asset and by its alias. Started by hand, there is none.
-        uris = {event.extra["uri"] for found in events.values() for event in found if event.extra.get("uri")}
-        # Airflow opens gs:// with the google provider, s3:// with the amazon provider or, from 3.3 on, with s3fs alone.
+        # Each event is listed under its asset and under its alias. A manual run has no events.
+        uris = {event.extra["uri"] for of_asset in events.values() for event in of_asset if event.extra.get("uri")}
+        # Airflow opens gs:// with the Google provider, s3:// with the Amazon provider or, on 3.3, with s3fs alone.
         return {uri: ObjectStoragePath(uri).read_bytes()[:80].decode("utf-8", "replace") for uri in sorted(uris)}
 
     read_objects()

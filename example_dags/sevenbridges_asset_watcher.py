@@ -1,4 +1,4 @@
-"""Run when exports have landed on a volume, wherever they were started; needs Airflow 3.3."""
+"""Run a DAG when exports to a volume complete, wherever they were started. Needs Airflow 3.3."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ results = Asset(
 
 @dag(
     dag_id="sevenbridges_asset_watcher",
-    description="Print what has landed on a volume",
+    description="Print the exports to a volume",
     start_date=datetime(2026, 1, 1),
     schedule=[results],
     catchup=False,
     tags=["sevenbridges"],
 )
 def sevenbridges_asset_watcher() -> None:
-    """Print the address and size of each export; those that a look of the watcher found together come together."""
+    """Print the address and size of each export. Exports found in one poll arrive in one event."""
 
     @task
-    def print_landed(triggering_asset_events: Any = None) -> list[str]:
-        landed = []
+    def print_exports(triggering_asset_events: Any = None) -> list[str]:
+        export_ids = []
         for event in triggering_asset_events[results]:
             for export in event.extra["payload"]["exports"]:
                 print(f"{export['uri']}, {export['size']} bytes, {export['finished_on']}")
-                landed.append(export["export_id"])
-        return landed
+                export_ids.append(export["export_id"])
+        return export_ids
 
-    print_landed()
+    print_exports()
 
 
 sevenbridges_asset_watcher()

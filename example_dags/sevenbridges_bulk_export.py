@@ -1,4 +1,4 @@
-"""Export the files of a whole project in one task, and tell in the next one what came of it."""
+"""Export the files of a project in one task, and report the result in the next task."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ except ImportError:  # Airflow 2
 
 COPY_OR_MOVE = (
     "**On: copies.** The Platform keeps the files, and you pay for both. "
-    "**Off: moves.** Every project file that is found becomes an alias of its new object; **this cannot be undone**, "
-    "and a file that was moved cannot be exported again. Try it with *Dry run* first."
+    "**Off: moves.** Every selected file becomes an alias of its new object. **This cannot be undone**, and a "
+    "moved file cannot be exported again. Start with *Dry run*."
 )
 PATTERN = (
-    "The key of each object, after the volume's prefix. `{path}` the folders, `{name}`, `{stem}`, `{suffix}` (of "
-    "`a.vcf.gz`: `a` and `.vcf.gz`), `{id}`, `{project}`, `{project_owner}`, `{metadata[sample_id]}`. "
-    "Two files that would become the same object are refused."
+    "The key of each object, relative to the volume's prefix. Placeholders: `{path}` (the folders), `{name}`, `{stem}` "
+    "and `{suffix}` (for `a.vcf.gz`: `a` and `.vcf.gz`), `{id}`, `{project}`, `{project_owner}`, "
+    "`{metadata[sample_id]}`. Two files with the same key are not exported."
 )
-# Who fills in the form chooses a place below this folder, and no other: the worker may write to more than they may.
+# The form can only name an address below this folder: the worker may have access to more places than the user.
 MANIFESTS = os.environ.get("SEVENBRIDGES_MANIFESTS", "s3://my-bucket/manifests/")
 MANIFEST = (
-    f"Where a record of every file is written, also when some fail: an address below `{MANIFESTS}`, such as "
+    f"Where to write a record of every file, even if some fail: an address below `{MANIFESTS}`, such as "
     f"`{MANIFESTS}run.jsonl`, ending in `.jsonl` or `.csv`. Empty for none."
 )
 
@@ -48,15 +48,15 @@ MANIFEST = (
             type="string",
             pattern="^[^/]+/[^/]+$",
             title="Project",
-            description="As owner/short-name; both are in the address of the project's page.",
+            description="As owner/short-name; both are in the URL of the project's page.",
         ),
         "name": Param(
             "*.{vcf,bam,bai,html}",
             type=["null", "string"],
             title="Names",
-            description="Only files with such names: * is any text, ? any character, {vcf,bam} either. Empty for all.",
+            description="Only files with matching names: * any text, ? any character, {vcf,bam} either. Empty for all.",
         ),
-        "recursive": Param(True, type="boolean", title="With all folders", description="Also the files in folders."),
+        "recursive": Param(True, type="boolean", title="Recursive", description="Also the files in all folders below."),
         "volume": Param(
             "demo/results",
             type="string",
@@ -72,20 +72,20 @@ MANIFEST = (
             False,
             type="boolean",
             title="Dry run",
-            description="Checks everything, writes into the task's log what would be exported, and changes nothing.",
+            description="Checks everything, logs what would be exported, and changes nothing.",
         ),
         "manifest": Param(None, type=["null", "string"], title="Manifest", description_md=MANIFEST),
         "max_files": Param(
             10_000,
             type="integer",
             minimum=1,
-            title="At most",
-            description="Refuses to start if more files are found than you expect.",
+            title="Maximum number of files",
+            description="The task fails before any export if it finds more files.",
         ),
     },
 )
 def sevenbridges_bulk_export() -> None:
-    """Export what the form selects, waiting without a worker slot, and report."""
+    """Export the selected files without holding a worker slot, and report."""
     export = SevenBridgesBulkExportOperator(
         task_id="export",
         project="{{ params.project }}",
@@ -98,7 +98,7 @@ def sevenbridges_bulk_export() -> None:
         manifest="{{ params.manifest }}",
         manifest_prefix=MANIFESTS,
         max_files="{{ params.max_files }}",
-        # All others are exported; then the task fails and names the bad ones.
+        # Exports all other files, then fails and names the failed ones.
         on_error="fail_at_end",
         deferrable=True,
     )
@@ -106,18 +106,18 @@ def sevenbridges_bulk_export() -> None:
     @task(trigger_rule="all_done")
     def report() -> str:
         ti = get_current_context()["ti"]
-        # Pushed also by a task that fails; a dry run only returns what it found.
+        # A failed task pushes the summary too. A dry run only returns its result.
         summary: dict[str, Any] | None = ti.xcom_pull(task_ids="export", key="summary")
-        found = summary or ti.xcom_pull(task_ids="export")
-        if found is None:
+        result = summary or ti.xcom_pull(task_ids="export")
+        if result is None:
             return "Nothing was exported: see the log of the task export."
-        if found.get("validate_only"):
-            return f"{found['total']} files, {found['bytes']} bytes would be exported."
-        counts = ", ".join(f"{count} {state.lower()}" for state, count in found["counts"].items())
-        errors = [f"{error['name']}: {error['message']}" for error in found["errors"]]
-        return "\n".join([f"{found['total']} files: {counts}; {found['bytes']} bytes.", *errors])
+        if result.get("validate_only"):
+            return f"{result['total']} files, {result['bytes']} bytes would be exported."
+        counts = ", ".join(f"{count} {state.lower()}" for state, count in result["counts"].items())
+        errors = [f"{error['name']}: {error['message']}" for error in result["errors"]]
+        return "\n".join([f"{result['total']} files: {counts}; {result['bytes']} bytes.", *errors])
 
-    # A run is what its last tasks are: without this one it would be a success, since the report is.
+    # Airflow sets the state of a run from its last tasks. Without this one, a failed export would be a successful run.
     outcome = EmptyOperator(task_id="outcome")
     export >> [report(), outcome]
 

@@ -1,4 +1,4 @@
-"""Check that an export could be made (token, volume, file, destination) without making it."""
+"""Check the connection, file, volume and destination of an export without making it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ except ImportError:  # Airflow 2
 
 @dag(
     dag_id="sevenbridges_dry_run",
-    description="Check connection, volume, file and destination; change nothing",
+    description="Check the connection, file, volume and destination; change nothing",
     start_date=datetime(2026, 1, 1),
     schedule=None,
     catchup=False,
@@ -25,7 +25,7 @@ except ImportError:  # Airflow 2
             "5f0000000000000000000001",
             type="string",
             title="File id",
-            description="24 hexadecimal digits, at the end of the file's address on the Platform.",
+            description="24 hexadecimal digits, from the end of the file's URL on the Platform.",
         ),
         "volume": Param(
             "demo/results",
@@ -37,13 +37,13 @@ except ImportError:  # Airflow 2
             "dry-run/sample.vcf",
             type="string",
             title="Location",
-            description="The object's whole key on the volume, after the volume's prefix. Nothing is written there: "
-            "the task only says what a move of the file would do, or what stands in its way.",
+            description="The object's key, relative to the volume's prefix. Nothing is written: "
+            "the task reports what a move of the file would do, or what prevents it.",
         ),
     },
 )
 def sevenbridges_dry_run() -> None:
-    """One task, which fails with a list of everything that stands in the way."""
+    """Run one task, which fails and lists every reason if the export is not possible."""
     SevenBridgesExportOperator(
         task_id="check",
         file="{{ params.file }}",

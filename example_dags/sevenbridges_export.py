@@ -1,4 +1,4 @@
-"""Export one file to a volume, from a form, and open the exported object in the next task."""
+"""Export one file to a volume from a trigger form, and open the exported object in the next task."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ except ImportError:  # Airflow 2
 
 COPY_OR_MOVE = (
     "**On: a copy.** The Platform keeps the file, and you pay for both. "
-    "**Off: a move.** The file's bytes go to the bucket, and the project file becomes an alias of the object there; "
-    "this cannot be undone, and the file cannot be exported again."
+    "**Off: a move.** The file's bytes go to the bucket, and the project file becomes an alias of the object there. "
+    "This cannot be undone, and the file cannot be exported again."
 )
 OVERWRITE = (
-    "Deletes an object that is at the location first. **With a move this can destroy the only copy of another file**; "
-    "leave it off unless you know what is there."
+    "Deletes an object that is already at the location. **As a move, this can destroy the only copy of another file.** "
+    "Leave it off unless you know what is there."
 )
 
 
@@ -38,7 +38,7 @@ OVERWRITE = (
             type="string",
             pattern="^[0-9a-fA-F]{24}$",
             title="File id",
-            description="24 hexadecimal digits, at the end of the file's address on the Platform.",
+            description="24 hexadecimal digits, from the end of the file's URL on the Platform.",
         ),
         "volume": Param(
             "demo/results",
@@ -52,7 +52,7 @@ OVERWRITE = (
             type="string",
             pattern="^[^/](.*[^/])?$",
             title="Location",
-            description="The object's whole key on the volume, after the volume's prefix.",
+            description="The object's key, relative to the volume's prefix.",
         ),
         "copy_only": Param(True, type="boolean", title="Copy only", description_md=COPY_OR_MOVE),
         "overwrite": Param(False, type="boolean", title="Overwrite", description_md=OVERWRITE),
@@ -61,12 +61,12 @@ OVERWRITE = (
             type="string",
             enum=["volume's default", "AES256", "aws:kms", "none"],
             title="Encryption",
-            description="Of the object, on S3 only: AES256 (S3's own keys), aws:kms (a key of AWS KMS), or none.",
+            description="On S3 only: AES256 (S3's own keys), aws:kms (a key of AWS KMS), or none.",
         ),
     },
 )
 def sevenbridges_export() -> None:
-    """Export a file, waiting without a worker slot, and read what was made."""
+    """Export a file without holding a worker slot, and read the object."""
 
     @task
     def properties() -> dict[str, str | None]:
@@ -88,7 +88,7 @@ def sevenbridges_export() -> None:
 
     @task
     def read_object(exported: dict[str, Any]) -> str:
-        # fsspec opens s3:// with the package s3fs and gs:// with gcsfs; credentials come from the usual places.
+        # fsspec needs the package s3fs for s3:// or gcsfs for gs://; they find credentials in the usual places.
         import fsspec
 
         with fsspec.open(exported["uri"], "rb") as stream:

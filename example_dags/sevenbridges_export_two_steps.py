@@ -1,4 +1,4 @@
-"""Start an export in one task and wait for it in another, so that work can go on in between."""
+"""Submit an export in one task and wait for it in another, so that other tasks can run in between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ except ImportError:  # Airflow 2
 
 @dag(
     dag_id="sevenbridges_export_two_steps",
-    description="Start an export, then wait for it with a sensor",
+    description="Submit an export, then wait for it with a sensor",
     start_date=datetime(2026, 1, 1),
     schedule=None,
     catchup=False,
@@ -27,8 +27,8 @@ except ImportError:  # Airflow 2
             type="string",
             pattern="^[0-9a-fA-F]{24}$",
             title="File id",
-            description="24 hexadecimal digits, at the end of the file's address on the Platform. It is copied: the "
-            "Platform keeps it.",
+            description="24 hexadecimal digits, from the end of the file's URL on the Platform. The file is copied: "
+            "the Platform keeps it.",
         ),
         "volume": Param(
             "demo/results",
@@ -42,12 +42,12 @@ except ImportError:  # Airflow 2
             type="string",
             pattern="^[^/](.*[^/])?$",
             title="Location",
-            description="The object's whole key on the volume, after the volume's prefix. Nothing is overwritten.",
+            description="The object's key, relative to the volume's prefix. Nothing is overwritten.",
         ),
     },
 )
 def sevenbridges_export_two_steps() -> None:
-    """Start a copy and wait for it with a sensor."""
+    """Submit a copy and wait for it with a sensor."""
     start = SevenBridgesExportOperator(
         task_id="start",
         file="{{ params.file }}",
@@ -58,7 +58,7 @@ def sevenbridges_export_two_steps() -> None:
     )
     wait = SevenBridgesExportSensor(
         task_id="wait",
-        # A template, since start.output["export_id"] fails where a finished move was taken over and the id is None.
+        # A template, since start.output["export_id"] fails if a finished move was adopted and the id is None.
         export_id="{{ ti.xcom_pull(task_ids='start', key='export_id') }}",
         deferrable=True,
         poke_interval=30,

@@ -1,4 +1,4 @@
-"""Export each of some files in a mapped task of its own, with its own retries, log and result."""
+"""Export several files, each in a mapped task with its own retries, log and result."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ except ImportError:  # Airflow 2
 
 @dag(
     dag_id="sevenbridges_mapped_exports",
-    description="Export some files of a project, each in a task of its own",
+    description="Export files of a project, each in its own task",
     start_date=datetime(2026, 1, 1),
     schedule=None,
     catchup=False,
     tags=["sevenbridges"],
     params={
         "project": Param("demo/genomics", type="string", pattern="^[^/]+/[^/]+$", title="Project"),
-        "ending": Param(".vcf", type="string", title="Ending", description="Of the files' names."),
+        "suffix": Param(".vcf", type="string", title="Suffix", description="Of the files' names, such as .vcf."),
         "volume": Param("demo/results", type="string", pattern="^.+/[^/]+$", title="Volume"),
         "folder": Param("mapped", type="string", pattern="^[^/{}]([^{}]*[^/{}])?$", title="Folder on the volume"),
     },
 )
 def sevenbridges_mapped_exports() -> None:
-    """Copy each file that has the ending, and add up what was copied."""
+    """Copy each file with the suffix, and add up the bytes."""
 
     @task
     def choose() -> list[str]:
         params = get_current_context()["params"]
         files = SevenBridgesHook().list_files(project=params["project"])
-        # Only ids leave this task. Other people choose the names, and Airflow may render mapped text as a template.
-        return [file.id for file in files if not file.is_folder and (file.name or "").endswith(params["ending"])]
+        # Return only ids: other people choose the names, and Airflow may render mapped text as a template.
+        return [file.id for file in files if not file.is_folder and (file.name or "").endswith(params["suffix"])]
 
     exports = SevenBridgesBulkExportOperator.partial(
         task_id="export",
         volume="{{ params.volume }}",
-        # The task itself fills in the file's name, after Airflow has rendered the field.
+        # The operator inserts the file's name after Airflow has rendered the field.
         location_pattern="{{ params.folder }}/{name}",
         copy_only=True,
         deferrable=True,

@@ -1,4 +1,4 @@
-"""Start an export for each of some files, and wait for each one with a sensor of its own."""
+"""Submit an export for each of several files, and wait for each with its own sensor."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ except ImportError:  # Airflow 2
 
 @dag(
     dag_id="sevenbridges_mapped_two_steps",
-    description="Start an export for each file, then wait for each",
+    description="Submit an export for each file, then wait for each",
     start_date=datetime(2026, 1, 1),
     schedule=None,
     catchup=False,
     tags=["sevenbridges"],
     params={
         "project": Param("demo/genomics", type="string", pattern="^[^/]+/[^/]+$", title="Project"),
-        "ending": Param(".vcf", type="string", title="Ending", description="Of the files' names."),
+        "suffix": Param(".vcf", type="string", title="Suffix", description="Of the files' names, such as .vcf."),
         "volume": Param("demo/results", type="string", pattern="^.+/[^/]+$", title="Volume"),
         "folder": Param(
             "two-steps-each",
@@ -37,14 +37,14 @@ except ImportError:  # Airflow 2
     },
 )
 def sevenbridges_mapped_two_steps() -> None:
-    """Copy each file that has the ending in a group of two tasks."""
+    """Copy each file with the suffix in a group of two tasks."""
 
     @task
     def choose() -> list[str]:
         params = get_current_context()["params"]
         files = SevenBridgesHook().list_files(project=params["project"])
-        # Only ids leave this task. Other people choose the names, and Airflow may render mapped text as a template.
-        return [file.id for file in files if not file.is_folder and (file.name or "").endswith(params["ending"])]
+        # Return only ids: other people choose the names, and Airflow may render mapped text as a template.
+        return [file.id for file in files if not file.is_folder and (file.name or "").endswith(params["suffix"])]
 
     @task
     def location_of(file: str) -> str:
@@ -62,7 +62,7 @@ def sevenbridges_mapped_two_steps() -> None:
         )
         wait = SevenBridgesExportSensor(
             task_id="wait",
-            # Without map_indexes, each sensor would get the ids of the whole group.
+            # Without map_indexes, each sensor gets the ids of the whole group.
             export_id="{{ ti.xcom_pull(task_ids='each.start', key='export_id', map_indexes=ti.map_index) }}",
             deferrable=True,
             poke_interval=30,

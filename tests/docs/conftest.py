@@ -24,6 +24,9 @@ def world(quick, monkeypatch):
     """The Platform that the documentation speaks of: its project, volume and files."""
     with Emulator(knobs=Knobs(pending_seconds=0, running_seconds=0)) as platform:
         use(monkeypatch, platform)
+        # What the official client reads.
+        monkeypatch.setenv("SB_API_ENDPOINT", platform.url)
+        monkeypatch.setenv("SB_AUTH_TOKEN", platform.token)
         platform.add_volume(VOLUME, prefix="outfiles")
         platform.add_file("output.vcf", b"##fileformat", PROJECT, file_id="567890abc9b0307bc0414164")
         platform.add_file("report.html", b"<!doctype html>", PROJECT, file_id="567890abc1e5339df0414123")

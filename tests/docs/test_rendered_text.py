@@ -28,7 +28,7 @@ KNOWN = {
         "map_indexes=ti.map_index) }})": ONCE,
         "SevenBridgesExportOperator(location=location_of(file))": WHOLE,
         "SevenBridgesExportSensor(export_id=starts.output['export_id'])": ID,
-        "report(look_up())": WHOLE,
+        "report(fetch())": WHOLE,
     },
     "example_dags/sevenbridges_export.py": {
         "SevenBridgesExportOperator(properties=properties())": "chosen in the form from a list; " + WHOLE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 
@@ -13,6 +14,8 @@ from airflow_sb_provider.api.error_codes import ADVICE
 from airflow_sb_provider.get_provider_info import CONN_FIELDS
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
+from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
+from airflow_sb_provider.triggers.watcher import SevenBridgesExportEventTrigger
 from tests.docs.pages import PAGES, ROOT
 
 
@@ -57,17 +60,41 @@ def test_every_environment():
 
 
 @pytest.mark.parametrize(
-    ("operator", "text"),
+    ("documented", "text"),
     [
         (SevenBridgesExportOperator, section("operators", "SevenBridgesExportOperator")),
         (SevenBridgesExportSensor, section("operators", "SevenBridgesExportSensor")),
+        (SevenBridgesExportTrigger, section("operators", "SevenBridgesExportTrigger")),
         (SevenBridgesBulkExportOperator, page("bulk")),
+        (SevenBridgesExportEventTrigger, page("watcher")),
     ],
 )
-def test_every_parameter(operator, text):
-    parameters = inspect.signature(operator.__init__).parameters
-    told = [name for name in parameters if name not in ("self", "kwargs", "sevenbridges_conn_id")]
-    assert [name for name in told if not re.search(rf"`{name}[`=]", text)] == []
+def test_every_parameter_with_its_default_and_whether_it_is_templated(documented, text):
+    rows = rows_of_parameters(text)
+    signature = inspect.signature(documented.__init__).parameters
+    assert rows.keys() == signature.keys() - {"self", "kwargs"}
+    templated = getattr(documented, "template_fields", ())
+    for name, (default, *others) in rows.items():
+        expected = signature[name].default
+        if name == "deferrable":
+            assert default == "Airflow's"
+        elif expected is inspect.Parameter.empty:
+            assert default == "required"
+        else:
+            assert ast.literal_eval(default.strip("`")) == expected, name
+        assert others in ([], ["yes" if name in templated else "no"]), name
+
+
+def rows_of_parameters(text):
+    """By parameter, its default and, where the table says it, whether it is templated."""
+    rows = {}
+    for table in re.findall(r"^\| parameter \| type \| .*\n(?:\|.*\n)+", text, re.MULTILINE):
+        header, _, *lines = table.splitlines()
+        is_short = "templated" not in header
+        for line in lines:
+            name, _, default, templated = [cell.strip() for cell in line.split("|")[1:5]]
+            rows[name.strip("`")] = (default,) if is_short else (default, templated)
+    return rows
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

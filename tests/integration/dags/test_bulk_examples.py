@@ -94,7 +94,7 @@ def test_the_mapped_tasks_of_the_example_keep_apart(run, platform, monkeypatch):
     fail_first_resumption(monkeypatch, SevenBridgesBulkExportOperator, "resume")
     dag = example(MAPPED)
     dag.get_task("export").partial_kwargs["retry_delay"] = 0.1
-    dag_run = run(dag, run_conf={"ending": ".txt"})
+    dag_run = run(dag, run_conf={"suffix": ".txt"})
     assert str(dag_run.state) == "success"
     assert {job.file: job.location for job in platform.exports} == {
         file: f"mapped/{number}.txt" for file, number in files.items()

@@ -99,7 +99,7 @@ def test_each_waits_for_its_own(run, platform, build):
 
 def test_each_of_the_example_waits_for_its_own(run, platform):
     files = [platform.add_file(f"{number}.txt", b"x").id for number in range(3)]
-    dag_run = run(example("sevenbridges_mapped_two_steps"), run_conf={"ending": ".txt"})
+    dag_run = run(example("sevenbridges_mapped_two_steps"), run_conf={"suffix": ".txt"})
     assert_each_waited_for_its_own(dag_run, "each.wait", files)
 
 
