@@ -88,7 +88,8 @@ class _Check:
         self._just_completed = [job for job in jobs if job.succeeded]
 
     def fetch_recorded(self) -> None:
-        ids = [submission.job_id for _, submission in self._wanted if submission.job_id]
+        known = [(submission.job_id, submission.other_job_id) for _, submission in self._wanted]
+        ids = [job_id for pair in known for job_id in pair if job_id]
         self._recorded: dict[str, ExportJob | SevenBridgesApiError] = {}
         try:
             self._recorded = dict(zip(ids, self._hook.get_exports(ids, again=False), strict=True))
@@ -141,6 +142,7 @@ class _Check:
                 jobs=near.to(request),
                 jobs_complete=self._in_flight_all,
                 recorded=self._recorded.get(submission.job_id or ""),
+                other=self._recorded.get(submission.other_job_id or ""),
                 file=self._files[request.file],
                 volumes=self._volumes,
                 object=self._objects.get(request),

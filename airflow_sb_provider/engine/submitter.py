@@ -319,6 +319,13 @@ class Submitter(Generic[E]):
             self._refused(entries[0], error)
         else:
             # The others must not suffer for the one that is wrong. They are decided on anew.
+            self._log.warning(
+                "The Platform rejected a call of %d %ss as a whole: %s Submitting them in smaller calls: %s",
+                len(entries),
+                entries[0].kind.name,
+                error,
+                readable(", ".join(entry.request.target[0] for entry in entries), 4000),
+            )
             size = -(-len(entries) // PARTS)
             self._apart += [list(entries[start : start + size]) for start in range(0, len(entries), size)]
 

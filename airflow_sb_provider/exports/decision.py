@@ -54,6 +54,7 @@ class RemoteState:
     :param jobs: the jobs in flight of the same file or bound for the same place.
     :param jobs_complete: whether the lists of jobs in flight were read to their ends.
     :param recorded: the job of the stored id, or why it cannot be seen.
+    :param other: the job that this task started for the file with other parameters, or why it cannot be seen.
     :param file: the file, or why it cannot be seen.
     :param volumes: by id, those that the token may see.
     :param object: what is at the destination; an error if that cannot be seen, None if nothing is there.
@@ -70,6 +71,7 @@ class RemoteState:
     jobs: tuple[ExportJob, ...] = ()
     jobs_complete: bool = True
     recorded: ExportJob | SevenBridgesApiError | None = None
+    other: ExportJob | SevenBridgesApiError | None = None
     file: File | SevenBridgesApiError | None = None
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     object: VolumeObject | SevenBridgesApiError | None = None
@@ -291,7 +293,35 @@ def _unsafe(request: ExportRequest, facts: RemoteState) -> Decision | None:
             "it may have been submitted before and nothing is found of it. A second request could delete the only "
             "copy of a file, so none is sent. Check the object there and the file; then start a new run.",
         )
-    return _rivals(request, facts)
+    return _other(request, facts) or _rivals(request, facts)
+
+
+def _other(request: ExportRequest, facts: RemoteState) -> Decision | None:
+    """Wait for what an earlier try started with other parameters: a move of the file may be missing in the lists."""
+    other = facts.other
+    if other is None or request.copy_only:
+        return None
+    if isinstance(other, SevenBridgesApiError):
+        return _doubt(
+            request,
+            f"an earlier try started export {facts.submission.other_job_id} of the same file, but the Platform does "
+            f"not show it to this token: {other} Check that export with the token it was started with.",
+            rechecks=1,
+        )
+    if not other.ended:
+        return _rival(request, other)
+    if other.succeeded and facts.submission.rechecks == 0:
+        # The file may show late that it was moved.
+        return CheckAgain(f"Export {other.id} of the same file has just ended.", facts.now + facts.visibility_delay)
+    return None
+
+
+def _rival(request: ExportRequest, job: ExportJob) -> Decision:
+    return _doubt(
+        request,
+        f"export {job.id} of the same file to {job.volume}/{job.location} is {job.state}. Wait for its end; if it is a "
+        "move, the file cannot be exported again.",
+    )
 
 
 def _doubt_lasts(request: ExportRequest, facts: RemoteState) -> Decision | None:
@@ -321,11 +351,7 @@ def _doubt_lasts(request: ExportRequest, facts: RemoteState) -> Decision | None:
 def _rivals(request: ExportRequest, facts: RemoteState) -> Decision | None:
     for job in facts.jobs:
         if job.file == request.file and not request.copy_only:
-            return _doubt(
-                request,
-                f"export {job.id} of the same file to {job.volume}/{job.location} is {job.state}. Wait for its end; "
-                "if it is a move, the file cannot be exported again.",
-            )
+            return _rival(request, job)
         if request.overwrite and same_place(
             (job.volume, job.location), (request.volume, request.location), facts.volumes
         ):

@@ -83,6 +83,7 @@ class SubmissionState:
     :param untroubled: nothing was submitted before, so that no check is needed.
     :param fresh: the job is wanted anew: a first try, or the task was cleared.
     :param job_id: the job that an earlier try started.
+    :param other_job_id: a job that this task started for the same file with other parameters, which may be in flight.
     :param sent_at: when that job, or the request in doubt, was submitted (epoch seconds, the Platform's clock).
     :param in_doubt: a request that may still be accepted may be out.
     :param doubt_stage: how far a request in doubt is cleared up: 0 before the first check, 1 until no request can be
@@ -102,6 +103,7 @@ class SubmissionState:
     can_submit_unchecked: bool = False
     is_new_request: bool = True
     job_id: str | None = None
+    other_job_id: str | None = None
     sent_at: float | None = None
     in_doubt: bool = False
     doubt_stage: int = 0

@@ -149,6 +149,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         is_complete = before is not None and not ledger.is_unreadable and before.try_number >= ti.try_number - 1
         planned = {entry.request.fingerprint for entry in entries}
         going_on = [entry for key, entry in same.items() if key not in planned and entry.may_go_on]
+        others = {entry.request.target[0]: entry.job_id for entry in going_on if entry.in_flight}
         unclear = {entry.request.target[0] for entry in going_on if not entry.in_flight}
         for entry in entries:
             if entry.state != WAITING:
@@ -175,10 +176,13 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             )
             if earlier and earlier.request.fingerprint == entry.request.fingerprint:
                 entry.record = earlier.record
+            other_job_id = others.get(entry.request.target[0])
+            needs_check = entry.needs_check or in_doubt or other_job_id is not None
             entry.submission = replace(
                 submission,
                 in_doubt=in_doubt,
-                can_submit_unchecked=submission.can_submit_unchecked and not (entry.needs_check or in_doubt),
+                other_job_id=other_job_id,
+                can_submit_unchecked=submission.can_submit_unchecked and not needs_check,
             )
         is_retry = before is not None and before.max_tries == ti.max_tries
         started_at = before.started_at if before and is_retry else self.hook.clock.now()

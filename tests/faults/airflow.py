@@ -78,6 +78,7 @@ class SimTask:
     process: SimProcess | None = None
     clears: int = 0
     wanted_since: float = START
+    changed_at: float = START
     """when it was scheduled or cleared"""
     resumable: tuple[str, Mapping[str, Any]] | None = None
     """the method that a worker's own failure ended, and its arguments: Airflow 3.0 runs it again in a retry"""

@@ -110,7 +110,7 @@ class Process(SimProcess):
 
     def __init__(self, *given):
         super().__init__(*given)
-        self.listed_at = 0.0
+        self.listed_at = self.files_read_at = 0.0
         self.objects_seen: dict[tuple[str, str], tuple[float, bool]] = {}
 
     def request(self, call):
@@ -135,10 +135,12 @@ class Process(SimProcess):
             if call.path.endswith("/object"):
                 place = call.path[16:-7], query["location"]
                 self.objects_seen[place] = platform.now, status == 200
+            elif call.path == "bulk/files/get":
+                self.files_read_at = platform.now
             elif call.path == "bulk/storage/exports/get":
                 items = self.world.spoiled(body["items"])
                 status, body = (404, error(9008)) if items is None else (200, {"items": items})
-        self.note("%s %s%s: %s", call.method, call.path, _status_context(query), status)
+        self.note("%s %s%s: %s", call.method, call.path, _shown(query), status)
         headers |= platform.headers()
         self.give_way()
         return status, body, headers
@@ -252,8 +254,10 @@ class Process(SimProcess):
         place = item["destination"]["volume"], item["destination"]["location"]
         at, there = self.objects_seen.get(place, (0.0, False))
         look, task, now = Look(self.listed_at, at, there), self.task, self.world.platform.now
-        return Sent(task.name, self.try_number, item["source"]["file"], copy_only, look, item, process=self, at=now)
+        sent = Sent(task.name, self.try_number, item["source"]["file"], copy_only, look, item, process=self, at=now)
+        sent.by_the_dead = task.process is not self
+        return sent
 
 
-def _status_context(query):
+def _shown(query):
     return f" {query.get('state') or query.get('location')} {query.get('offset', '')}" if query else ""

@@ -74,6 +74,8 @@ class Sent:
     is_rejected: bool = False
     """whether its response proves that nothing was done"""
     on_its_way: bool = False
+    by_the_dead: bool = False
+    """whether Airflow had declared its process dead before"""
     process: Any = None
     at: float = 0.0
 

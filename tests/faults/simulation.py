@@ -35,7 +35,7 @@ from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator,
 from tests.faults.airflow import InProcess, SimAirflow, SimTask
 from tests.faults.network import FATES, Fate, Process
 from tests.faults.platform import SimFile, SimObject, Violation, error
-from tests.faults.weakenings import CLOCK_SKEW, LIST_LAG, READ_LAG, WEAKENINGS
+from tests.faults.weakenings import CLOCK_SKEW, GATEWAY, LIST_LAG, READ_LAG, WEAKENINGS
 
 HUNDRED = 3
 RECORD_PAGE = 2
@@ -250,7 +250,7 @@ class World(SimAirflow):
 
     def change(self, task):
         """The task wishes something else: elsewhere, by another kind of export, less, or what it wished at first."""
-        luck = self.luck
+        luck, task.changed_at = self.luck, self.platform.now
         changed = [dict(wish) for wish in self.wishes]
         luck.shuffle(changed)
         how = luck.choice(["elsewhere", "otherwise", "as at first", "wrong", *(["less"] if self.many else [])])
@@ -419,8 +419,8 @@ class World(SimAirflow):
             for other in task.sent
             if (other.file, other.body["destination"]) == (sent.file, place)
             and not other.is_rejected
-            and other.at >= task.wanted_since
-            and (other.try_number == sent.try_number or self._keeps_records(task))
+            and other.at >= max(task.wanted_since, task.changed_at)
+            and (other.process is sent.process or self._keeps_records(task))
         ]
         return min(looks, default=sent.look.object_at)
 
@@ -469,7 +469,7 @@ class World(SimAirflow):
             if "time to wait" in value or "time for this task" in value:
                 self._check_time(task, process.operator)
             if state == "failed" or task.state == "failed":
-                self._check_failure(task, value)
+                self._check_failure(process, value)
 
     def _check_success(self, task, operator, result):
         missing = [
@@ -499,7 +499,8 @@ class World(SimAirflow):
             return
         said = "\n".join([*task.said, str(result)])
         for sent in task.sent:
-            is_known = sent.try_number == task.try_number or self._keeps_records(task)
+            # A later try may have overwritten the record of what a process sent that Airflow had declared dead.
+            is_known = sent.process is process or (self._keeps_records(task) and not sent.by_the_dead)
             goes_on = sent.answered and sent.job.in_flight and not self._is_there(sent)
             if goes_on and is_known and sent.job.id not in said:
                 raise Violation("I5", f"{task.name} succeeds without a word of {sent.job.id} of {sent.file} in flight")
@@ -512,6 +513,9 @@ class World(SimAirflow):
         for sent in task.sent:
             goes_on = sent.on_its_way or (sent.job is not None and sent.job.in_flight)
             if not goes_on or (sent.try_number != task.try_number and not can_know):
+                continue
+            if sent.on_its_way and any(other.file == sent.file and other.at > sent.at + GATEWAY for other in task.sent):
+                # It is later than any bound: the next request has shown that it was taken for not accepted.
                 continue
             if sent.is_denied and _IN_TROUBLE.search(text):
                 # It is taken for rejected, and something else ends the task.
@@ -559,7 +563,8 @@ class World(SimAirflow):
         if waited < operator.timeout - tolerance:
             raise Violation("I5", f"{task.name} says that its time is over after {waited:.0f} s")
 
-    def _check_failure(self, task, text):
+    def _check_failure(self, process, text):
+        task = process.task
         if not (task.record_is_kept or task.operator.retries):
             # It cannot know, and says so; there is no retry that would check.
             return
@@ -569,7 +574,7 @@ class World(SimAirflow):
             # No verdict on the wish: a triggerer whose clock is ahead ends the time early, and its last poll may fail.
             return
         for wish in task.wishes:
-            if wish["file"] in self.lost_to_a_twin or not self._is_known_as_made(task, wish):
+            if wish["file"] in self.lost_to_a_twin or not self._is_known_as_made(process, wish):
                 continue
             lines = [text]
             if self.many:
@@ -579,11 +584,13 @@ class World(SimAirflow):
             if lines and not is_overtaken:
                 raise Violation("I5", f"{task.name} fails for good although {wish} is made: {text}")
 
-    def _is_known_as_made(self, task, wish):
+    def _is_known_as_made(self, process, wish):
         """Whether what a task wishes is made, and it must know."""
-        key, file = self.key(wish), wish["file"]
+        task, key, file = process.task, self.key(wish), wish["file"]
         if not wish["copy_only"]:
-            return self.platform.files[file].alias_key == key
+            alias = self.platform.files[file]
+            # The move may be made between the last check and the end of the task.
+            return alias.alias_key == key and alias.shown_from <= process.files_read_at
         if not (self._keeps_records(task) and self.platform.lists_are_readable) or "I2" in self.excuses[file]:
             return False
         found = self.platform.objects.get(key)
@@ -593,6 +600,7 @@ class World(SimAirflow):
             and any(
                 (job.by, job.file, job.key, job.copy_only) == (task.name, file, key, True)
                 and job.started >= task.wanted_since
+                and job.ends <= process.listed_at
                 for job in self.platform.completed
             )
         )

@@ -337,6 +337,27 @@ def test_a_stored_job_that_completed_is_adopted_after_a_clear_unless_a_copy_is_w
     assert isinstance(again, Submit)
 
 
+@pytest.mark.parametrize("request_", MOVES, ids=str)
+def test_a_move_waits_for_what_this_task_started_for_the_file_with_other_parameters(request_):
+    """The lists may miss it."""
+    elsewhere = replace(request_, location="elsewhere")
+    attempt = replace(RETRY, other_job_id="job")
+    text = error_of(one(request_, other=job("RUNNING", elsewhere), submission=attempt), SevenBridgesInDoubt)
+    assert "o/v/elsewhere is RUNNING" in text
+    text = error_of(one(request_, other=HIDDEN, submission=attempt), SevenBridgesInDoubt)
+    assert "job" in text
+    ended = job("COMPLETED", elsewhere)
+    assert isinstance(one(request_, other=ended, submission=attempt), CheckAgain)
+    assert isinstance(one(request_, other=ended, submission=replace(attempt, rechecks=1)), Submit)
+    failed = job("FAILED", elsewhere, error=TAKEN)
+    assert isinstance(one(request_, other=failed, submission=attempt), Submit)
+
+
+def test_a_copy_does_not_wait_for_a_job_with_other_parameters():
+    elsewhere = job("RUNNING", replace(COPY, location="elsewhere"))
+    assert isinstance(one(COPY, other=elsewhere, submission=replace(RETRY, other_job_id="job")), Submit)
+
+
 @pytest.mark.parametrize("request_", [COPY, COPY_OVERWRITE], ids=str)
 @pytest.mark.parametrize("complete", [False, True])
 def test_a_stored_copy_that_a_later_export_has_replaced_is_doubt_for_a_retry(request_, complete):
