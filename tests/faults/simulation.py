@@ -527,7 +527,7 @@ class World(SimAirflow):
             is_named = (sent.job and sent.job.id in said) or (not is_known and sent.file in said)
             if not task.record_is_kept and sent.process is not process:
                 # Nobody can know which: it must say that something may.
-                is_named = is_named or "go on" in said
+                is_named = is_named or "continue" in said
             what = sent.job.id if sent.job else "a request"
             if not is_named:
                 raise Violation("I5", f"{task.name} fails without a word of {what} of {sent.file}: {text}")

@@ -706,6 +706,16 @@ def test_fail_fast_says_what_goes_on_and_what_was_never_submitted(platform, runn
     assert f"{5 - len(jobs)} more were not submitted" in said
 
 
+def test_a_move_waits_for_this_tasks_own_move_to_another_place(platform, runner, task, monkeypatch):
+    """The parameters of the task have changed, and the lists do not show yet what it started."""
+    platform.knobs.update(list_lag_seconds=60, running_seconds=2)
+    killed_while_it_waits(runner, task(), monkeypatch)
+    with pytest.raises(AirflowException, match="of the same file") as caught:
+        runner.run(task(location="elsewhere"))
+    assert platform.exports[0].id in str(caught.value)
+    assert len(platform.exports) == 1
+
+
 def test_what_a_retry_does_not_want_any_more_is_followed_and_not_submitted(
     platform, runner, monkeypatch, deferrable, capsys
 ):
