@@ -459,7 +459,7 @@ class World(SimAirflow):
         there = [job for job in self.platform.completed if job.key == key and job.ends < before - LIST_LAG]
         return bool(there) and there[-1].file != wish["file"] and not self.platform.has_held(key, wish["file"], before)
 
-    def _looks_like_the_copy(self, wish):
+    def _passes_for_the_copy(self, wish):
         """Whether another export has replaced a copy by an object of its size, and lists cannot show that."""
         found, size = self.platform.objects.get(self.key(wish)), self.platform.files[wish["file"]].size
         return wish["copy_only"] and not self.platform.lists_are_readable and found is not None and found.size == size
@@ -481,7 +481,7 @@ class World(SimAirflow):
             wish
             for wish in task.wishes
             if not (self._is_made(wish, task.wanted_since) and not self._was_replaced(wish, task.began))
-            and not self._looks_like_the_copy(wish)
+            and not self._passes_for_the_copy(wish)
         ]
         if not self.many:
             if result["state"] == "COMPLETED" and missing:
