@@ -103,7 +103,7 @@ class ExportPolicy:
         try:
             shown = {job.id: job for job in self.hook.get_exports(brief) if isinstance(job, ExportJob)}
         except SevenBridgesError as error:
-            self.hook.log.warning("The files of %d new exports are not known yet: %s", len(brief), error)
+            self.hook.log.warning("Cannot match %d new exports to their files yet: %s", len(brief), error)
             shown = {}
         by_file = {job.file: job for job in shown.values()}
         by_file |= {job.file: job for job in answers if isinstance(job, ExportJob) and job.file}
@@ -121,7 +121,7 @@ class ExportPolicy:
         wanted, actual = dict(entry.request.properties or {}), dict(getattr(job, "properties", {}))
         if actual and any(actual.get(name) != value for name, value in wanted.items()):
             self.hook.log.warning(
-                "File %s: export %s, which is adopted, was submitted with other properties (%s) than wanted (%s).",
+                "File %s: export %s, which is adopted, was submitted with properties %s instead of %s.",
                 entry.request.file,
                 job.id,
                 readable(str(actual), 300),

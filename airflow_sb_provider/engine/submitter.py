@@ -261,7 +261,7 @@ class Submitter(Generic[E]):
         except (SevenBridgesReplyLost, SevenBridgesMaintenanceError) as lost:
             # A gateway may say "maintenance" of a request that the Platform has accepted.
             self._log.warning(
-                "%s Checking for it before anything else (%ss: %d).", lost, self._name(wanted), len(wanted)
+                "%s Checking the Platform before submitting again (%ss: %d).", lost, self._name(wanted), len(wanted)
             )
             for entry in entries:
                 self._lost(entry, lost)
@@ -343,7 +343,7 @@ class Submitter(Generic[E]):
         # A token that is refused cannot be used for a check either.
         if entry.refused(refusal) and not isinstance(refusal, SevenBridgesAuthError):
             if self._policy.single:
-                self._log.info("The Platform refuses: %s Searching for the cause.", refusal)
+                self._log.info("The Platform rejected the submission: %s Checking for the cause.", refusal)
             return
         self._fail(entry, refusal, REFUSED)
 
@@ -364,7 +364,7 @@ class Submitter(Generic[E]):
             searches = self._policy.single or self._policy.may_be_done(refusal)
             if searches and entry.search_cause(job, refusal):
                 if self._policy.single:
-                    self._log.info("%s failed: %s Searching for the cause.", job.id, refusal)
+                    self._log.info("%s %s failed: %s Checking for the cause.", entry.kind.title, job.id, refusal)
                 return
             self._fail(entry, entry.kind.failure(job), FAILED)
 

@@ -638,7 +638,7 @@ SCENARIOS = [
         dags=("waiting",),
         words="the Platform cannot cancel",
     ),
-    Scenario("reply lost", reply_lost, words="Checking for it before anything else"),
+    Scenario("reply lost", reply_lost, words="before submitting again"),
     Scenario("reply lost, accepted late", accepted_late, words="checking once more"),
     Scenario("request lost on the way", never_arrived, words="checking once more"),
     Scenario("triggerer killed and replaced", triggerer_replaced, dags=("deferred",)),

@@ -57,9 +57,9 @@ def mutant(
     return add
 
 
-def _attempts(patch: Patch, change: Callable[[SubmissionState, dict[str, Any]], SubmissionState]) -> None:
+def _submissions(patch: Patch, change: Callable[[SubmissionState, dict[str, Any]], SubmissionState]) -> None:
     real = record.submission_state
-    patch(base, "attempt_of", lambda request, **facts: change(real(request, **facts), facts))
+    patch(base, "submission_state", lambda request, **facts: change(real(request, **facts), facts))
 
 
 # What a try knows of the ones before
@@ -68,7 +68,7 @@ def _attempts(patch: Patch, change: Callable[[SubmissionState, dict[str, Any]], 
 @mutant(46, 20, "workers die", "requests arrive late")
 def no_check(patch: Patch) -> None:
     """a retry does not check before it submits"""
-    _attempts(patch, lambda submission, _: replace(submission, can_submit_unchecked=True, in_doubt=False))
+    _submissions(patch, lambda submission, _: replace(submission, can_submit_unchecked=True, in_doubt=False))
 
 
 @mutant(
@@ -87,13 +87,13 @@ def record_of_another(patch: Patch) -> None:
         record = record and replace(record, fingerprint=request.fingerprint)
         return real(request, record=record, **options)
 
-    patch(base, "attempt_of", submission_state)
+    patch(base, "submission_state", submission_state)
 
 
 @mutant(22, 305, "records are unreadable", "workers die", "requests arrive late")
 def unreadable_is_nothing(patch: Patch) -> None:
     """a record that cannot be read is taken for none"""
-    _attempts(
+    _submissions(
         patch, lambda submission, facts: replace(submission, in_doubt=False) if facts["unreadable"] else submission
     )
 
@@ -101,7 +101,9 @@ def unreadable_is_nothing(patch: Patch) -> None:
 @mutant(76, 31, "there is no store", "workers die", "requests arrive late")
 def no_record_is_nothing(patch: Patch) -> None:
     """without a record a retry takes it that nothing was submitted"""
-    _attempts(patch, lambda submission, facts: submission if facts["record"] else replace(submission, in_doubt=False))
+    _submissions(
+        patch, lambda submission, facts: submission if facts["record"] else replace(submission, in_doubt=False)
+    )
 
 
 @mutant(None, 12, "pages are lost", "workers die", "requests arrive late", why="the record of one export has one page")
@@ -160,7 +162,7 @@ def counters_restart(patch: Patch) -> None:
 @mutant(12, 5, "requests arrive late", "responses are lost")
 def lost_is_rejected(patch: Patch) -> None:
     """a lost response is taken for a rejection"""
-    _attempts(patch, lambda submission, _: replace(submission, in_doubt=False))
+    _submissions(patch, lambda submission, _: replace(submission, in_doubt=False))
     real = TrackedJob.lost
 
     def lost(self: TrackedJob[Any]) -> bool:
@@ -199,7 +201,7 @@ def doubt_from_the_record(patch: Patch) -> None:
             return submission
         return replace(submission, doubt_stage=2, doubt_until=facts["record"].sent_at + 90)
 
-    _attempts(patch, since_sent)
+    _submissions(patch, since_sent)
 
 
 @mutant(143, 12, "requests arrive late", "files lag")
@@ -224,7 +226,7 @@ def overwrite_again(patch: Patch) -> None:
 @mutant(0, 0, "the Platform accepts nothing", "objects are locked")
 def no_bounds(patch: Patch) -> None:
     """nothing bounds how often an export is submitted"""
-    for module, name in ((submitter, "MAX_POSTS"), (tracked, "MAX_SETBACKS")):
+    for module, name in ((submitter, "MAX_POSTS"), (tracked, "MAX_FAILED_SUBMISSIONS")):
         patch(module, name, 10**6)
 
 
@@ -278,7 +280,7 @@ def file_before_jobs(patch: Patch) -> None:
         found = real(hook, requests, *others)
         return [replace(each, file=file) for each, file in zip(found, files, strict=True)]
 
-    patch(export_policy, "gather_facts", gather)
+    patch(export_policy, "fetch_remote_state", gather)
 
 
 @mutant(
@@ -359,7 +361,7 @@ def any_voucher(patch: Patch) -> None:
     def evidence(self: Any, request: Any, submission: SubmissionState, completed: Any) -> Any:
         return next((job for job in completed if job.file == request.file), None)
 
-    patch(reconcile._Check, "_voucher", evidence)
+    patch(reconcile._Check, "_find_evidence", evidence)
 
 
 @mutant(20, 51, "responses are lost")
@@ -420,6 +422,66 @@ def overwrite_what_came(patch: Patch) -> None:
         return real(request, replace(facts, submission=replace(facts.submission, replaces=None)))
 
     patch(decision, "_submit", submit)
+
+
+@mutant(
+    37156,
+    None,
+    "clocks differ",
+    "lists have no order",
+    "others export too",
+    "requests arrive late",
+    "responses are lost",
+    "tasks are cleared",
+    "workers die",
+    why="searched for in 3,000 schedules, and not found",
+)
+def overwrite_another(patch: Patch) -> None:
+    """a second request overwrites another object than the first was to overwrite"""
+    real = decision._submit
+
+    def submit(request: Any, facts: decision.RemoteState) -> Any:
+        submission = facts.submission
+        return real(request, replace(facts, submission=replace(submission, replaces=submission.replaces and None)))
+
+    patch(decision, "_submit", submit)
+
+
+@mutant(
+    None,
+    556708,
+    "clocks differ",
+    "files lag",
+    "lists have no order",
+    "requests arrive late",
+    "tasks have twins",
+    why="searched for in 6,000 schedules, and not found",
+)
+def any_check_counts(patch: Patch) -> None:
+    """an object that may be the file's own is deleted after a check of something else"""
+    real = decision._submit
+
+    def submit(request: Any, facts: decision.RemoteState) -> Any:
+        submission = facts.submission
+        seen = str(facts.object) if submission.rechecks else submission.seen
+        return real(request, replace(facts, submission=replace(submission, seen=seen)))
+
+    patch(decision, "_submit", submit)
+
+
+@mutant(
+    111432,
+    None,
+    "jobs jump",
+    "parameters change",
+    "poll answers are spoiled",
+    "tasks are cleared",
+    "writes fail",
+    why="searched for in 3,000 schedules, and not found",
+)
+def other_is_forgotten(patch: Patch) -> None:
+    """a move does not wait for what this task started with other parameters"""
+    patch(decision, "_other", lambda request, facts: None)
 
 
 @mutant(23, 13, "others export too")

@@ -108,7 +108,7 @@ def test_the_operator(platform, runner, export, deferrable, forge, said, forged)
         runner.run(export(deferrable=deferrable, copy_only=True))
     check_text(str(caught.value))
     lines = said()
-    assert any("Searching for the cause" in line for line in lines)
+    assert any("Checking for the cause" in line for line in lines)
     check(lines)
     check_text(runner.xcom["sevenbridges_export_status"]["error"]["message"])
 
