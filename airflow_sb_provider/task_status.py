@@ -70,16 +70,16 @@ class TaskStatus:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # Of a batch the files that failed are shown already.
         if isinstance(error, SevenBridgesError) and not isinstance(error, SevenBridgesBatchFailed):
-            self.show(error=error_status(error))
+            self.publish(error=error_status(error))
 
     def __getitem__(self, name: str) -> Any:
         return self._status.get(name)
 
-    def note(self, **fields: Any) -> None:
+    def stage(self, **fields: Any) -> None:
         """Have these fields written with the next status."""
         self._status |= fields
 
-    def show(self, **fields: Any) -> None:
+    def publish(self, **fields: Any) -> None:
         """Write the status with these fields anew; of the file, what is not known any more stays."""
         if file := fields.get("file"):
             earlier = self["file"] or {}
@@ -87,11 +87,11 @@ class TaskStatus:
         self._status |= {**fields, "at": moment(time.time())}
         self._push(STATUS, shown(self._status))
 
-    def follow(self, watch: Watch[Any], note: str | None) -> None:
+    def publish_progress(self, watch: Watch[Any], note: str | None) -> None:
         """Write what a wait in the worker has seen."""
         self._push(progress_key(watch.kind), progress_status(watch, note, time.time()))
 
-    def link(self, links: Mapping[type[BaseOperatorLink], str | None]) -> None:
+    def publish_links(self, links: Mapping[type[BaseOperatorLink], str | None]) -> None:
         """Have links lead to these addresses; None where one is not known."""
         for kind, address in links.items():
             key = kind().xcom_key

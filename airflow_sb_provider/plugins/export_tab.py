@@ -42,7 +42,7 @@ _HEADERS = {
 }
 
 
-class StaticPage:
+class StaticFilesApp:
     """The page as an ASGI application: three files, and needs no library."""
 
     async def __call__(
@@ -96,7 +96,7 @@ class SevenBridgesExportPlugin(AirflowPlugin):
         allow_results()
 
     fastapi_apps: list[Any] = [  # noqa: RUF012
-        {"app": StaticPage(), "url_prefix": PREFIX, "name": "Seven Bridges export"},
+        {"app": StaticFilesApp(), "url_prefix": PREFIX, "name": "Seven Bridges export"},
     ]
     external_views: list[Any] = [  # noqa: RUF012
         {

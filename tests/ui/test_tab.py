@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from airflow_sb_provider.plugins.export_tab import PREFIX, StaticPage
+from airflow_sb_provider.plugins.export_tab import PREFIX, StaticFilesApp
 from airflow_sb_provider.task_status import PROGRESS, STATUS
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(120)]
@@ -38,7 +38,7 @@ def tab(chromium):
         def do_GET(self):
             path = self.path.partition("?")[0]
             if path.startswith(PREFIX):
-                status, kind, body = StaticPage._answer("GET", path.removeprefix(PREFIX))
+                status, kind, body = StaticFilesApp._answer("GET", path.removeprefix(PREFIX))
             else:
                 name = path.rpartition("/")[2]
                 # A browser asks for an icon too.
@@ -116,7 +116,7 @@ def test_all_done_leaves_nothing_open(tab):
 
 
 @pytest.mark.parametrize(
-    ("state", "word"), [("PENDING", "Queued"), ("LOOKING", "Checking"), ("ARCHIVING", "ARCHIVING"), (None, "Starting")]
+    ("state", "word"), [("PENDING", "Queued"), ("CHECKING", "Checking"), ("ARCHIVING", "ARCHIVING"), (None, "Starting")]
 )
 def test_a_single_export_shows_its_state_also_one_that_is_not_known(tab, state, word):
     status = {"kind": "export", "try_number": 1, "file": {"id": "f1"}, "volume": "me/out", "location": "a"}

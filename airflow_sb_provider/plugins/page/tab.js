@@ -120,7 +120,7 @@ const WORDS = {
   RUNNING: ["busy", "Running"],
   COMPLETED: ["good", "Done"],
   FAILED: ["bad", "Failed"],
-  LOOKING: ["wait", "Checking"],
+  CHECKING: ["wait", "Checking"],
   DRY_RUN: ["good", "Dry run"],
 };
 
@@ -184,8 +184,8 @@ function single(task, status, progress) {
     [kind, word] = OUTCOMES.TIMEOUT;
     parts.push(notice("wait", "The task has ended before its export", "The export goes on at the Platform, which has no cancel. A cleared task waits for it instead of starting another one."));
   }
-  if (state === "LOOKING" && !error) {
-    const until = time(status.look_again_at);
+  if (state === "CHECKING" && !error) {
+    const until = time(status.check_again_at);
     note = `Looking again${until ? ` at ${clock(until)}` : ""}, so that nothing is exported twice.`;
   }
   if (state === "DRY_RUN") note = "Everything was checked, and nothing was changed.";

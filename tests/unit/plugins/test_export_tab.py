@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from airflow_sb_provider.get_provider_info import get_provider_info
-from airflow_sb_provider.plugins.export_tab import PREFIX, SevenBridgesExportPlugin, StaticPage
+from airflow_sb_provider.plugins.export_tab import PREFIX, SevenBridgesExportPlugin, StaticFilesApp
 
-PAGE = StaticPage()
+PAGE = StaticFilesApp()
 
 
 def get(path, method="GET", root="/airflow" + PREFIX):
