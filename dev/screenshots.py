@@ -38,7 +38,7 @@ class Photographer:
             self.seen.theme(theme)
             self.seen.driver.refresh()
             self.seen.driver.switch_to.default_content()
-            frame = self.seen.find(By.CSS_SELECTOR, "iframe[title=Export]")
+            frame = self.seen.find(By.CSS_SELECTOR, "iframe[title='Seven Bridges']")
             self.seen.driver.switch_to.frame(frame)
             self.seen.wait_for(*words)
             time.sleep(settle)
@@ -134,7 +134,7 @@ def _take(camera: Photographer, platform: Emulator) -> None:
     camera.tab(EXPORT, failed, "export")
     camera.shoot("failed", "What to do:")
     camera.tab(EXPORT, failed, "properties")
-    camera.shoot("empty", "This task exports nothing")
+    camera.shoot("empty", "This task has no export status")
 
 
 def _forms(camera: Photographer) -> None:
