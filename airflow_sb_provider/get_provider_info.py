@@ -21,7 +21,7 @@ CONN_FIELDS: dict[str, Any] = {
     "environment": {
         "label": "Environment",
         "description": "The Platform of your account: bdc (BioData Catalyst), cgc (Cancer Genomics Cloud), cavatica, "
-        "or sb-us, sb-eu, sb-cn (Seven Bridges). The API endpoint under Standard Fields takes precedence.",
+        "sb-us, sb-eu or sb-cn. The API endpoint under Standard Fields takes precedence.",
         "schema": {
             "type": ["string", "null"],
             "enum": ["bdc", "cgc", "cavatica", "sb-us", "sb-eu", "sb-cn"],

@@ -153,10 +153,7 @@ def batch_status(
 
 
 def error_status(error: SevenBridgesError) -> dict[str, Any]:
-    """Return an error in parts: ``outcome``, ``reason``, ``remedy``, and the Platform's code, ids and page.
-
-    An error without parts of its own gives its text as the reason.
-    """
+    """Return an error in parts: ``outcome``, ``reason``, ``remedy``, and the Platform's message, code, ids and page."""
     if isinstance(error, SevenBridgesJobFailed):
         outcome = "FAILED"
     elif isinstance(error, SevenBridgesExportTimeout):
@@ -165,31 +162,38 @@ def error_status(error: SevenBridgesError) -> dict[str, Any]:
         outcome = "IN_DOUBT"
     else:
         outcome = "REFUSED" if error.permanent else "ERROR"
-    cause: SevenBridgesError | None = error
-    remedy, details = "", {}
-    if isinstance(error, SevenBridgesJobFailed):
-        cause, remedy = error.job.error, error.cause
-    reason = "" if cause is None else str(cause)
+    cause = error.job.error if isinstance(error, SevenBridgesJobFailed) else error
+    reason, remedy, details = _parts(error, cause)
+    if not getattr(error, "problems", ()):
+        # Only problems are a line each: line breaks in other people's texts do not count.
+        reason = readable(reason, LONGEST)
+    parts: dict[str, Any] = {
+        "outcome": outcome,
+        "reason": cut(reason) or "The Platform gave no reason.",
+        "remedy": cut(remedy),
+    }
     if isinstance(cause, SevenBridgesApiError):
-        reason, remedy = readable(cause.message, LONGEST), remedy or cause.advice or ""
-        details = {
+        message = readable(cause.message, LONGEST)
+        parts |= {
+            "message": None if message == reason else message,
             "code": cause.code,
             "http_status": cause.status or None,
             "request_id": cause.request_id,
             "more_info": cut(cause.more_info),
         }
-    parts = {
-        "outcome": outcome,
-        "reason": cut(_part(error, "reason") or reason or "The Platform gave no reason."),
-        "remedy": cut(_part(error, "remedy") or remedy),
-        **details,
-    }
+    else:
+        parts["details"] = cut(details)
     return {key: value for key, value in parts.items() if value not in (None, "")}
 
 
-def _part(error: SevenBridgesError, name: str) -> str:
-    value = getattr(error, name, None)
-    return value if isinstance(value, str) else ""
+def _parts(error: SevenBridgesError, cause: SevenBridgesError | None) -> tuple[str, str, str]:
+    """Return reason, remedy and details; an error without a reason of its own gives its text."""
+    if hasattr(error, "reason"):
+        return error.reason, getattr(error, "remedy", ""), getattr(error, "details", "")
+    if not isinstance(cause, SevenBridgesApiError):
+        return str(error), "", ""
+    remedy = error.cause if isinstance(error, SevenBridgesJobFailed) else ""
+    return cause.message, remedy or cause.advice or "", ""
 
 
 def sanitized(value: Any, *, keep_lines: bool = False) -> Any:

@@ -55,6 +55,8 @@ function element(tag, className, ...children) {
   return made;
 }
 
+// The pill shows these states already.
+const isPlainState = (note) => / is (PENDING|RUNNING)\.$/.test(note ?? "");
 const known = (value) => value !== null && value !== undefined && value !== "";
 const count = (number) => Number(number || 0).toLocaleString("en");
 
@@ -154,10 +156,12 @@ function failure(error) {
   const box = notice(kind, title, ...String(error.reason || "The Platform gave no reason.").split("\n"));
   if (known(error.remedy)) box.append(element("p", "", element("strong", "", "What to do: "), error.remedy));
   const details = list([
+    ["Platform's message", error.message],
     ["Code", error.code],
     ["HTTP status", error.http_status],
     ["Request id", error.request_id, "mono"],
     ["More information", error.more_info],
+    ["Details", error.details],
   ]);
   details.className = "details";
   if (details.childElementCount) box.append(details);
@@ -241,7 +245,7 @@ function single(task, status, progress) {
       ["Reason", status.why],
     ])),
   ));
-  if (open && follows && known(progress.note) && !/ is (PENDING|RUNNING)\.$/.test(progress.note)) parts.push(element("p", "foot", `${datetime(time(progress.at) ?? new Date())}: ${progress.note}`));
+  if (open && follows && known(progress.note) && !isPlainState(progress.note)) parts.push(element("p", "foot", `${datetime(time(progress.at) ?? new Date())}: ${progress.note}`));
   return parts;
 }
 
@@ -392,7 +396,7 @@ function waiting(task, progress) {
     const [kind, word] = finished ? outcome : WORDS[progress.state] ?? ["busy", "Waiting"];
     return [
       head(kind, word, `${finished ? "Export" : "Waiting for export"} ${progress.export_id}`, note),
-      card("Export job", list([["Export id", progress.export_id, "mono"], ["Message", finished ? null : progress.note], updated])),
+      card("Export job", list([["Export id", progress.export_id, "mono"], ["Message", finished || isPlainState(progress.note) ? null : progress.note], updated])),
     ];
   }
   const counts = progress.counts ?? {};
