@@ -135,7 +135,7 @@ def _take(camera: Photographer, platform: Emulator) -> None:
 
 def _forms(camera: Photographer) -> None:
     airflow, seen = camera.airflow, camera.seen
-    seen.resize(1400, 860)
+    seen.resize(1400, 940)
     seen.go(f"{airflow.url}/connections")
     seen.button("Add Connection").click()
     seen.field("connection_id").send_keys("sevenbridges_default")
