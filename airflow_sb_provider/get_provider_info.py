@@ -1,4 +1,4 @@
-"""What Airflow reads about this provider, without importing any of it."""
+"""The provider's description, which Airflow reads without importing anything else."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 from airflow_sb_provider import __version__
 
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
-    # Without a port the button "Test" of Airflow 3.3.2 refuses every connection (apache/airflow#73298).
+    # The Test button of Airflow 3.3.2 rejects every connection without a port (apache/airflow#73298).
     "hidden-fields": ["schema", "login"],
     "relabeling": {"password": "Authentication token", "host": "API endpoint"},
     "placeholders": {
-        "password": "copy it from the Platform's page Developer > Authentication token",
-        "host": "empty if you choose an environment under Extra Fields",
-        "port": "443 (the Test button of Airflow 3.3 needs it)",
+        "password": "from the Platform's page Developer > Authentication token",
+        "host": "leave empty if you choose an environment under Extra Fields",
+        "port": "443 (required by the Test button of Airflow 3.3)",
     },
 }
 
 CONN_FIELDS: dict[str, Any] = {
     "environment": {
         "label": "Environment",
-        "description": "The Platform where you log in: bdc (BioData Catalyst), cgc (Cancer Genomics Cloud), cavatica, "
-        "sb-us, sb-eu, sb-cn (Seven Bridges). For another one give its API endpoint above, which goes before this.",
+        "description": "The Platform of your account: bdc (BioData Catalyst), cgc (Cancer Genomics Cloud), cavatica, "
+        "sb-us, sb-eu or sb-cn. The API endpoint under Standard Fields takes precedence.",
         "schema": {
             "type": ["string", "null"],
             "enum": ["bdc", "cgc", "cavatica", "sb-us", "sb-eu", "sb-cn"],
@@ -29,46 +29,47 @@ CONN_FIELDS: dict[str, Any] = {
     },
     "oauth": {
         "label": "OAuth token",
-        "description": "The token comes from a single sign-on: it is sent as 'Authorization: Bearer' instead of "
-        "'X-SBG-Auth-Token'. Leave it off for a token of the page Developer.",
+        "description": "For a token from single sign-on, which is sent as 'Authorization: Bearer' instead of "
+        "'X-SBG-Auth-Token'. Leave off for a token from the Developer page.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
     "advance_access": {
         "label": "Advance access",
-        "description": "Sends the header 'X-SBG-Advance-Access'. Leave it off unless the Platform's support says so.",
+        "description": "Sends the header 'X-SBG-Advance-Access'. Leave off unless Seven Bridges support recommends it.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
     "connect_timeout": {
-        "label": "Connect time-out",
-        "description": "Seconds to wait for a connection (10 if empty).",
+        "label": "Connect timeout",
+        "description": "Seconds to wait for a connection. Default: 10.",
         "schema": {"type": ["number", "null"], "minimum": 0},
     },
     "read_timeout": {
-        "label": "Read time-out",
-        "description": "Seconds to wait for an answer (60 if empty).",
+        "label": "Read timeout",
+        "description": "Seconds to wait for a response. Default: 60.",
         "schema": {"type": ["number", "null"], "minimum": 0},
     },
     "gateway_timeout": {
-        "label": "Gateway time-out",
-        "description": "Seconds after which an export without a response cannot be accepted any more (90 if empty).",
+        "label": "Gateway timeout",
+        "description": "Seconds after which a submission without a response can no longer be accepted. Default: 90.",
         "schema": {"type": ["number", "null"], "minimum": 0},
     },
     "ca_bundle": {
         "label": "CA bundle",
-        "description": "File or folder with the certificates of a private authority; else the usual environment "
-        "variables count.",
+        "description": "File or folder with the certificates of a private certificate authority. Default: the "
+        "environment variables REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE.",
         "schema": {"type": ["string", "null"]},
     },
     "allow_http": {
-        "label": "Allow plain http",
-        "description": "Lets the token travel unencrypted to other hosts than this one; only for a private network.",
+        "label": "Allow plain HTTP",
+        "description": "Sends the token unencrypted to an http:// endpoint other than localhost. Use only in a private "
+        "network.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
 }
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the provider's description, in the form of Airflow's ``provider_info.schema.json``."""
+    """Return the provider's description, as Airflow's ``provider_info.schema.json`` defines it."""
     package = "airflow_sb_provider"
     integration = "Seven Bridges Platform"
     return {

@@ -1,8 +1,8 @@
-"""What a task's own tab and links show: small plain XComs, which the operator and its trigger write.
+"""The status of a task for its tab and links: small plain XComs, which the operator and its trigger write.
 
-The tab has two keys, so that neither has to read what the other wrote: the operator's status holds what is exported,
-where to and what became of it; the progress holds what the wait has seen since. ``plugins/page/status.schema.json``
-describes both for the tab's script. Nothing here ever fails a task.
+There are two keys, so that neither process reads what the other wrote: the operator writes the status (file,
+destination, outcome), and whatever waits writes the progress since. ``plugins/page/status.schema.json`` describes both.
+An error here never fails a task.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesBatchFailed,
     SevenBridgesError,
-    SevenBridgesExportFailed,
     SevenBridgesExportTimeout,
     SevenBridgesInDoubt,
+    SevenBridgesJobFailed,
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.exports.destination import object_uri
@@ -44,15 +44,14 @@ PROGRESS = progress_key(EXPORT)
 
 
 class TaskStatus:
-    """Writes one task instance's status; what an earlier process of the same try wrote is kept.
+    """Writes the status of one task instance, and keeps what an earlier process of the same try wrote.
 
-    As a context it writes the error that ends it.
-
-    ``links`` are the addresses that this process knows for the task's links, by XCom key.
+    As a context manager it also writes the error that ends the task. ``links`` has the addresses of the task's links
+    that this process knows, by XCom key.
 
     :param context: the task's context.
     :param kind: ``export`` or ``bulk``.
-    :param resumed: whether the task goes on after a deferral.
+    :param resumed: whether the task resumes after a deferral.
     """
 
     def __init__(self, context: Context, kind: str, *, resumed: bool = False) -> None:
@@ -68,33 +67,33 @@ class TaskStatus:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # Of a batch the files that failed are shown already.
+        # The status of a bulk export lists its failed files already.
         if isinstance(error, SevenBridgesError) and not isinstance(error, SevenBridgesBatchFailed):
-            self.show(error=error_status(error))
+            self.publish(error=error_status(error))
 
     def __getitem__(self, name: str) -> Any:
         return self._status.get(name)
 
-    def note(self, **fields: Any) -> None:
-        """Have these fields written with the next status."""
+    def stage(self, **fields: Any) -> None:
+        """Keep these fields for the next status that is published."""
         self._status |= fields
 
-    def show(self, **fields: Any) -> None:
-        """Write the status with these fields anew; of the file, what is not known any more stays."""
+    def publish(self, **fields: Any) -> None:
+        """Write the status with these fields updated; a None in ``file`` keeps the earlier value."""
         if file := fields.get("file"):
             earlier = self["file"] or {}
             fields["file"] = {key: earlier.get(key) if value is None else value for key, value in file.items()}
         self._status |= {**fields, "at": moment(time.time())}
-        self._push(STATUS, shown(self._status))
+        self._push(STATUS, sanitized(self._status))
 
-    def follow(self, watch: Watch[Any], note: str | None) -> None:
-        """Write what a wait in the worker has seen."""
+    def publish_progress(self, watch: Watch[Any], note: str | None) -> None:
+        """Write the progress of a wait in the worker."""
         self._push(progress_key(watch.kind), progress_status(watch, note, time.time()))
 
-    def link(self, links: Mapping[type[BaseOperatorLink], str | None]) -> None:
-        """Have links lead to these addresses; None where one is not known."""
-        for kind, address in links.items():
-            key = kind().xcom_key
+    def publish_links(self, links: Mapping[type[BaseOperatorLink], str | None]) -> None:
+        """Write the addresses of links; None if one is unknown."""
+        for link, address in links.items():
+            key = link().xcom_key
             if address and self.links.get(key) != address:
                 self.links[key] = address
                 self._push(key, address)
@@ -103,13 +102,13 @@ class TaskStatus:
         ti = self._ti
         try:
             if HAS_XCOM_BACKEND:
-                # Airflow's pages show what its database has, where a backend leaves a reference.
+                # Airflow's API returns what its database has, where a backend would leave a reference.
                 task = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
                 PlainXCom.set(key=key, value=value, **task)
             else:
                 ti.xcom_push(key=key, value=value)
         except Exception as error:
-            log.debug("What the task shows could not be written: %s", error)
+            log.debug("The XCom %s could not be written: %s", key, error)
 
     def _earlier(self) -> dict[str, Any]:
         ti = self._ti
@@ -119,7 +118,7 @@ class TaskStatus:
             else:
                 status = ti.xcom_pull(task_ids=ti.task_id, key=STATUS, map_indexes=ti.map_index)
         except Exception as error:
-            log.debug("What the task showed could not be read: %s", error)
+            log.debug("The XCom %s could not be read: %s", STATUS, error)
             return {}
         return dict(status) if isinstance(status, dict) else {}
 
@@ -127,58 +126,81 @@ class TaskStatus:
 def batch_status(
     batch: Batch[TrackedExport], volumes: Mapping[str, Volume], source: str | None, now: float, manifest: str | None
 ) -> dict[str, Any]:
-    """Return how far many exports are.
+    """Return the status of a bulk export.
 
-    :param volumes: by id, those that the token may see.
-    :param source: where the files come from, in words.
+    :param volumes: the volumes that the token can read, by id.
+    :param source: where the files come from, as text.
     """
     requests = [entry.request for entry in batch.entries]
-    copies, overwrites = ({getattr(each, name) for each in requests} for name in ("copy_only", "overwrite"))
-    ids = {each.volume for each in requests}
-    common = os.path.commonprefix([each.location for each in requests if each.location])  # noqa: RUF071 - cut at a slash below
+    copies = {request.copy_only for request in requests}
+    ids = {request.volume for request in requests}
+    locations = [request.location for request in requests if request.location]
+    common = os.path.commonprefix(locations)  # noqa: RUF071 - cut at a slash below
     folder, _, _ = common.rpartition("/")
     volume = volumes.get(next(iter(ids))) if len(ids) == 1 else None
     return {
         **batch.summary(now, manifest),
-        # The Platform may have accepted them: they are neither in flight for sure nor still to be submitted.
+        # The Platform may have accepted these submissions.
         "unanswered": sum(entry.state == WAITING and entry.is_unanswered for entry in batch.entries),
         "bytes_total": batch.totals.bytes_wanted,
         "started_at": moment(batch.started_at),
         "source": cut(source),
         "volume": ", ".join(sorted(ids)[:3]) + (" ..." if len(ids) > 3 else ""),
         "uri": object_uri(volume, f"{folder}/" if folder else "") if volume else None,
-        # Of some that are copied and some that are moved neither is said.
         "copy_only": copies.pop() if len(copies) == 1 else None,
-        "overwrite": any(overwrites),
+        "overwrite": any(request.overwrite for request in requests),
     }
 
 
 def error_status(error: SevenBridgesError) -> dict[str, Any]:
-    """Return why an export was not made: ``outcome`` and the Platform's or our own words, with the advice apart."""
-    cause: SevenBridgesError | None = error
-    more = ""
-    if isinstance(error, SevenBridgesExportFailed):
-        outcome, cause, more = "FAILED", error.job.error, error.cause
+    """Return an error in parts: ``outcome``, ``reason``, ``remedy``, and the Platform's message, code, ids and page."""
+    if isinstance(error, SevenBridgesJobFailed):
+        outcome = "FAILED"
     elif isinstance(error, SevenBridgesExportTimeout):
         outcome = "TIMEOUT"
     elif isinstance(error, SevenBridgesInDoubt | SevenBridgesReplyLost):
         outcome = "IN_DOUBT"
     else:
         outcome = "REFUSED" if error.permanent else "ERROR"
-    told: dict[str, Any] = {"outcome": outcome}
+    cause = error.job.error if isinstance(error, SevenBridgesJobFailed) else error
+    reason, remedy, details = _parts(error, cause)
+    if not getattr(error, "problems", ()):
+        # Only problems are a line each: line breaks in other people's texts do not count.
+        reason = readable(reason, LONGEST)
+    parts: dict[str, Any] = {
+        "outcome": outcome,
+        "reason": cut(reason) or "The Platform gave no reason.",
+        "remedy": cut(remedy),
+    }
     if isinstance(cause, SevenBridgesApiError):
-        told |= {"message": cut(cause.message), "advice": cut(more or cause.advice or "")}
-        told |= {"code": cause.code, "http_status": cause.status or None, "request_id": cause.request_id}
-        told["more_info"] = cut(cause.more_info)
+        message = readable(cause.message, LONGEST)
+        parts |= {
+            "message": None if message == reason else message,
+            "code": cause.code,
+            "http_status": cause.status or None,
+            "request_id": cause.request_id,
+            "more_info": cut(cause.more_info),
+        }
     else:
-        told |= {"message": cut(str(cause or "The Platform gave no reason.")), "advice": cut(more)}
-    return {key: value for key, value in told.items() if value not in (None, "")}
+        parts["details"] = cut(details)
+    return {key: value for key, value in parts.items() if value not in (None, "")}
 
 
-def shown(value: Any) -> Any:
-    """Return plain data with every text in it readable, as it is shown."""
+def _parts(error: SevenBridgesError, cause: SevenBridgesError | None) -> tuple[str, str, str]:
+    """Return reason, remedy and details; an error without a reason of its own gives its text."""
+    if hasattr(error, "reason"):
+        return error.reason, getattr(error, "remedy", ""), getattr(error, "details", "")
+    if not isinstance(cause, SevenBridgesApiError):
+        return str(error), "", ""
+    remedy = error.cause if isinstance(error, SevenBridgesJobFailed) else ""
+    return cause.message, remedy or cause.advice or "", ""
+
+
+def sanitized(value: Any, *, keep_lines: bool = False) -> Any:
+    """Return plain data whose texts are safe to show; only the lines of a ``reason`` stay apart."""
     if isinstance(value, str):
-        return readable(value, LONGEST)
+        lines = value.split("\n") if keep_lines else [value]
+        return "\n".join(readable(line, LONGEST) for line in lines)
     if isinstance(value, dict):
-        return {key: shown(each) for key, each in value.items()}
-    return [shown(each) for each in value] if isinstance(value, list) else value
+        return {key: sanitized(item, keep_lines=key == "reason") for key, item in value.items()}
+    return [sanitized(item) for item in value] if isinstance(value, list) else value

@@ -1,7 +1,9 @@
-"""Pictures of what a user sees in Airflow, for the documentation: `python -m dev.screenshots`."""
+"""Take the screenshots of the documentation: `python -m dev.screenshots`."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -13,56 +15,61 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from airflow_sb_provider.emulator import Emulator, Knobs
-from airflow_sb_provider.task_status import PROGRESS, STATUS
+from airflow_sb_provider.task_status import STATUS
 from dev.ui import TAB, NoBrowserError, UiStack, browser
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dev.ui import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "ui"
-EXPORT, BULK = "sevenbridges_export", "sevenbridges_bulk_export"
+EXPORT, BULK, TWO_STEPS = "sevenbridges_export", "sevenbridges_bulk_export", "sevenbridges_export_two_steps"
 THEMES = ("light", "dark")
 DESK, PHONE = (1400, 900), (390, 844)
 
 
 class Photographer:
-    """Takes each picture light and dark."""
+    """Takes screenshots, each in the light theme unless others are named."""
 
     def __init__(self, seen: Browser, airflow: UiStack) -> None:
         self.seen, self.airflow = seen, airflow
 
-    def shoot(self, name: str, *words: str, settle: float = 1.0) -> None:
-        """Take pictures of the tab that the browser is in."""
-        for theme in THEMES:
+    def shoot(self, name: str, *words: str, themes: Sequence[str] = ("light",), settle: float = 1.0) -> None:
+        """Take screenshots of the tab that the browser is in."""
+        for theme in themes:
             self.seen.theme(theme)
             self.seen.driver.refresh()
             self.seen.driver.switch_to.default_content()
-            frame = self.seen.find(By.CSS_SELECTOR, "iframe[title=Export]")
+            frame = self.seen.find(By.CSS_SELECTOR, "iframe[title='Seven Bridges']")
             self.seen.driver.switch_to.frame(frame)
             self.seen.wait_for(*words)
             time.sleep(settle)
             self._save(f"{name}-{theme}")
 
     def shoot_alone(self, name: str, dag_id: str, run_id: str, task_id: str) -> None:
-        """Take pictures of the tab's page by itself, as large as a phone."""
+        """Take a screenshot of the tab's page alone, in the size of a phone."""
         self.seen.resize(*PHONE)
         query = urlencode({"dag_id": dag_id, "run_id": run_id, "task_id": task_id})
-        for theme in THEMES:
-            self.seen.theme(theme)
-            self.seen.go(f"{self.airflow.url}/{TAB}/?{query}")
-            self.seen.wait_for("Source file")
-            self._save(f"{name}-{theme}")
+        self.seen.theme("light")
+        self.seen.go(f"{self.airflow.url}/{TAB}/?{query}")
+        self.seen.wait_for("Source file")
+        self._save(f"{name}-light")
         self.seen.resize(*DESK)
 
     def shoot_page(self, name: str, settle: float = 1.0) -> None:
-        """Take a picture of the page as it is, once."""
+        """Take a screenshot of the page as it is."""
         time.sleep(settle)
         self._save(name)
 
     def _save(self, name: str) -> None:
         print(f"docs/ui/{name}.png", flush=True)
-        self.seen.shoot(FOLDER / f"{name}.png")
+        path = FOLDER / f"{name}.png"
+        self.seen.shoot(path)
+        if tool := shutil.which("pngquant"):
+            # Half the size or less.
+            subprocess.run([tool, "--force", "--ext", ".png", str(path)], check=True)
 
     def tab(self, dag_id: str, run_id: str, task_id: str) -> None:
         """Open a tab."""
@@ -70,7 +77,7 @@ class Photographer:
 
 
 def main() -> int:
-    """Take all pictures; returns the exit status."""
+    """Take all screenshots and return the exit status."""
     with (
         tempfile.TemporaryDirectory(prefix="sevenbridges-screenshots-") as folder,
         Emulator(knobs=Knobs(pending_seconds=1.0, running_seconds=1.0)) as platform,
@@ -92,23 +99,13 @@ def _take(camera: Photographer, platform: Emulator) -> None:
     airflow, seen = camera.airflow, camera.seen
     _forms(camera)
 
+    platform.trouble("job_fails", code=9103)
     bulk = airflow.trigger(BULK, {"location_pattern": "cohort-7/{path}/{name}"})
     airflow.wait(BULK, bulk)
-    camera.tab(BULK, bulk, "export")
-    camera.shoot("bulk-done", "files copied")
-    # Ten thousand take a quarter of an hour: what the task writes of them is put in its place.
-    _write(airflow, bulk, STATUS, _partly_failed())
+    # Ten thousand exports take a quarter of an hour, so the status of ten thousand is made up.
+    _write(airflow, bulk, STATUS, _partially_failed())
     camera.tab(BULK, bulk, "export")
     camera.shoot("bulk-failed", "of 10,000 files")
-    platform.knobs.stuck = True
-    going = airflow.trigger(BULK, {"location_pattern": "cohort-8/{path}/{name}"})
-    seen.until(lambda: airflow.states(BULK, going).get("export") == "deferred", "a deferred task", 120)
-    for key, value in zip((STATUS, PROGRESS), _running(), strict=True):
-        _write(airflow, going, key, value)
-    camera.tab(BULK, going, "export")
-    camera.shoot("bulk-running", "of 10,000 files")
-    platform.knobs.stuck = False
-    airflow.wait(BULK, going)
 
     platform.knobs.running_seconds = 3600.0
     exports = len(platform.exports)
@@ -117,29 +114,28 @@ def _take(camera: Photographer, platform: Emulator) -> None:
     seen.until(lambda: len(platform.exports) > exports, "an export", 240)
     camera.tab(EXPORT, run, "export")
     camera.shoot("running", "Moving NA12878.vcf")
+    waiting = airflow.trigger(TWO_STEPS, {"location": "sample-11/NA12878.bam", "file": "5f0000000000000000000002"})
+    seen.until(lambda: airflow.states(TWO_STEPS, waiting).get("wait") == "deferred", "a deferred sensor", 240)
+    camera.tab(TWO_STEPS, waiting, "wait")
+    seen.wait_for("Waiting for export", patience=120)
+    camera.shoot("sensor", "Waiting for export")
     platform.knobs.running_seconds = 1.0
+    airflow.wait(TWO_STEPS, waiting)
     airflow.wait(EXPORT, run)
     camera.tab(EXPORT, run, "export")
-    camera.shoot("done", "Moved NA12878.vcf")
+    camera.shoot("done", "Moved NA12878.vcf", themes=THEMES)
     camera.shoot_alone("phone", EXPORT, run, "export")
-    seen.go(airflow.task(EXPORT, run, "export") + "/details")
-    seen.theme("light")
-    seen.driver.refresh()
-    seen.button("Exported to")
-    camera.shoot_page("links")
 
     platform.trouble("job_fails", code=9103)
     failed = airflow.trigger(EXPORT, {"location": "sample-12/NA12878.bam", "file": "5f0000000000000000000002"})
     airflow.wait(EXPORT, failed)
     camera.tab(EXPORT, failed, "export")
-    camera.shoot("failed", "What to do:")
-    camera.tab(EXPORT, failed, "properties")
-    camera.shoot("empty", "This task exports nothing")
+    camera.shoot("failed", "What to do:", themes=THEMES)
 
 
 def _forms(camera: Photographer) -> None:
     airflow, seen = camera.airflow, camera.seen
-    seen.resize(1400, 1240)
+    seen.resize(1400, 940)
     seen.go(f"{airflow.url}/connections")
     seen.button("Add Connection").click()
     seen.field("connection_id").send_keys("sevenbridges_default")
@@ -150,10 +146,12 @@ def _forms(camera: Photographer) -> None:
     kind.send_keys(Keys.ENTER)
     seen.field("password")
     camera.shoot_page("connection")
+    seen.resize(1400, 1400)
     seen.button("Extra Fields").click()
     camera.shoot_page("connection-extra")
-    airflow.wait_for_dag(EXPORT)
-    airflow.wait_for_dag(BULK)
+    for dag_id in (EXPORT, BULK, TWO_STEPS):
+        airflow.wait_for_dag(dag_id)
+    seen.resize(1400, 1240)
     seen.go(f"{airflow.url}/dags/{EXPORT}")
     seen.button("Trigger").click()
     seen.wait_for("Run Parameters", "Overwrite")
@@ -169,16 +167,17 @@ def _write(airflow: UiStack, run: str, key: str, value: Any) -> None:
     answer.raise_for_status()
 
 
-def _status(**counts: int) -> dict[str, Any]:
-    done = counts["COMPLETED"]
+def _partially_failed() -> dict[str, Any]:
+    taken = "An object already exists at the location. Choose another location, or set overwrite if it may be deleted."
+    failed = "The Platform could not reach the cloud storage. Retry later."
     return {
         "kind": "bulk",
         "try_number": 1,
         "total": 10_000,
-        "counts": counts,
+        "counts": {"COMPLETED": 9_963, "FAILED": 31, "REFUSED": 6},
         "adopted": 0,
-        "bytes": 4_100_000_000 * done // 10,
-        "bytes_total": 4_100_000_000 * 1_000,
+        "bytes": 4_084_830_000_000,
+        "bytes_total": 4_100_000_000_000,
         "seconds": 1620.0,
         "started_at": "2026-11-24T09:02:11+00:00",
         "source": "project demo/genomics",
@@ -187,37 +186,18 @@ def _status(**counts: int) -> dict[str, Any]:
         "copy_only": False,
         "overwrite": False,
         "manifest": "s3://demo-manifests/cohort-7/2026-11-24.jsonl",
-        "errors": [],
+        "errors": [
+            {
+                "file": f"5f0000000000000000001{number:03}",
+                "name": f"HG00{number:03}.final.cram",
+                "state": "FAILED" if number % 3 else "REFUSED",
+                "code": 9100 if number % 3 else 9107,
+                "message": failed if number % 3 else taken,
+            }
+            for number in range(96, 106)
+        ],
         "at": "2026-11-24T09:29:11+00:00",
     }
-
-
-def _running() -> tuple[dict[str, Any], dict[str, Any]]:
-    progress = {
-        "at": "2026-11-24T09:30:00+00:00",
-        "note": "600 of 1,000 exports have ended.",
-        "total": 1000,
-        "counts": {},
-    }
-    return _status(COMPLETED=6_210, RUNNING=400, PENDING=512, WAITING=2_878) | {"seconds": None}, progress
-
-
-def _partly_failed() -> dict[str, Any]:
-    status = _status(COMPLETED=9_963, FAILED=31, REFUSED=6)
-    taken = "File already exists at the location (HTTP 409, code 9107). Choose another location, or set overwrite."
-    status["errors"] = [
-        {
-            "file": f"5f00000000000000000010{number:02}",
-            "name": f"HG00{number:03}.final.cram",
-            "state": "REFUSED" if number % 3 == 0 else "FAILED",
-            "code": 9107 if number % 3 == 0 else 9100,
-            "message": taken
-            if number % 3 == 0
-            else "Export failed: the volume answered 503 (code 9100). Try it again.",
-        }
-        for number in range(96, 106)
-    ]
-    return status
 
 
 if __name__ == "__main__":

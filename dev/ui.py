@@ -181,7 +181,7 @@ class Browser:
     def open_tab(self, airflow: UiStack, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> None:
         """Open a task instance's tab and go into its frame."""
         self.go(airflow.tab(dag_id, run_id, task_id, map_index))
-        self.driver.switch_to.frame(self.find(By.CSS_SELECTOR, "iframe[title=Export]"))
+        self.driver.switch_to.frame(self.find(By.CSS_SELECTOR, "iframe[title='Seven Bridges']"))
 
     def complaints(self) -> Sequence[str]:
         """Return what the console says that is an error, such as what a content security policy stopped."""

@@ -452,14 +452,14 @@ class SevenBridgesHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Labels and placeholders of the connection form, for Airflow before 3.2."""
+        """Return the labels and placeholders of the connection form, for Airflow before 3.2."""
         from airflow_sb_provider.get_provider_info import UI_FIELD_BEHAVIOUR
 
         return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """The connection form's own fields, for Airflow before 3.2."""
+        """Return the provider's fields of the connection form, for Airflow before 3.2."""
         from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
         from wtforms import BooleanField, StringField
         from wtforms.validators import Optional, any_of
@@ -473,7 +473,7 @@ class SevenBridgesHook(BaseHook):
             if "boolean" in schema["type"]:
                 widgets[name] = BooleanField(**text)
                 continue
-            # Airflow refuses a hook with any other field; of these rules 3.0 and 3.1 make a list to choose from.
+            # Airflow accepts no other field types; 3.0 and 3.1 turn these validators into a list to choose from.
             rules = [Optional(), any_of(schema["enum"])] if "enum" in schema else []
             widgets[name] = StringField(**text, validators=rules, widget=BS3TextFieldWidget())
         return widgets

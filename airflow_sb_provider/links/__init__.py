@@ -1,1 +1,1 @@
-"""Links of a task to the pages where its export can be seen."""
+"""Links from a task to the pages of its file, project, volume and destination."""

@@ -1,7 +1,7 @@
-"""The links of a task's details page.
+"""The links on a task's details page.
 
-Airflow shows what its database has as a link's XCom. The operators write it as soon as it is known, past any XCom
-backend, as Airflow does; when a task's process ends Airflow gets the link once more and writes that over it.
+Airflow shows the value that its database has as a link's XCom. The operators write it as soon as the address is known,
+bypassing any XCom backend, as Airflow does. When a task's process ends, Airflow calls ``get_link`` and overwrites it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ log = logging.getLogger(__name__)
 
 
 class SevenBridgesLink(BaseOperatorLink):
-    """A link whose address the operator pushes; empty where it is not known."""
+    """A link whose address the operator pushes as an XCom; empty if the address is unknown."""
 
     name = ""
 
     @property
     def xcom_key(self) -> str:
-        """The XCom that holds the address."""
+        """The key of the XCom that holds the address."""
         return f"_link_{type(self).__name__}"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Return the address, or nothing; never raises."""
+        """Return the address, or an empty text if it is unknown; never raises."""
         known: dict[str, str] = getattr(operator, "known_links", {})
         if self.xcom_key in known:
             return known[self.xcom_key]
@@ -35,7 +35,7 @@ class SevenBridgesLink(BaseOperatorLink):
         except Exception as error:
             log.debug("No address for the link %r: %s", self.name, error)
             return ""
-        # Where a version before wrote it through an XCom backend, that is a reference.
+        # An XCom backend may have left a reference there.
         return address if isinstance(address, str) and address.startswith("https://") else ""
 
 
@@ -46,13 +46,13 @@ class SevenBridgesFileLink(SevenBridgesLink):
 
 
 class SevenBridgesProjectLink(SevenBridgesLink):
-    """The project whose files are exported."""
+    """The project of the exported files."""
 
     name = "Project on the Platform"
 
 
 class SevenBridgesVolumeLink(SevenBridgesLink):
-    """The bucket under the volume, in the cloud's console: a volume has no page of its own."""
+    """The volume's bucket, in the cloud's console: a volume has no page on the Platform."""
 
     name = "Volume's bucket"
 

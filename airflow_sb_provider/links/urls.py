@@ -1,4 +1,4 @@
-"""The addresses of web pages. Where one is not known for sure there is none: a wrong link is worse."""
+"""The addresses of web pages; None unless an address is certain, because a wrong link is worse than none."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _GCS = "https://console.cloud.google.com/storage/browser"
 
 
 def known_environment(endpoint: str) -> Environment | None:
-    """Return the environment that an API endpoint belongs to; None for another, such as the local Platform."""
-    place = origin(endpoint)
-    return next((each for each in ENVIRONMENTS.values() if origin(each.endpoint) == place), None)
+    """Return the environment of an API endpoint; None for an unknown one, such as the local Platform."""
+    known = {origin(environment.endpoint): environment for environment in ENVIRONMENTS.values()}
+    return known.get(origin(endpoint))
 
 
 def project_page(endpoint: str, project: str | None) -> str | None:
@@ -45,7 +45,7 @@ def object_page(endpoint: str, uri: str | None) -> str | None:
 
 
 def folder_page(endpoint: str, uri: str | None) -> str | None:
-    """Return the page of all objects whose address begins so, in their cloud's console."""
+    """Return the page of all objects under a prefix (``s3://bucket/prefix``) in their cloud's console."""
     scheme, bucket, prefix = _parts(endpoint, uri)
     if not bucket:
         return None
@@ -57,7 +57,7 @@ def folder_page(endpoint: str, uri: str | None) -> str | None:
 
 
 def _parts(endpoint: str, uri: str | None) -> tuple[str, str, str]:
-    """Split an object's address; the buckets of an unknown environment may lie anywhere, so that there is nothing."""
+    """Split an object's address; all parts are empty for an unknown environment, whose buckets may be anywhere."""
     scheme, _, rest = (uri or "").partition("://")
     if scheme not in ("s3", "gs") or known_environment(endpoint) is None:
         return "", "", ""

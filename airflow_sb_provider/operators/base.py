@@ -303,7 +303,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             )
             self.defer(trigger=trigger, method_name="resume")
         watch = Watch(self.entry_class.kind, ids, deadline_of(end_time), enough=enough, fail_fast=fail_fast)
-        return wait(self.hook, watch, self.poll_interval, self._status.follow)
+        return wait(self.hook, watch, self.poll_interval, self._status.publish_progress)
 
     def _end_time(self, batch: Batch[E]) -> float | None:
         """Return when the wait ends at the latest, in epoch seconds; None for no limit."""
@@ -330,7 +330,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         self.log.info("%s Checking again in %.0f s.", why or "The state of submissions is not known yet.", seconds)
         at = time.time() + seconds
         if self.single:
-            self._status.show(why=why, state="LOOKING", look_again_at=moment(at))
+            self._status.publish(why=why, state="CHECKING", check_again_at=moment(at))
         # A triggerer whose clock is ahead ends the pause early: sleep for the rest here instead of deferring again.
         if self.deferrable and seconds > 0 and not self._has_paused:
             self.defer(trigger=DateTimeTrigger(moment=datetime.fromtimestamp(at, UTC)), method_name="resume")

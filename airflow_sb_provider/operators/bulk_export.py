@@ -261,7 +261,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         ids = {entry.request.volume for entry in batch.entries}
         volume = volumes.get(ids.pop()) if len(ids) == 1 else None
         endpoint = self.hook.settings.endpoint
-        self._status.link(
+        self._status.publish_links(
             {
                 SevenBridgesProjectLink: project_page(endpoint, project),
                 SevenBridgesVolumeLink: folder_page(endpoint, object_uri(volume, "")) if volume else None,
@@ -269,7 +269,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
             }
         )
         # A process that resumes after a deferral has not fetched the volumes.
-        self._status.show(**status | {"uri": status["uri"] or self._status["uri"]} | more)
+        self._status.publish(**status | {"uri": status["uri"] or self._status["uri"]} | more)
 
     def _policy(self) -> ExportPolicy:
         return ExportPolicy(self.hook, skip_not_exportable=read_boolean(self.skip_not_exportable))

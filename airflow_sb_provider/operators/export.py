@@ -134,7 +134,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
                 self._publish_id(context, None)
                 checked = validate_export(self.hook, request)
                 file = {"id": request.file, "name": checked["name"], "size": checked["size"]}
-                self._status.show(state="DRY_RUN", file=file, uri=checked["uri"])
+                self._status.publish(state="DRY_RUN", file=file, uri=checked["uri"])
                 return checked
             self.log.info("Requested: %s.", request)
             return self._submit(context, [TrackedExport(request)])
@@ -151,7 +151,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         problems.raise_if_any()
         assert request is not None
         if self._status["file"] is None:
-            self._status.note(**ExportOutcome.of_entry(TrackedExport(request)).to_request_status())
+            self._status.stage(**ExportOutcome.of_entry(TrackedExport(request)).to_request_status())
         return request, validate_only
 
     @staticmethod
@@ -162,7 +162,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
     def _submitted(self, context: Context, batch: Batch[TrackedExport]) -> None:
         [entry] = batch.entries
         if entry.why:
-            self._status.note(why=entry.why)
+            self._status.stage(why=entry.why)
         if entry.job:
             self._publish_id(context, entry.job_id)
 
@@ -196,7 +196,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
             entry.name, entry.size, entry.project = file.name, file.size, file.project
         outcome = ExportOutcome.of_entry(entry, volume)
         self._link(outcome, volume)
-        self._status.show(
+        self._status.publish(
             **outcome.to_status(),
             submitted_at=moment(entry.record.sent_at) if entry.record and not entry.adopted else None,
         )
@@ -205,7 +205,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
 
     def _link(self, outcome: ExportOutcome, volume: Volume | None) -> None:
         endpoint = self.hook.settings.endpoint
-        self._status.link(
+        self._status.publish_links(
             {
                 SevenBridgesFileLink: file_page(endpoint, outcome.project, outcome.file),
                 SevenBridgesVolumeLink: folder_page(endpoint, object_uri(volume, "")) if volume else None,
@@ -249,7 +249,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         if job is None:
             self._publish_id(context, None)
         self._link(outcome, volume)
-        self._status.show(**outcome.to_status(), error=None, look_again_at=None)
+        self._status.publish(**outcome.to_status(), error=None, check_again_at=None)
         if job and job.ended and not adopted_object:
             verb = "Copied" if outcome.copy_only else "Moved"
             took = (job.finished_on - job.started_on).total_seconds() if job.started_on and job.finished_on else None

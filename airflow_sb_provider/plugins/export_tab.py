@@ -1,7 +1,7 @@
-"""The tab "Export" on a task instance's page.
+"""The tab *Seven Bridges* on a task instance's page.
 
-One static page, which reads the task instance and its XComs through Airflow's own REST API, in the user's session: so
-Airflow guards every read, and nothing here knows a token, a database or the Platform.
+It is a static page that reads the task instance and its XComs through Airflow's REST API in the user's session. Airflow
+checks the permissions of every read; the page has no access to a token, a database or the Platform.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _HEADERS = {
 }
 
 
-class StaticPage:
-    """The page as an ASGI application: three files, and needs no library."""
+class StaticFilesApp:
+    """An ASGI application that serves the page's files and needs no library."""
 
     async def __call__(
         self,
@@ -51,11 +51,13 @@ class StaticPage:
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             return
-        status, kind, body = self._answer(scope["method"], scope["path"].removeprefix(scope.get("root_path", "")))
-        headers = {**_HEADERS, "Content-Type": kind, "Content-Length": str(len(body))}
+        status, media_type, body = self._respond(
+            scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
+        )
+        headers = {**_HEADERS, "Content-Type": media_type, "Content-Length": str(len(body))}
         if status == 405:
             headers["Allow"] = "GET, HEAD"
         await send(
@@ -68,14 +70,14 @@ class StaticPage:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     @staticmethod
-    def _answer(method: str, path: str) -> tuple[int, str, bytes]:
+    def _respond(method: str, path: str) -> tuple[int, str, bytes]:
         plain = "text/plain; charset=utf-8"
         if method not in ("GET", "HEAD"):
             return 405, plain, b"Only GET and HEAD."
         if path.lstrip("/") not in _FILES:
             return 404, plain, b"No such page."
-        name, kind = _FILES[path.lstrip("/")]
-        return 200, kind, _read(name)
+        name, media_type = _FILES[path.lstrip("/")]
+        return 200, media_type, _read(name)
 
 
 @cache
@@ -84,27 +86,30 @@ def _read(name: str) -> bytes:
 
 
 class SevenBridgesExportPlugin(AirflowPlugin):
-    """Shows the tab, which an Airflow that knows no external views ignores, and lets tasks read XComs of ours."""
+    """Adds the tab on Airflow 3.1 and later, and lets tasks read XComs that contain the hook's return values."""
 
     name = "sevenbridges_export"
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
-        """Let this process read what tasks returned of what the hook returns."""
+        """Allow this process to deserialize the hook's return values."""
         from airflow_sb_provider.xcoms import allow_results
 
         allow_results()
 
     fastapi_apps: list[Any] = [  # noqa: RUF012
-        {"app": StaticPage(), "url_prefix": PREFIX, "name": "Seven Bridges export"},
+        {"app": StaticFilesApp(), "url_prefix": PREFIX, "name": "Seven Bridges"},
     ]
     external_views: list[Any] = [  # noqa: RUF012
         {
-            "name": "Export",
-            # Relative, so that it is found where Airflow is served under a path of its own.
+            "name": "Seven Bridges",
+            # Relative, because Airflow may be served under a path.
             "href": f"{PREFIX[1:]}/?dag_id={{DAG_ID}}&run_id={{RUN_ID}}&task_id={{TASK_ID}}&map_index={{MAP_INDEX}}",
             "destination": "task_instance",
             "url_route": "sevenbridges-export",
             "icon": f"{PREFIX[1:]}/icon.svg",
+            # Airflow 3.4 shows the tab only on tasks with this templated field: the provider's operators and sensors,
+            # and their subclasses. Earlier versions ignore the key and show it on every task.
+            "applies_to": {"task.template_fields": ["sevenbridges_conn_id"]},
         },
     ]

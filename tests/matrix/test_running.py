@@ -77,14 +77,14 @@ def test_the_connection_form(airflow):
     assert [name for name, field in standard.items() if field and field["hidden"]] == ["url_schema", "login"]
 
 
-def test_the_tab_export(airflow):
+def test_the_tab(airflow):
     if AIRFLOW < (3, 1):
-        print("not offered: the tab Export, for which Airflow 3.1 and later have a place")
+        print("not offered: the tab Seven Bridges, which needs Airflow 3.1 or later")
         return
     plugins = airflow.get("/plugins", limit=200)["plugins"]
     (plugin,) = [plugin for plugin in plugins if plugin["name"] == "sevenbridges_export"]
     (view,) = plugin["external_views"]
-    assert (view["name"], view["destination"]) == ("Export", "task_instance")
+    assert (view["name"], view["destination"]) == ("Seven Bridges", "task_instance")
     assert "<script" in page(airflow, "/" + view["href"].split("?")[0]).text
     assert page(airflow, "/" + view["icon"]).headers["content-type"].startswith("image/svg+xml")
 

@@ -12,14 +12,14 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
 
 @pytest.fixture(scope="session")
 def platform():
-    """A local Platform whose jobs wait until they are told to go on."""
+    """A local Platform with fast jobs."""
     with Emulator(knobs=Knobs(pending_seconds=0.5, running_seconds=0.5)) as emulator:
         yield emulator
 
 
 @pytest.fixture(scope="session")
 def airflow(platform, tmp_path_factory):
-    """A real Airflow that has the example DAGs, and no connection yet."""
+    """A real Airflow with the example DAGs, and no connection yet."""
     with UiStack(tmp_path_factory.mktemp("ui") / "airflow", EXAMPLES, platform) as stack:
         yield stack
 
@@ -33,7 +33,7 @@ def chromium():
 
 @pytest.fixture
 def browser(chromium, airflow, request, tmp_path_factory):
-    """The browser, logged in as the admin; a picture is kept of what it shows when a test fails."""
+    """The browser, logged in as the admin; takes a screenshot after each test."""
     chromium.resize(1400, 1000)
     chromium.log_in(airflow)
     chromium.complaints()

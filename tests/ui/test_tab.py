@@ -1,4 +1,4 @@
-"""What the tab says of given statuses: Chromium loads its page from a server that answers as Airflow's API does."""
+"""The tab's text for given statuses: Chromium loads the page from a server that responds as Airflow's API does."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from airflow_sb_provider.plugins.export_tab import PREFIX, StaticPage
+from airflow_sb_provider.plugins.export_tab import PREFIX, StaticFilesApp
 from airflow_sb_provider.task_status import PROGRESS, STATUS
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(120)]
+EXPORT = {"kind": "export", "try_number": 1, "file": {"id": "f1"}, "volume": "me/out", "location": "a"}
 BULK = {
     "kind": "bulk",
     "try_number": 1,
@@ -31,21 +32,21 @@ BULK = {
 
 @pytest.fixture
 def tab(chromium):
-    """Shows the tab of a task with these XComs, and returns its text."""
-    answers = {}
+    """Shows the tab of a task with these XComs and returns its text."""
+    values = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             path = self.path.partition("?")[0]
             if path.startswith(PREFIX):
-                status, kind, body = StaticPage._answer("GET", path.removeprefix(PREFIX))
+                status, media_type, body = StaticFilesApp._respond("GET", path.removeprefix(PREFIX))
             else:
                 name = path.rpartition("/")[2]
-                # A browser asks for an icon too.
-                status, kind = 200 if name in answers else 404, "application/json"
-                body = json.dumps(answers.get(name)).encode()
+                # A browser requests an icon too.
+                status, media_type = 200 if name in values else 404, "application/json"
+                body = json.dumps(values.get(name)).encode()
             self.send_response(status)
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", media_type)
             self.end_headers()
             self.wfile.write(body)
 
@@ -57,13 +58,13 @@ def tab(chromium):
     thread.start()
 
     def show(task, status=None, progress=None):
-        found = {STATUS: status, PROGRESS: progress}
-        keys = [{"key": key, "map_index": -1} for key, value in found.items() if value]
-        answers.clear()
-        answers.update({key: {"value": value} for key, value in found.items()})
-        answers.update({"xcomEntries": {"xcom_entries": keys}, "t": {"try_number": 1, **task}})
+        xcoms = {STATUS: status, PROGRESS: progress}
+        keys = [{"key": key, "map_index": -1} for key, value in xcoms.items() if value]
+        values.clear()
+        values.update({key: {"value": value} for key, value in xcoms.items()})
+        values.update({"xcomEntries": {"xcom_entries": keys}, "t": {"try_number": 1, **task}})
         chromium.go(f"http://127.0.0.1:{server.server_port}{PREFIX}/?dag_id=d&run_id=r&task_id=t&map_index=-1")
-        # The page may be there before its script has run.
+        # The page loads before its script has run.
         is_shown = "return typeof shown !== 'undefined' && shown !== ''"
         chromium.until(lambda: chromium.driver.execute_script(is_shown), "the tab")
         return chromium.text()
@@ -75,53 +76,85 @@ def tab(chromium):
 
 
 def figures(text):
-    """The numbers of the tab of many, by what they count."""
+    """The figures of a bulk export by their labels."""
     lines = text.splitlines()
-    names = ("exported", "failed", "skipped", "in flight", "without a response", "still to submit", "not submitted")
+    names = ("exported", "failed", "skipped", "in flight", "no response", "not submitted yet", "not submitted")
     return {name: lines[lines.index(name) - 1] for name in names if name in lines}
 
 
 @pytest.mark.parametrize("state", ["failed", "up_for_retry"])
-def test_a_batch_that_ended_early_says_what_goes_on_and_what_was_not_submitted(tab, state):
+def test_a_bulk_export_that_ended_early_shows_exports_in_flight_and_not_submitted(tab, state):
     text = tab({"state": state}, BULK)
     assert figures(text) == {
         "exported": "0",
         "failed": "1",
         "in flight": "2",
-        "without a response": "2",
+        "no response": "2",
         "not submitted": "3",
     }
-    assert "2 exports go on" in text
-    assert "2 exports were submitted without a response" in text
+    assert "2 exports are still in flight" in text
+    assert "2 submissions have no response" in text
     assert "<b>a</b>" in text
+    assert "Failed, code 9100" in text
 
 
-def test_a_batch_that_runs_says_what_is_still_to_submit(tab):
+def test_a_running_bulk_export_shows_what_is_not_submitted_yet(tab):
     text = tab({"state": "running"}, BULK | {"state": "RUNNING", "unanswered": 0})
-    assert figures(text) == {"exported": "0", "failed": "1", "in flight": "2", "still to submit": "5"}
-    assert "go on" not in text
-    assert "without a response" not in text
+    assert figures(text) == {"exported": "0", "failed": "1", "in flight": "2", "not submitted yet": "5"}
+    assert "still in flight" not in text
+    assert "no response" not in text
 
 
-def test_what_a_wait_has_seen_moves_files_from_in_flight(tab):
-    progress = {"at": "2026-01-01T00:01:00+00:00", "note": "Seen.", "total": 2, "counts": {"COMPLETED": 1}}
+def test_the_progress_of_a_wait_moves_files_out_of_in_flight(tab):
+    progress = {"at": "2026-01-01T00:01:00+00:00", "note": "Message.", "total": 2, "counts": {"COMPLETED": 1}}
     text = tab({"state": "deferred"}, BULK | {"state": "RUNNING", "unanswered": 0}, progress)
-    assert figures(text) == {"exported": "1", "failed": "1", "in flight": "1", "still to submit": "5"}
+    assert figures(text) == {"exported": "1", "failed": "1", "in flight": "1", "not submitted yet": "5"}
 
 
-def test_all_done_leaves_nothing_open(tab):
+def test_a_completed_bulk_export_leaves_nothing_open(tab):
     counts = {"COMPLETED": 7, "SKIPPED": 1}
     text = tab({"state": "success"}, BULK | {"state": "COMPLETED", "counts": counts, "unanswered": 0, "errors": []})
     assert figures(text) == {"exported": "7", "failed": "0", "skipped": "1", "in flight": "0", "not submitted": "0"}
 
 
 @pytest.mark.parametrize(
-    ("state", "word"), [("PENDING", "Queued"), ("LOOKING", "Checking"), ("ARCHIVING", "ARCHIVING"), (None, "Starting")]
+    ("state", "word"), [("PENDING", "Queued"), ("CHECKING", "Checking"), ("ARCHIVING", "ARCHIVING"), (None, "Starting")]
 )
-def test_a_single_export_shows_its_state_also_one_that_is_not_known(tab, state, word):
-    status = {"kind": "export", "try_number": 1, "file": {"id": "f1"}, "volume": "me/out", "location": "a"}
-    assert word.upper() in tab({"state": "running"}, status | ({"state": state} if state else {})).upper()
+def test_a_single_export_shows_its_state_even_an_unknown_one(tab, state, word):
+    assert word.upper() in tab({"state": "running"}, EXPORT | ({"state": state} if state else {})).upper()
 
 
 def test_a_task_without_a_status_says_so(tab):
-    assert "no status yet" in tab({"state": "running", "operator": "SevenBridgesExportOperator"})
+    assert "no export status yet" in tab({"state": "running", "operator": "SevenBridgesExportOperator"})
+
+
+def test_an_error_shows_reason_remedy_and_details_apart(tab):
+    error = {
+        "outcome": "REFUSED",
+        "reason": "The location holds an object.\nIt is <b>another</b> file's.",
+        "remedy": "Choose another location.",
+        "code": 9107,
+        "http_status": 409,
+        "request_id": "r-1",
+        "more_info": "https://docs.example/9107",
+    }
+    lines = tab({"state": "failed"}, EXPORT | {"error": error}).splitlines()
+    start = lines.index("The request was rejected")
+    assert lines[start : start + 12] == [
+        "The request was rejected",
+        "The location holds an object.",
+        "It is <b>another</b> file's.",
+        "What to do: Choose another location.",
+        *("Code", "9107", "HTTP status", "409", "Request id", "r-1", "More information", "https://docs.example/9107"),
+    ]
+
+
+def test_times_have_a_date_and_a_zone_and_durations_are_words(tab, chromium):
+    times = {"started_on": "2026-07-01T12:00:00+00:00", "finished_on": "2026-07-01T13:05:10+00:00"}
+    status = EXPORT | {"state": "COMPLETED", "export_id": "e1", **times}
+    tab({"state": "success"}, status)
+    # Airflow stores the time zone that the user chooses.
+    chromium.driver.execute_script("localStorage.setItem('timezone', JSON.stringify('America/New_York'))")
+    text = tab({"state": "success"}, status)
+    assert "2026-07-01 09:05:10 EDT" in text
+    assert "after 1 hour 5 minutes" in text

@@ -1,4 +1,4 @@
-"""What a user sees in Airflow: Chromium drives a real Airflow 3.3 with the local Platform, in this order."""
+"""The Airflow UI: Chromium drives a real Airflow 3.3 with the local Platform. The tests run in this order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def type_into(browser, name, text):
 
 
 def links(browser, airflow, *task):
-    """The links of a task's details page, as the browser has them."""
+    """The links on a task's details page."""
     browser.go(airflow.task(*task) + "/details")
     browser.button("Exported to")
     found = browser.driver.find_elements(By.CSS_SELECTOR, "a[href^='https://']")
@@ -42,7 +42,7 @@ def last_run(airflow):
     return of
 
 
-def test_the_connection_is_made_in_the_form_and_tested(browser, airflow, platform):
+def test_the_form_creates_a_connection_and_tests_it(browser, airflow, platform):
     browser.go(f"{airflow.url}/connections")
     browser.button("Add Connection").click()
     browser.field("connection_id").send_keys("sevenbridges_default")
@@ -71,7 +71,7 @@ def test_the_connection_is_made_in_the_form_and_tested(browser, airflow, platfor
     browser.wait_for(f"Connected to {platform.url} as demo")
 
 
-def test_the_form_starts_a_move_and_the_tab_follows_it_to_its_end(browser, airflow, platform, last_run):
+def test_the_form_starts_a_move_and_the_tab_follows_it(browser, airflow, platform, last_run):
     platform.knobs.stuck = True
     airflow.wait_for_dag(EXPORT)
     browser.go(f"{airflow.url}/dags/{EXPORT}")
@@ -83,7 +83,7 @@ def test_the_form_starts_a_move_and_the_tab_follows_it_to_its_end(browser, airfl
     copy_only = browser.driver.find_element(By.NAME, "element_copy_only")
     browser.driver.execute_script("arguments[0].click()", copy_only)
     browser.driver.find_elements(By.XPATH, "//button[normalize-space(.)='Trigger']")[-1].click()
-    browser.until(lambda: platform.exports, "the Platform to be asked")
+    browser.until(lambda: platform.exports, "an export on the Platform")
     run_id = last_run(EXPORT)
 
     browser.open_tab(airflow, EXPORT, run_id, "export")
@@ -91,8 +91,8 @@ def test_the_form_starts_a_move_and_the_tab_follows_it_to_its_end(browser, airfl
     assert "demo/genomics" in text
     assert "199 bytes" in text
     assert "s3://demo-results/exports/ui/<b>moved</b>.vcf" in text
-    assert "the Platform's copy becomes an alias" in text
-    assert "started by this task" in text
+    assert "the project file becomes an alias" in text
+    assert "Submitted by this task" in text
     browser.driver.execute_script("window.stayed = true")
     browser.driver.switch_to.default_content()
     assert links(browser, airflow, EXPORT, run_id, "export") == {
@@ -109,22 +109,22 @@ def test_the_form_starts_a_move_and_the_tab_follows_it_to_its_end(browser, airfl
     platform.knobs.stuck = False
     browser.wait_for("Moving NA12878.vcf", patience=120)
     platform.knobs.running_seconds = 0.5
-    browser.wait_for("Moved NA12878.vcf", "Done", "Size there", patience=120)
-    assert browser.driver.execute_script("return window.stayed"), "the page was loaded again"
+    browser.wait_for("Moved NA12878.vcf", "Completed", "ETag", patience=120)
+    assert browser.driver.execute_script("return window.stayed"), "the page was reloaded"
     assert not browser.driver.find_elements(By.TAG_NAME, "b") or "moved" not in [
         each.text for each in browser.driver.find_elements(By.TAG_NAME, "b")
     ]
     assert browser.complaints() == []
 
 
-def test_a_failure_tells_the_platforms_words_and_what_to_do(browser, airflow, platform):
+def test_a_failure_shows_reason_remedy_and_code(browser, airflow, platform):
     platform.trouble("job_fails", code=9103, message="No access to <script>alert(1)</script>.")
     run_id = airflow.trigger(EXPORT, {"location": "ui/failed.vcf", "file": "5f0000000000000000000002"})
     airflow.wait(EXPORT, run_id)
     browser.open_tab(airflow, EXPORT, run_id, "export")
     text = browser.wait_for("Failed", "What to do:")
     assert "No access to <script>alert(1)</script>." in text
-    assert "code 9103" in text
+    assert "Code\n9103" in text
 
 
 def test_a_bulk_task_shows_its_figures(browser, airflow):
@@ -144,9 +144,9 @@ def test_a_bulk_task_shows_its_figures(browser, airflow):
     }
 
 
-def test_a_task_that_exports_nothing_says_so(browser, airflow, last_run):
+def test_another_task_has_no_export_status(browser, airflow, last_run):
     browser.open_tab(airflow, EXPORT, last_run(EXPORT), "properties")
-    browser.wait_for("This task exports nothing")
+    browser.wait_for("This task has no export status")
 
 
 def test_the_tab_fits_a_phone_and_follows_the_theme(browser, airflow, last_run):
@@ -163,12 +163,12 @@ def test_the_tab_fits_a_phone_and_follows_the_theme(browser, airflow, last_run):
     assert colours["light"] != colours["dark"]
 
 
-def test_who_may_not_see_the_dag_sees_nothing_of_it(browser, airflow, platform, last_run):
+def test_a_user_without_access_to_the_dag_sees_nothing_of_it(browser, airflow, platform, last_run):
     run_id = last_run(EXPORT)
     browser.log_in(airflow, OUTSIDER)
     query = f"dag_id={EXPORT}&run_id={run_id.replace('+', '%2B')}&task_id=export"
     browser.go(f"{airflow.url}/sevenbridges-export/?{query}")
-    text = browser.wait_for("You may not see this task")
+    text = browser.wait_for("You do not have access to this task")
     for word in ("NA12878", "demo-results", "demo/genomics", platform.exports[0].id):
         assert word not in text
         assert word not in browser.driver.page_source

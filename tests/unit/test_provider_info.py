@@ -129,4 +129,4 @@ def test_every_field_of_the_form_is_read_and_has_its_default():
     assert set(fields) == read - {"endpoint", "token", "bearer"}
     defaults = ConnectionSettings("x", "y")
     for name in ("connect_timeout", "read_timeout", "gateway_timeout"):
-        assert f"({getattr(defaults, name):.0f} if empty)" in fields[name]["description"]
+        assert f"Default: {getattr(defaults, name):.0f}." in fields[name]["description"]

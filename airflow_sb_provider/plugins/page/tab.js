@@ -1,15 +1,15 @@
-// Shows one task instance's export. All that is shown is read through Airflow's REST API in the user's own session.
-// Names of files are anybody's text: they only ever become text nodes.
-// What it reads of an XCom is described in status.schema.json, beside this file.
+// Shows the status of one task instance, read from its XComs through Airflow's REST API in the user's session.
+// Other people write the file names and messages: they become text nodes only, never HTML.
+// status.schema.json, beside this file, describes the XComs.
 "use strict";
 
 const STATUS = "sevenbridges_export_status";
 const PROGRESS = "sevenbridges_export_progress";
-// In place of a value that is there but means nothing to this page, such as a reference of an XCom backend.
+// Stands for an XCom that exists but has no readable value, such as the reference that an XCom backend stores.
 const UNREADABLE = Symbol("unreadable");
-const PAUSE = 3000;
-const LONGEST_PAUSE = 30000;
-const OVER = ["success", "failed", "skipped", "upstream_failed", "removed"];
+const POLL_INTERVAL = 3000;
+const MAX_POLL_INTERVAL = 30000;
+const FINISHED = ["success", "failed", "skipped", "upstream_failed", "removed"];
 const main = document.getElementById("main");
 const query = new URLSearchParams(location.search);
 const mapIndex = /^\d+$/.test(query.get("map_index") ?? "") ? Number(query.get("map_index")) : -1;
@@ -19,26 +19,26 @@ const mapIndex = /^\d+$/.test(query.get("map_index") ?? "") ? Number(query.get("
 const part = (name) => encodeURIComponent(query.get(name) ?? "");
 const instance = `dags/${part("dag_id")}/dagRuns/${part("run_id")}/taskInstances/${part("task_id")}`;
 
-async function ask(path) {
-  const answer = await fetch(new URL(`../api/v2/${path}`, location), {
+async function get(path) {
+  const response = await fetch(new URL(`../api/v2/${path}`, location), {
     credentials: "same-origin",
     headers: { Accept: "application/json" },
     cache: "no-store",
   });
-  if (answer.status === 404) return null;
-  if (!answer.ok) throw Object.assign(new Error(`Airflow answered ${answer.status}.`), { status: answer.status });
-  return answer.json();
+  if (response.status === 404) return null;
+  if (!response.ok) throw Object.assign(new Error(`Airflow returned ${response.status}.`), { status: response.status });
+  return response.json();
 }
 
 async function xcoms() {
-  // Which there are is asked first: asking for one that is not there would fill the console with errors.
-  const found = await ask(`${instance}/xcomEntries?map_index=${mapIndex}&xcom_key_pattern=sevenbridges_export_&limit=100`);
+  // The list comes first, because a request for a missing XCom would put an error into the browser's console.
+  const found = await get(`${instance}/xcomEntries?map_index=${mapIndex}&xcom_key_pattern=sevenbridges_export_&limit=100`);
   const keys = new Set((found?.xcom_entries ?? []).filter((entry) => entry.map_index === mapIndex).map((entry) => entry.key));
   return Promise.all([STATUS, PROGRESS].map((key) => (keys.has(key) ? xcom(key) : null)));
 }
 
 async function xcom(key) {
-  const entry = await ask(`${instance}/xcomEntries/${key}?map_index=${mapIndex}&stringify=false`);
+  const entry = await get(`${instance}/xcomEntries/${key}?map_index=${mapIndex}&stringify=false`);
   let value = entry?.value;
   if (typeof value === "string") {
     try { value = JSON.parse(value); } catch { return UNREADABLE; }
@@ -55,6 +55,8 @@ function element(tag, className, ...children) {
   return made;
 }
 
+// The pill shows these states already.
+const isPlainState = (note) => / is (PENDING|RUNNING)\.$/.test(note ?? "");
 const known = (value) => value !== null && value !== undefined && value !== "";
 const count = (number) => Number(number || 0).toLocaleString("en");
 
@@ -65,18 +67,41 @@ function bytes(size) {
   return `${(size / 1000 ** power).toFixed(1)} ${["kB", "MB", "GB", "TB", "PB"][power - 1]}`;
 }
 
+const plural = (number, one, many) => `${count(number)} ${Number(number) === 1 ? one : many}`;
 const time = (iso) => (known(iso) && !Number.isNaN(Date.parse(iso)) ? new Date(iso) : null);
 
-function clock(when) {
-  const today = when.toDateString() === new Date().toDateString();
-  return when.toLocaleString([], { ...(today ? {} : { dateStyle: "medium" }), timeStyle: "medium" });
+// The time zone that the user has chosen in Airflow, or the browser's.
+function zone() {
+  try {
+    const chosen = JSON.parse(localStorage.getItem("timezone"));
+    return new Intl.DateTimeFormat("en", { timeZone: chosen ?? undefined }).resolvedOptions().timeZone;
+  } catch {
+    return undefined;
+  }
 }
 
-function span(milliseconds) {
-  const seconds = Math.max(0, Math.round(milliseconds / 1000));
-  if (seconds < 90) return `${seconds} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+// A date, a time and a zone, such as 2026-11-24 14:11:25 UTC.
+function datetime(when) {
+  const digits = Object.fromEntries(["month", "day", "hour", "minute", "second"].map((name) => [name, "2-digit"]));
+  const format = new Intl.DateTimeFormat("en", {
+    ...digits, year: "numeric", hourCycle: "h23", timeZone: zone(), timeZoneName: "short",
+  });
+  const parts = Object.fromEntries(format.formatToParts(when).map(({ type, value }) => [type, value]));
+  return `${parts.year}-${parts.month}-${parts.day} ${parts.hour}:${parts.minute}:${parts.second} ${parts.timeZoneName}`;
+}
+
+// As people say it, in its two largest units: 2 minutes, 1 hour 5 minutes.
+function duration(milliseconds) {
+  let seconds = Math.max(0, Math.round(milliseconds / 1000));
+  if (seconds < 1) return "less than 1 second";
+  const words = [];
+  for (const [unit, length] of [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]]) {
+    const number = Math.floor(seconds / length);
+    seconds -= number * length;
+    if (number && words.length < 2) words.push(plural(number, unit, `${unit}s`));
+    else if (words.length) break;
+  }
+  return words.join(" ");
 }
 
 function list(rows) {
@@ -106,55 +131,61 @@ function notice(kind, title, ...lines) {
   );
 }
 
-// What is said
+// States and errors
 
 const OUTCOMES = {
-  FAILED: ["bad", "Failed", "The Platform could not make the export"],
-  REFUSED: ["bad", "Refused", "This export cannot be made as it was asked for"],
-  IN_DOUBT: ["bad", "In doubt", "What became of the export is not known, so nothing more was asked for"],
-  TIMEOUT: ["wait", "No longer waited for", "The time to wait is over, the export goes on"],
-  ERROR: ["bad", "Failed", "The export could not be asked for or followed"],
+  FAILED: ["bad", "Failed", "The export failed"],
+  REFUSED: ["bad", "Rejected", "The request was rejected"],
+  IN_DOUBT: ["bad", "In doubt", "The state of the export is unknown"],
+  TIMEOUT: ["wait", "Timed out", "The task timed out before the export completed"],
+  ERROR: ["bad", "Failed", "The task failed before the export completed"],
 };
 const WORDS = {
   PENDING: ["wait", "Queued"],
   RUNNING: ["busy", "Running"],
-  COMPLETED: ["good", "Done"],
+  COMPLETED: ["good", "Completed"],
   FAILED: ["bad", "Failed"],
-  LOOKING: ["wait", "Checking"],
+  CHECKING: ["wait", "Checking"],
   DRY_RUN: ["good", "Dry run"],
 };
+const FILE_STATES = { FAILED: "Failed", REFUSED: "Rejected", IN_DOUBT: "In doubt" };
+const NO_CANCEL = "The Platform API cannot cancel exports.";
 
 function failure(error) {
   const [kind, , title] = OUTCOMES[error.outcome] ?? OUTCOMES.ERROR;
-  const from = [
-    known(error.code) ? `code ${error.code}` : "",
-    known(error.http_status) ? `HTTP ${error.http_status}` : "",
-    known(error.request_id) ? `request ${error.request_id}` : "",
-  ].filter(known).join(", ");
-  const made = notice(kind, title, ...String(error.message || "The Platform gave no reason.").split("\n"));
-  if (known(error.advice)) made.append(element("p", "", element("strong", "", "What to do: "), error.advice));
-  if (from) made.append(element("p", "foot", `The Platform's answer: ${from}`));
-  if (known(error.more_info)) made.append(element("p", "foot", error.more_info));
-  return made;
+  const box = notice(kind, title, ...String(error.reason || "The Platform gave no reason.").split("\n"));
+  if (known(error.remedy)) box.append(element("p", "", element("strong", "", "What to do: "), error.remedy));
+  const details = list([
+    ["Platform's message", error.message],
+    ["Code", error.code],
+    ["HTTP status", error.http_status],
+    ["Request id", error.request_id, "mono"],
+    ["More information", error.more_info],
+    ["Details", error.details],
+  ]);
+  details.className = "details";
+  if (details.childElementCount) box.append(details);
+  return box;
 }
 
 function options(status) {
-  const words = [
+  const lines = [
     status.copy_only
-      ? "Copied: the Platform keeps the file, and the bucket has it too."
-      : "Moved: the file's bytes go to the bucket, and the Platform's copy becomes an alias of the object there.",
+      ? "Copy: the file stays on the Platform, and the bucket gets a copy."
+      : "Move: the file's bytes go to the bucket, and the project file becomes an alias of the object there.",
+    status.overwrite
+      ? "Overwrite: an object that is already at the destination is deleted first."
+      : "No overwrite: an object that is already at the destination is never replaced.",
   ];
-  if (status.overwrite) words.push("Overwrites: an object that is at the destination is deleted first.");
-  else words.push("Overwrites nothing: an object that is at the destination stops the export.");
-  return element("ul", "words", ...words.map((line) => element("li", "", line)));
+  return element("ul", "words", ...lines.map((line) => element("li", "", line)));
 }
 
 function airflowNote(task, sameTry) {
-  if (task.state === "up_for_retry") return "Airflow will try again. A retry looks for what this try did before it asks for anything.";
+  if (task.state === "up_for_retry") return "Airflow will retry the task. The retry checks the Platform before it submits anything.";
   if (["scheduled", "queued"].includes(task.state)) {
     return sameTry
-      ? "The wait is over. Airflow has to give the task a worker for its last step."
-      : "What you see is the try before. Airflow is about to start the next one.";
+      ? "The wait is over. The task is queued for a worker to finish."
+      : "This is the status of the previous attempt. Airflow is about to start the next one.";
   }
   return null;
 }
@@ -171,24 +202,24 @@ function single(task, status, progress) {
   const name = file.name ?? file.id ?? "a file";
   const sameTry = status.try_number === task.try_number;
   let [kind, word] = error ? OUTCOMES[error.outcome] ?? OUTCOMES.ERROR : WORDS[state] ?? ["", state || "Starting"];
-  const place = status.uri ?? (known(status.volume) ? `${status.volume}/${status.location}` : "the volume");
+  const destination = status.uri ?? (known(status.volume) ? `${status.volume}/${status.location}` : "the volume");
   const verbs = status.copy_only ? ["Copy", "Copied", "Copying"] : ["Move", "Moved", "Moving"];
-  let title = `${verbs[0]} ${name} to ${place}`;
-  if (!error && state === "COMPLETED") title = `${verbs[1]} ${name} to ${place}`;
-  if (!error && state === "RUNNING") title = `${verbs[2]} ${name} to ${place}`;
+  let title = `${verbs[0]} ${name} to ${destination}`;
+  if (!error && state === "COMPLETED") title = `${verbs[1]} ${name} to ${destination}`;
+  if (!error && state === "RUNNING") title = `${verbs[2]} ${name} to ${destination}`;
   let note = airflowNote(task, sameTry);
   const parts = [];
   const open = !error && ["PENDING", "RUNNING"].includes(state);
-  if (open && task.state === "success") note = "This task only starts the export; another one waits for it.";
+  if (open && task.state === "success") note = "This task submits the export and does not wait for it.";
   if (open && task.state === "failed") {
-    [kind, word] = OUTCOMES.TIMEOUT;
-    parts.push(notice("wait", "The task has ended before its export", "The export goes on at the Platform, which has no cancel. A cleared task waits for it instead of starting another one."));
+    [kind, word] = ["wait", "In flight"];
+    parts.push(notice("wait", "The task failed, but its export is still in flight", `${NO_CANCEL} If you clear the task, it adopts this export and does not submit another one.`));
   }
-  if (state === "LOOKING" && !error) {
-    const until = time(status.look_again_at);
-    note = `Looking again${until ? ` at ${clock(until)}` : ""}, so that nothing is exported twice.`;
+  if (state === "CHECKING" && !error) {
+    const until = time(status.check_again_at);
+    note = `${until ? `The next check is at ${datetime(until)}. ` : ""}Nothing is submitted until the state is clear.`;
   }
-  if (state === "DRY_RUN") note = "Everything was checked, and nothing was changed.";
+  if (state === "DRY_RUN") note = "The export was checked, and nothing was submitted.";
   parts.unshift(head(kind, word, title, note));
   if (error) parts.push(failure(error));
   if (known(status.export_id)) parts.push(element("section", "card", element("h2", "", "Timeline"), steps(state, status, since, error)));
@@ -201,28 +232,28 @@ function single(task, status, progress) {
       ["File id", file.id, "mono"],
     ])),
     card("Destination", list([
-      ["Address", status.uri, "mono"],
+      ["URI", status.uri, "mono"],
       ["Volume", status.volume],
       ["Location", status.location, "mono"],
-      ["Size there", bytes(status.size)],
+      ["Size", bytes(status.size)],
       ["ETag", status.etag, "mono"],
     ])),
-    known(status.copy_only) ? card("What happens to the file", options(status)) : null,
+    known(status.copy_only) ? card("Export options", options(status)) : null,
     card("Export job", list([
-      ["Export id", status.export_id ?? (state === "COMPLETED" ? "not known any more" : null), "mono"],
-      ["Begun", known(status.adopted) ? (status.adopted ? "taken over: it was there already" : "started by this task") : null],
-      ["Why", status.why],
+      ["Export id", status.export_id ?? (state === "COMPLETED" ? "unknown" : null), "mono"],
+      ["Origin", known(status.adopted) ? (status.adopted ? "Adopted: it existed already" : "Submitted by this task") : null],
+      ["Reason", status.why],
     ])),
   ));
-  if (open && follows && known(progress.note) && !/ is (PENDING|RUNNING)\.$/.test(progress.note)) parts.push(element("p", "foot", `${clock(time(progress.at) ?? new Date())}: ${progress.note}`));
+  if (open && follows && known(progress.note) && !isPlainState(progress.note)) parts.push(element("p", "foot", `${datetime(time(progress.at) ?? new Date())}: ${progress.note}`));
   return parts;
 }
 
 function steps(state, status, since, error) {
   const queued = time(status.submitted_at) ?? time(status.started_on);
   const ended = time(status.finished_on ?? since.finished_on);
-  const began = time(status.started_on ?? since.started_on);
-  const seen = time(since.at);
+  const started = time(status.started_on ?? since.started_on);
+  const updated = time(since.at);
   const level = { PENDING: 0, RUNNING: 1, COMPLETED: 2, FAILED: 2 }[state] ?? 0;
   const failed = state === "FAILED" || error?.outcome === "FAILED";
   const step = (number, name, ...lines) => {
@@ -235,12 +266,12 @@ function steps(state, status, since, error) {
     );
   };
   const running = level > 0 || failed;
-  const whole = queued && ended ? `after ${span(ended - queued)}` : null;
+  const total = queued && ended ? `after ${duration(ended - queued)}` : null;
   return element(
     "ol", "steps",
-    step(0, "Queued", queued ? clock(queued) : null),
-    step(1, "Running", running && level === 1 && seen ? `seen at ${clock(seen)}` : running && began ? `from ${clock(began)}` : null),
-    step(2, failed ? "Failed" : "Done", [ended ? clock(ended) : "", whole ?? ""].filter(known).join(", ")),
+    step(0, "Queued", queued ? datetime(queued) : null),
+    step(1, "Running", running && started ? datetime(started) : null, running && level === 1 && updated ? `updated ${datetime(updated)}` : null),
+    step(2, failed ? "Failed" : "Completed", ended ? datetime(ended) : null, total),
   );
 }
 
@@ -248,9 +279,9 @@ function steps(state, status, since, error) {
 
 function many(task, status, progress) {
   const counts = { ...(status.counts ?? {}) };
-  const newer = progress && known(progress.total) && (time(progress.at) ?? 0) > (time(status.at) ?? 0) && !OVER.includes(task.state);
+  const newer = progress && known(progress.total) && (time(progress.at) ?? 0) > (time(status.at) ?? 0) && !FINISHED.includes(task.state);
   if (newer) {
-    // The wait watches those in flight; what has ended among them is not in the task's own counts yet.
+    // The progress covers the exports in flight; the task's own counts do not contain those that ended since.
     for (const state of ["COMPLETED", "FAILED"]) {
       const ended = progress.counts?.[state] ?? 0;
       counts[state] = (counts[state] ?? 0) + ended;
@@ -268,29 +299,29 @@ function many(task, status, progress) {
   const skipped = counts.SKIPPED ?? 0;
   const unanswered = Math.min(status.unanswered ?? 0, counts.WAITING ?? 0);
   const left = (counts.WAITING ?? 0) - unanswered;
-  // The Platform may come to use other states: what is in one of them was submitted and has not ended.
+  // An unknown state is one that the Platform has added: its exports count as in flight.
   const flying = Math.max(0, total - done - bad - skipped - (counts.WAITING ?? 0));
   const sameTry = status.try_number === task.try_number;
   const error = status.error;
-  const over = OVER.includes(task.state) || task.state === "up_for_retry";
+  const over = FINISHED.includes(task.state) || task.state === "up_for_retry";
   let [kind, word] = ["busy", "Running"];
   if (error) [kind, word] = OUTCOMES[error.outcome] ?? OUTCOMES.ERROR;
   else if (status.state === "DRY_RUN") [kind, word] = WORDS.DRY_RUN;
-  else if (bad && over) [kind, word] = ["bad", done ? "Partly failed" : "Failed"];
+  else if (bad && over) [kind, word] = ["bad", done ? "Partially failed" : "Failed"];
   else if (total && done + skipped === total) [kind, word] = WORDS.COMPLETED;
-  else if (task.state === "failed") [kind, word] = OUTCOMES.TIMEOUT;
+  else if (task.state === "failed") [kind, word] = WORDS.FAILED;
   else if (!total) [kind, word] = ["wait", "Starting"];
   const verb = status.copy_only ? "copied" : status.copy_only === false ? "moved" : "exported";
   const dry = status.state === "DRY_RUN";
-  const title = dry ? `${count(total)} files would be ${verb}` : total ? `${count(done)} of ${count(total)} files ${verb}` : "No file yet";
-  const note = dry ? "Everything was checked, and nothing was changed. The task's log lists the files." : airflowNote(task, sameTry);
+  const title = dry ? `${plural(total, "file", "files")} would be ${verb}` : total ? `${count(done)} of ${plural(total, "file", "files")} ${verb}` : "No files yet";
+  const note = dry ? "All files were checked, and nothing was submitted. The task's log lists them." : airflowNote(task, sameTry);
   const parts = [head(kind, word, title, note)];
   if (error) parts.push(failure(error));
   if (over && !dry && flying) {
-    parts.push(notice("wait", `${count(flying)} exports go on`, "The Platform has no cancel. A retry or a cleared task waits for them instead of starting others."));
+    parts.push(notice("wait", `${plural(flying, "export is", "exports are")} still in flight`, `${NO_CANCEL} A retry or a cleared task adopts them and does not submit them again.`));
   }
   if (over && !dry && unanswered) {
-    parts.push(notice("wait", `${count(unanswered)} exports were submitted without a response`, "They may go on at the Platform. A retry or a cleared task checks for them before it submits anything."));
+    parts.push(notice("wait", `${plural(unanswered, "submission has", "submissions have")} no response`, "The Platform may have accepted them. A retry or a cleared task checks before it submits anything."));
   }
   if (total && !dry) {
     const bar = element("div", "bar");
@@ -309,86 +340,99 @@ function many(task, status, progress) {
       "section", "card", bar,
       element(
         "div", "figures",
-        figure(count(done), status.adopted ? `exported, ${count(status.adopted)} of them before` : "exported"),
+        figure(count(done), status.adopted ? `exported, ${count(status.adopted)} of them adopted` : "exported"),
         figure(count(bad), "failed"),
         skipped ? figure(count(skipped), "skipped") : null,
         figure(count(flying), "in flight"),
-        unanswered ? figure(count(unanswered), "without a response") : null,
-        figure(count(left), over ? "not submitted" : "still to submit"),
+        unanswered ? figure(count(unanswered), "no response") : null,
+        figure(count(left), over ? "not submitted" : "not submitted yet"),
         known(status.bytes) ? figure(bytes(status.bytes), known(status.bytes_total) ? `of ${bytes(status.bytes_total)}` : "exported") : null,
       ),
     ));
   }
   const errors = Array.isArray(status.errors) ? status.errors : [];
   if (errors.length) {
-    const rows = errors.map((each) => element(
-      "tr", "",
-      element("td", "", element("div", "", each.name ?? each.file), each.name ? element("div", "quiet mono", each.file) : null),
-      element("td", "", each.message ?? "", known(each.code) ? element("div", "quiet", `${each.state}, code ${each.code}`) : element("div", "quiet", each.state ?? "")),
-    ));
-    const header = element("tr", "", element("th", "", "File"), element("th", "", "Why it was not exported"));
+    const rows = errors.map((item) => {
+      const state = FILE_STATES[item.state] ?? item.state ?? "";
+      return element(
+        "tr", "",
+        element("td", "", element("div", "", item.name ?? item.file), item.name ? element("div", "quiet mono", item.file) : null),
+        element("td", "", item.message ?? "", element("div", "quiet", known(item.code) ? `${state}, code ${item.code}` : state)),
+      );
+    });
+    const header = element("tr", "", element("th", "", "File"), element("th", "", "Reason"));
     parts.push(element(
       "section", "card",
-      element("h2", "", errors.length < bad ? `Failed files, the first ${errors.length} of ${count(bad)}` : "Failed files"),
+      element("h2", "", errors.length < bad ? `Failed files: first ${errors.length} of ${count(bad)}` : "Failed files"),
       element("table", "", element("thead", "", header), element("tbody", "", ...rows)),
     ));
   }
   parts.push(element(
     "div", "cards",
-    card("From and to", list([
-      ["From", status.source],
+    card("Source and destination", list([
+      ["Source", status.source],
       ["Volume", status.volume],
-      ["Address", status.uri, "mono"],
-      ["Started", time(status.started_at) ? clock(time(status.started_at)) : null],
-      ["Took", over && known(status.seconds) ? span(1000 * status.seconds) : null],
+      ["URI", status.uri, "mono"],
+      ["Started", time(status.started_at) ? datetime(time(status.started_at)) : null],
+      ["Duration", over && known(status.seconds) ? duration(1000 * status.seconds) : null],
     ])),
     card("Manifest", known(status.manifest)
-      ? element("div", "", element("div", "mono", status.manifest), element("p", "quiet", over ? "One line for each file: where it went, or why not." : "Written when the task ends."))
-      : element("p", "quiet", "None was asked for. Give the operator ‘manifest’ a place to have every file written down.")),
-    known(status.copy_only) ? card("What happens to the files", options(status)) : null,
+      ? element("div", "", element("div", "mono", status.manifest), element("p", "quiet", over ? "One line per file: its destination, or the reason why it was not exported." : "The task writes it when it ends."))
+      : element("p", "quiet", "No manifest. To list every file, set the operator's parameter ‘manifest’.")),
+    known(status.copy_only) ? card("Export options", options(status)) : null,
   ));
-  if (newer && known(progress.note)) parts.push(element("p", "foot", `${clock(time(progress.at) ?? new Date())}: ${progress.note}`));
+  if (newer && known(progress.note)) parts.push(element("p", "foot", `${datetime(time(progress.at) ?? new Date())}: ${progress.note}`));
   return parts;
 }
 
-// Only a wait: a sensor
+// A sensor, which only waits
 
 function waiting(task, progress) {
-  const ended = OVER.includes(task.state);
-  const [kind, word] = ended ? (task.state === "success" ? WORDS.COMPLETED : ["bad", "Failed"]) : WORDS[progress.state] ?? ["busy", "Waiting"];
+  const finished = FINISHED.includes(task.state);
+  const outcome = { success: WORDS.COMPLETED, skipped: ["", "Skipped"] }[task.state] ?? WORDS.FAILED;
+  const note = finished ? null : airflowNote(task, true);
+  const updated = ["Updated", datetime(time(progress.at) ?? new Date())];
   if (!known(progress.total)) {
+    const [kind, word] = finished ? outcome : WORDS[progress.state] ?? ["busy", "Waiting"];
     return [
-      head(kind, word, `Waiting for export ${progress.export_id}`, ended ? null : airflowNote(task, true)),
-      card("Export job", list([["Export id", progress.export_id, "mono"], ["Seen", progress.note]])),
+      head(kind, word, `${finished ? "Export" : "Waiting for export"} ${progress.export_id}`, note),
+      card("Export job", list([["Export id", progress.export_id, "mono"], ["Message", finished || isPlainState(progress.note) ? null : progress.note], updated])),
     ];
   }
   const counts = progress.counts ?? {};
+  const [kind, word] = finished ? outcome : ["busy", "Waiting"];
   return [
-    head(kind, word, `Waiting for ${count(progress.total)} exports`, ended ? null : airflowNote(task, true)),
-    card("Seen so far", list([["Done", count(counts.COMPLETED)], ["Failed", count(counts.FAILED)], ["Running", count(counts.RUNNING)], ["Queued", count(counts.PENDING)]])),
+    head(kind, word, `${finished ? "" : "Waiting for "}${plural(progress.total, "export", "exports")}`, note),
+    card("Exports by state", list([
+      ["Completed", count(counts.COMPLETED)],
+      ["Failed", count(counts.FAILED)],
+      ["Running", count(counts.RUNNING)],
+      ["Queued", count(counts.PENDING)],
+      updated,
+    ])),
   ];
 }
 
-// Nothing to show
+// No status
 
 function empty(task) {
   const ours = /^SevenBridges/.test(task.operator ?? task.operator_name ?? "");
-  if (!ours) return [head("", "No export", "This task exports nothing", "This tab shows exports from the Seven Bridges Platform to a bucket.")];
-  if (OVER.includes(task.state)) {
-    return [head(task.state === "failed" ? "bad" : "", task.state === "failed" ? "Failed" : "Nothing to show", "The task has reported nothing of its export", "Its log says what happened.")];
+  if (!ours) return [head("", "No status", "This task has no export status", "This tab shows the exports of tasks that use the Seven Bridges provider.")];
+  if (FINISHED.includes(task.state)) {
+    const [kind, word] = { success: WORDS.COMPLETED, failed: WORDS.FAILED }[task.state] ?? ["", "No status"];
+    return [head(kind, word, "This task has no export status", "The task finished without publishing one. See the task's log.")];
   }
-  return [head("wait", "No status yet", "This task has reported no status yet", "The export shows here as soon as the Platform has answered. The task's log says what happens until then.")];
+  return [head("wait", "No status yet", "This task has no export status yet", "The status appears when the Platform has accepted the export. Until then, see the task's log.")];
 }
 
-function unreadable(task) {
-  const note = "Airflow keeps it where this page cannot read it. The task's log says what happens to the export.";
-  return [head("wait", OVER.includes(task.state) ? "Ended" : "Status unknown", "The status of this export cannot be read here", note)];
+function unreadable() {
+  return [head("wait", "Status unavailable", "The status of this export cannot be read here", "Airflow's XCom backend stores it in another place. See the task's log.")];
 }
 
 function refusal(error) {
   if (error.status === 401) return [head("", "Not logged in", "Log in to Airflow again to see this task")];
-  if (error.status === 403) return [head("", "No access", "You may not see this task", "Ask whoever runs this Airflow for access to its Dag.")];
-  return [head("wait", "No answer", "Airflow does not answer at the moment", "This page asks again by itself.")];
+  if (error.status === 403) return [head("", "No access", "You do not have access to this task", "Your Airflow administrator can give you access to the Dag.")];
+  return [head("wait", "No response", "Airflow does not respond", "This page retries automatically.")];
 }
 
 // The loop
@@ -399,31 +443,31 @@ let failures = 0;
 let running = false;
 
 function show(parts) {
-  // Unchanged elements stay, so that marked text stays marked and a screen reader says nothing twice.
+  // Unchanged elements stay, so that a selection survives and a screen reader repeats nothing.
   const next = element("div", "", ...parts);
   if (next.innerHTML === shown) return;
   shown = next.innerHTML;
   main.replaceChildren(...next.childNodes);
 }
 
-async function look() {
+async function refresh() {
   if (running) return;
   running = true;
   clearTimeout(timer);
   let again = true;
   try {
-    const task = await ask(mapIndex >= 0 ? `${instance}/${mapIndex}` : instance);
+    const task = await get(mapIndex >= 0 ? `${instance}/${mapIndex}` : instance);
     if (!task) {
-      show([head("", "No task", "There is no such task, or you may not see it")]);
+      show([head("", "Not found", "This task does not exist, or you do not have access to it")]);
       again = false;
     } else {
       const values = await xcoms();
       const [status, progress] = values.map((value) => (value === UNREADABLE ? null : value));
-      if (values[0] === UNREADABLE) show(unreadable(task));
+      if (values[0] === UNREADABLE) show(unreadable());
       else if (status) show(status.kind === "bulk" ? many(task, status, progress) : single(task, status, progress));
       else if (progress) show(waiting(task, progress));
-      else show(values.includes(UNREADABLE) ? unreadable(task) : empty(task));
-      again = !OVER.includes(task.state);
+      else show(values.includes(UNREADABLE) ? unreadable() : empty(task));
+      again = !FINISHED.includes(task.state);
     }
     failures = 0;
   } catch (error) {
@@ -433,15 +477,15 @@ async function look() {
   } finally {
     running = false;
   }
-  if (again && !document.hidden) timer = setTimeout(look, Math.min(PAUSE * 2 ** failures, LONGEST_PAUSE));
+  if (again && !document.hidden) timer = setTimeout(refresh, Math.min(POLL_INTERVAL * 2 ** failures, MAX_POLL_INTERVAL));
 }
 
 document.addEventListener("visibilitychange", () => {
   clearTimeout(timer);
-  if (!document.hidden) look();
+  if (!document.hidden) refresh();
 });
 
-// Airflow's theme where it can be seen, else the system's
+// Airflow's theme if this page can read it, otherwise the system's
 
 function theme() {
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -450,8 +494,8 @@ function theme() {
     if (window.parent !== window) outer = window.parent.document.documentElement;
   } catch { outer = null; }
   const apply = () => {
-    const said = outer && ["dark", "light"].find((name) => outer.classList.contains(name) || outer.dataset.theme === name);
-    document.documentElement.dataset.theme = said ?? (system.matches ? "dark" : "light");
+    const chosen = outer && ["dark", "light"].find((name) => outer.classList.contains(name) || outer.dataset.theme === name);
+    document.documentElement.dataset.theme = chosen ?? (system.matches ? "dark" : "light");
   };
   system.addEventListener("change", apply);
   if (outer) new MutationObserver(apply).observe(outer, { attributes: true, attributeFilter: ["class", "data-theme"] });
@@ -459,4 +503,4 @@ function theme() {
 }
 
 theme();
-look();
+refresh();

@@ -110,7 +110,7 @@ def test_the_operator(platform, runner, export, deferrable, forge, said, forged)
     lines = said()
     assert any("Checking for the cause" in line for line in lines)
     check(lines)
-    check_text(runner.xcom["sevenbridges_export_status"]["error"]["message"])
+    check_text(runner.xcom["sevenbridges_export_status"]["error"]["reason"])
 
 
 @forgeries

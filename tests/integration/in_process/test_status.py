@@ -1,4 +1,4 @@
-"""What a task shows of itself: the XComs of its tab and of its links."""
+"""The XComs of a task's tab and links."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_sb_provider.api.environments import ENVIRONMENTS, Environment
+from airflow_sb_provider.api.error_codes import ADVICE
 from airflow_sb_provider.exceptions import SevenBridgesInputError
 from airflow_sb_provider.links.export import (
     SevenBridgesDestinationLink,
@@ -28,7 +29,7 @@ LINKS = (SevenBridgesFileLink, SevenBridgesVolumeLink, SevenBridgesDestinationLi
 
 @pytest.fixture
 def known(platform, monkeypatch):
-    """The local Platform, taken for an environment that has web pages."""
+    """The local Platform as an environment that has web pages."""
     monkeypatch.setitem(ENVIRONMENTS, "local", Environment("Local", platform.url, "https://platform.example"))
 
 
@@ -50,7 +51,7 @@ def statuses(written, key=STATUS):
     return [value for name, value in written if name == key]
 
 
-def test_a_move_shows_what_it_is_from_the_platforms_answer_on(platform, runner, written, known, export, deferrable):
+def test_a_move_publishes_its_details_after_the_submission(platform, runner, written, known, export, deferrable):
     operator = export(deferrable=deferrable)
     result = runner.run(operator)
     first, last = statuses(written)
@@ -68,25 +69,25 @@ def test_a_move_shows_what_it_is_from_the_platforms_answer_on(platform, runner, 
     assert all(len(json.dumps(value)) < 2000 for _, value in written)
 
 
-def test_the_wait_in_a_worker_shows_each_change_but_the_last(platform, runner, written, export):
+def test_a_wait_in_a_worker_publishes_each_change_but_the_last(platform, runner, written, export):
     platform.knobs.update(pending_seconds=0.5, running_seconds=1.0)
     runner.run(export(deferrable=False))
     assert [value["state"] for value in statuses(written, PROGRESS)] == ["RUNNING"]
 
 
-def test_a_failure_shows_the_platforms_words_and_the_advice(platform, runner, written, export, deferrable):
+def test_a_failure_publishes_reason_remedy_and_code(platform, runner, written, export, deferrable):
     platform.trouble("job_fails", code=9103, message="No access to <b>the volume</b>.")
     with pytest.raises(Exception, match="No access"):
         runner.run(export(deferrable=deferrable))
     last = statuses(written)[-1]
     assert last["state"] in ("PENDING", "FAILED")
     assert last["error"]["outcome"] == "FAILED"
-    assert last["error"]["message"] == "No access to <b>the volume</b>."
+    assert last["error"]["reason"] == "No access to <b>the volume</b>."
     assert last["error"]["code"] == 9103
-    assert last["error"]["advice"]
+    assert last["error"]["remedy"] == ADVICE[9103]
 
 
-def test_a_refusal_shows_what_was_wanted(platform, runner, written, export):
+def test_a_rejection_publishes_what_was_requested(platform, runner, written, export):
     platform.trouble("error", status=403, code=9103, message="You may not.")
     with pytest.raises(Exception, match="You may not"):
         runner.run(export())
@@ -95,16 +96,17 @@ def test_a_refusal_shows_what_was_wanted(platform, runner, written, export):
     assert (last["error"]["outcome"], last["error"]["http_status"]) == ("REFUSED", 403)
 
 
-def test_wrong_input_is_shown(runner, written, export):
+def test_each_wrong_input_is_a_line_of_the_reason(runner, written, export):
     with pytest.raises(Exception, match="location") as caught:
-        runner.run(export(location="/"))
+        runner.run(export(location="/", volume="no\nname"))
     assert isinstance(caught.value.__cause__, SevenBridgesInputError)
     [last] = statuses(written)
     assert last["error"]["outcome"] == "REFUSED"
-    assert "location" in last["error"]["message"]
+    lines = last["error"]["reason"].splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["volume", "location"]
 
 
-def test_what_is_taken_over_says_so_and_why(platform, export):
+def test_an_adopted_export_says_so_and_why(platform, export):
     runner = Runner(store=False)
     runner.run(export())
     result = runner.run(export(file=platform.exports[0].file))
@@ -115,21 +117,21 @@ def test_what_is_taken_over_says_so_and_why(platform, export):
     assert status["state"] == "COMPLETED"
 
 
-def test_a_timeout_says_that_the_export_goes_on(platform, runner, written, export, deferrable):
+def test_a_timeout_says_that_the_export_is_still_running(platform, runner, written, export, deferrable):
     platform.knobs.stuck = True
     with pytest.raises(Exception, match="goes on"):
         runner.run(export(timeout=0.3, deferrable=deferrable))
     assert statuses(written)[-1]["error"]["outcome"] == "TIMEOUT"
 
 
-def test_no_token_is_shown(platform, runner, written, export, known):
+def test_no_token_is_published(platform, runner, written, export, known):
     platform.trouble("job_fails", code=9103, message=f"Your token {platform.token} may not.")
     with pytest.raises(Exception, match="may not"):
         runner.run(export())
     assert platform.token not in json.dumps(written)
 
 
-def test_hostile_and_long_names_are_kept_as_they_are_but_short(platform, runner, written, export):
+def test_hostile_names_are_published_as_they_are_and_long_ones_truncated(platform, runner, written, export):
     file = platform.add_file("<img src=x onerror=alert(1)>" + "x" * 5000, b"data")
     runner.run(export(file=file.id))
     name = statuses(written)[-1]["file"]["name"]
@@ -137,7 +139,7 @@ def test_hostile_and_long_names_are_kept_as_they_are_but_short(platform, runner,
     assert len(name) == 2000
 
 
-def test_the_links_are_there_from_the_platforms_answer_on(platform, runner, written, export, known, deferrable):
+def test_the_links_are_published_after_the_submission(platform, runner, written, export, known, deferrable):
     operator = export(deferrable=deferrable)
     runner.run(operator)
     keys = [key for key, _ in written]
@@ -160,7 +162,7 @@ def test_the_local_platform_has_no_web_pages(runner, export):
     assert not {kind().xcom_key for kind in LINKS} & set(runner.xcom)
 
 
-def test_an_airflow_that_refuses_xcoms_does_not_stop_an_export(platform, export):
+def test_an_airflow_that_rejects_xcoms_does_not_stop_an_export(platform, export):
     class Refusing(Runner):
         def _push(self, key, value):
             if key != "export_id":
@@ -170,7 +172,7 @@ def test_an_airflow_that_refuses_xcoms_does_not_stop_an_export(platform, export)
 
 
 class PlainOnly:
-    """Airflow's own XComs, of a process that writes them past a backend."""
+    """Airflow's own XComs, which a process writes without the backend."""
 
     def __init__(self, values):
         self.values = values
@@ -182,8 +184,8 @@ class PlainOnly:
         return self.values.get((ti_key.dag_id, ti_key.run_id, ti_key.task_id, ti_key.map_index, key))
 
 
-def test_an_xcom_backend_keeps_nothing_that_airflow_shows(platform, runner, known, export, deferrable, monkeypatch):
-    """Its database would have a reference in its place."""
+def test_status_and_links_do_not_go_through_an_xcom_backend(platform, runner, known, export, deferrable, monkeypatch):
+    """Its database would only have a reference."""
     shown = {}
     monkeypatch.setattr("airflow_sb_provider.task_status.HAS_XCOM_BACKEND", True)
     monkeypatch.setattr("airflow_sb_provider.task_status.PlainXCom", PlainOnly(shown))
@@ -192,13 +194,13 @@ def test_an_xcom_backend_keeps_nothing_that_airflow_shows(platform, runner, know
     assert runner.xcom == {"export_id": result["export_id"]}
     status = shown["dag", "run", operator.task_id, -1, STATUS]
     assert (status["state"], status["location"]) == ("COMPLETED", "a/b.txt")
-    # What was known before the deferral is kept.
+    # The fields from before the deferral are still there.
     assert status["submitted_at"]
     for kind in LINKS:
         assert shown["dag", "run", operator.task_id, -1, kind().xcom_key].startswith("https://")
 
 
-def test_many_show_how_far_they_are(platform, runner, written, known, deferrable):
+def test_a_bulk_export_publishes_its_progress(platform, runner, written, known, deferrable):
     ids = [platform.add_file(f"{n}.vcf", b"x" * 10, "demo/many").id for n in range(120)]
     platform.trouble("job_fails", code=9103, message="No <b>access</b>.")
     operator = SevenBridgesBulkExportOperator(
@@ -212,8 +214,8 @@ def test_many_show_how_far_they_are(platform, runner, written, known, deferrable
     )
     with pytest.raises(Exception, match="were not exported"):
         runner.run(operator)
-    told = statuses(written)
-    first, second, last = told[0], told[1], told[-1]
+    published = statuses(written)
+    first, second, last = published[0], published[1], published[-1]
     assert (first["kind"], first["total"], first["counts"]) == ("bulk", 120, {"WAITING": 120})
     assert first["source"] == last["source"] == "project demo/many"
     assert first["uri"] == last["uri"] == "s3://demo-results/exports/all/"
@@ -223,7 +225,7 @@ def test_many_show_how_far_they_are(platform, runner, written, known, deferrable
     assert last["errors"][0]["message"].startswith("No <b>access</b>.")
     assert not last.get("error")
     assert (last["copy_only"], last["overwrite"], last["manifest"]) == (False, False, None)
-    assert all(len(json.dumps(value)) < 12_000 for value in told)
+    assert all(len(json.dumps(value)) < 12_000 for value in published)
     assert len(ids) == last["total"]
     assert [runner.xcom[kind().xcom_key] for kind in (SevenBridgesProjectLink, *LINKS[1:])] == [
         "https://platform.example/u/demo/many/",
@@ -232,15 +234,15 @@ def test_many_show_how_far_they_are(platform, runner, written, known, deferrable
     ]
 
 
-def test_many_that_cannot_be_asked_for_say_why(platform, runner, written):
+def test_a_bulk_export_that_cannot_be_submitted_publishes_the_reason(platform, runner, written):
     operator = SevenBridgesBulkExportOperator(task_id="export", project="demo/none", volume="demo/results")
     with pytest.raises(Exception, match=r"."):
         runner.run(operator)
-    assert statuses(written)[-1]["error"]["message"]
+    assert statuses(written)[-1]["error"]["reason"]
 
 
 def test_a_trigger_writes_each_change_but_the_last(platform, export, monkeypatch):
-    """The worker goes on at once and tells more."""
+    """After the last change the worker resumes and publishes more."""
     written = []
 
     async def aset(**what):
@@ -263,7 +265,7 @@ def test_a_trigger_writes_each_change_but_the_last(platform, export, monkeypatch
     }
 
 
-def test_a_thousand_changes_at_once_are_written_one_by_one_the_newest_only(monkeypatch):
+def test_a_thousand_simultaneous_changes_are_written_one_by_one_and_only_the_newest_of_each(monkeypatch):
     written, under_way = [], []
 
     async def aset(*, dag_id, value, **_):
@@ -296,8 +298,8 @@ def test_a_thousand_changes_at_once_are_written_one_by_one_the_newest_only(monke
 
 
 @pytest.mark.parametrize(("write", "pause"), [(0.001, 0.001), (0.05, 0.05), (3.0, 0.1)])
-def test_the_pipe_to_airflow_is_free_half_of_the_time_but_no_task_waits_long_for_it(monkeypatch, write, pause):
-    """Ten thousand changes at once take ten thousand times twice a write, not ten thousand pauses of 0.1 s."""
+def test_progress_uses_the_pipe_to_airflow_at_most_half_of_the_time(monkeypatch, write, pause):
+    """Ten thousand simultaneous changes take twice as long as their writes, without pauses of 0.1 s."""
     now, pauses = 0.0, []
 
     async def aset(**_):
@@ -324,8 +326,8 @@ def test_the_pipe_to_airflow_is_free_half_of_the_time_but_no_task_waits_long_for
     assert pauses == [pytest.approx(pause)] * 100
 
 
-def test_progress_is_written_past_any_xcom_backend(monkeypatch):
-    """A backend that takes its time would block the event loop."""
+def test_progress_does_not_go_through_an_xcom_backend(monkeypatch):
+    """A slow backend would block the event loop."""
     from airflow.sdk.bases.xcom import BaseXCom
     from airflow.sdk.execution_time import task_runner
 
@@ -352,7 +354,7 @@ def test_progress_is_written_past_any_xcom_backend(monkeypatch):
     assert sent == [(PROGRESS, {"state": "RUNNING"})]
 
 
-def test_where_airflow_has_no_such_write_none_is_tried(monkeypatch):
+def test_progress_is_not_written_where_airflow_has_no_async_write(monkeypatch):
     monkeypatch.setattr(progress_module, "XCom", SimpleNamespace())
 
     async def run():

@@ -1,4 +1,4 @@
-"""What a task writes for its tab, and what the tab's script reads, are what the schema beside the script says."""
+"""The schema beside the tab's script describes what a task writes and what the script reads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check(written):
 
 
 class Watched(Runner):
-    """Keeps every status and progress that a task writes."""
+    """Records every status and progress that a task writes."""
 
     def __init__(self, written, **fields):
         super().__init__(**fields)
@@ -64,7 +64,7 @@ def bulk(files, **fields):
 
 
 def single_exports(platform, written, export, deferrable):
-    """Every way in which a single export can go."""
+    """Run every course that a single export can take."""
     new = lambda: Watched(written)  # noqa: E731
     new().run(export(location="s/1", deferrable=deferrable))
     new().run(export(location="s/2", copy_only=True, validate_only=True))
@@ -94,7 +94,7 @@ def single_exports(platform, written, export, deferrable):
 
 
 def bulk_exports(platform, written, deferrable):
-    """Every way in which many exports can go."""
+    """Run every course that a bulk export can take."""
     file = lambda **fields: platform.add_file("a.txt", b"x", **fields).id  # noqa: E731
     new = lambda: Watched(written)  # noqa: E731
     fields = {"deferrable": deferrable}
@@ -121,8 +121,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(ConnectionSettings, "visibility_delay", 0.1)
 
 
-def test_what_tasks_write_is_what_the_schema_says(platform, export, quick, deferrable):
-    """And the schema says nothing that no task writes."""
+def test_tasks_write_what_the_schema_describes(platform, export, quick, deferrable):
+    """The schema describes nothing that no task writes."""
     written = []
     single_exports(platform, written, export, deferrable)
     bulk_exports(platform, written, deferrable)
@@ -142,7 +142,7 @@ def test_what_tasks_write_is_what_the_schema_says(platform, export, quick, defer
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_what_a_trigger_writes_is_what_the_schema_says(platform, monkeypatch, count):
+def test_a_trigger_writes_what_the_schema_describes(platform, monkeypatch, count):
     written = []
 
     async def aset(*, key, value, **_):
@@ -174,12 +174,12 @@ def test_what_a_trigger_writes_is_what_the_schema_says(platform, monkeypatch, co
         {"sevenbridges_export_other": {}},
     ],
 )
-def test_the_schema_rejects_what_the_script_does_not_read(wrong):
+def test_the_schema_rejects_fields_that_the_script_does_not_read(wrong):
     with pytest.raises(jsonschema.ValidationError):
         check(wrong.items())
 
 
-def test_the_script_reads_what_the_schema_says():
+def test_the_script_reads_what_the_schema_describes():
     assert dict(re.findall(r'^const (STATUS|PROGRESS) = "(\w+)"', SCRIPT, re.MULTILINE)) == {
         "STATUS": STATUS,
         "PROGRESS": PROGRESS,
@@ -195,7 +195,7 @@ def test_the_script_reads_what_the_schema_says():
     for name, known in fields.items():
         read = set(re.findall(rf"\b{name}\??\.(\w+)", SCRIPT))
         assert read <= known, name
-    # The states that a file of many can be in are all counted as something.
+    # The script counts every state that a file of a bulk export can have.
     assert set(re.findall(r"\bcounts\.(\w+)", SCRIPT)) == fields["counts"]
     failure = SCRIPT.split("function failure(error)")[1].split("\n}")[0]
     assert set(re.findall(r"\berror\.(\w+)", failure)) == set(KINDS["error"]["properties"])
@@ -211,9 +211,7 @@ def rows(path):
     return {row["file"]: row for row in map(json.loads, path.read_text().splitlines())}
 
 
-def test_after_fail_fast_tab_and_manifest_say_what_is_in_flight_and_what_was_not_submitted(
-    platform, tmp_path, deferrable
-):
+def test_after_fail_fast_tab_and_manifest_report_exports_in_flight_and_not_submitted(platform, tmp_path, deferrable):
     written = []
     runner = Watched(written)
     # The first fails, two more are in flight then, and five are never submitted.
@@ -236,9 +234,7 @@ def test_after_fail_fast_tab_and_manifest_say_what_is_in_flight_and_what_was_not
 
 
 @pytest.mark.parametrize("trouble", ["drop", "lose_reply"])
-def test_what_was_submitted_without_a_response_is_in_doubt_in_the_manifest(
-    platform, tmp_path, trouble, deferrable, quick
-):
+def test_a_submission_without_a_response_is_in_doubt_in_the_manifest(platform, tmp_path, trouble, deferrable, quick):
     written = []
     runner = Watched(written)
     files = [platform.add_file(f"{n}.txt", b"x").id for n in range(4)]
@@ -253,7 +249,7 @@ def test_what_was_submitted_without_a_response_is_in_doubt_in_the_manifest(
     assert "no response" in found[files[0]]["message"]
     assert (last["unanswered"], last["counts"]) == (2, {"WAITING": 2, "COMPLETED": 2})
     check(written)
-    # A retry that cannot check either still says so, and one that can exports all.
+    # A retry that cannot check reports the same, and one that can check exports all files.
     runner.fail(bulk(files, max_active=2, manifest=str(manifest), deferrable=deferrable))
     assert [rows(manifest)[file]["state"] for file in files[:2]] == ["IN_DOUBT", "IN_DOUBT"]
     platform.troubles.clear()

@@ -12,7 +12,7 @@ from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator,
 TI = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1)
 
 
-def test_what_the_process_knows_needs_no_look(monkeypatch):
+def test_an_address_that_the_process_knows_is_not_read_from_xcom(monkeypatch):
     monkeypatch.setattr(export, "XCom", None)
     operator = SimpleNamespace(known_links={"_link_SevenBridgesFileLink": "https://x"})
     assert SevenBridgesFileLink().get_link(operator, ti_key=TI) == "https://x"
@@ -22,19 +22,19 @@ def test_what_the_process_knows_needs_no_look(monkeypatch):
     ("value", "shown"), [("https://x", "https://x"), (None, ""), ({"no": "text"}, ""), ("file:///xcoms/1", "")]
 )
 def test_the_address_comes_from_xcom(monkeypatch, value, shown):
-    asked = []
+    calls = []
 
-    def get_value(**what):
-        asked.append(what)
+    def get_value(**arguments):
+        calls.append(arguments)
         return value
 
     monkeypatch.setattr(export, "XCom", SimpleNamespace(get_value=get_value))
     assert SevenBridgesDestinationLink().get_link(SimpleNamespace(), ti_key=TI) == shown
-    assert asked == [{"key": "_link_SevenBridgesDestinationLink", "ti_key": TI}]
+    assert calls == [{"key": "_link_SevenBridgesDestinationLink", "ti_key": TI}]
 
 
 def test_a_link_never_raises(monkeypatch):
-    def get_value(**what):
+    def get_value(**arguments):
         raise RuntimeError("no database")
 
     monkeypatch.setattr(export, "XCom", SimpleNamespace(get_value=get_value))

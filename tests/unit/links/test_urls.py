@@ -46,7 +46,7 @@ def test_an_unknown_endpoint_has_no_pages(endpoint):
     assert folder_page(endpoint, "s3://bucket/key") is None
 
 
-def test_what_is_not_known_has_no_page():
+def test_an_incomplete_address_has_no_page():
     assert file_page(ENVIRONMENTS["sb-cn"].endpoint, "me/it", FILE) is None
     for project in (None, "", "me", "me/", "/it", "me/it/more", "../it", "me/.."):
         assert file_page(CGC, project, FILE) is None
@@ -56,7 +56,7 @@ def test_what_is_not_known_has_no_page():
     assert folder_page(CGC, "oss://bucket/key") is None
 
 
-def test_hostile_names_stay_inside_their_address():
+def test_hostile_names_are_quoted():
     page = file_page(CGC, "me/<script>", 'x"/../?y#z')
     assert page == "https://cgc.sbgenomics.com/u/me/%3Cscript%3E/files/x%22%2F..%2F%3Fy%23z/"
     page = object_page(CGC, "s3://bucket?x#y/javascript:alert(1)")

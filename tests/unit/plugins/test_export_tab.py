@@ -8,9 +8,11 @@ import sys
 import pytest
 
 from airflow_sb_provider.get_provider_info import get_provider_info
-from airflow_sb_provider.plugins.export_tab import PREFIX, SevenBridgesExportPlugin, StaticPage
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
+from airflow_sb_provider.plugins.export_tab import PREFIX, SevenBridgesExportPlugin, StaticFilesApp
+from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 
-PAGE = StaticPage()
+PAGE = StaticFilesApp()
 
 
 def get(path, method="GET", root="/airflow" + PREFIX):
@@ -38,7 +40,7 @@ def test_the_files_of_the_page(path, kind):
 
 
 @pytest.mark.parametrize("path", ["/", "/tab.js", "/nothing"])
-def test_every_answer_confines_what_the_page_may_do(path):
+def test_every_response_restricts_what_the_page_may_do(path):
     _, headers, _ = get(path)
     policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
     assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == "'none'"
@@ -53,12 +55,12 @@ def test_nothing_else_is_served(path):
     assert get(path)[0] == 404
 
 
-def test_nothing_can_be_sent():
+def test_other_methods_are_rejected():
     status, headers, _ = get("/", "POST")
     assert (status, headers["allow"]) == (405, "GET, HEAD")
 
 
-def test_the_page_brings_all_it_needs_and_runs_no_text_of_others():
+def test_the_page_loads_nothing_else_and_runs_no_text_as_code():
     html, script, style = (get(path)[2].decode() for path in ("/", "/tab.js", "/tab.css"))
     assert not re.search(r"<script(?![^>]*src=)|\son\w+=|style=", html)
     for text in (html, script, style):
@@ -68,9 +70,9 @@ def test_the_page_brings_all_it_needs_and_runs_no_text_of_others():
     )
 
 
-def test_airflow_is_told_of_the_tab():
+def test_airflow_gets_the_tab_from_the_plugin():
     [view] = SevenBridgesExportPlugin.external_views
-    assert view["destination"] == "task_instance"
+    assert (view["name"], view["destination"]) == ("Seven Bridges", "task_instance")
     # Relative: Airflow may be served under a path of its own.
     assert view["href"].startswith(PREFIX[1:] + "/?")
     assert re.findall(r"\{(\w+)\}", view["href"]) == ["DAG_ID", "RUN_ID", "TASK_ID", "MAP_INDEX"]
@@ -79,8 +81,26 @@ def test_airflow_is_told_of_the_tab():
     assert plugin["plugin-class"].endswith(SevenBridgesExportPlugin.__name__)
 
 
+@pytest.mark.parametrize("task", [SevenBridgesExportOperator, SevenBridgesBulkExportOperator, SevenBridgesExportSensor])
+def test_airflow_3_4_offers_the_tab_on_every_task_of_the_provider(task):
+    """Its rule: a list matches if one of its items is among the values."""
+    [view] = SevenBridgesExportPlugin.external_views
+    [(path, values)] = view["applies_to"].items()
+    record, field = path.split(".")
+    assert record == "task"
+    assert set(values) & set(getattr(task, field))
+
+
+def test_an_airflow_that_does_not_know_a_key_of_the_tab_accepts_it():
+    plugins = pytest.importorskip("airflow.api_fastapi.core_api.datamodels.plugins")
+    if not hasattr(plugins, "ExternalViewResponse"):
+        pytest.skip("this Airflow has no external views")
+    [view] = SevenBridgesExportPlugin.external_views
+    assert plugins.ExternalViewResponse(**view).name == "Seven Bridges"
+
+
 def test_the_plugin_is_light_enough_for_every_process():
-    """Nothing but Airflow's own class is needed: no server libraries, no hook, no operator."""
+    """It imports only Airflow's plugin class: no server library, no hook, no operator."""
     code = """if True:
         import sys, warnings
         try:
@@ -98,5 +118,5 @@ def test_the_plugin_is_light_enough_for_every_process():
     assert len(new) <= 3
 
 
-def test_a_websocket_gets_no_answer():
+def test_a_websocket_gets_no_response():
     asyncio.run(PAGE({"type": "websocket"}, None, None))
