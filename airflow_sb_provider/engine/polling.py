@@ -51,7 +51,7 @@ def _poll(
         except SevenBridgesError as caught:
             error = caught
             answers = lookup.take(error)
-        lines = watch.take(list(answers), list(answers.values()), time.monotonic())
+        lines = watch.update(list(answers), list(answers.values()), time.monotonic())
         is_unauthorized = is_unauthorized or watch.unauthorized
         for line in lines:
             hook.log.info(line)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # How long an error page is waited out before a read that only adds to what is known already.
-SOON = 30.0
+PAGE_PATIENCE = 30.0
 # How long after COMPLETED a read of the object may still show what was there before.
 APPEARS_WITHIN = 30.0
-OBJECT_PAUSE = 3.0
+OBJECT_RECHECK_INTERVAL = 3.0
 
 
 def volume_or_none(hook: SevenBridgesHook, volume: str, *, needed: bool = True) -> Volume | None:
@@ -60,7 +60,7 @@ def read_object(hook: SevenBridgesHook, job: ExportJob, size: int | None) -> Vol
     try:
         found = _soon(hook, hook.find_volume_object, job.volume, job.location)
         while not _is_made(found, size) and time.monotonic() < give_up_at:
-            time.sleep(OBJECT_PAUSE)
+            time.sleep(OBJECT_RECHECK_INTERVAL)
             found = _soon(hook, hook.find_volume_object, job.volume, job.location)
     except SevenBridgesError as error:
         hook.log.warning(
@@ -86,5 +86,5 @@ def _is_made(found: VolumeObject | None, size: int | None) -> bool:
 
 def _soon(hook: SevenBridgesHook, read: Callable[..., T], *arguments: str) -> T:
     """Return what a method of the hook reads, with patience for what passes soon."""
-    value: T = Retrying(**retry_rules(hook.log, page_patience=SOON))(read, *arguments, again=False)
+    value: T = Retrying(**retry_rules(hook.log, page_patience=PAGE_PATIENCE))(read, *arguments, again=False)
     return value

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from airflow_sb_provider.jobs.kind import JobKind
 
 POLL_INTERVAL = 30.0
-WEEK = 7 * 24 * 3600.0
+DEFAULT_TIMEOUT = 7 * 24 * 3600.0
 # How long the final poll, at the end of the time to wait, may take.
 FINAL_POLL_TIMEOUT = 60.0
-MAX_CONSECUTIVE_DENIALS = 3
+MAX_CONSECUTIVE_REJECTIONS = 3
 # In so many polls in a row the item of one id may be unreadable while the Platform answers otherwise.
 MAX_CONSECUTIVE_UNREADABLE = 10
 # How long a rejection must last: a new job is 404 by its id, or its permission not known, for up to 30 s.
@@ -60,11 +60,11 @@ class Watch(Generic[J]):
     """The state of a wait for some jobs of one kind. All times are of one clock that never jumps, in seconds.
 
     Trouble (rate limit, maintenance, no answer, unreadable answers) never ends a wait. A rejection (401, 403, 404) of
-    one id in `MAX_CONSECUTIVE_DENIALS` polls in a row does, if at least `REJECTED_FOR` has passed since the first of
+    one id in `MAX_CONSECUTIVE_REJECTIONS` polls in a row does, if at least `REJECTED_FOR` has passed since the first of
     them. So does
     ``deadline``, after a final poll. An id whose own item stays missing or unreadable, polled alone, is given up after
     ten polls and the same time.
-    ``enough`` ends that have been seen end it too, and with ``fail_fast`` the first job that failed.
+    ``min_finished`` ends that have been seen end it too, and with ``fail_fast`` the first job that failed.
     ``patient`` has the wait go on through such rejections too, but not with a connection that cannot be used.
     ``unauthorized`` tells that the last poll's token was refused, so that the connection should be looked up again.
     ``apart`` are the ids that are requested each alone (see `api.lookup`).
@@ -76,7 +76,7 @@ class Watch(Generic[J]):
     jobs: dict[str, J] = field(default_factory=dict)
     refused: dict[str, SevenBridgesError] = field(default_factory=dict)
     unauthorized: bool = False
-    enough: int | None = None
+    min_finished: int | None = None
     fail_fast: bool = False
     patient: bool = False
     apart: Apart = field(default_factory=dict)
@@ -106,11 +106,11 @@ class Watch(Generic[J]):
         return [ids[start : start + BULK_LIMIT] for start in range(0, len(ids), BULK_LIMIT)]
 
     @property
-    def in_question(self) -> bool:
+    def has_rejections(self) -> bool:
         """Whether an id was rejected in the last poll, which ends the wait if it stays so."""
         return bool(self._rejections) and not self.patient
 
-    def take(
+    def update(
         self, asked: Sequence[str], answer: Sequence[J | SevenBridgesError] | SevenBridgesError, now: float
     ) -> list[str]:
         """Take the answer to a poll for some ids, or the error that came instead; return lines worth logging."""
@@ -171,7 +171,7 @@ class Watch(Generic[J]):
             is_first = job_id not in self._rejections
             self._rejections.setdefault(job_id, (1, now))
             return [f"{self.kind.title} {job_id} cannot be seen; the wait goes on: {error}"] if is_first else []
-        return self._strike(self._rejections, MAX_CONSECUTIVE_DENIALS, job_id, error, now)
+        return self._strike(self._rejections, MAX_CONSECUTIVE_REJECTIONS, job_id, error, now)
 
     def _strike(
         self, strikes: dict[str, tuple[int, float]], limit: int, job_id: str, error: SevenBridgesError, now: float
@@ -205,7 +205,7 @@ class Watch(Generic[J]):
     def _has_enough(self) -> bool:
         if self.fail_fast and self._failed:
             return True
-        return self.enough is not None and len(self.ids) - len(self._open) >= self.enough
+        return self.min_finished is not None and len(self.ids) - len(self._open) >= self.min_finished
 
     @property
     def _is_finally_polled(self) -> bool:
@@ -229,13 +229,13 @@ class Watch(Generic[J]):
     def event(self, now: float) -> dict[str, Any] | None:
         """Return the trigger's event if the wait is over, else None: plain values only, small, no secrets.
 
-        ``status`` is ``ended``, ``some ended`` (enough of them), ``refused`` or ``timeout``. If there is only one id,
+        ``status`` is ``terminal``, ``partial`` (enough of them), ``rejected`` or ``timeout``. If there is only one id,
         it and its ``job`` too.
         """
         if self.over:
-            status = "refused" if self.refused else "ended"
+            status = "rejected" if self.refused else "terminal"
         elif self._has_enough:
-            status = "some ended"
+            status = "partial"
         elif self._is_finally_polled or (self._final_until is not None and now >= self._final_until):
             status = "timeout"
         else:

@@ -276,8 +276,8 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             return True
         else:
             answers = submitter.fetch(in_flight)
-        # A wait ends as refused only when that has lasted.
-        submitter.take(in_flight, answers, are_final=event.get("status") == "refused")
+        # A wait ends as rejected only when that has lasted.
+        submitter.take(in_flight, answers, are_final=event.get("status") == "rejected")
         if not self._is_over(batch):
             ledger.save(in_flight)
         return bool(event.get("status") == "timeout")
@@ -285,7 +285,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
     def _wait(self, batch: Batch[E]) -> dict[str, Any]:
         """Wait for half of what is in flight, or for all if no more is to come, and return what was seen."""
         ids = [entry.job_id or "" for entry in batch.in_flight]
-        enough = -(-len(ids) // 2) if batch.waiting or batch.is_more_to_come else None
+        half = -(-len(ids) // 2) if batch.waiting or batch.is_more_to_come else None
         end_time = self._end_time(batch)
         fail_fast = self.on_error == "fail_fast"
         if self.single:
@@ -297,10 +297,10 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             )
         if self.deferrable:
             trigger = SevenBridgesExportTrigger(
-                ids, self.sevenbridges_conn_id, self.poll_interval, end_time, enough=enough, fail_fast=fail_fast
+                ids, self.sevenbridges_conn_id, self.poll_interval, end_time, min_finished=half, fail_fast=fail_fast
             )
             self.defer(trigger=trigger, method_name="resume")
-        watch = Watch(self.entry_class.kind, ids, deadline_of(end_time), enough=enough, fail_fast=fail_fast)
+        watch = Watch(self.entry_class.kind, ids, deadline_of(end_time), min_finished=half, fail_fast=fail_fast)
         return wait(self.hook, watch, self.poll_interval, self._status.follow)
 
     def _end_time(self, batch: Batch[E]) -> float | None:

@@ -41,7 +41,7 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
     """Waits until jobs of one kind have ended, and fails if one of them failed.
 
     A subclass names the ids as its kind does, such as ``export_id``: one or a list, also as text, or None. Its
-    ``__init__`` takes them, and calls `_begin_in_trigger` when they are set.
+    ``__init__`` takes them, and calls `_start_in_trigger` when they are set.
 
     :param sevenbridges_conn_id: the Airflow connection; its user must be the one who started the jobs. (templated)
     :param deferrable: waits in the triggerer; ``poke_interval``, ``timeout``, ``soft_fail``, ``silent_fail`` and
@@ -71,7 +71,7 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
         """The hook that all requests of this task go through."""
         return SevenBridgesHook(self.sevenbridges_conn_id)
 
-    def _begin_in_trigger(self) -> None:
+    def _start_in_trigger(self) -> None:
         """Have Airflow begin with the trigger, if that is wanted and this Airflow can."""
         if not self._is_to_begin_in_trigger:
             return
@@ -171,9 +171,9 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
         not visible yet would be given up at once, or one that never will be waited for until the time is over.
         """
         give_up_at = time.monotonic() + self.timeout
-        pause = min(self.poke_interval, waiting.REJECTED_FOR / (waiting.MAX_CONSECUTIVE_DENIALS - 1))
+        pause = min(self.poke_interval, waiting.REJECTED_FOR / (waiting.MAX_CONSECUTIVE_REJECTIONS - 1))
         event = None
-        while event is None and watch.in_question and time.monotonic() < give_up_at:
+        while event is None and watch.has_rejections and time.monotonic() < give_up_at:
             time.sleep(pause)
             event = self._poll(watch)
         return event
@@ -193,10 +193,10 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on when the trigger has ended."""
         with airflow_failures():
-            if event["status"] == "refused":
+            if event["status"] == "rejected":
                 self._check_connection()
             watch: Watch[J] = Watch(self.kind, self._ids, patient=self.silent_fail)
-            seen = self._confirm(watch, event) if event["status"] == "ended" else event
+            seen = self._confirm(watch, event) if event["status"] == "terminal" else event
             if seen is not None:
                 return self._ended(context, seen, list(watch.jobs.values()))
         # Of a template, the triggerer sees less than a worker: what a mapped task pushed is not there.
@@ -207,9 +207,9 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
         ids, told = list(watch.ids), event.get("job")
         # The worker may see other ids than the triggerer did: then the event is about another job.
         if told and ids == [told["id"]]:
-            watch.take(ids, [self.kind.parse(told)], time.monotonic())
+            watch.update(ids, [self.kind.parse(told)], time.monotonic())
         elif ids:
-            watch.take(ids, self._fetch(ids), time.monotonic())
+            watch.update(ids, self._fetch(ids), time.monotonic())
         # What another machine has seen may still be rejected here: reads lag behind.
         return watch.event(time.monotonic()) or self._resolve(watch)
 
@@ -230,7 +230,7 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
                 f"The {name}s {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''} have not all ended in the time to "
                 f"wait for them (timeout={self.timeout} s). They go on at the Platform."
             )
-        if event["status"] != "ended":
+        if event["status"] != "terminal":
             raise SevenBridgesInDoubt(
                 f"{event.get('message', 'The wait ended without an answer.')} The {name} may go on; "
                 "check the connection's token, which must belong to the user who started it."

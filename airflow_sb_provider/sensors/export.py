@@ -60,7 +60,7 @@ class SevenBridgesExportSensor(OpenLineageMixin, SevenBridgesJobSensor[ExportJob
             **kwargs,
         )
         self.export_id = export_id
-        self._begin_in_trigger()
+        self._start_in_trigger()
 
     def _saw(self, jobs: Sequence[ExportJob]) -> None:
         self._report = Report([ExportOutcome.of_job(job) for job in jobs], many=not is_one_id(self.export_id))

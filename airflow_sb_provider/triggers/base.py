@@ -19,7 +19,7 @@ from airflow_sb_provider.jobs.ids import read_job_ids
 from airflow_sb_provider.jobs.progress import progress_key, progress_status
 from airflow_sb_provider.jobs.watch import MAX_IDS, FinalPoll, Over, Watch
 from airflow_sb_provider.triggers.log_writer import log_writer
-from airflow_sb_provider.triggers.progress import progress
+from airflow_sb_provider.triggers.progress_writer import progress_writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ _renderers = ThreadPoolExecutor(4, thread_name_prefix="sevenbridges-render")
 class SevenBridgesJobTrigger(BaseTrigger):
     """Waits until jobs of one kind have ended, and only polls: it may run twice, so it never starts anything.
 
-    Its event holds ``status`` (``ended``, ``some ended``, ``refused`` or ``timeout``), for one job its id and ``job``,
+    Its event holds ``status`` (``terminal``, ``partial``, ``rejected`` or ``timeout``), for one job its id and ``job``,
     and a ``message`` if the Platform rejects the polls. Subclasses name the ids as their kind does, such as
     ``export_ids`` and ``export_id``, here and among their arguments.
 
@@ -49,7 +49,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
     :param poll_interval: seconds between two polls.
     :param end_time: when to give up, in epoch seconds, so that it survives a restart; None for never. It comes from
         the worker's clock: a triggerer's clock that is ahead by a minute gives up a minute early.
-    :param enough: how many jobs must have ended for the wait to end; None for all.
+    :param min_finished: how many jobs must have ended for the wait to end; None for all.
     :param fail_fast: the first job that failed ends the wait too.
     :param silent_fail: a rejection (401, 403, 404) does not end the wait.
     """
@@ -65,7 +65,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
         sevenbridges_conn_id: str,
         poll_interval: float,
         end_time: float | None,
-        enough: int | None,
+        min_finished: int | None,
         fail_fast: bool,
         silent_fail: bool,
     ) -> None:
@@ -80,7 +80,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self.poll_interval = poll_interval
         self.end_time = end_time
-        self.enough = enough
+        self.min_finished = min_finished
         self.fail_fast = fail_fast
         self.silent_fail = silent_fail
 
@@ -94,7 +94,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
                 self.kind.id_key: getattr(self, self.kind.id_key),
-                "enough": self.enough,
+                "min_finished": self.min_finished,
                 "fail_fast": self.fail_fast,
                 # Only where it is set, so that a triggerer of an earlier version runs all others.
                 **({"silent_fail": True} if self.silent_fail else {}),
@@ -125,13 +125,13 @@ class SevenBridgesJobTrigger(BaseTrigger):
         try:
             ids = getattr(self, self.kind.ids_key) or read_job_ids(getattr(self, self.kind.id_key), self.kind)
         except SevenBridgesInputError as error:
-            yield TriggerEvent({"status": "refused", "message": str(error)})
+            yield TriggerEvent({"status": "rejected", "message": str(error)})
             return
         watch: Watch[Any] = Watch(
             self.kind,
             ids,
             deadline_of(self.end_time),
-            enough=self.enough,
+            min_finished=self.min_finished,
             fail_fast=self.fail_fast,
             patient=self.silent_fail,
         )
@@ -148,13 +148,13 @@ class SevenBridgesJobTrigger(BaseTrigger):
                     await waiter.wait(step.until)
             yield TriggerEvent(step.event)
         finally:
-            progress().forget(self.task_instance)
+            progress_writer().discard(self.task_instance)
             await waiting.remove(waiter)
 
     def _tell(self, context: contextvars.Context, watch: Watch[Any], lines: list[str]) -> None:
         log_writer.write(context, self.logger(), lines)
         value = progress_status(watch, lines[-1], time.time())
-        progress().tell(self.task_instance, progress_key(self.kind), value)
+        progress_writer().publish(self.task_instance, progress_key(self.kind), value)
 
 
 def _is_on_event_loop() -> bool:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class SevenBridgesExportTrigger(SevenBridgesJobTrigger):
     """Waits until exports have ended, and only polls: it may run twice, so it never starts anything.
 
-    Its event holds ``status`` (``ended``, ``some ended``, ``refused`` or ``timeout``), for one export ``export_id`` and
-    its ``job``, and a ``message`` if the Platform rejects the polls.
+    Its event holds ``status`` (``terminal``, ``partial``, ``rejected`` or ``timeout``), for one export
+    ``export_id`` and its ``job``, and a ``message`` if the Platform rejects the polls.
 
     :param export_ids: what to wait for.
     :param sevenbridges_conn_id: the Airflow connection.
@@ -26,7 +26,7 @@ class SevenBridgesExportTrigger(SevenBridgesJobTrigger):
         the worker's clock: a triggerer's clock that is ahead by a minute gives up a minute early.
     :param export_id: instead of ``export_ids``, for a sensor that starts from its trigger: an id or a list, also as
         text, which Airflow renders before the trigger runs.
-    :param enough: how many exports must have ended for the wait to end; None for all.
+    :param min_finished: how many exports must have ended for the wait to end; None for all.
     :param fail_fast: the first export that failed ends the wait too.
     :param silent_fail: a rejection (401, 403, 404) does not end the wait.
     """
@@ -42,7 +42,7 @@ class SevenBridgesExportTrigger(SevenBridgesJobTrigger):
         poll_interval: float = POLL_INTERVAL,
         end_time: float | None = None,
         export_id: str | Sequence[str] | None = None,
-        enough: int | None = None,
+        min_finished: int | None = None,
         fail_fast: bool = False,
         silent_fail: bool = False,
     ) -> None:
@@ -52,7 +52,7 @@ class SevenBridgesExportTrigger(SevenBridgesJobTrigger):
             sevenbridges_conn_id=sevenbridges_conn_id,
             poll_interval=poll_interval,
             end_time=end_time,
-            enough=enough,
+            min_finished=min_finished,
             fail_fast=fail_fast,
             silent_fail=silent_fail,
         )

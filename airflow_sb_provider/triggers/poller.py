@@ -84,7 +84,7 @@ class Subscription:
 
     def tell(self, job_id: str, answer: Job | SevenBridgesError, now: float) -> bool:
         """Take the answer for one id; return whether the wait is over."""
-        lines = self.watch.take([job_id], [answer], now)
+        lines = self.watch.update([job_id], [answer], now)
         is_over = self.watch.is_decided
         if is_over:
             self._wake()

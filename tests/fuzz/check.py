@@ -80,7 +80,7 @@ def check_value(value) -> None:
         ids = [f"id{number}" for number in range(len(jobs))]
         if jobs:
             watch = Watch(EXPORT, ids, deadline=NOW)
-            lines = watch.take(ids, jobs, NOW)
+            lines = watch.update(ids, jobs, NOW)
             assert all(isinstance(line, str) for line in lines)
             step = watch.next_step(NOW)
             _check_kept(step.event if isinstance(step, Over) else watch.event(NOW + FINAL_POLL_TIMEOUT))

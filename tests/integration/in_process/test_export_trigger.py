@@ -18,7 +18,7 @@ def test_it_serializes_ids_and_numbers_only(platform):
     assert path == "airflow_sb_provider.triggers.export.SevenBridgesExportTrigger"
     assert arguments == {
         "export_id": None,
-        "enough": None,
+        "min_finished": None,
         "fail_fast": False,
         "export_ids": ["a", "b"],
         "sevenbridges_conn_id": "sevenbridges_default",
@@ -41,14 +41,14 @@ def test_a_connection_that_is_gone_ends_the_wait_with_its_name(platform, monkeyp
     else:
         use_token(monkeypatch, platform, "")
     event = asyncio.run(first_event(SevenBridgesExportTrigger(["a"], "sevenbridges_default", 0.05)))
-    assert event["status"] == "refused"
+    assert event["status"] == "rejected"
     assert "sevenbridges_default" in event["message"]
 
 
 def test_more_than_a_hundred_are_asked_for_by_the_hundred(platform):
     ids = [f"{number:032}" for number in range(150)]
     event = asyncio.run(first_event(SevenBridgesExportTrigger(ids, "sevenbridges_default", 0.4)))
-    assert event["status"] == "refused"
+    assert event["status"] == "rejected"
     asked = Counter(each for record in platform.requests for each in record.json["export_ids"])
     assert asked == dict.fromkeys(ids, 3)
     assert len(platform.requests) <= 7

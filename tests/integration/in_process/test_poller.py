@@ -41,7 +41,7 @@ def count_look_ups(monkeypatch):
         look_ups.append(conn_id)
         return await real(conn_id)
 
-    monkeypatch.setattr(polling, "look_up_settings", look_up)
+    monkeypatch.setattr(polling, "load_settings", look_up)
     return look_ups
 
 
@@ -74,13 +74,13 @@ def test_everyone_gets_its_own_answer(platform, started):
     ids = started(120)
     events = gather([trigger(each) for each in ids])
     assert [event["job"]["id"] for event in events] == ids
-    assert {event["status"] for event in events} == {"ended"}
+    assert {event["status"] for event in events} == {"terminal"}
 
 
 def test_an_unknown_id_fails_alone(platform, started):
     ids = [*started(3), "A" * 32]
     events = gather([trigger(each, interval=0.05) for each in ids])
-    assert [event["status"] for event in events] == ["ended", "ended", "ended", "refused"]
+    assert [event["status"] for event in events] == ["terminal", "terminal", "terminal", "rejected"]
 
 
 GET = "/v2/bulk/storage/exports/get"
@@ -94,9 +94,9 @@ def test_a_spoiled_id_costs_only_its_own_waiter(platform, started, how, place):
     platform.trouble("spoiled_bulk", path=GET, times=0, ids=ids[place], how=how)
     began = time.time()
     events = gather([trigger(each, interval=0.3, end_time=began + 6) for each in ids])
-    assert {event["status"] for number, event in enumerate(events) if number != place} == {"ended"}
+    assert {event["status"] for number, event in enumerate(events) if number != place} == {"terminal"}
     spoiled = events[place]
-    assert spoiled["status"] == ("timeout" if how == "nul" else "refused")
+    assert spoiled["status"] == ("timeout" if how == "nul" else "rejected")
     assert spoiled["export_id"] == ids[place]
     # Fifteen to find it, then one for each poll of it.
     assert len(polls(platform)) <= 16 + 2 * 6 / 0.3
@@ -108,7 +108,7 @@ def test_several_spoiled_ids_cost_only_their_own_waiters(platform, started, how)
     spoiled = ids[3:6]
     platform.trouble("spoiled_bulk", path=GET, times=0, ids=" ".join(spoiled), how=how)
     events = gather([trigger(each, interval=0.2, end_time=time.time() + 10) for each in ids])
-    assert [event["export_id"] for event in events if event["status"] != "ended"] == spoiled
+    assert [event["export_id"] for event in events if event["status"] != "terminal"] == spoiled
 
 
 def test_a_spoiled_id_costs_one_request_more_in_a_long_wait(platform, started):
@@ -127,7 +127,7 @@ def test_one_that_was_spoiled_for_a_while_ends_like_the_others(platform, started
     ids = started(20)
     platform.trouble("spoiled_bulk", path=GET, times=8, ids=ids[3], how="null")
     events = gather([trigger(each, interval=0.1) for each in ids])
-    assert {event["status"] for event in events} == {"ended"}
+    assert {event["status"] for event in events} == {"terminal"}
 
 
 def test_answers_in_another_order_are_everyones_own(platform, started):
@@ -154,7 +154,7 @@ def test_one_that_cannot_log_its_news_keeps_nobody_from_theirs(platform, started
         await asyncio.gather(*waits, return_exceptions=True)
         return event
 
-    assert asyncio.run(run())["status"] == "ended"
+    assert asyncio.run(run())["status"] == "terminal"
     assert len(polls(platform)) <= 2
 
 
@@ -178,7 +178,7 @@ def test_one_waiter_that_leaves_touches_nobody_else(platform, started):
             await leaving
         return await staying
 
-    assert asyncio.run(run())["status"] == "ended"
+    assert asyncio.run(run())["status"] == "terminal"
 
 
 def test_it_stops_with_the_last_waiter_and_starts_again(platform, started):
@@ -194,7 +194,7 @@ def test_it_stops_with_the_last_waiter_and_starts_again(platform, started):
         assert len(paths(platform)) == asked
         return await first_event(trigger(second))
 
-    assert asyncio.run(run())["status"] == "ended"
+    assert asyncio.run(run())["status"] == "terminal"
 
 
 def test_its_own_mistake_does_not_end_a_wait(platform, started, monkeypatch):
@@ -208,7 +208,7 @@ def test_its_own_mistake_does_not_end_a_wait(platform, started, monkeypatch):
         return await real(self, *arguments, **options)
 
     monkeypatch.setattr(polling.SevenBridgesAsyncHook, "send", send)
-    assert gather([trigger(export_id)])[0]["status"] == "ended"
+    assert gather([trigger(export_id)])[0]["status"] == "terminal"
 
 
 def test_a_mistake_in_its_own_plan_does_not_end_a_wait(platform, started, monkeypatch):
@@ -222,7 +222,7 @@ def test_a_mistake_in_its_own_plan_does_not_end_a_wait(platform, started, monkey
         return real(self, now)
 
     monkeypatch.setattr(polling.PollSchedule, "take", take)
-    assert gather([trigger(export_id)])[0]["status"] == "ended"
+    assert gather([trigger(export_id)])[0]["status"] == "terminal"
 
 
 def test_it_keeps_inside_the_rate_limit(platform, started):
@@ -249,7 +249,7 @@ def test_a_connection_that_means_another_account_asks_as_that(platform, started,
     """Both begin with one token; then one connection gets another user's, whose exports are not the first's."""
     other = platform.platform.add_user("other").token
     monkeypatch.setenv("AIRFLOW_CONN_TWIN", os.environ["AIRFLOW_CONN_SEVENBRIDGES_DEFAULT"])
-    monkeypatch.setattr(polling, "LOOK_UP_AGAIN", 0.4)
+    monkeypatch.setattr(polling, "CONNECTION_TTL", 0.4)
     platform.knobs.stuck = True
     [mine, twins] = started(2)
 
@@ -262,7 +262,7 @@ def test_a_connection_that_means_another_account_asks_as_that(platform, started,
         return await asyncio.gather(*tasks)
 
     events = asyncio.run(run())
-    assert [event["status"] for event in events] == ["timeout", "refused"]
+    assert [event["status"] for event in events] == ["timeout", "rejected"]
     assert {record.username for record in polls(platform)} == {
         platform.platform.users[platform.token].username,
         "other",
@@ -274,7 +274,7 @@ def test_a_last_look_is_taken_at_the_end(platform, started):
     platform.knobs.running_seconds = 0.5
     [export_id] = started(1)
     event = gather([trigger(export_id, interval=30.0, end_time=time.time() + 1)])[0]
-    assert event["status"] == "ended"
+    assert event["status"] == "terminal"
     assert len(polls(platform)) == 2
 
 
@@ -301,7 +301,7 @@ def test_its_figures_are_told(platform, started, monkeypatch):
 @pytest.mark.parametrize("conn_id", [CONN, "not_there"])
 def test_of_many_that_end_at_once_only_some_are_on_their_way_out(platform, started, monkeypatch, conn_id):
     """Airflow logs each event in a thread before a trigger may leave: the others are told when those have gone."""
-    monkeypatch.setattr(polling, "STAND_BACK", 60.0)
+    monkeypatch.setattr(polling, "COMPLETION_BACKOFF", 60.0)
     ids = started(300)
     told = []
 
@@ -326,8 +326,8 @@ def test_of_many_that_end_at_once_only_some_are_on_their_way_out(platform, start
 
 
 def test_one_that_goes_while_others_are_told_holds_up_nobody(platform, monkeypatch):
-    monkeypatch.setattr(polling, "STAND_BACK", 60.0)
-    monkeypatch.setattr(polling, "LEAVING", 1)
+    monkeypatch.setattr(polling, "COMPLETION_BACKOFF", 60.0)
+    monkeypatch.setattr(polling, "MAX_COMPLETING", 1)
 
     async def run():
         told, may_leave = [], asyncio.Event()
@@ -347,11 +347,11 @@ def test_one_that_goes_while_others_are_told_holds_up_nobody(platform, monkeypat
         await asyncio.gather(*pair.values())
         return await asyncio.wait_for(third, 20)
 
-    assert asyncio.run(run())["status"] == "refused"
+    assert asyncio.run(run())["status"] == "rejected"
 
 
 def test_some_that_never_leave_do_not_hold_up_the_others(platform, started, monkeypatch):
-    monkeypatch.setattr(polling, "STAND_BACK", 0.05)
+    monkeypatch.setattr(polling, "COMPLETION_BACKOFF", 0.05)
     ids = started(300)
 
     async def stay(each, told):

@@ -135,7 +135,7 @@ def test_a_time_out(platform, started, wait, soft_fail):
 @pytest.mark.parametrize("soft_fail", [False, True])
 def test_an_export_that_cannot_be_seen(platform, wait, soft_fail, monkeypatch):
     # A sensor gives the triggerer a second or more between polls.
-    monkeypatch.setattr("airflow_sb_provider.jobs.watch.MAX_CONSECUTIVE_DENIALS", 2)
+    monkeypatch.setattr("airflow_sb_provider.jobs.watch.MAX_CONSECUTIVE_REJECTIONS", 2)
     with pytest.raises(AirflowException) as caught:
         wait("A" * 32, soft_fail=soft_fail)
     assert not isinstance(caught.value, AirflowSkipException)
@@ -161,14 +161,14 @@ def test_what_the_triggerer_saw_end_may_be_rejected_for_a_moment(platform, start
         time.sleep(0.01)
     hidden = platform.trouble("spoiled_bulk", path=GET, times=3, ids=ids[1], how="refused")
     sensor = SevenBridgesExportSensor(task_id="wait", export_id=ids, poke_interval=0.1, deferrable=True)
-    results = sensor.execute_complete({}, {"status": "ended"})
+    results = sensor.execute_complete({}, {"status": "terminal"})
     assert [result["export_id"] for result in results] == ids
     assert hidden.struck == 3
 
 
 def test_an_object_that_appears_late(platform, started, wait, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 30.0)
-    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_PAUSE", 0.05)
+    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_RECHECK_INTERVAL", 0.05)
     [export_id] = started()
     path = "/v2/storage/volumes/demo/results/object"
     hidden = platform.trouble("error", path=path, method="GET", times=5, status=404, code=9105)

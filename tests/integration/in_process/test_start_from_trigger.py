@@ -80,7 +80,7 @@ def test_an_xcom_backend_that_takes_its_time_does_not_hold_up_the_event_loop(pla
         return [event.payload async for event in trigger.run()]
 
     [event] = asyncio.run(run_trigger())
-    assert (event["status"], event["job"]["id"]) == ("ended", export_id)
+    assert (event["status"], event["job"]["id"]) == ("terminal", export_id)
 
 
 def test_a_template_that_cannot_be_rendered_breaks_the_trigger(platform):
@@ -100,7 +100,7 @@ def test_what_only_a_worker_sees_is_waited_for_after_all(platform, runner):
     platform.knobs.stuck = True
     ids = start_two(platform)
     event = asyncio.run(first_event(SevenBridgesExportTrigger(export_id="None")))
-    assert event["status"] == "ended"
+    assert event["status"] == "terminal"
     sensor = SevenBridgesExportSensor(task_id="wait", export_id=str(ids), start_from_trigger=True)
     sensor.execute = lambda context: "waits"
     assert sensor.execute_complete({}, event=event) == "waits"
@@ -141,7 +141,7 @@ def test_a_log_that_nobody_reads_does_not_hold_up_the_triggerer(platform, monkey
             platform.release(export_id)
         return await waiting
 
-    assert asyncio.run(logged())["status"] == "ended"
+    assert asyncio.run(logged())["status"] == "terminal"
     assert lines == []
     read.set()
     assert all_written.wait(10)

@@ -39,7 +39,7 @@ def test_its_event(platform, started, running):
     platform.knobs.running_seconds = running
     export_id = started()
     event = event_of(export_id)
-    assert event["status"] == "ended"
+    assert event["status"] == "terminal"
     assert event["job"]["id"] == export_id
     assert json.loads(json.dumps(event)) == event
     assert {record.method for record in polls(platform)} == {"POST"}
@@ -67,7 +67,7 @@ def test_more_trouble_than_strikes_does_not_end_it(platform, started, trouble, o
     export_id = started()
     platform.trouble(trouble, path=GET, times=6, **options)
     with caplog.at_level(logging.INFO):
-        assert event_of(export_id)["status"] == "ended"
+        assert event_of(export_id)["status"] == "terminal"
     assert len(polls(platform)) == 7
 
 
@@ -76,7 +76,7 @@ def test_a_refusal_ends_it_at_the_third_poll(platform, started, status):
     export_id = started()
     platform.trouble("error", path=GET, times=0, status=status, code=9000 + status, message="Who are you?")
     event = event_of(export_id)
-    assert event["status"] == "refused"
+    assert event["status"] == "rejected"
     assert "Who are you?" in event["message"]
     assert export_id in event["message"]
     assert len(polls(platform)) == 3
@@ -88,7 +88,7 @@ def test_a_token_that_is_refused_in_other_words_ends_it_too(platform, started, m
     export_id = started()
     platform.knobs.unauthorized_body = body
     use_token(monkeypatch, platform, "f" * 32)
-    assert event_of(export_id)["status"] == "refused"
+    assert event_of(export_id)["status"] == "rejected"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -97,7 +97,7 @@ def test_a_refusal_that_passes_does_not_end_it(platform, started, status):
     export_id = started()
     platform.trouble("error", path=GET, times=2, status=status, code=9000 + status)
     platform.trouble("error", path=GET, times=2, after=3, status=status, code=9000 + status)
-    assert event_of(export_id)["status"] == "ended"
+    assert event_of(export_id)["status"] == "terminal"
 
 
 @pytest.mark.parametrize("status", [403, 404])
@@ -106,7 +106,7 @@ def test_a_new_job_that_is_not_visible_yet_is_waited_for(platform, started, monk
     monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 30.0)
     export_id = started()
     platform.trouble("error", path=GET, times=8, status=status, code=9000 + status)
-    assert event_of(export_id)["status"] == "ended"
+    assert event_of(export_id)["status"] == "terminal"
     assert len(polls(platform)) == 9
 
 
@@ -137,7 +137,7 @@ def test_two_of_one_export_are_both_told(platform, started):
     async def both():
         return await asyncio.gather(first_event(trigger), first_event(trigger))
 
-    assert [event["status"] for event in asyncio.run(both())] == ["ended", "ended"]
+    assert [event["status"] for event in asyncio.run(both())] == ["terminal", "terminal"]
     assert len(platform.exports) == 1
 
 
@@ -164,7 +164,7 @@ def test_what_ended_while_the_triggerer_was_away_has_ended_although_its_time_is_
     export_id = started()
     while platform.exports[0].state != "COMPLETED":
         time.sleep(0.01)
-    assert event_of(export_id, end_time=time.time() - 60)["status"] == "ended"
+    assert event_of(export_id, end_time=time.time() - 60)["status"] == "terminal"
 
 
 def test_a_time_that_is_over_is_over_when_the_platform_cannot_tell(platform, started, monkeypatch):

@@ -92,7 +92,7 @@ def test_a_wait_ends_with_its_exports(hook, platform, monkeypatch):
     platform.answers = [jobs("PENDING", "RUNNING"), jobs("COMPLETED", "RUNNING"), drop, reply({}, 429)]
     platform.answers.append(reply({"items": [{"resource": {"id": "j1", "state": "FAILED"}}]}))
     watch = Watch(EXPORT, ["j0", "j1"])
-    assert wait(hook, watch, 0.01) == {"status": "ended"}
+    assert wait(hook, watch, 0.01) == {"status": "terminal"}
     assert (watch.jobs["j0"].state, watch.jobs["j1"].state) == ("COMPLETED", "FAILED")
     assert [seen.json["export_ids"] for seen in platform.seen] == [["j0", "j1"]] * 2 + [["j1"]] * 3
 
@@ -111,7 +111,7 @@ def test_a_clock_that_is_set_ends_no_wait_early_or_late(hook, platform, monkeypa
     watch = Watch(EXPORT, ["j0"], deadline_of(time.time() + 20))
     stuck = Watch(EXPORT, ["j0"], deadline_of(time.time() + 0.3))
     monkeypatch.setattr("airflow_sb_provider.engine.polling.time", jumped)
-    assert wait(hook, watch, 0.02)["status"] == "ended"
+    assert wait(hook, watch, 0.02)["status"] == "terminal"
     platform.answers = [running]
     assert wait(hook, stuck, 0.02)["status"] == "timeout"
 
@@ -121,7 +121,7 @@ def test_a_refused_token_is_looked_up_again(hook, platform, connect):
     watch = Watch(EXPORT, ["j0"])
     assert poll(hook, watch) is None
     connect(platform.url, password="f" * 32)
-    assert poll(hook, watch)["status"] == "ended"
+    assert poll(hook, watch)["status"] == "terminal"
     assert [seen.headers["X-SBG-Auth-Token"][0] for seen in platform.seen] == ["3", "f"]
 
 

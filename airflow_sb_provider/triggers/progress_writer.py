@@ -20,7 +20,7 @@ _Task = tuple[str, str, str, int]
 PAUSE = 0.1
 
 
-class Progress:
+class ProgressWriter:
     """What is still to be written, the newest for each task. Where Airflow cannot do that in a triggerer, nothing is.
 
     A thousand triggers that see a change at once must not stand in the way of their own events, which go through the
@@ -31,7 +31,7 @@ class Progress:
         self._waiting: dict[_Task, tuple[str, dict[str, Any]]] = {}
         self._writer: asyncio.Task[None] | None = None
 
-    def tell(self, ti: Any, xcom_key: str, value: dict[str, Any]) -> None:
+    def publish(self, ti: Any, xcom_key: str, value: dict[str, Any]) -> None:
         """Have a task's progress written soon."""
         if ti is None or not hasattr(XCom, "aset"):
             return
@@ -40,7 +40,7 @@ class Progress:
             # Without a context of its own it would log into the first trigger's task.
             self._writer = asyncio.get_running_loop().create_task(self._write(), context=contextvars.Context())
 
-    def forget(self, ti: Any) -> None:
+    def discard(self, ti: Any) -> None:
         """Drop what is not written yet: the task goes on and tells more."""
         if ti is not None:
             self._waiting.pop(_task(ti), None)
@@ -66,9 +66,9 @@ def _task(ti: Any) -> _Task:
     return ti.dag_id, ti.run_id, ti.task_id, -1 if map_index is None else map_index
 
 
-_progress: WeakKeyDictionary[asyncio.AbstractEventLoop, Progress] = WeakKeyDictionary()
+_writers: WeakKeyDictionary[asyncio.AbstractEventLoop, ProgressWriter] = WeakKeyDictionary()
 
 
-def progress() -> Progress:
+def progress_writer() -> ProgressWriter:
     """Return this event loop's writer."""
-    return _progress.setdefault(asyncio.get_running_loop(), Progress())
+    return _writers.setdefault(asyncio.get_running_loop(), ProgressWriter())
