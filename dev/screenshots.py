@@ -195,7 +195,7 @@ def _status(**counts: int) -> dict[str, Any]:
 def _running() -> tuple[dict[str, Any], dict[str, Any]]:
     progress = {
         "at": "2026-11-24T09:30:00+00:00",
-        "note": "600 of 1,000 exports have ended.",
+        "note": "600 of 1,000 exports have finished.",
         "total": 1000,
         "counts": {},
     }

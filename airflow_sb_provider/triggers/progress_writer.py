@@ -1,4 +1,4 @@
-"""Writes what triggers have seen as XComs of their tasks: one at a time, without holding up anything that waits."""
+"""Write the progress of triggers as XComs of their tasks, one at a time, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
-# Past any XCom backend, which would block the event loop and leave a reference where the tab reads.
+# Bypasses any XCom backend, which would block the event loop and store a reference that the tab cannot read.
 from airflow_sb_provider._compat import PlainXCom as XCom
 
 log = logging.getLogger(__name__)
 
 _Task = tuple[str, str, str, int]
 
-# Seconds between two writes at most: the pipe to Airflow is there for the ends of exports first.
+# At most so many seconds between two writes: the events of finished triggers use the same pipe to Airflow.
 PAUSE = 0.1
 
 
 class ProgressWriter:
-    """What is still to be written, the newest for each task. Where Airflow cannot do that in a triggerer, nothing is.
+    """The newest unwritten progress of each task. If Airflow cannot write XComs in a triggerer, nothing is written.
 
-    A thousand triggers that see a change at once must not stand in the way of their own events, which go through the
-    same pipe to Airflow: one write is under way at a time, and the rest waits here, where newer replaces older.
+    Progress and events share one pipe to Airflow. So that the progress of a thousand triggers does not delay their
+    events, one write is under way at a time; the others are queued, and newer progress replaces older.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[_Task, tuple[str, dict[str, Any]]] = {}
+        self._queued: dict[_Task, tuple[str, dict[str, Any]]] = {}
         self._writer: asyncio.Task[None] | None = None
 
     def publish(self, ti: Any, xcom_key: str, value: dict[str, Any]) -> None:
-        """Have a task's progress written soon."""
+        """Queue a task's progress for writing."""
         if ti is None or not hasattr(XCom, "aset"):
             return
-        self._waiting[_task(ti)] = xcom_key, value
+        self._queued[_task(ti)] = xcom_key, value
         if self._writer is None or self._writer.done():
-            # Without a context of its own it would log into the first trigger's task.
+            # A context of its own: otherwise it would write into the log of the first trigger.
             self._writer = asyncio.get_running_loop().create_task(self._write(), context=contextvars.Context())
 
     def discard(self, ti: Any) -> None:
-        """Drop what is not written yet: the task goes on and tells more."""
+        """Drop a task's unwritten progress: the resumed task publishes its own."""
         if ti is not None:
-            self._waiting.pop(_task(ti), None)
+            self._queued.pop(_task(ti), None)
 
     async def _write(self) -> None:
-        while self._waiting:
-            task = next(iter(self._waiting))
-            xcom_key, value = self._waiting.pop(task)
+        while self._queued:
+            task = next(iter(self._queued))
+            xcom_key, value = self._queued.pop(task)
             dag_id, run_id, task_id, map_index = task
             began = time.monotonic()
             try:
@@ -56,8 +56,8 @@ class ProgressWriter:
                     key=xcom_key, value=value, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index
                 )
             except Exception as error:
-                log.debug("The progress of %s could not be written: %s", task, error)
-            # As long as the write took, so that the pipe is free for others half of the time.
+                log.debug("Could not write the progress of task %s: %s", task, error)
+            # Pause as long as the write took, so that the pipe is free half of the time.
             await asyncio.sleep(min(PAUSE, time.monotonic() - began))
 
 
@@ -70,5 +70,5 @@ _writers: WeakKeyDictionary[asyncio.AbstractEventLoop, ProgressWriter] = WeakKey
 
 
 def progress_writer() -> ProgressWriter:
-    """Return this event loop's writer."""
+    """Return the writer of this event loop."""
     return _writers.setdefault(asyncio.get_running_loop(), ProgressWriter())

@@ -257,7 +257,7 @@ def test_an_unknown_one_costs_no_export_anything(server):
     export, toy = gather(SevenBridgesExportTrigger(["a"], poll_interval=0.1), ToyTrigger(["a"], poll_interval=0.1))
     assert export["status"] == "terminal"
     assert toy["status"] == "rejected"
-    assert "Toy a cannot be seen: " in toy["message"]
+    assert "Toy a cannot be polled: " in toy["message"]
 
 
 def test_one_kind_that_leaves_touches_not_the_other(server):
@@ -339,7 +339,7 @@ def test_a_sensor_fails_for_one_that_failed(server, sense, soft_fail):
 
 
 def test_a_sensor_names_what_cannot_be_seen(server, sense):
-    with pytest.raises(AirflowException, match="Toy gone cannot be seen"):
+    with pytest.raises(AirflowException, match="Toy gone cannot be polled"):
         sense("gone")
 
 
@@ -355,7 +355,7 @@ def test_a_sensor_times_out(server):
             {"ti": SimpleNamespace(try_number=1)}
         )
     resumed = ToySensor(task_id="wait", toy_id="a", deferrable=True)
-    with pytest.raises(AirflowSensorTimeout, match="The toys a have not all ended"):
+    with pytest.raises(AirflowSensorTimeout, match="The toys a did not all finish in time"):
         resumed.execute_complete({}, {"status": "timeout"})
 
 

@@ -161,9 +161,9 @@ def test_an_object_that_appears_late_is_waited_for(hook, platform, clock, before
 def test_who_may_not_look_gets_a_line_in_the_log(hook, platform, logged):
     platform.answers = [reply({"status": 403, "code": 9020, "message": "Insufficient privileges."}, 403)]
     assert read_object(hook, JOB, 8) is None
-    assert "size is not checked: object x.vcf on volume me/out: Insufficient privileges" in logged()
+    assert "size was not checked: object x.vcf on volume me/out: Insufficient privileges" in logged()
     assert volume_or_none(hook, "me/out") is None
-    assert "address is not known: volume me/out: Insufficient privileges" in logged()
+    assert "URI is unknown: volume me/out: Insufficient privileges" in logged()
 
 
 @pytest.mark.parametrize(
@@ -181,11 +181,11 @@ def test_who_may_not_look_gets_a_line_in_the_log(hook, platform, logged):
 def test_an_object_that_cannot_be_read_does_not_undo_its_export(hook, platform, clock, logged, answer, requests):
     platform.answers = [answer]
     assert read_object(hook, JOB, 8) is None
-    assert "Export j0 is COMPLETED, but its object cannot be read, so its size is not checked" in logged()
+    assert "Export j0 is COMPLETED, but its object could not be read, so its size was not checked" in logged()
     assert requests[0] <= len(platform.seen) <= requests[1]
     assert clock.passed < 31
     assert volume_or_none(hook, "me/out", needed=False) is None
-    assert "address is not known" in logged()
+    assert "URI is unknown" in logged()
 
 
 def test_trouble_that_passes_soon_costs_nothing(hook, platform, clock):
