@@ -177,8 +177,8 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         hook = await self._open()
         if self._volume_details is None:
             self._volume_details = await self._send(hook, calls.get_volume(self.volume))
-        if self._feed is None and (cursor := await self._load()):
-            self._feed = CompletedFeed(self.volume, cursor)
+        if self._feed is None and (checkpoint := await self._load()):
+            self._feed = CompletedFeed(self.volume, checkpoint)
         if self._cycle_is_over:
             self._cycle_started_at, self._cycle_is_over = time.monotonic(), False
             if self._feed:
@@ -190,9 +190,9 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         if date is not None and abs(date - now) <= MAX_CLOCK_SKEW:
             now = date
         if self._feed is None:
-            cursor = Checkpoint(now)
-            await self._save(cursor)
-            self._feed = CompletedFeed(self.volume, cursor)
+            checkpoint = Checkpoint(now)
+            await self._save(checkpoint)
+            self._feed = CompletedFeed(self.volume, checkpoint)
             self.log.info("Watching volume %s: exports that complete from now on are reported.", self.volume)
         if self._last_error_class:
             self.log.info("Watching volume %s: recovered.", self.volume)
@@ -246,14 +246,14 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
                 "Delete it; the watch then starts again with exports that complete later."
             ) from error
 
-    async def _save(self, cursor: Checkpoint) -> None:
-        for name, value in cursor.changes():
+    async def _save(self, checkpoint: Checkpoint) -> None:
+        for name, value in checkpoint.changes():
             key = f"{self._key} {name}" if name else self._key
             if value is None:
                 await self._call_store("delete", key)
             else:
                 await self._call_store("set", key, value)
-        cursor.saved()
+        checkpoint.saved()
 
     async def _call_store(self, method: str, *arguments: Any) -> Any:
         store: Any = self.asset_state_store

@@ -113,10 +113,10 @@ def check_value(value) -> None:
 def check_rate(rate: RateLimit) -> None:
     """Check that whatever the rate limit is said to be, no pause is without end."""
     assert all(_fits(number, int | None) for number in (rate.limit, rate.remaining, rate.reset))
-    pacing = RateLimiter()
-    pacing.told(rate, 100, NOW)
-    pacing.told(rate, 100, NOW + 1)
-    for pause in (seconds_until_allowed(rate, NOW), pacing.pause(50.0, NOW + 1)):
+    limiter = RateLimiter()
+    limiter.observe(rate, 100, NOW)
+    limiter.observe(rate, 100, NOW + 1)
+    for pause in (seconds_until_allowed(rate, NOW), limiter.pause(50.0, NOW + 1)):
         assert math.isfinite(pause)
         assert pause >= 0
 
