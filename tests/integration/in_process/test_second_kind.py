@@ -344,7 +344,7 @@ def test_a_sensor_names_what_cannot_be_seen(server, sense):
 
 
 def test_a_sensor_names_what_is_no_id(server, sense):
-    with pytest.raises(AirflowFailException, match="toy_id: 'no id!' is no toy id"):
+    with pytest.raises(AirflowFailException, match="toy_id: 'no id!' is not a valid toy id"):
         sense("no id!")
 
 
