@@ -1,4 +1,4 @@
-"""Read what a completed export made: its object, and the volume's details for the object's address."""
+"""Read the object of a completed export, and the volume's details for the object's URI."""
 
 from __future__ import annotations
 
@@ -24,35 +24,33 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How long an error page is waited out before a read that only adds to what is known already.
-SOON = 30.0
-# How long after COMPLETED a read of the object may still show what was there before.
+# How long to retry after an error page, for a read whose result is optional.
+PAGE_PATIENCE = 30.0
+# How long after COMPLETED a read of the object may still return the previous state.
 APPEARS_WITHIN = 30.0
-OBJECT_PAUSE = 3.0
+OBJECT_RECHECK_INTERVAL = 3.0
 
 
 def volume_or_none(hook: SevenBridgesHook, volume: str, *, needed: bool = True) -> Volume | None:
-    """Return a volume's details, None (and a line in the log) if the token may not see them.
+    """Return a volume's details; if the token has no access to them, log a warning and return None.
 
-    :param needed: false where nothing depends on them, such as after the export: then trouble is a line in the log too.
+    :param needed: false if nothing depends on them, such as after the export: then any error is only logged.
     """
     try:
-        return hook.get_volume(volume) if needed else _soon(hook, hook.get_volume, volume)
+        return hook.get_volume(volume) if needed else _read(hook, hook.get_volume, volume)
     except SevenBridgesError as error:
         if needed and not isinstance(error, SevenBridgesForbiddenError | SevenBridgesNotFoundError):
             raise
-        hook.log.warning(
-            "The volume %s cannot be read, so the object's address is not known: %s", readable(volume), error
-        )
+        hook.log.warning("Could not read volume %s, so the object's URI is unknown: %s", readable(volume), error)
         return None
 
 
 def read_object(hook: SevenBridgesHook, job: ExportJob, size: int | None) -> VolumeObject | None:
-    """Read what a completed export made; it, or the size of what was there before, may show some seconds late.
+    """Return the object of a completed export. The Platform may show it, or its new size, some seconds late.
 
-    :param size: the file's size in bytes, None if it is not known.
-    :returns: the object; None (and a warning in the log) if it cannot be read, since the export itself is completed.
-    :raises SevenBridgesInDoubt: if nothing is there or its size is another one, still after `APPEARS_WITHIN`.
+    :param size: the file's size in bytes; None if unknown.
+    :returns: the object; None, with a warning in the log, if it cannot be read: the export itself is completed.
+    :raises SevenBridgesInDoubt: if the object is missing or has another size after `APPEARS_WITHIN` seconds.
     """
     if not (job.volume and job.location):
         return None
@@ -61,33 +59,33 @@ def read_object(hook: SevenBridgesHook, job: ExportJob, size: int | None) -> Vol
         while True:
             # The worker may be paused between a read and this check: only a late enough read counts.
             is_last = time.monotonic() >= give_up_at
-            found = _soon(hook, hook.find_volume_object, job.volume, job.location)
-            if is_last or _is_made(found, size):
+            volume_object = _read(hook, hook.find_volume_object, job.volume, job.location)
+            if is_last or _may_be_export(volume_object, size):
                 break
-            time.sleep(OBJECT_PAUSE)
+            time.sleep(OBJECT_RECHECK_INTERVAL)
     except SevenBridgesError as error:
         hook.log.warning(
-            "Export %s is COMPLETED, but its object cannot be read, so its size is not checked: %s", job.id, error
+            "Export %s is COMPLETED, but its object could not be read, so its size was not checked: %s", job.id, error
         )
         return None
-    if found is None:
+    if volume_object is None:
         raise SevenBridgesInDoubt(
             f"Export {job.id} is COMPLETED, but no object is at {job.volume}/{job.location}. Check the bucket."
         )
-    if not _is_made(found, size):
+    if not _may_be_export(volume_object, size):
         raise SevenBridgesInDoubt(
-            f"Export {job.id} is COMPLETED, but the object at {job.volume}/{job.location} has {found.size} bytes and "
-            f"the file {size}. Check the object before anything relies on it."
+            f"Export {job.id} is COMPLETED, but the object at {job.volume}/{job.location} has "
+            f"{volume_object.size} bytes and the file {size}. Check the object before you use it."
         )
-    return found
+    return volume_object
 
 
-def _is_made(found: VolumeObject | None, size: int | None) -> bool:
-    """Whether an object may be what a file of this size was exported to."""
-    return found is not None and (None in (found.size, size) or found.size == size)
+def _may_be_export(volume_object: VolumeObject | None, size: int | None) -> bool:
+    """Whether the object may be the export of a file of this size."""
+    return volume_object is not None and (None in (volume_object.size, size) or volume_object.size == size)
 
 
-def _soon(hook: SevenBridgesHook, read: Callable[..., T], *arguments: str) -> T:
-    """Return what a method of the hook reads, with patience for what passes soon."""
-    value: T = Retrying(**retry_rules(hook.log, page_patience=SOON))(read, *arguments, again=False)
+def _read(hook: SevenBridgesHook, read: Callable[..., T], *arguments: str) -> T:
+    """Call a method of the hook, with retries after transient errors."""
+    value: T = Retrying(**retry_rules(hook.log, page_patience=PAGE_PATIENCE))(read, *arguments, again=False)
     return value

@@ -1,4 +1,4 @@
-"""The ids of jobs as users, templates and XCom give them: one or a list, also as text."""
+"""Parse the job ids that users, templates and XCom pass: one or a list, also as text."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def is_one_id(value: object) -> bool:
 
 
 def read_job_ids(value: object, kind: JobKind[Any]) -> list[str]:
-    """Return the ids that a value means: one or a list, also as text, None (or its text) for none; each once.
+    """Parse one id or a list, also as text, without duplicates; None (or its text) means no ids.
 
-    :param kind: whose ids they are, for the error.
+    :param kind: the kind of job, for the error message.
     :raises SevenBridgesInputError: for anything else, and for more than 1000.
     """
     parsed = _parse_ids(value)
-    given = [parsed] if isinstance(parsed, str) else parsed
+    values = [parsed] if isinstance(parsed, str) else parsed
     # An id of digits only is a number after native rendering.
-    given = [str(item) if isinstance(item, int) and not isinstance(item, bool) else item for item in given]
-    wrong = [item for item in given if not isinstance(item, str) or not _JOB_ID.fullmatch(item)]
+    values = [str(item) if isinstance(item, int) and not isinstance(item, bool) else item for item in values]
+    wrong = [item for item in values if not isinstance(item, str) or not _JOB_ID.fullmatch(item)]
     if wrong:
         raise SevenBridgesInputError(
-            f"{kind.id_key}: {wrong[0]!r} is no {kind.name} id; "
-            f"give the XCom '{kind.id_key}' of the task that started the {kind.name}."
+            f"{kind.id_key}: {wrong[0]!r} is not a valid {kind.name} id; "
+            f"pass the XCom '{kind.id_key}' of the task that submitted the {kind.name}."
         )
-    ids = list(dict.fromkeys(given))
+    ids = list(dict.fromkeys(values))
     if len(ids) > MAX_IDS:
         raise SevenBridgesInputError(
-            f"{kind.id_key}: {len(ids)} ids are too many; give at most {MAX_IDS} to one sensor."
+            f"{kind.id_key}: {len(ids)} ids are too many; pass at most {MAX_IDS} to one sensor."
         )
     return ids
 

@@ -1,4 +1,4 @@
-"""What the engine must know of a kind of job: its name, how one is read, and how many are fetched at once."""
+"""What the engine needs to know about a kind of job: its name, how to parse and fetch it, and its error."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 J = TypeVar("J", bound=Job)
 
 
-# Compared by identity, so that the poller can use a kind as a key at no cost.
+# Compared by identity, so that a kind is a cheap key for the poller.
 @dataclass(frozen=True, eq=False)
 class JobKind(Generic[J]):
-    """A kind of job: exports; imports and tasks may follow.
+    """A kind of job, such as exports.
 
     :param name: a lower-case noun, for log lines, XCom keys (``export_id``) and parameters (``export_ids``).
     :param parse: builds a job from the API's object, or from what `Job.to_json` returned.
-    :param get_many: the call for the jobs of at most a hundred ids.
+    :param get_many: returns the call that fetches at most a hundred jobs by id.
     :param failure: the error of a job that failed.
-    :param done: what has become of what a job of it was for, in one word: ``exported``.
-    :param fresh_states: the states of a job that was just submitted, which are no news.
+    :param done: the past participle for a completed job, such as ``exported``.
+    :param initial_states: the states of a newly submitted job, which are not logged.
     """
 
     name: str
@@ -35,11 +35,11 @@ class JobKind(Generic[J]):
     get_many: Callable[[Sequence[str]], Call[list[J | SevenBridgesApiError]]]
     failure: Callable[[J], SevenBridgesJobFailed]
     done: str
-    fresh_states: frozenset[str] = frozenset({"PENDING"})
+    initial_states: frozenset[str] = frozenset({"PENDING"})
 
     @property
     def title(self) -> str:
-        """Its name as the first word of a sentence."""
+        """The name as the first word of a sentence."""
         return self.name.capitalize()
 
     @property

@@ -1,4 +1,4 @@
-"""What a task's own tab shows of a wait: small plain values, which the worker or the trigger writes as an XCom."""
+"""The progress of a wait that the task's tab shows: small plain values, which worker or trigger write as an XCom."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def progress_key(kind: JobKind[Any]) -> str:
-    """Return the XCom key of what a wait has seen."""
+    """Return the XCom key of a wait's progress."""
     return f"sevenbridges_{kind.name}_progress"
 
 
 def status_of_job(kind: JobKind[Any], job: Job) -> dict[str, Any]:
-    """Return what the Platform tells of a job."""
+    """Return a job's id, state and times."""
     return {
         kind.id_key: job.id,
         "state": job.state,
@@ -29,7 +29,7 @@ def status_of_job(kind: JobKind[Any], job: Job) -> dict[str, Any]:
 
 
 def progress_status(watch: Watch[Any], note: str | None, now: float) -> dict[str, Any]:
-    """Return what a wait has seen: of one job its state, of many how many are in which state.
+    """Return the progress of a wait: the state of a single job, or how many jobs are in each state.
 
     :param now: epoch seconds.
     """

@@ -1,6 +1,6 @@
-"""How fast to ask, from what the Platform tells of its rate limit: 1000 requests in 5 minutes, told in headers.
+"""How fast to send requests, from the ``X-RateLimit-*`` headers: the Platform allows 1000 requests in 5 minutes.
 
-Times are in seconds; which clock they are of does not matter, except that ``reset`` is in epoch seconds.
+Times are in epoch seconds.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 WINDOW = 300.0
 RESERVE = 0.1
 FLOOR = 0.01
-# What is left at a window's end is lost, and waits mostly become fewer, so that its first half spends more. Much more
-# would make the last polls of a window late where waits do not become fewer.
+# Requests left at the end of a window are lost, and the number of waiting jobs mostly shrinks, so the start of a window
+# spends more. A larger factor would delay the last polls of a window if the number does not shrink.
 EARLY = 1.4
 BLIND_PAUSE = 5.0
 _SAMPLE = 10.0
-# So many lead beyond the window; without a bound the power would exceed what a number can be.
-_MOST_DOUBLINGS = 10
+# More doublings exceed the window anyway; without a bound the power would overflow.
+_MAX_DOUBLINGS = 10
 
 
 def seconds_until_allowed(rate: RateLimit | None, now: float) -> float:
-    """Return how long a worker should wait before its next request, so that it is not refused: until the window's end.
+    """Return how long a worker should wait before its next request: until the window's end if no request is left.
 
-    :param rate: what the last answer told.
+    :param rate: the last response's headers.
     :param now: epoch seconds.
     """
     if rate is None or rate.remaining is None or rate.reset is None:
@@ -38,46 +38,46 @@ def seconds_until_allowed(rate: RateLimit | None, now: float) -> float:
 
 
 class RateLimiter:
-    """What one asker may spend of a token's rate limit.
+    """One client's share of a token's rate limit.
 
-    All that is known comes with the answers. Others may spend the same limit: what is gone beyond one's own requests is
-    theirs, and each takes what they leave, but at least half, so that two share it evenly. A tenth of the limit, for as
-    much of the window as is left, is kept for submissions. Whether a bulk call costs one request or one for each of its
-    items is learnt from the first answers.
+    It learns from response headers only. Requests that are gone beyond its own are attributed to other clients of the
+    token; it uses what they leave, but at least half, so two clients converge to an even split. It reserves a tenth of
+    the limit for submissions, in proportion to the rest of the window. Whether a bulk call costs one request or one per
+    item is learned from the first responses.
     """
 
     def __init__(self) -> None:
         self._rate: RateLimit | None = None
         self._not_before = 0.0
-        self._refusals = 0
+        self._throttled_count = 0
         self._own = 0.0
         self._sample: tuple[float, int, float] | None = None
-        self._foreign = 0.0
+        self._foreign_rate = 0.0
         self._by_items: bool | None = None
 
     @property
     def one_at_a_time(self) -> bool:
-        """Whether the next request should be sent only after the answer to the last, since its cost is not known."""
+        """Whether to wait for each response before the next request, because the cost of a bulk call is not known."""
         return self._by_items is not False
 
-    def told(self, rate: RateLimit | None, items: int, now: float, *, refused: bool = False) -> None:
-        """Take what an answer tells.
+    def observe(self, rate: RateLimit | None, items: int, now: float, *, throttled: bool = False) -> None:
+        """Learn from a response.
 
         :param rate: its ``X-RateLimit-*`` headers.
-        :param items: how many ids were asked for.
+        :param items: how many ids the request had.
         :param now: epoch seconds.
-        :param refused: whether it was a 429.
+        :param throttled: whether it was a 429.
         """
         before, self._rate = self._rate, rate
-        self._refusals = self._refusals + 1 if refused else 0
-        if refused:
-            # Also where the headers tell nothing, or the clocks differ so that the window seems to be over.
-            self._not_before = now + min(BLIND_PAUSE * 2 ** min(self._refusals - 1, _MOST_DOUBLINGS), WINDOW)
+        self._throttled_count = self._throttled_count + 1 if throttled else 0
+        if throttled:
+            # Also without headers, or if the clocks differ so that the window seems to be over.
+            self._not_before = now + min(BLIND_PAUSE * 2 ** min(self._throttled_count - 1, _MAX_DOUBLINGS), WINDOW)
         if rate is None or rate.remaining is None or rate.reset is None:
             self._by_items = False
             return
         same_window = before is not None and before.reset == rate.reset
-        undecided = self._by_items is not False and items > 1 and not refused
+        undecided = self._by_items is not False and items > 1 and not throttled
         if undecided and before and before.remaining is not None and same_window:
             self._by_items = before.remaining - rate.remaining >= items
         self._own += self._cost(items)
@@ -85,17 +85,17 @@ class RateLimiter:
             self._sample = (now, rate.remaining, self._own)
         elif now - self._sample[0] >= _SAMPLE:
             since, remaining, own = self._sample
-            self._foreign = max(0.0, remaining - rate.remaining - (self._own - own)) / (now - since)
+            self._foreign_rate = max(0.0, remaining - rate.remaining - (self._own - own)) / (now - since)
             self._sample = (now, rate.remaining, self._own)
 
-    def pause(self, wanted: float, now: float, items: float = BULK_LIMIT) -> float:
+    def pause(self, ids_per_second: float, now: float, items: float = BULK_LIMIT) -> float:
         """Return how long to wait before the next request.
 
-        Nothing waits as long as what will be wanted fits into one's own part of what is left of the window.
+        It is 0 as long as the polls for the rest of the window fit into this client's share.
 
-        :param wanted: how many ids are to be asked for in a second.
+        :param ids_per_second: how many ids need a poll per second.
         :param now: epoch seconds.
-        :param items: how many of them a request takes, on average.
+        :param items: how many ids a request has, on average.
         """
         blocked = max(0.0, self._not_before - now)
         rate = self._rate
@@ -108,8 +108,8 @@ class RateLimiter:
         cost = self._cost(items)
         if spendable < cost:
             return max(blocked, left)
-        own = max(spendable - self._foreign * left, spendable / 2)
-        if wanted * left / items * cost <= own:
+        own = max(spendable - self._foreign_rate * left, spendable / 2)
+        if ids_per_second * left / items * cost <= own:
             return blocked
         return max(blocked, cost * left / (EARLY * own))
 

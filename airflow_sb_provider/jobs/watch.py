@@ -1,4 +1,4 @@
-"""Waiting for jobs to end: what an answer means and what to do next, for workers, triggers and sensors alike."""
+"""The state of a wait: what a poll's response means and what to do next, in workers, triggers and sensors."""
 
 from __future__ import annotations
 
@@ -21,73 +21,75 @@ if TYPE_CHECKING:
     from airflow_sb_provider.jobs.kind import JobKind
 
 POLL_INTERVAL = 30.0
-WEEK = 7 * 24 * 3600.0
-# How long the final poll, at the end of the time to wait, may take.
+DEFAULT_TIMEOUT = 7 * 24 * 3600.0
+# Time limit of the final poll, which starts at the deadline.
 FINAL_POLL_TIMEOUT = 60.0
-MAX_CONSECUTIVE_DENIALS = 3
-# In so many polls in a row the item of one id may be unreadable while the Platform answers otherwise.
+MAX_CONSECUTIVE_REJECTIONS = 3
+# Polls in a row in which the item of one id may be unreadable while the Platform responds normally otherwise.
 MAX_CONSECUTIVE_UNREADABLE = 10
-# How long a rejection must last: a new job is 404 by its id, or its permission not known, for up to 30 s.
+# Minimum duration of a rejection: for up to 30 s a new job's id may be 404, or its permission unknown.
 REJECTED_FOR = 60.0
 MAX_IDS = 1000
-# Of so many that wait together no single change of state is logged.
-MANY = 10
+# A wait for more jobs than this logs totals, not the state changes of each job.
+PER_JOB_LOG_LIMIT = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do but to take answers, until a moment at the latest; None for as long as it takes."""
+    """Keep polling, until this time at the latest; None for no limit."""
 
     until: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class FinalPoll:
-    """The time is over: poll these ids once more, at once."""
+    """The deadline has passed: poll these ids once more, immediately."""
 
     ids: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """The wait is over, with this event for whoever waits."""
+    """The wait is over; ``event`` is its result."""
 
     event: dict[str, Any]
 
 
 @dataclass(slots=True)
 class Watch(Generic[J]):
-    """The state of a wait for some jobs of one kind. All times are of one clock that never jumps, in seconds.
+    """The state of a wait for jobs of one kind. All times are seconds of one monotonic clock.
 
-    Trouble (rate limit, maintenance, no answer, unreadable answers) never ends a wait. A rejection (401, 403, 404) of
-    one id in `MAX_CONSECUTIVE_DENIALS` polls in a row does, if at least `REJECTED_FOR` has passed since the first of
-    them. So does
-    ``deadline``, after a final poll. An id whose own item stays missing or unreadable, polled alone, is given up after
-    ten polls and the same time.
-    ``enough`` ends that have been seen end it too, and with ``fail_fast`` the first job that failed.
-    ``patient`` has the wait go on through such rejections too, but not with a connection that cannot be used.
-    ``unauthorized`` tells that the last poll's token was refused, so that the connection should be looked up again.
-    ``apart`` are the ids that are requested each alone (see `api.lookup`).
+    Transient errors (rate limit, maintenance, no response, unreadable response) never end a wait. It ends when all jobs
+    are terminal, rejected or unreadable, and earlier if a limit below is reached. An id counts as rejected (401, 403,
+    404) after `MAX_CONSECUTIVE_REJECTIONS` polls in a row and at least `REJECTED_FOR` seconds, as unreadable after
+    `MAX_CONSECUTIVE_UNREADABLE` polls and the same time.
+
+    :param deadline: ends the wait, after a final poll.
+    :param min_finished: how many jobs must be terminal (or given up) to end the wait; None for all.
+    :param fail_fast: the first failed job ends the wait.
+    :param tolerate_rejections: rejections do not end the wait; an unusable connection does.
+    :param unauthorized: the last poll's token was rejected, so the connection should be read again.
+    :param apart: the ids that are requested one by one (see `api.lookup`).
     """
 
     kind: JobKind[J]
     ids: Sequence[str]
     deadline: float | None = None
     jobs: dict[str, J] = field(default_factory=dict)
-    refused: dict[str, SevenBridgesError] = field(default_factory=dict)
+    rejected: dict[str, SevenBridgesError] = field(default_factory=dict)
     unauthorized: bool = False
-    enough: int | None = None
+    min_finished: int | None = None
     fail_fast: bool = False
-    patient: bool = False
+    tolerate_rejections: bool = False
     apart: Apart = field(default_factory=dict)
-    # For each id how many polls in a row were rejected, or unreadable, and when the first was.
+    # By id: how many polls in a row were rejected or unreadable, and when the first was.
     _rejections: dict[str, tuple[int, float]] = field(default_factory=dict)
     _unreadable: dict[str, tuple[int, float]] = field(default_factory=dict)
-    _in_trouble: bool = False
-    _told: int = 0
+    _is_failing: bool = False
+    _logged: int = 0
     _failed: int = 0
     _open: dict[str, None] = field(init=False)
-    # From the final poll on: until when its answers are waited for, and the ids without one.
+    # Of the final poll: when to stop waiting for its responses, and the ids that have none.
     _final_until: float | None = None
     _unanswered: set[str] | None = None
 
@@ -96,7 +98,7 @@ class Watch(Generic[J]):
 
     @property
     def open(self) -> list[str]:
-        """The ids that are still to be polled."""
+        """The ids that still need polling."""
         return list(self._open)
 
     @property
@@ -106,144 +108,144 @@ class Watch(Generic[J]):
         return [ids[start : start + BULK_LIMIT] for start in range(0, len(ids), BULK_LIMIT)]
 
     @property
-    def in_question(self) -> bool:
-        """Whether an id was rejected in the last poll, which ends the wait if it stays so."""
-        return bool(self._rejections) and not self.patient
+    def has_rejections(self) -> bool:
+        """Whether an id was rejected in the last poll; if that persists, the wait ends."""
+        return bool(self._rejections) and not self.tolerate_rejections
 
-    def take(
-        self, asked: Sequence[str], answer: Sequence[J | SevenBridgesError] | SevenBridgesError, now: float
+    def update(
+        self, ids: Sequence[str], response: Sequence[J | SevenBridgesError] | SevenBridgesError, now: float
     ) -> list[str]:
-        """Take the answer to a poll for some ids, or the error that came instead; return lines worth logging."""
+        """Apply the response to a poll for some ids, or its error; return the lines to log."""
         if self._unanswered:
-            self._unanswered.difference_update(asked)
-        self.unauthorized = isinstance(answer, SevenBridgesAuthError)
-        if isinstance(answer, SevenBridgesError):
-            if answer.permanent:
-                return [line for job_id in asked for line in self._reject(job_id, answer, now)]
-            return self._trouble(answer)
+            self._unanswered.difference_update(ids)
+        self.unauthorized = isinstance(response, SevenBridgesAuthError)
+        if isinstance(response, SevenBridgesError):
+            if response.permanent:
+                return [line for job_id in ids for line in self._record_rejection(job_id, response, now)]
+            return self._record_transient_error(response)
         lines: list[str] = []
-        for job_id, told in zip(asked, answer, strict=True):
-            lines += self._take_one(job_id, told, now)
-        return lines + self._progress()
+        for job_id, result in zip(ids, response, strict=True):
+            lines += self._update_job(job_id, result, now)
+        return lines + self._progress_lines()
 
-    def _trouble(self, error: SevenBridgesError) -> list[str]:
-        lines = [] if self._in_trouble else [f"The wait goes on in spite of trouble: {error}"]
-        self._in_trouble = True
+    def _record_transient_error(self, error: SevenBridgesError) -> list[str]:
+        lines = [] if self._is_failing else [f"Polling failed; still waiting: {error}"]
+        self._is_failing = True
         return lines
 
-    def _take_one(self, job_id: str, told: J | SevenBridgesError, now: float) -> list[str]:
-        if isinstance(told, SevenBridgesUnreadableItem):
-            return self._strike(self._unreadable, MAX_CONSECUTIVE_UNREADABLE, job_id, told, now)
-        if isinstance(told, SevenBridgesError):
-            self.unauthorized = self.unauthorized or isinstance(told, SevenBridgesAuthError)
-            return self._reject(job_id, told, now) if told.permanent else self._trouble(told)
-        lines = ["The Platform answers again."] if self._in_trouble else []
-        self._in_trouble = False
+    def _update_job(self, job_id: str, job: J | SevenBridgesError, now: float) -> list[str]:
+        if isinstance(job, SevenBridgesUnreadableItem):
+            return self._count_error(self._unreadable, MAX_CONSECUTIVE_UNREADABLE, job_id, job, now)
+        if isinstance(job, SevenBridgesError):
+            self.unauthorized = self.unauthorized or isinstance(job, SevenBridgesAuthError)
+            return self._record_rejection(job_id, job, now) if job.permanent else self._record_transient_error(job)
+        lines = ["Polling recovered."] if self._is_failing else []
+        self._is_failing = False
         self._rejections.pop(job_id, None)
         self._unreadable.pop(job_id, None)
         before = self.jobs.get(job_id)
-        if before is None or told.state != before.state or told.ended:
-            # What has not changed is not replaced: ten thousand fresh objects are work for the garbage collector.
-            self.jobs[job_id] = told
-        if told.ended:
-            self._settle(job_id)
-            self._failed += told.failed
-        is_news = told.state != before.state if before else told.state not in self.kind.fresh_states
-        if self._are_many or not is_news:
+        if before is None or job.state != before.state or job.ended:
+            # An unchanged job is kept: ten thousand new objects per poll are work for the garbage collector.
+            self.jobs[job_id] = job
+        if job.ended:
+            self._close(job_id)
+            self._failed += job.failed
+        is_new_state = job.state != before.state if before else job.state not in self.kind.initial_states
+        if self._logs_totals_only or not is_new_state:
             return lines
-        return [*lines, f"{self.kind.title} {job_id} is {told.state}."]
+        return [*lines, f"{self.kind.title} {job_id} is {job.state}."]
 
     @property
-    def _are_many(self) -> bool:
-        return len(self.ids) > MANY
+    def _logs_totals_only(self) -> bool:
+        return len(self.ids) > PER_JOB_LOG_LIMIT
 
-    def _progress(self) -> list[str]:
-        """Return a line each time that another tenth of many has ended."""
-        total, ended = len(self.ids), len(self.ids) - len(self._open)
-        if not self._are_many or ended * 10 // total == self._told * 10 // total:
+    def _progress_lines(self) -> list[str]:
+        """Return a line each time that another tenth of the jobs has finished."""
+        total, finished = len(self.ids), len(self.ids) - len(self._open)
+        if not self._logs_totals_only or finished * 10 // total == self._logged * 10 // total:
             return []
-        self._told = ended
+        self._logged = finished
         failed = f", {self._failed:,} of them failed" if self._failed else ""
-        return [f"{ended:,} of {total:,} {self.kind.name}s have ended{failed}."]
+        return [f"{finished:,} of {total:,} {self.kind.name}s have finished{failed}."]
 
-    def _reject(self, job_id: str, error: SevenBridgesError, now: float) -> list[str]:
-        if self.patient and isinstance(error, SevenBridgesApiError):
+    def _record_rejection(self, job_id: str, error: SevenBridgesError, now: float) -> list[str]:
+        if self.tolerate_rejections and isinstance(error, SevenBridgesApiError):
             is_first = job_id not in self._rejections
             self._rejections.setdefault(job_id, (1, now))
-            return [f"{self.kind.title} {job_id} cannot be seen; the wait goes on: {error}"] if is_first else []
-        return self._strike(self._rejections, MAX_CONSECUTIVE_DENIALS, job_id, error, now)
+            return [f"{self.kind.title} {job_id} cannot be polled; still waiting: {error}"] if is_first else []
+        return self._count_error(self._rejections, MAX_CONSECUTIVE_REJECTIONS, job_id, error, now)
 
-    def _strike(
-        self, strikes: dict[str, tuple[int, float]], limit: int, job_id: str, error: SevenBridgesError, now: float
+    def _count_error(
+        self, counts: dict[str, tuple[int, float]], limit: int, job_id: str, error: SevenBridgesError, now: float
     ) -> list[str]:
-        count, since = strikes.get(job_id, (0, now))
-        strikes[job_id] = (count + 1, since)
-        # Both: polls a second apart all fall into the time in which a new job is not visible yet.
+        count, since = counts.get(job_id, (0, now))
+        counts[job_id] = (count + 1, since)
+        # Both limits: polls one second apart would all fall into the time in which a new job is not visible.
         if count + 1 < limit or now - since < REJECTED_FOR:
             return []
-        self.refused[job_id] = error
+        self.rejected[job_id] = error
         self._failed += 1
-        self._settle(job_id)
-        return [f"{self.kind.title} {job_id} cannot be seen any more: {error}"]
+        self._close(job_id)
+        return [f"{self.kind.title} {job_id} cannot be polled; no longer waiting for it: {error}"]
 
-    def _settle(self, job_id: str) -> None:
+    def _close(self, job_id: str) -> None:
         self._open.pop(job_id, None)
         self.apart.pop(job_id, None)
         self._rejections.pop(job_id, None)
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to poll."""
+        """Whether no id needs polling."""
         return not self._open
 
     @property
     def is_decided(self) -> bool:
-        """Whether whoever waits should go on, whatever time it is."""
-        return self.over or self._has_enough or self._is_finally_polled
+        """Whether the wait is over, whatever the time."""
+        return self.over or self._has_min_finished or self._final_poll_is_done
 
     @property
-    def _has_enough(self) -> bool:
+    def _has_min_finished(self) -> bool:
         if self.fail_fast and self._failed:
             return True
-        return self.enough is not None and len(self.ids) - len(self._open) >= self.enough
+        return self.min_finished is not None and len(self.ids) - len(self._open) >= self.min_finished
 
     @property
-    def _is_finally_polled(self) -> bool:
+    def _final_poll_is_done(self) -> bool:
         return self._final_until is not None and not self._unanswered
 
-    def settled(self, job_id: str) -> bool:
-        """Whether nothing more is to be polled of a job."""
+    def is_closed(self, job_id: str) -> bool:
+        """Whether a job needs no more polls."""
         return job_id not in self._open
 
     def next_step(self, now: float) -> Wait | FinalPoll | Over:
-        """Return what whoever waits should do now: the one place that knows how a deadline is met."""
+        """Return what to do now. Only this method decides how a deadline is met."""
         if event := self.event(now):
             return Over(event)
         if self._final_until is None and self.deadline is not None and now >= self.deadline:
-            # What ended since the last poll, or while no triggerer lived, has ended in time.
+            # A job that finished since the last poll, or while no triggerer was running, finished in time.
             self._final_until = now + FINAL_POLL_TIMEOUT
             self._unanswered = set(self._open)
             return FinalPoll(self.open)
         return Wait(self.deadline if self._final_until is None else self._final_until)
 
     def event(self, now: float) -> dict[str, Any] | None:
-        """Return the trigger's event if the wait is over, else None: plain values only, small, no secrets.
+        """Return the trigger's event if the wait is over, else None: small plain values, no secrets.
 
-        ``status`` is ``ended``, ``some ended`` (enough of them), ``refused`` or ``timeout``. If there is only one id,
-        it and its ``job`` too.
+        ``status`` is ``terminal``, ``partial`` (by `min_finished` or `fail_fast`), ``rejected`` or ``timeout``. For
+        a single id, the event has the id and its ``job`` too.
         """
         if self.over:
-            status = "refused" if self.refused else "ended"
-        elif self._has_enough:
-            status = "some ended"
-        elif self._is_finally_polled or (self._final_until is not None and now >= self._final_until):
+            status = "rejected" if self.rejected else "terminal"
+        elif self._has_min_finished:
+            status = "partial"
+        elif self._final_poll_is_done or (self._final_until is not None and now >= self._final_until):
             status = "timeout"
         else:
             return None
         event: dict[str, Any] = {"status": status}
-        if self.refused:
-            job_id, error = next(iter(self.refused.items()))
-            event["message"] = f"{self.kind.title} {job_id} cannot be seen: {error}"
+        if self.rejected:
+            job_id, error = next(iter(self.rejected.items()))
+            event["message"] = f"{self.kind.title} {job_id} cannot be polled: {error}"
         if len(self.ids) == 1:
             event[self.kind.id_key] = self.ids[0]
             if job := self.jobs.get(self.ids[0]):

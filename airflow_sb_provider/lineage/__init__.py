@@ -1,1 +1,1 @@
-"""Lineage: what landed where, told to Airflow's assets, hook lineage and OpenLineage."""
+"""Lineage: report exported objects to Airflow's assets, hook lineage and OpenLineage."""

@@ -1,4 +1,4 @@
-"""Airflow's hook lineage, which not every Airflow collects and which is called differently in each."""
+"""Airflow's hook lineage, whose API differs between Airflow versions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def hook_lineage_is_read() -> bool:
-    """Return whether anything reads hook lineage, such as OpenLineage.
+    """Return whether a plugin reads hook lineage, such as OpenLineage.
 
-    Where nothing does, Airflow 3 would still import every provider's assets to collect it.
+    If none does, collecting is useless, but Airflow 3 would still import the assets of every provider for it.
     """
     try:
         from airflow.sdk.plugins_manager import get_hook_lineage_readers_plugins
@@ -26,7 +26,7 @@ def hook_lineage_is_read() -> bool:
 
 
 def collect_hook_lineage(hook: BaseHook, inputs: Iterable[str], outputs: Iterable[str]) -> None:
-    """Report to those who read hook lineage what a hook has read and written, by URI."""
+    """Add the URIs that a hook has read and written to Airflow's hook lineage."""
     if not hook_lineage_is_read():
         return
     try:
@@ -34,8 +34,8 @@ def collect_hook_lineage(hook: BaseHook, inputs: Iterable[str], outputs: Iterabl
     except ImportError:
         lineage = import_module("airflow.lineage.hook")
     collector = lineage.get_hook_lineage_collector()
-    kind = "asset" if hasattr(collector, "add_input_asset") else "dataset"
+    noun = "asset" if hasattr(collector, "add_input_asset") else "dataset"
     for uri in inputs:
-        getattr(collector, f"add_input_{kind}")(context=hook, uri=uri)
+        getattr(collector, f"add_input_{noun}")(context=hook, uri=uri)
     for uri in outputs:
-        getattr(collector, f"add_output_{kind}")(context=hook, uri=uri)
+        getattr(collector, f"add_output_{noun}")(context=hook, uri=uri)

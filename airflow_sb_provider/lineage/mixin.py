@@ -1,4 +1,4 @@
-"""What Airflow's OpenLineage provider requests of a task."""
+"""The methods that Airflow's OpenLineage provider calls on a task."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ log = logging.getLogger(__name__)
 
 
 class OpenLineageMixin:
-    """Answers from what the task's process knows of its exports.
+    """Build OpenLineage datasets from the task's report.
 
-    OpenLineage asks after `execute` or the method that ends a deferral, in the same process or in a copy of it.
+    OpenLineage calls its methods after `execute` or the method that ends a deferral, in the same process or a fork.
     """
 
     def _reported(self) -> Report | None:
-        """Return the exports as they stand; None before there are any. It sends no request."""
+        """Return the current report; None before there are exports. It sends no request."""
         return None
 
     if TYPE_CHECKING:
 
         @property
         def hook(self) -> SevenBridgesHook:
-            """What the task's requests go through."""
+            """The hook that sends the task's requests."""
 
     def get_openlineage_facets_on_complete(self, task_instance: object) -> OperatorLineage[Any, Any] | None:
-        """Return which files were exported to which objects."""
+        """Return the files as inputs and the exported objects as outputs."""
         return self._openlineage(failed=False)
 
     def get_openlineage_facets_on_failure(self, task_instance: object) -> OperatorLineage[Any, Any] | None:
-        """Return which files were to be exported, and what is exported nevertheless."""
+        """Return the same for a failed task, with the requested objects if none was exported."""
         return self._openlineage(failed=True)
 
     def _openlineage(self, *, failed: bool) -> OperatorLineage[Any, Any] | None:
@@ -43,10 +43,10 @@ class OpenLineageMixin:
             report = self._reported()
             if report is None:
                 return None
-            # Not every Airflow has OpenLineage.
+            # OpenLineage may not be installed.
             from airflow_sb_provider.lineage.openlineage import operator_lineage
 
             return operator_lineage(report, self.hook.settings.endpoint, failed=failed)
         except Exception as error:
-            log.warning("OpenLineage is not told of the exports: %s", error)
+            log.warning("Could not report the exports to OpenLineage: %s", error)
             return None

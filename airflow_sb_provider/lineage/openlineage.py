@@ -1,4 +1,4 @@
-"""A report in OpenLineage's words. Imported only where Airflow's OpenLineage provider asks."""
+"""Convert a report to OpenLineage datasets and facets. Imported only when Airflow's OpenLineage provider calls it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 
 def operator_lineage(report: Report, endpoint: str, *, failed: bool) -> OperatorLineage[Any, Any]:
-    """Return files as inputs and objects as outputs: those that are exported or, if none is, those that were to be.
+    """Return files as inputs and objects as outputs: the exported ones or, if there are none, the requested ones.
 
-    :param endpoint: the API's address, whose host is the files' namespace.
-    :param failed: whether the task failed. One that succeeds without waiting has made no object yet.
+    :param endpoint: the API's URL, whose host is the files' namespace.
+    :param failed: whether the task failed. A task that succeeds without waiting has no object yet.
     """
-    shown = (report.exported or report.exports)[:MAX_REPORTED]
-    outputs = [_output(export, export.uri) for export in shown if export.uri and (export.exported or failed)]
+    reported = (report.exported or report.exports)[:MAX_REPORTED]
+    outputs = [_output(export, export.uri) for export in reported if export.uri and (export.exported or failed)]
     if report.manifest:
         outputs.append(OutputDataset(*_named(report.manifest)))
     return OperatorLineage(
-        inputs=[_input(export, namespace(endpoint), export.file) for export in shown if export.file],
+        inputs=[_input(export, namespace(endpoint), export.file) for export in reported if export.file],
         outputs=outputs,
         run_facets=_run_facets(report, endpoint),
     )
@@ -77,27 +77,27 @@ def _run_facets(report: Report, endpoint: str) -> dict[str, RunFacet]:
     facets: dict[str, RunFacet] = {}
     if not report.many and report.exports and (export_id := report.exports[0].export_id):
         facets["externalQuery"] = external_query_run.ExternalQueryRunFacet(export_id, endpoint)
-    bad = [(number, export) for number, export in enumerate(report.exports) if export.error]
-    if bad:
+    failed_exports = [(number, export) for number, export in enumerate(report.exports) if export.error]
+    if failed_exports:
         facets["extractionError"] = extraction_error_run.ExtractionErrorRunFacet(
             totalTasks=len(report.exports),
-            failedTasks=len(bad),
+            failedTasks=len(failed_exports),
             errors=[
                 extraction_error_run.Error(
                     errorMessage=export.error[:MESSAGE_KEPT],
                     task=f"{export.file} {export.name or ''} -> {export.volume}/{export.location}",
                     taskNumber=number,
                 )
-                for number, export in bad[:ERRORS_REPORTED]
+                for number, export in failed_exports[:ERRORS_REPORTED]
             ],
         )
     return facets
 
 
 def _named(uri: str) -> tuple[str, str]:
-    """Return an address as OpenLineage names datasets: ``s3://bucket`` and the key; a path is a ``file``."""
-    scheme, found, rest = uri.partition("://")
-    if not found:
+    """Return a URI as OpenLineage names datasets: ``s3://bucket`` and the key; a path has the namespace ``file``."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
         return "file", uri
     bucket, _, key = rest.partition("/")
     return f"{scheme}://{bucket}", key

@@ -1,4 +1,4 @@
-"""Reports to a task's outlets, and to Airflow's hook lineage, which objects are exported."""
+"""Emit asset events and hook lineage for exported objects."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Airflow takes ? and # in an asset's URI for a query and a fragment; MySQL keeps plain ASCII only.
+# Airflow interprets ? and # in an asset's URI as a query and a fragment; MySQL stores only plain ASCII.
 _KEPT = "".join(chr(code) for code in range(ord(" "), 127) if chr(code) not in "%?#")
 
 
 def asset_uri(uri: str) -> str:
-    """Return an object's address as an asset's URI: ``%``, ``?``, ``#`` and what is no ASCII are percent-encoded."""
+    """Return an object's URI as an asset's URI: ``%``, ``?``, ``#`` and non-ASCII characters are percent-encoded."""
     return quote(uri, safe=_KEPT)
 
 
 def emit_asset_events(context: Context, outlets: Sequence[object], hook: SevenBridgesHook, report: Report) -> None:
-    """Report what is exported; an address that is not known is a line in the log.
+    """Emit asset events and hook lineage for the exported objects; objects with an unknown URI are only logged.
 
-    :param context: the task's context, which Airflow reads the events from when the task succeeds.
-    :param outlets: the task's.
-    :param hook: who did it, for hook lineage.
+    :param context: the task's context, from which Airflow reads the events when the task succeeds.
+    :param outlets: the task's outlets.
+    :param hook: the hook that exported them, for hook lineage.
     """
     exported = report.exported
     known = [export for export in exported if export.uri]
     if len(known) < len(exported):
         log.info(
-            "Outlets and lineage are not told of %d exported objects, whose addresses are not known.",
+            "No asset events or lineage for %d exported objects: their URIs are unknown.",
             len(exported) - len(known),
         )
     if outlets:
@@ -53,7 +53,7 @@ def emit_asset_events(context: Context, outlets: Sequence[object], hook: SevenBr
             [asset_uri(export.uri) for export in known[:MAX_REPORTED] if export.uri],
         )
     except Exception as error:
-        log.warning("Hook lineage could not be collected: %s", error)
+        log.warning("Could not collect hook lineage: %s", error)
 
 
 def _add_events(context: Context, outlets: Sequence[object], known: Sequence[ExportOutcome], report: Report) -> None:
@@ -63,7 +63,7 @@ def _add_events(context: Context, outlets: Sequence[object], known: Sequence[Exp
     if report.manifest:
         events.append((report.manifest, report.to_extra()))
     if len(known) > MAX_REPORTED:
-        log.info("The outlets are told of the first %d of %d exported objects.", MAX_REPORTED, len(known))
+        log.info("Asset events are emitted for the first %d of %d exported objects.", MAX_REPORTED, len(known))
     assets = [(asset, extra) for uri, extra in events if uri and (asset := _asset(uri))]
     accessors = context["outlet_events"]
     for alias in {outlet.name: outlet for outlet in outlets if isinstance(outlet, AssetAlias)}.values():
@@ -80,7 +80,7 @@ def _asset(uri: str) -> Asset | None:
         return Asset(uri=asset_uri(uri))
     except ValueError as error:
         log.warning(
-            "The outlets are not told of %s, which Airflow takes for no asset: %s",
+            "No asset event for %s: Airflow rejects its URI: %s",
             readable(uri, 1500),
             readable(str(error), 1500),
         )

@@ -278,8 +278,8 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             return True
         else:
             answers = submitter.fetch(in_flight)
-        # A wait ends as refused only after repeated rejections.
-        submitter.take(in_flight, answers, are_final=event.get("status") == "refused")
+        # A wait ends as rejected only after repeated rejections.
+        submitter.take(in_flight, answers, are_final=event.get("status") == "rejected")
         if not self._is_over(batch):
             ledger.save(in_flight)
         return bool(event.get("status") == "timeout")
@@ -287,7 +287,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
     def _wait(self, batch: Batch[E]) -> dict[str, Any]:
         """Wait for half of what is in flight, or for all of the last ones, and return the result of the wait."""
         ids = [entry.job_id or "" for entry in batch.in_flight]
-        enough = -(-len(ids) // 2) if batch.waiting or batch.is_more_to_come else None
+        half = -(-len(ids) // 2) if batch.waiting or batch.is_more_to_come else None
         end_time = self._end_time(batch)
         fail_fast = self.on_error == "fail_fast"
         if self.single:
@@ -299,10 +299,10 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             )
         if self.deferrable:
             trigger = SevenBridgesExportTrigger(
-                ids, self.sevenbridges_conn_id, self.poll_interval, end_time, enough=enough, fail_fast=fail_fast
+                ids, self.sevenbridges_conn_id, self.poll_interval, end_time, min_finished=half, fail_fast=fail_fast
             )
             self.defer(trigger=trigger, method_name="resume")
-        watch = Watch(self.entry_class.kind, ids, deadline_of(end_time), enough=enough, fail_fast=fail_fast)
+        watch = Watch(self.entry_class.kind, ids, deadline_of(end_time), min_finished=half, fail_fast=fail_fast)
         return wait(self.hook, watch, self.poll_interval, self._status.publish_progress)
 
     def _end_time(self, batch: Batch[E]) -> float | None:

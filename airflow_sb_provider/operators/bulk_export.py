@@ -56,7 +56,7 @@ from airflow_sb_provider.inputs import (
 )
 from airflow_sb_provider.jobs.batch import Batch
 from airflow_sb_provider.jobs.tracked import REFUSED, SKIPPED, WAITING
-from airflow_sb_provider.jobs.watch import MAX_IDS, POLL_INTERVAL, WEEK
+from airflow_sb_provider.jobs.watch import DEFAULT_TIMEOUT, MAX_IDS, POLL_INTERVAL
 from airflow_sb_provider.lineage.hook import hook_lineage_is_read
 from airflow_sb_provider.links.export import (
     SevenBridgesDestinationLink,
@@ -193,7 +193,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         max_active: int = MAX_IDS,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = POLL_INTERVAL,
-        timeout: float | None = WEEK,
+        timeout: float | None = DEFAULT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -25,7 +25,7 @@ from airflow_sb_provider.exports.tracked import TrackedExport
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import Problems, check_seconds, read_boolean, read_switches
 from airflow_sb_provider.jobs.tracked import IN_DOUBT
-from airflow_sb_provider.jobs.watch import POLL_INTERVAL, WEEK
+from airflow_sb_provider.jobs.watch import DEFAULT_TIMEOUT, POLL_INTERVAL
 from airflow_sb_provider.links.export import SevenBridgesDestinationLink, SevenBridgesFileLink, SevenBridgesVolumeLink
 from airflow_sb_provider.links.urls import file_page, folder_page, known_environment, object_page
 from airflow_sb_provider.operators.base import SevenBridgesOperator
@@ -107,7 +107,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = POLL_INTERVAL,
-        timeout: float | None = WEEK,
+        timeout: float | None = DEFAULT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -24,18 +24,22 @@ if TYPE_CHECKING:
 
 
 class SevenBridgesExportSensor(OpenLineageMixin, SevenBridgesJobSensor[ExportJob]):
-    """Waits until exports have ended, and fails if one of them failed.
+    """Wait until exports reach a terminal state; fail if one of them failed.
 
-    Returns for one id the dict that `SevenBridgesExportOperator` returns (``copy_only`` is None, since the Platform
-    does not tell), for a list a list of them, in order. The objects of a list are not looked at (``etag`` is None).
+    For one id, the result is the dict that `SevenBridgesExportOperator` returns, with ``copy_only`` None because the
+    Platform does not report it. For a list, it is a list of these dicts in the same order. The sensor does not read the
+    objects of a list, so their ``etag`` is None.
 
-    :param export_id: one id or a list of at most 1000, also as text. None means that there is nothing to wait for, as
-        when the operator took over a finished move. (templated)
-    :param sevenbridges_conn_id: the Airflow connection; its user must be the one who started the exports. (templated)
-    :param deferrable: waits in the triggerer; ``poke_interval``, ``timeout``, ``soft_fail``, ``silent_fail`` and
-        ``never_fail`` mean the same there.
-    :param start_from_trigger: begins in the triggerer, so that a worker is needed only at the end. Needs Airflow 3.3
-        (before, it only defers) and an id that is text or a template; a mapped sensor (``expand``) begins in a worker.
+    :param export_id: one id or a list of at most 1000, also as text. None means that there is nothing to wait for, for
+        example because the operator adopted a finished move. (templated)
+    :param sevenbridges_conn_id: the Airflow connection of the user who submitted the exports. (templated)
+    :param deferrable: whether to wait in the triggerer. ``poke_interval``, ``timeout``, ``soft_fail``, ``silent_fail``
+        and ``never_fail`` have the same meaning there.
+    :param start_from_trigger: whether to start in the triggerer, so that a worker is needed only at the end. It needs
+        Airflow 3.3 (earlier versions only defer) and an id that is text or a template. A mapped sensor (``expand``)
+        starts in a worker.
+    :raises AirflowFailException: if an export failed; a retry cannot succeed.
+    :raises AirflowSensorTimeout: if an export is not terminal at the end of ``timeout``.
     """
 
     template_fields: Sequence[str] = ("export_id", "sevenbridges_conn_id")
@@ -60,9 +64,9 @@ class SevenBridgesExportSensor(OpenLineageMixin, SevenBridgesJobSensor[ExportJob
             **kwargs,
         )
         self.export_id = export_id
-        self._begin_in_trigger()
+        self._start_in_trigger()
 
-    def _saw(self, jobs: Sequence[ExportJob]) -> None:
+    def _record_jobs(self, jobs: Sequence[ExportJob]) -> None:
         self._report = Report([ExportOutcome.of_job(job) for job in jobs], many=not is_one_id(self.export_id))
 
     def _results(self, context: Context, jobs: Sequence[ExportJob]) -> Any:
@@ -79,5 +83,5 @@ class SevenBridgesExportSensor(OpenLineageMixin, SevenBridgesJobSensor[ExportJob
     def _describe(self, job: ExportJob, *, single: bool) -> ExportOutcome:
         file = job.exported_file
         volume = volume_or_none(self.hook, job.volume, needed=bool(self.outlets)) if job.volume else None
-        found = read_object(self.hook, job, file.size if file else None) if single else None
-        return ExportOutcome.of_job(job, volume, found)
+        volume_object = read_object(self.hook, job, file.size if file else None) if single else None
+        return ExportOutcome.of_job(job, volume, volume_object)

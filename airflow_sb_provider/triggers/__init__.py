@@ -1,1 +1,1 @@
-"""Triggers: wait for exports without a worker."""
+"""Triggers: wait for exports without a worker, and watch a volume."""

@@ -1,4 +1,4 @@
-"""What the triggers that wait for jobs in the triggerer have in common: each only names its kind of job."""
+"""The base class of the triggers that wait for jobs: a subclass only names its kind of job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_sb_provider.jobs.ids import read_job_ids
 from airflow_sb_provider.jobs.progress import progress_key, progress_status
 from airflow_sb_provider.jobs.watch import MAX_IDS, FinalPoll, Over, Watch
 from airflow_sb_provider.triggers.log_writer import log_writer
-from airflow_sb_provider.triggers.progress import progress
+from airflow_sb_provider.triggers.progress_writer import progress_writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -29,29 +29,31 @@ if TYPE_CHECKING:
 
     from airflow_sb_provider.jobs.kind import JobKind
 
-_loaded: set[ModuleType] = set()
-_loading: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-# Not the event loop's own threads, which Airflow logs with.
+_loaded_modules: set[ModuleType] = set()
+_import_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+# Not the event loop's default threads, which Airflow uses for logging.
 _renderers = ThreadPoolExecutor(4, thread_name_prefix="sevenbridges-render")
 
 
 class SevenBridgesJobTrigger(BaseTrigger):
-    """Waits until jobs of one kind have ended, and only polls: it may run twice, so it never starts anything.
+    """Wait until jobs of one kind reach a terminal state.
 
-    Its event holds ``status`` (``ended``, ``some ended``, ``refused`` or ``timeout``), for one job its id and ``job``,
-    and a ``message`` if the Platform rejects the polls. Subclasses name the ids as their kind does, such as
-    ``export_ids`` and ``export_id``, here and among their arguments.
+    It only polls and never submits, because Airflow may run a trigger twice. Its event has a ``status``: ``terminal``,
+    ``partial``, ``rejected`` or ``timeout``. It also has the id and the ``job`` if there is one job, and a ``message``
+    if the Platform rejects the polls. A subclass names the ids as its kind does, such as ``export_ids`` and
+    ``export_id``, in its arguments and attributes.
 
-    :param ids: what to wait for.
-    :param given: instead of ``ids``, for a sensor that starts from its trigger: an id or a list, also as text, which
-        Airflow renders before the trigger runs.
+    :param ids: the ids of the jobs to wait for.
+    :param given: an id or a list, also as text, instead of ``ids``, for a sensor that starts from its trigger. Airflow
+        renders it before the trigger runs.
     :param sevenbridges_conn_id: the Airflow connection.
     :param poll_interval: seconds between two polls.
-    :param end_time: when to give up, in epoch seconds, so that it survives a restart; None for never. It comes from
-        the worker's clock: a triggerer's clock that is ahead by a minute gives up a minute early.
-    :param enough: how many jobs must have ended for the wait to end; None for all.
-    :param fail_fast: the first job that failed ends the wait too.
-    :param silent_fail: a rejection (401, 403, 404) does not end the wait.
+    :param end_time: the end of the wait in epoch seconds, which survives a restart; None for no limit. It is a time of
+        the worker's clock: a triggerer whose clock is a minute ahead ends the wait a minute early.
+    :param min_finished: the number of terminal jobs that ends the wait; None for all.
+    :param fail_fast: whether the first failed job ends the wait.
+    :param silent_fail: whether the wait continues when the Platform rejects the polls (401, 403, 404).
+    :raises SevenBridgesInputError: if an id or the interval is invalid, or there are more than 1000 ids.
     """
 
     kind: ClassVar[JobKind[Any]]
@@ -65,7 +67,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
         sevenbridges_conn_id: str,
         poll_interval: float,
         end_time: float | None,
-        enough: int | None,
+        min_finished: int | None,
         fail_fast: bool,
         silent_fail: bool,
     ) -> None:
@@ -73,19 +75,19 @@ class SevenBridgesJobTrigger(BaseTrigger):
         check_seconds(poll_interval=poll_interval)
         ids = read_ids(ids, self.kind.ids_key)
         if len(ids) > MAX_IDS:
-            raise SevenBridgesInputError(f"{self.kind.ids_key}: {len(ids)} are too many; wait for at most {MAX_IDS}.")
-        # By the kind's own names: Airflow renders what is called as a templated field of the sensor.
+            raise SevenBridgesInputError(f"{self.kind.ids_key}: {len(ids)} ids are too many; pass at most {MAX_IDS}.")
+        # Named by the kind: Airflow renders the attributes that are named as a templated field of the sensor.
         setattr(self, self.kind.ids_key, ids)
         setattr(self, self.kind.id_key, given)
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self.poll_interval = poll_interval
         self.end_time = end_time
-        self.enough = enough
+        self.min_finished = min_finished
         self.fail_fast = fail_fast
         self.silent_fail = silent_fail
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments: ids and numbers only, for they are stored in clear text."""
+        """Return the class path and the arguments: only ids and numbers, because Airflow stores them in clear text."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -94,28 +96,28 @@ class SevenBridgesJobTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
                 self.kind.id_key: getattr(self, self.kind.id_key),
-                "enough": self.enough,
+                "min_finished": self.min_finished,
                 "fail_fast": self.fail_fast,
-                # Only where it is set, so that a triggerer of an earlier version runs all others.
+                # Only if set, so that a triggerer with an earlier version can run all other triggers.
                 **({"silent_fail": True} if self.silent_fail else {}),
             },
         )
 
     def render_template_fields(self, context: Mapping[str, Any], jinja_env: jinja2.Environment | None = None) -> None:
-        """Render what a sensor that starts from its trigger gave as a template; on an event loop, `run` does it.
+        """Render the templates of a sensor that starts from its trigger; on an event loop, `run` does this later.
 
-        A template may pull an XCom, and then an XCom backend may take its time.
+        A template may pull an XCom, and an XCom backend may be slow.
         """
-        ti = _AnsweredTaskInstance(context["ti"])
-        answered: dict[str, Any] = {**context, "ti": ti, "task_instance": ti}
-        render = partial(super().render_template_fields, answered, jinja_env)  # type: ignore[arg-type]
+        ti = _TaskInstanceWithMapIndex(context["ti"])
+        rendering_context: dict[str, Any] = {**context, "ti": ti, "task_instance": ti}
+        render = partial(super().render_template_fields, rendering_context, jinja_env)  # type: ignore[arg-type]
         if _is_on_event_loop():
             self._rendering = render
         else:
             render()
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait until the poller has reported enough, then yield the one event."""
+        """Wait until the watch is over, then yield its event."""
         if self._rendering:
             context = contextvars.copy_context()
             await asyncio.get_running_loop().run_in_executor(_renderers, context.run, self._rendering)
@@ -125,36 +127,36 @@ class SevenBridgesJobTrigger(BaseTrigger):
         try:
             ids = getattr(self, self.kind.ids_key) or read_job_ids(getattr(self, self.kind.id_key), self.kind)
         except SevenBridgesInputError as error:
-            yield TriggerEvent({"status": "refused", "message": str(error)})
+            yield TriggerEvent({"status": "rejected", "message": str(error)})
             return
         watch: Watch[Any] = Watch(
             self.kind,
             ids,
             deadline_of(self.end_time),
-            enough=self.enough,
+            min_finished=self.min_finished,
             fail_fast=self.fail_fast,
-            patient=self.silent_fail,
+            tolerate_rejections=self.silent_fail,
         )
-        # The poller reports news in a context of its own, which would put them into no task's log.
-        tell = partial(self._tell, contextvars.copy_context())
-        waiter = Subscription(watch, self.sevenbridges_conn_id, self.poll_interval, tell)
-        waiting = pollers()
-        waiting.add(waiter)
+        # The poller runs in a context of its own, from which nothing reaches a task's log.
+        on_progress = partial(self._report_progress, contextvars.copy_context())
+        subscription = Subscription(watch, self.sevenbridges_conn_id, self.poll_interval, on_progress)
+        registry = pollers()
+        registry.add(subscription)
         try:
             while not isinstance(step := watch.next_step(time.monotonic()), Over):
                 if isinstance(step, FinalPoll):
-                    waiter.hurry(step.ids)
+                    subscription.poll_now(step.ids)
                 else:
-                    await waiter.wait(step.until)
+                    await subscription.wait(step.until)
             yield TriggerEvent(step.event)
         finally:
-            progress().forget(self.task_instance)
-            await waiting.remove(waiter)
+            progress_writer().discard(self.task_instance)
+            await registry.remove(subscription)
 
-    def _tell(self, context: contextvars.Context, watch: Watch[Any], lines: list[str]) -> None:
+    def _report_progress(self, context: contextvars.Context, watch: Watch[Any], lines: list[str]) -> None:
         log_writer.write(context, self.logger(), lines)
         value = progress_status(watch, lines[-1], time.time())
-        progress().tell(self.task_instance, progress_key(self.kind), value)
+        progress_writer().publish(self.task_instance, progress_key(self.kind), value)
 
 
 def _is_on_event_loop() -> bool:
@@ -168,18 +170,18 @@ def _is_on_event_loop() -> bool:
 async def _load_poller() -> None:
     """Import the poller without blocking the event loop.
 
-    Operators import this module too and do not need what the poller needs, which takes a quarter of a second.
+    Operators import this module too and do not need the poller, whose import takes a quarter of a second.
     """
-    # A lock lets those that wait go on one by one: thousands in one turn of the event loop would hold up all others.
-    async with _loading.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-        if not _loaded:
-            _loaded.add(await asyncio.to_thread(importlib.import_module, "airflow_sb_provider.triggers.poller"))
+    # A lock resumes the waiting triggers one by one: thousands in one cycle of the event loop would block all others.
+    async with _import_locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        if not _loaded_modules:
+            _loaded_modules.add(await asyncio.to_thread(importlib.import_module, "airflow_sb_provider.triggers.poller"))
 
 
-class _AnsweredTaskInstance:
-    """A task instance that pulls from an unmapped task unless told otherwise.
+class _TaskInstanceWithMapIndex:
+    """A task instance whose `xcom_pull` reads from an unmapped task by default.
 
-    Without ``map_indexes`` Airflow asks for all indexes, which the triggerer of 3.3 does not know and never answers.
+    Without ``map_indexes`` Airflow requests all indexes, and the triggerer of Airflow 3.3 never answers that request.
     """
 
     def __init__(self, ti: Any) -> None:

@@ -1,4 +1,4 @@
-"""The trigger that waits for exports in the triggerer."""
+"""The trigger that waits for exports."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ if TYPE_CHECKING:
 
 
 class SevenBridgesExportTrigger(SevenBridgesJobTrigger):
-    """Waits until exports have ended, and only polls: it may run twice, so it never starts anything.
+    """Wait until exports reach a terminal state.
 
-    Its event holds ``status`` (``ended``, ``some ended``, ``refused`` or ``timeout``), for one export ``export_id`` and
-    its ``job``, and a ``message`` if the Platform rejects the polls.
+    It only polls and never submits, because Airflow may run a trigger twice. Its event has a ``status``: ``terminal``,
+    ``partial``, ``rejected`` or ``timeout``. It also has ``export_id`` and the ``job`` if there is one export, and a
+    ``message`` if the Platform rejects the polls.
 
-    :param export_ids: what to wait for.
+    :param export_ids: the ids of the exports to wait for.
     :param sevenbridges_conn_id: the Airflow connection.
     :param poll_interval: seconds between two polls.
-    :param end_time: when to give up, in epoch seconds, so that it survives a restart; None for never. It comes from
-        the worker's clock: a triggerer's clock that is ahead by a minute gives up a minute early.
-    :param export_id: instead of ``export_ids``, for a sensor that starts from its trigger: an id or a list, also as
-        text, which Airflow renders before the trigger runs.
-    :param enough: how many exports must have ended for the wait to end; None for all.
-    :param fail_fast: the first export that failed ends the wait too.
-    :param silent_fail: a rejection (401, 403, 404) does not end the wait.
+    :param end_time: the end of the wait in epoch seconds, which survives a restart; None for no limit. It is a time of
+        the worker's clock: a triggerer whose clock is a minute ahead ends the wait a minute early.
+    :param export_id: an id or a list, also as text, instead of ``export_ids``, for a sensor that starts from its
+        trigger. Airflow renders it before the trigger runs.
+    :param min_finished: the number of terminal exports that ends the wait; None for all.
+    :param fail_fast: whether the first failed export ends the wait.
+    :param silent_fail: whether the wait continues when the Platform rejects the polls (401, 403, 404).
+    :raises SevenBridgesInputError: if an id or the interval is invalid, or there are more than 1000 ids.
     """
 
     kind = EXPORT
@@ -42,7 +44,7 @@ class SevenBridgesExportTrigger(SevenBridgesJobTrigger):
         poll_interval: float = POLL_INTERVAL,
         end_time: float | None = None,
         export_id: str | Sequence[str] | None = None,
-        enough: int | None = None,
+        min_finished: int | None = None,
         fail_fast: bool = False,
         silent_fail: bool = False,
     ) -> None:
@@ -52,7 +54,7 @@ class SevenBridgesExportTrigger(SevenBridgesJobTrigger):
             sevenbridges_conn_id=sevenbridges_conn_id,
             poll_interval=poll_interval,
             end_time=end_time,
-            enough=enough,
+            min_finished=min_finished,
             fail_fast=fail_fast,
             silent_fail=silent_fail,
         )

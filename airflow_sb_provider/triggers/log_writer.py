@@ -1,4 +1,4 @@
-"""Writes the log lines of triggers in a thread, each into the log of its own trigger."""
+"""Write the log lines of triggers in a thread, each into the log of its own trigger."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     class _Logger(Protocol):
         def info(self, line: str, /) -> object: ...
 
-    TrackedExport = tuple[contextvars.Context, _Logger, Sequence[str]]
+    _Entry = tuple[contextvars.Context, _Logger, Sequence[str]]
 
 
 class LogWriter:
-    """One thread for all triggers of a process; lines come out in the order in which they went in.
+    """One thread for all triggers of a process, which writes lines in the order of `write`.
 
-    Airflow's supervisor may be slow to read what is logged, and on the event loop everything would wait for it. A
-    thread's task for each line would be much for the garbage collector when thousands of triggers have news at once.
+    Airflow's supervisor may read log lines slowly, and on the event loop every trigger would wait for it. A thread-pool
+    task per line would burden the garbage collector when the jobs of thousands of triggers change state together.
     """
 
     def __init__(self) -> None:
-        self._entries: SimpleQueue[TrackedExport] = SimpleQueue()
+        self._entries: SimpleQueue[_Entry] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def write(self, context: contextvars.Context, logger: _Logger, lines: Sequence[str]) -> None:
-        """Have each line logged soon.
+        """Queue lines for the log.
 
-        :param context: a copy of the trigger's, which tells whose log it is; entered by this thread only.
+        :param context: a copy of the trigger's context, which selects its log; only this thread may enter it.
         """
         with self._starting:
             if self._thread is None:
@@ -45,7 +45,7 @@ class LogWriter:
         while True:
             context, logger, lines = self._entries.get()
             for line in lines:
-                # A line that cannot be written must not end the log of all others.
+                # A line that cannot be written must not stop the lines of other triggers.
                 with suppress(Exception):
                     context.run(logger.info, line)
 

@@ -1,6 +1,6 @@
-"""One poller for all that waits in a triggerer: a request for each hundred jobs of a kind, however many tasks wait.
+"""One poller for all triggers of a triggerer: one request per hundred jobs of a kind, however many tasks wait.
 
-All triggers of a triggerer share one process and one event loop, so that plain dicts need no locks.
+All triggers of a triggerer share one process and one event loop, so plain dicts need no locks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 import time
 from collections import defaultdict
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -40,38 +41,38 @@ if TYPE_CHECKING:
     from airflow_sb_provider.jobs.kind import JobKind
     from airflow_sb_provider.jobs.watch import Watch
 
-    News = Callable[[Watch[Any], list[str]], None]
+    ProgressCallback = Callable[[Watch[Any], list[str]], None]
 
 CONNECTIONS = 4
 CONNECTION_TTL = 300.0
 CONNECTION_RETRY_DELAY = 10.0
 YIELD_EVERY = 10
-# How many whose wait is over may be on their way out together, and for how long the others stand back for them.
+# At most this many finished triggers are released at a time; delivery to the others pauses for this many seconds.
 MAX_COMPLETING = 100
 COMPLETION_BACKOFF = 1.0
 
 
 class Subscription:
-    """A trigger that waits: its watch, through which connection, how often to poll, and what to do with news.
+    """A waiting trigger: its watch, connection, poll interval and progress callback.
 
-    There may be ten thousand of them, so that each is kept small, and woken only when its wait may be over.
+    There may be ten thousand of them, so each is small, and wakes only when its wait may be over.
 
-    :param news: called with the watch and lines worth logging, in the poller's context; not at the end, when the task
-        goes on at once and reports more.
+    :param on_progress: called with the watch and the lines to log, in the poller's context. It is not called when the
+        wait ends, because the task then resumes and reports the result.
     """
 
-    __slots__ = ("_news", "_wake_up", "conn_id", "poll_interval", "poller", "watch")
+    __slots__ = ("_on_progress", "_wake_up", "conn_id", "poll_interval", "poller", "watch")
 
-    def __init__(self, watch: Watch[Any], conn_id: str, poll_interval: float, news: News) -> None:
+    def __init__(self, watch: Watch[Any], conn_id: str, poll_interval: float, on_progress: ProgressCallback) -> None:
         self.watch = watch
         self.conn_id = conn_id
         self.poll_interval = poll_interval
         self.poller: Poller | None = None
-        self._news = news
+        self._on_progress = on_progress
         self._wake_up: asyncio.Future[None] | None = None
 
     async def wait(self, until: float | None) -> None:
-        """Wait until the wait may be over, at most until a moment of the monotonic clock."""
+        """Wait until the watch may be over, at most until a time of the monotonic clock."""
         loop = asyncio.get_running_loop()
         self._wake_up = loop.create_future()
         alarm = None if until is None else loop.call_later(max(0.0, until - time.monotonic()), self._wake)
@@ -82,20 +83,20 @@ class Subscription:
             if alarm:
                 alarm.cancel()
 
-    def tell(self, job_id: str, answer: Job | SevenBridgesError, now: float) -> bool:
-        """Take the answer for one id; return whether the wait is over."""
-        lines = self.watch.take([job_id], [answer], now)
+    def deliver(self, job_id: str, result: Job | SevenBridgesError, now: float) -> bool:
+        """Apply the result for one id; return whether the wait is over."""
+        lines = self.watch.update([job_id], [result], now)
         is_over = self.watch.is_decided
         if is_over:
             self._wake()
         elif lines:
-            self._news(self.watch, lines)
+            self._on_progress(self.watch, lines)
         return is_over
 
-    def hurry(self, ids: Iterable[str]) -> None:
-        """Have some ids polled at once."""
+    def poll_now(self, ids: Iterable[str]) -> None:
+        """Have the poller poll some ids immediately."""
         if self.poller:
-            self.poller.hurry(self.watch.kind, ids)
+            self.poller.poll_now(self.watch.kind, ids)
 
     def _wake(self) -> None:
         if self._wake_up and not self._wake_up.done():
@@ -103,69 +104,67 @@ class Subscription:
 
 
 class PollerRegistry:
-    """The pollers of one event loop: one for each endpoint and credential, however many connections name them."""
+    """The pollers of one event loop: one per endpoint and credential, shared by all connections that name them."""
 
     def __init__(self) -> None:
         self._by_connection: dict[str, Poller] = {}
         self._by_credential: dict[str, Poller] = {}
 
-    def add(self, waiter: Subscription) -> None:
-        """Ask for a waiter's ids from now on, first in a few seconds."""
-        if waiter.conn_id not in self._by_connection:
-            self._by_connection[waiter.conn_id] = Poller(self)
-        self._by_connection[waiter.conn_id].add(waiter)
+    def add(self, subscription: Subscription) -> None:
+        """Poll a subscription's ids from now on, first in a few seconds."""
+        if subscription.conn_id not in self._by_connection:
+            self._by_connection[subscription.conn_id] = Poller(self)
+        self._by_connection[subscription.conn_id].add(subscription)
 
-    async def remove(self, waiter: Subscription) -> None:
-        """Forget a waiter; its poller stops with the last."""
-        if waiter.poller:
-            await waiter.poller.remove(waiter)
+    async def remove(self, subscription: Subscription) -> None:
+        """Remove a subscription; its poller stops with the last one."""
+        if subscription.poller:
+            await subscription.poller.remove(subscription)
 
-    def home(self, conn_id: str, settings: ConnectionSettings, asker: Poller) -> Poller:
-        """Return the poller of what a connection says: that of others, the asker if it has none yet, or a new one."""
+    def poller_for(self, conn_id: str, settings: ConnectionSettings, current: Poller) -> Poller:
+        """Return the poller for these settings: an existing one, ``current`` if it has none yet, or a new one."""
         poller = self._by_credential.get(settings.credential)
         if poller is None:
-            poller = asker if asker.settings is None else Poller(self)
-        if poller is asker or poller.settings is None:
+            poller = current if current.settings is None else Poller(self)
+        if poller is current or poller.settings is None:
             poller.use(settings)
         self._by_credential[settings.credential] = self._by_connection[conn_id] = poller
         return poller
 
-    def forget(self, poller: Poller) -> None:
-        """Forget a poller that has stopped."""
-        self._by_connection = {key: each for key, each in self._by_connection.items() if each is not poller}
-        self._by_credential = {key: each for key, each in self._by_credential.items() if each is not poller}
+    def discard(self, poller: Poller) -> None:
+        """Remove a poller that has stopped."""
+        self._by_connection = {key: other for key, other in self._by_connection.items() if other is not poller}
+        self._by_credential = {key: other for key, other in self._by_credential.items() if other is not poller}
 
 
 class _Lane:
-    """What is waited for of one kind: a request holds ids of one kind only."""
+    """The subscriptions and the poll schedule of one kind of job: a request has ids of one kind only."""
 
     def __init__(self, kind: JobKind[Any]) -> None:
         self.kind = kind
-        self.waiters: dict[str, tuple[Subscription, ...]] = {}
+        self.subscriptions: dict[str, tuple[Subscription, ...]] = {}
         self.schedule = PollSchedule()
         self.apart: Apart = {}
 
-    def leave(self, job_id: str, waiter: Subscription) -> None:
-        """Poll an id no more for a waiter."""
-        if others := tuple(each for each in self.waiters.get(job_id, ()) if each is not waiter):
-            self.waiters[job_id] = others
-        elif self.waiters.pop(job_id, None):
+    def unsubscribe(self, job_id: str, subscription: Subscription) -> None:
+        """Stop polling an id for a subscription."""
+        if others := tuple(other for other in self.subscriptions.get(job_id, ()) if other is not subscription):
+            self.subscriptions[job_id] = others
+        elif self.subscriptions.pop(job_id, None):
             self.schedule.drop(job_id)
             self.apart.pop(job_id, None)
 
     @property
-    def in_a_request(self) -> int:
-        """How many ids a request takes."""
-        return min(len(self.waiters), BULK_LIMIT)
+    def ids_per_request(self) -> int:
+        """How many ids a request has."""
+        return min(len(self.subscriptions), BULK_LIMIT)
 
 
 class Poller:
-    """Polls all ids of its waiters, a hundred of a kind at a time, each as often as its waiter wants.
+    """Polls the ids of all its subscriptions, up to a hundred of a kind per request, at each subscription's interval.
 
-    All kinds share one rate limit and one order: what is due first is polled first.
-
-    ``settings`` say where and as whom; None until a connection has been looked up, which is done once, and again
-    after 5 minutes or a 401.
+    All kinds share one rate limit and one order: the earliest due is polled first. ``settings`` are None until the
+    connection has been read, which is repeated after 5 minutes or a 401.
     """
 
     def __init__(self, pollers: PollerRegistry) -> None:
@@ -173,45 +172,45 @@ class Poller:
         self._pollers = pollers
         self._hook = SevenBridgesAsyncHook()
         self._lanes: dict[JobKind[Any], _Lane] = {}
-        self._pacing = RateLimiter()
+        self._limiter = RateLimiter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections = asyncio.Semaphore(CONNECTIONS)
-        self._more = asyncio.Event()
-        self._sleeps_until: float | None = None
-        self._leaving: set[Subscription] = set()
-        self._has_left = asyncio.Event()
-        self._look_up_at = 0.0
+        self._sooner = asyncio.Event()
+        self._sleeping_until: float | None = None
+        self._completing: set[Subscription] = set()
+        self._has_completed = asyncio.Event()
+        self._refresh_at = 0.0
         self._unauthorized = False
 
     def use(self, settings: ConnectionSettings) -> None:
-        """Ask where and as these settings say."""
+        """Poll with these settings."""
         self.settings = settings
-        self._look_up_at = time.monotonic() + CONNECTION_TTL
+        self._refresh_at = time.monotonic() + CONNECTION_TTL
 
-    def add(self, waiter: Subscription) -> None:
-        """Poll a waiter's ids from now on."""
-        waiter.poller = self
+    def add(self, subscription: Subscription) -> None:
+        """Poll a subscription's ids from now on."""
+        subscription.poller = self
         now = time.monotonic()
-        kind = waiter.watch.kind
-        for job_id in waiter.watch.open:
+        kind = subscription.watch.kind
+        for job_id in subscription.watch.open:
             lane = self._lanes.get(kind) or self._lanes.setdefault(kind, _Lane(kind))
-            lane.waiters[job_id] = (*lane.waiters.get(job_id, ()), waiter)
-            lane.schedule.add(job_id, waiter.poll_interval, now)
+            lane.subscriptions[job_id] = (*lane.subscriptions.get(job_id, ()), subscription)
+            lane.schedule.add(job_id, subscription.poll_interval, now)
         if not self._tasks:
             self._start(self._run())
         self._wake()
 
-    def hurry(self, kind: JobKind[Any], ids: Iterable[str]) -> None:
-        """Poll some ids at once."""
+    def poll_now(self, kind: JobKind[Any], ids: Iterable[str]) -> None:
+        """Poll some ids immediately."""
         now = time.monotonic()
         if lane := self._lanes.get(kind):
             for job_id in ids:
-                lane.schedule.hurry(job_id, now)
+                lane.schedule.poll_now(job_id, now)
             self._wake()
 
-    async def remove(self, waiter: Subscription) -> None:
-        """Forget a waiter; stop if it was the last."""
-        self._drop(waiter)
+    async def remove(self, subscription: Subscription) -> None:
+        """Remove a subscription; stop if it was the last."""
+        self._drop(subscription)
         if not self._lanes:
             for task in self._tasks:
                 task.cancel()
@@ -219,219 +218,219 @@ class Poller:
             await self._stop()
 
     async def _stop(self) -> None:
-        self._pollers.forget(self)
+        self._pollers.discard(self)
         Stats.gauge("sevenbridges.poller.waiters", 0, tags=self._tags)
         await self._hook.close()
 
-    def _drop(self, waiter: Subscription) -> None:
-        self._leaving.discard(waiter)
-        self._has_left.set()
-        for job_id in waiter.watch.ids:
-            self._leave(job_id, waiter)
+    def _drop(self, subscription: Subscription) -> None:
+        self._completing.discard(subscription)
+        self._has_completed.set()
+        for job_id in subscription.watch.ids:
+            self._unsubscribe(job_id, subscription)
 
-    def _leave(self, job_id: str, waiter: Subscription) -> None:
-        if lane := self._lanes.get(waiter.watch.kind):
-            lane.leave(job_id, waiter)
-            if not lane.waiters:
+    def _unsubscribe(self, job_id: str, subscription: Subscription) -> None:
+        if lane := self._lanes.get(subscription.watch.kind):
+            lane.unsubscribe(job_id, subscription)
+            if not lane.subscriptions:
                 del self._lanes[lane.kind]
 
     @property
     def _next_at(self) -> float | None:
-        """When the next request is due, of whatever kind; None if nothing is planned."""
+        """When the next request of any kind is due; None if none is planned."""
         planned = [due for lane in self._lanes.values() if (due := lane.schedule.next_at) is not None]
         return min(planned) if planned else None
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        # A context of its own: else the poller's log would land in the log of the trigger that came first.
+        # A context of its own: otherwise the poller would write into the log of the first trigger.
         task = asyncio.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def _run(self) -> None:
-        # In a thread, since Airflow's metrics read files when they are first used.
+        # In a thread, because Airflow's metrics read files when they are first used.
         await asyncio.to_thread(Stats.incr, "sevenbridges.poller.starts")
         while self._lanes:
             try:
-                await self._ask_next()
+                await self._poll_next()
             except Exception as error:
-                # Nobody's wait may end by a mistake in here. Only its kind is told, since its words may show headers.
-                self._hook.log.error("The poller stumbled over %s and goes on.", type(error).__name__)
+                # A bug here must not end a wait. Only the error's class is logged: its text may contain headers.
+                self._hook.log.error("Unexpected %s in the poller; polling continues.", type(error).__name__)
                 await asyncio.sleep(CONNECTION_RETRY_DELAY)
-        # All have moved to another poller.
+        # All subscriptions have moved to another poller.
         await self._stop()
 
-    async def _ask_next(self) -> None:
-        await self._until_due()
-        await self._look_up_connections()
+    async def _poll_next(self) -> None:
+        await self._wait_until_due()
+        await self._refresh_connections()
         if self.settings is None or self._unauthorized:
             await asyncio.sleep(CONNECTION_RETRY_DELAY if self._lanes else 0)
             return
         await asyncio.sleep(self._pause())
         await self._connections.acquire()
         due = self._next_at
-        lane = next((each for each in self._lanes.values() if each.schedule.next_at == due), None)
-        batch = lane.schedule.take(time.monotonic()) if lane else []
+        lane = next((lane for lane in self._lanes.values() if lane.schedule.next_at == due), None)
+        batch = lane.schedule.next_batch(time.monotonic()) if lane else []
         if not (lane and batch):
             self._connections.release()
             return
-        asking = self._start(self._ask(lane, batch))
-        # Only after the answers have been handed out, else they would pile up.
-        asking.add_done_callback(lambda _: self._connections.release())
-        if self._pacing.one_at_a_time:
-            await asyncio.wait([asking])
+        request = self._start(self._poll_batch(lane, batch))
+        # Only after the results are delivered; otherwise responses would pile up.
+        request.add_done_callback(lambda _: self._connections.release())
+        if self._limiter.one_at_a_time:
+            await asyncio.wait([request])
 
     def _pause(self) -> float:
         lanes = self._lanes.values()
-        wanted = sum(lane.schedule.wanted for lane in lanes)
-        requests = sum(lane.schedule.wanted / lane.in_a_request for lane in lanes)
-        # Several triggerers that wait for the same window should not all begin with it.
-        return self._pacing.pause(wanted, time.time(), wanted / requests if requests else 1) * random.uniform(1, 1.05)
+        ids_per_second = sum(lane.schedule.ids_per_second for lane in lanes)
+        requests = sum(lane.schedule.ids_per_second / lane.ids_per_request for lane in lanes)
+        # At random, so that triggerers that wait for the same window do not all start with it.
+        items = ids_per_second / requests if requests else 1
+        return self._limiter.pause(ids_per_second, time.time(), items) * random.uniform(1, 1.05)
 
-    async def _until_due(self) -> None:
-        # Not for ever: on Python 3.11 wait_for swallows the cancellation that comes together with what it waits for.
+    async def _wait_until_due(self) -> None:
+        # In a loop: on Python 3.11 wait_for swallows a cancellation that comes together with the awaited event.
         while self._lanes:
             due = self._next_at
             if due is not None and due <= time.monotonic():
                 return
-            self._sleeps_until = due
-            self._more.clear()
+            self._sleeping_until = due
+            self._sooner.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._more.wait(), None if due is None else due - time.monotonic())
+                await asyncio.wait_for(self._sooner.wait(), None if due is None else due - time.monotonic())
 
     def _wake(self) -> None:
-        # Only if something is due sooner than it sleeps: most that come are not, and they come in thousands.
+        # Only for a request that is due before it wakes: thousands of subscriptions may come that are not.
         due = self._next_at
-        if due is not None and (self._sleeps_until is None or due < self._sleeps_until):
-            self._more.set()
+        if due is not None and (self._sleeping_until is None or due < self._sleeping_until):
+            self._sooner.set()
 
-    async def _look_up_connections(self) -> None:
-        if time.monotonic() < self._look_up_at:
+    async def _refresh_connections(self) -> None:
+        if time.monotonic() < self._refresh_at:
             return
-        self._look_up_at = time.monotonic() + CONNECTION_TTL
+        self._refresh_at = time.monotonic() + CONNECTION_TTL
         self._unauthorized = False
-        waiters_through: dict[str, set[Subscription]] = defaultdict(set)
+        by_connection: dict[str, set[Subscription]] = defaultdict(set)
         for lane in self._lanes.values():
-            for each in lane.waiters.values():
-                for waiter in each:
-                    waiters_through[waiter.conn_id].add(waiter)
-        for conn_id, waiters in waiters_through.items():
+            for subscription in chain.from_iterable(lane.subscriptions.values()):
+                by_connection[subscription.conn_id].add(subscription)
+        for conn_id, subscriptions in by_connection.items():
             try:
                 settings = await load_settings(conn_id)
             except (SevenBridgesError, AirflowNotFoundException) as error:
-                self._look_up_at = time.monotonic() + CONNECTION_RETRY_DELAY
-                known = error if isinstance(error, SevenBridgesError) else SevenBridgesInputError(str(error))
-                await self._tell_all(waiters, known)
+                self._refresh_at = time.monotonic() + CONNECTION_RETRY_DELAY
+                own_error = error if isinstance(error, SevenBridgesError) else SevenBridgesInputError(str(error))
+                await self._deliver_to_all(subscriptions, own_error)
                 continue
-            home = self._pollers.home(conn_id, settings, self)
-            if home is not self:
-                for waiter in waiters:
-                    self._drop(waiter)
-                    home.add(waiter)
+            poller = self._pollers.poller_for(conn_id, settings, self)
+            if poller is not self:
+                for subscription in subscriptions:
+                    self._drop(subscription)
+                    poller.add(subscription)
 
-    async def _tell_all(self, waiters: Iterable[Subscription], error: SevenBridgesError) -> None:
-        for waiter in waiters:
+    async def _deliver_to_all(self, subscriptions: Iterable[Subscription], error: SevenBridgesError) -> None:
+        for subscription in subscriptions:
             now = time.monotonic()
-            for job_id in waiter.watch.open:
-                lane = self._lanes.get(waiter.watch.kind)
-                # Since the look-up began it may have gone.
-                if lane and waiter in lane.waiters.get(job_id, ()):
-                    self._tell(waiter, job_id, error, now)
+            for job_id in subscription.watch.open:
+                lane = self._lanes.get(subscription.watch.kind)
+                # It may have been removed while the connection was read.
+                if lane and subscription in lane.subscriptions.get(job_id, ()):
+                    self._deliver(subscription, job_id, error, now)
             await asyncio.sleep(0)
-            await self._stand_back()
+            await self._throttle_completions()
 
-    async def _ask(self, lane: _Lane, batch: list[str]) -> None:
-        asked_at = time.monotonic()
+    async def _poll_batch(self, lane: _Lane, batch: list[str]) -> None:
+        polled_at = time.monotonic()
         lookup: Lookup[Job] = Lookup(batch, lane.apart)
         is_first = True
-        while asked := lookup.next():
+        while ids := lookup.next():
             if not is_first:
                 await asyncio.sleep(self._pause())
-            answers = lookup.take(await self._request(lane.kind, asked))
+            results = lookup.take(await self._request(lane.kind, ids))
             if is_first:
-                # Before anything is reported, so that nothing that goes wrong then can end the wait of others.
+                # Before any delivery, so that an error in one cannot end the waits of others.
                 is_first = False
-                self._plan(lane, batch, asked_at)
-            await self._hand_out(lane, answers)
+                self._plan(lane, batch, polled_at)
+            await self._deliver_results(lane, results)
         if lane.apart:
             for job_id in batch:
-                if job_id not in lane.waiters:
+                if job_id not in lane.subscriptions:
                     lane.apart.pop(job_id, None)
 
     async def _request(
-        self, kind: JobKind[Any], asked: list[str]
+        self, kind: JobKind[Any], ids: list[str]
     ) -> Sequence[Job | SevenBridgesApiError] | SevenBridgesError:
-        """Send one request; return its answer, or the error that came instead."""
-        answer: Sequence[Job | SevenBridgesApiError] | SevenBridgesError
+        """Send one request; return its response or its error."""
+        response: Sequence[Job | SevenBridgesApiError] | SevenBridgesError
         try:
-            call: Call[list[Job | SevenBridgesApiError]] = kind.get_many(asked)
+            call: Call[list[Job | SevenBridgesApiError]] = kind.get_many(ids)
             assert self.settings is not None
             await self._hook.connect(self.settings)
-            answer = await self._hook.send(call, again=False)
+            response = await self._hook.send(call, again=False)
         except SevenBridgesError as error:
-            answer = error
+            response = error
         except Exception as error:
-            # The wait goes on. Only the kind of error is logged, since a library's words may show headers.
-            answer = SevenBridgesConnectionError(f"The poll failed with {type(error).__name__}.")
-        if not isinstance(answer, SevenBridgesConnectionError):
-            refused = isinstance(answer, SevenBridgesRateLimitError)
-            self._pacing.told(self._hook.rate_limit, len(asked), time.time(), refused=refused)
-        self._measure(answer)
-        return answer
+            # The wait continues. Only the error's class is logged: a library's text may contain headers.
+            response = SevenBridgesConnectionError(f"The poll failed with {type(error).__name__}.")
+        if not isinstance(response, SevenBridgesConnectionError):
+            throttled = isinstance(response, SevenBridgesRateLimitError)
+            self._limiter.observe(self._hook.rate_limit, len(ids), time.time(), throttled=throttled)
+        self._measure(response)
+        return response
 
-    def _plan(self, lane: _Lane, batch: list[str], asked_at: float) -> None:
+    def _plan(self, lane: _Lane, batch: list[str], polled_at: float) -> None:
         for job_id in batch:
-            if job_id in lane.waiters:
-                lane.schedule.asked(job_id, asked_at)
+            if job_id in lane.subscriptions:
+                lane.schedule.mark_polled(job_id, polled_at)
         self._wake()
 
-    async def _hand_out(self, lane: _Lane, answers: Mapping[str, Job | SevenBridgesError]) -> None:
-        if any(isinstance(answer, SevenBridgesAuthError) for answer in answers.values()):
+    async def _deliver_results(self, lane: _Lane, results: Mapping[str, Job | SevenBridgesError]) -> None:
+        if any(isinstance(result, SevenBridgesAuthError) for result in results.values()):
             self._unauthorized = True
-            self._look_up_at = 0.0
+            self._refresh_at = 0.0
         now = time.monotonic()
-        for number, (job_id, answer) in enumerate(answers.items()):
-            for waiter in lane.waiters.get(job_id, ()):
-                self._tell(waiter, job_id, answer, now)
-                if waiter.watch.settled(job_id):
-                    self._leave(job_id, waiter)
+        for number, (job_id, result) in enumerate(results.items()):
+            for subscription in lane.subscriptions.get(job_id, ()):
+                self._deliver(subscription, job_id, result, now)
+                if subscription.watch.is_closed(job_id):
+                    self._unsubscribe(job_id, subscription)
             if number % YIELD_EVERY == YIELD_EVERY - 1:
-                # So many that end at once would hold up everything else in the triggerer.
+                # Many jobs that finish together must not block the other triggers of the triggerer.
                 await asyncio.sleep(0)
-                await self._stand_back()
+                await self._throttle_completions()
 
-    def _tell(self, waiter: Subscription, job_id: str, answer: Job | SevenBridgesError, now: float) -> None:
+    def _deliver(self, subscription: Subscription, job_id: str, result: Job | SevenBridgesError, now: float) -> None:
         try:
-            if waiter.tell(job_id, answer, now):
-                self._leaving.add(waiter)
+            if subscription.deliver(job_id, result, now):
+                self._completing.add(subscription)
         except Exception as error:
-            # One that cannot take its answer must not keep the others from theirs.
-            title = waiter.watch.kind.title
-            self._hook.log.error("%s %s: its news could not be reported (%s).", title, job_id, type(error).__name__)
+            # An error in one delivery must not prevent the others.
+            job = f"{subscription.watch.kind.name} {job_id}"
+            self._hook.log.error("Could not deliver the result of %s to its trigger: %s.", job, type(error).__name__)
 
-    async def _stand_back(self) -> None:
-        # Airflow logs each event in a thread, and thousands that wait for that are much for the garbage collector.
-        while len(self._leaving) >= MAX_COMPLETING:
-            self._has_left.clear()
+    async def _throttle_completions(self) -> None:
+        # Airflow keeps a finished trigger until a thread has logged its event; thousands burden the garbage collector.
+        while len(self._completing) >= MAX_COMPLETING:
+            self._has_completed.clear()
             try:
                 async with asyncio.timeout(COMPLETION_BACKOFF):
-                    await self._has_left.wait()
+                    await self._has_completed.wait()
             except TimeoutError:
-                # A trigger that Airflow does not read any more never leaves, and must not hold up the others.
-                self._leaving.clear()
+                # A trigger whose events Airflow no longer reads never completes, and must not block the others.
+                self._completing.clear()
 
     @property
     def _tags(self) -> dict[str, str]:
         return {"endpoint": self.settings.endpoint if self.settings else ""}
 
-    def _measure(self, answer: Sequence[Job | SevenBridgesApiError] | SevenBridgesError) -> None:
+    def _measure(self, response: Sequence[Job | SevenBridgesApiError] | SevenBridgesError) -> None:
         tags = self._tags
         Stats.incr("sevenbridges.poller.requests", tags=tags)
-        if isinstance(answer, SevenBridgesError) and not answer.permanent:
+        if isinstance(response, SevenBridgesError) and not response.permanent:
             Stats.incr("sevenbridges.poller.failures", tags=tags)
         lanes = self._lanes.values()
-        Stats.gauge("sevenbridges.poller.waiters", sum(len(lane.waiters) for lane in lanes), tags=tags)
-        cycle = max((lane.schedule.cycle for lane in lanes), default=0.0)
+        Stats.gauge("sevenbridges.poller.waiters", sum(len(lane.subscriptions) for lane in lanes), tags=tags)
+        cycle = max((lane.schedule.observed_interval for lane in lanes), default=0.0)
         Stats.gauge("sevenbridges.poller.cycle_seconds", cycle, tags=tags)
         rate = self._hook.rate_limit
         if rate and rate.remaining is not None:
@@ -442,7 +441,7 @@ _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, PollerRegistry] = WeakKey
 
 
 def pollers() -> PollerRegistry:
-    """Return this event loop's pollers."""
+    """Return the pollers of this event loop."""
     loop = asyncio.get_running_loop()
     if loop not in _pollers:
         _pollers[loop] = PollerRegistry()

@@ -51,7 +51,9 @@ DESIGNS = {
         "airflow_sb_provider.triggers.export.SevenBridgesExportTrigger",
         lambda wait: {"export_ids": wait.exports, "poll_interval": INTERVAL},
         # Of many in one trigger the event tells no states.
-        lambda event: event["status"] == "ended" and event.get("job", {"state": "COMPLETED"})["state"] == "COMPLETED",
+        lambda event: (
+            event["status"] == "terminal" and event.get("job", {"state": "COMPLETED"})["state"] == "COMPLETED"
+        ),
     ),
     "databricks": Design(
         "DatabricksExecutionTrigger",

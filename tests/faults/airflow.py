@@ -480,7 +480,9 @@ class SimAirflow:
         if isinstance(trigger, SevenBridgesExportTrigger):
             # As the trigger does: from then on its triggerer counts seconds.
             deadline = trigger.end_time and trigger.end_time - self.triggerer_skew
-            task.watch = Watch(EXPORT, trigger.export_ids, deadline, enough=trigger.enough, fail_fast=trigger.fail_fast)
+            task.watch = Watch(
+                EXPORT, trigger.export_ids, deadline, min_finished=trigger.min_finished, fail_fast=trigger.fail_fast
+            )
             task.polls_at = now
         else:
             task.watch = None
@@ -493,10 +495,10 @@ class SimAirflow:
         """Poll as a trigger does, and return its event if there is one."""
         watch, now = task.watch, self.platform.now
         for batch in watch.batches:
-            watch.take(batch, self.poll_answers(batch), now)
+            watch.update(batch, self.poll_answers(batch), now)
         step = watch.next_step(now)
         if isinstance(step, FinalPoll):
-            watch.take(step.ids, self.poll_answers(step.ids), now)
+            watch.update(step.ids, self.poll_answers(step.ids), now)
             step = watch.next_step(now)
         task.polls_at = now + task.deferred.trigger.poll_interval
         return step.event if isinstance(step, Over) else None

@@ -90,8 +90,8 @@ _ALL = (
         "a request rejected as malformed (400, code 9011) was accepted",
         0.05,
         ("I1", "I2", "I4"),
-        "the error or a warning names the file, and a retry finds the job; never two completed; where they overwrite, the "
-        "second may delete what the first has moved",
+        "an error or a warning names the file, and a retry finds the job; never two completed; where they overwrite, "
+        "the second may delete what the first has moved",
     ),
     Weakening("calls are rejected as a whole", "a call is answered 400, 429 or 503, and nothing is accepted", 0.12),
     Weakening("the Platform accepts nothing", "each submission is answered by a gateway's page", 0.02),

@@ -80,7 +80,7 @@ def check_value(value) -> None:
         ids = [f"id{number}" for number in range(len(jobs))]
         if jobs:
             watch = Watch(EXPORT, ids, deadline=NOW)
-            lines = watch.take(ids, jobs, NOW)
+            lines = watch.update(ids, jobs, NOW)
             assert all(isinstance(line, str) for line in lines)
             step = watch.next_step(NOW)
             _check_kept(step.event if isinstance(step, Over) else watch.event(NOW + FINAL_POLL_TIMEOUT))
@@ -113,10 +113,10 @@ def check_value(value) -> None:
 def check_rate(rate: RateLimit) -> None:
     """Check that whatever the rate limit is said to be, no pause is without end."""
     assert all(_fits(number, int | None) for number in (rate.limit, rate.remaining, rate.reset))
-    pacing = RateLimiter()
-    pacing.told(rate, 100, NOW)
-    pacing.told(rate, 100, NOW + 1)
-    for pause in (seconds_until_allowed(rate, NOW), pacing.pause(50.0, NOW + 1)):
+    limiter = RateLimiter()
+    limiter.observe(rate, 100, NOW)
+    limiter.observe(rate, 100, NOW + 1)
+    for pause in (seconds_until_allowed(rate, NOW), limiter.pause(50.0, NOW + 1)):
         assert math.isfinite(pause)
         assert pause >= 0
 

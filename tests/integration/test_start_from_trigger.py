@@ -68,5 +68,5 @@ def test_a_worker_is_needed_only_at_the_end(tmp_path):
             path = f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/wait_for_nothing/xcomEntries"
             assert airflow.get(path)["xcom_entries"] == []
             log = airflow.task_log(DAG, run_id, "wait_for_nonsense")
-            assert f"export_id: '{VCF} and more' is no export id" in log
+            assert f"export_id: '{VCF} and more' is not a valid export id" in log
             assert {task["try_number"] for task in airflow.task_instances(DAG, run_id)} == {1}

@@ -282,5 +282,5 @@ def test_of_a_sensor(run, platform, capfd, caplog, mapping, name):
             wait.expand_kwargs(give([{"export_id": name}]))
     assert str(run(dag).state) == "failed"
     out, err = capfd.readouterr()
-    assert f"{name!r} is no export id" in out
+    assert f"{name!r} is not a valid export id" in out
     assert_token_nowhere(platform, out + err + caplog.text)

@@ -130,7 +130,7 @@ def test_digits_may_be_a_number(platform, runner, export):
     assert read_job_ids(int("1" * 24), EXPORT) == ["1" * 24]
     assert read_job_ids([int("1" * 24), "a"], EXPORT) == ["1" * 24, "a"]
     for wrong in (1e23, True):
-        with pytest.raises(SevenBridgesInputError, match="is no export id"):
+        with pytest.raises(SevenBridgesInputError, match="is not a valid export id"):
             read_job_ids(wrong, EXPORT)
 
 

@@ -97,8 +97,8 @@ def test_no_more_are_in_flight_than_allowed(platform, runner, files, deferrable)
     assert max(most) <= 60
     if deferrable:
         waves = [deferred.trigger for deferred in runner.deferrals]
-        assert waves[0].enough == 30
-        assert waves[-1].enough is None
+        assert waves[0].min_finished == 30
+        assert waves[-1].min_finished is None
 
 
 def test_copies_and_moves_go_apart(platform, runner, files):

@@ -53,7 +53,7 @@ def test_a_list_in_its_order(platform, runner, started, deferrable, form):
     assert {result["etag"] for result in results} == {None}
 
 
-def test_a_failed_export_fails_it_for_good(platform, runner, started, deferrable):
+def test_a_failed_export_fails_it_without_retries(platform, runner, started, deferrable):
     platform.trouble("job_fails", code=9100)
     ids = started(2)
     with pytest.raises(AirflowFailException, match=ids[0]):
@@ -64,12 +64,12 @@ def test_execution_timeout_counts_while_deferred(platform, runner, started):
     platform.knobs.stuck = True
     [export_id] = started()
     operator = sensor(export_id, deferrable=True, timeout=1000, execution_timeout=timedelta(seconds=0.3))
-    with pytest.raises(AirflowSensorTimeout, match="go on at the Platform"):
+    with pytest.raises(AirflowSensorTimeout, match="continue on the Platform"):
         runner.run(operator)
 
 
 def from_trigger(operator):
-    """The trigger that Airflow makes of a sensor which starts there, as it is before it is rendered."""
+    """The trigger that Airflow builds for a sensor which starts in the triggerer, before it is rendered."""
     arguments = operator.start_trigger_args
     return arguments, pkgutil.resolve_name(arguments.trigger_cls)(**arguments.trigger_kwargs)
 
@@ -84,7 +84,7 @@ def test_it_can_start_from_its_trigger(platform, runner, started):
     assert getattr(operator, arguments.next_method)({"ti": None}, event=event)["export_id"] == export_id
 
 
-def test_what_it_renders_is_called_as_the_sensors_fields(platform):
+def test_the_trigger_renders_the_arguments_named_as_fields_of_the_sensor(platform):
     operator = sensor("{{ params.export }}", start_from_trigger=True)
     arguments, trigger = from_trigger(operator)
     rendered = set(operator.template_fields) & set(arguments.trigger_kwargs)
@@ -93,21 +93,21 @@ def test_what_it_renders_is_called_as_the_sensors_fields(platform):
 
 
 @pytest.mark.parametrize("nothing", [None, "None", "[]"])
-def test_from_its_trigger_there_may_be_nothing_to_wait_for(platform, nothing):
+def test_it_can_start_from_its_trigger_without_an_id(platform, nothing):
     operator = sensor(nothing, start_from_trigger=True)
     event = asyncio.run(first_event(from_trigger(operator)[1]))
     assert operator.execute_complete({}, event=event) is None
 
 
-def test_from_its_trigger_a_wrong_id_fails_with_its_name(platform):
+def test_a_wrong_id_in_the_trigger_fails_and_is_named(platform):
     operator = sensor("no id!", start_from_trigger=True)
     event = asyncio.run(first_event(from_trigger(operator)[1]))
-    with pytest.raises(AirflowFailException, match="export_id: 'no id!' is no export id"):
+    with pytest.raises(AirflowFailException, match="export_id: 'no id!' is not a valid export id"):
         operator.execute_complete({}, event=event)
     assert platform.requests == []
 
 
-def test_from_its_trigger_an_id_must_be_there_or_a_template(platform):
+def test_start_from_trigger_needs_an_id_or_a_template(platform):
     with pytest.raises(SevenBridgesInputError, match="start_from_trigger"):
         sensor(object(), start_from_trigger=True)
     assert not sensor("a").start_from_trigger

@@ -18,7 +18,7 @@ def test_it_serializes_ids_and_numbers_only(platform):
     assert path == "airflow_sb_provider.triggers.export.SevenBridgesExportTrigger"
     assert arguments == {
         "export_id": None,
-        "enough": None,
+        "min_finished": None,
         "fail_fast": False,
         "export_ids": ["a", "b"],
         "sevenbridges_conn_id": "sevenbridges_default",
@@ -35,22 +35,22 @@ def test_the_end_time_is_absolute(platform):
 
 
 @pytest.mark.parametrize("breakage", ["missing", "empty token"])
-def test_a_connection_that_is_gone_ends_the_wait_with_its_name(platform, monkeypatch, breakage):
+def test_a_missing_connection_ends_the_wait_and_is_named(platform, monkeypatch, breakage):
     if breakage == "missing":
         monkeypatch.delenv("AIRFLOW_CONN_SEVENBRIDGES_DEFAULT")
     else:
         use_token(monkeypatch, platform, "")
     event = asyncio.run(first_event(SevenBridgesExportTrigger(["a"], "sevenbridges_default", 0.05)))
-    assert event["status"] == "refused"
+    assert event["status"] == "rejected"
     assert "sevenbridges_default" in event["message"]
 
 
-def test_more_than_a_hundred_are_asked_for_by_the_hundred(platform):
+def test_more_than_a_hundred_are_polled_by_the_hundred(platform):
     ids = [f"{number:032}" for number in range(150)]
     event = asyncio.run(first_event(SevenBridgesExportTrigger(ids, "sevenbridges_default", 0.4)))
-    assert event["status"] == "refused"
-    asked = Counter(each for record in platform.requests for each in record.json["export_ids"])
-    assert asked == dict.fromkeys(ids, 3)
+    assert event["status"] == "rejected"
+    polls_by_id = Counter(each for record in platform.requests for each in record.json["export_ids"])
+    assert polls_by_id == dict.fromkeys(ids, 3)
     assert len(platform.requests) <= 7
     assert len(json.dumps(event)) < 2000
 

@@ -1,4 +1,4 @@
-"""Names, places, states, ids and errors that other people write forge no line of a log, in any face."""
+"""Names, locations, states, ids and errors written by other people cannot forge log lines of any operator or sensor."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ forgeries = pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
 
 
 @pytest.fixture
-def said(capsys, caplog, monkeypatch):
-    """What was logged, record by record, at any level."""
+def logged_lines(capsys, caplog, monkeypatch):
+    """The logged messages of any level."""
     caplog.set_level(logging.DEBUG)
     lines = []
-    # The triggers' lines, which a thread writes later.
-    monkeypatch.setattr(log_writer, "write", lambda logger, new: lines.extend(new))
+    # The triggers' lines, which a thread would write later.
+    monkeypatch.setattr(log_writer, "write", lambda context, logger, new: lines.extend(new))
 
-    def said():
+    def logged_lines():
         records = [record.getMessage() for record in caplog.records if "airflow_sb_provider" in record.name]
         return [*lines, *records, *capsys.readouterr().out.split("\n")]
 
-    return said
+    return logged_lines
 
 
 def check(lines, *, limit=5000):
@@ -54,13 +54,13 @@ def check(lines, *, limit=5000):
 
 
 def check_text(text):
-    """An error's own lines, such as a table's, are its own; none of them is forged."""
+    """An error may have several lines, such as a table; none of them may be forged."""
     check(text.split("\n"))
 
 
 @pytest.fixture
 def forge(monkeypatch):
-    """Have jobs and files tell other things; each is a function of the resource."""
+    """Change the resources that the Platform returns; each change is a function of the resource."""
 
     def forge(**changes):
         for kind, change in changes.items():
@@ -102,55 +102,55 @@ def name_it(forged):
 
 
 @forgeries
-def test_the_operator(platform, runner, export, deferrable, forge, said, forged):
+def test_the_operator(platform, runner, export, deferrable, forge, logged_lines, forged):
     forge(export=fail_with(forged), file=name_it(forged))
     with pytest.raises(AirflowException) as caught:
         runner.run(export(deferrable=deferrable, copy_only=True))
     check_text(str(caught.value))
-    lines = said()
+    lines = logged_lines()
     assert any("Checking for the cause" in line for line in lines)
     check(lines)
     check_text(runner.xcom["sevenbridges_export_status"]["error"]["reason"])
 
 
 @forgeries
-def test_the_operator_when_all_is_well(platform, runner, export, deferrable, forge, said, forged):
+def test_the_operator_when_the_export_completes(platform, runner, export, deferrable, forge, logged_lines, forged):
     forge(export=place_at(forged), file=name_it(forged))
     with contextlib.suppress(AirflowException):
         runner.run(export(deferrable=deferrable))
-    check(said())
+    check(logged_lines())
     for text in strings(runner.xcom["sevenbridges_export_status"]):
         check_text(text)
 
 
 @forgeries
-def test_the_operator_that_checks_only(platform, runner, export, forge, said, forged):
+def test_the_operator_in_a_dry_run(platform, runner, export, forge, logged_lines, forged):
     forge(file=name_it(forged), volume=lambda volume: volume.update(access_mode=forged))
     with pytest.raises(AirflowException) as caught:
         runner.run(export(validate_only=True))
     check_text(str(caught.value))
-    check(said())
+    check(logged_lines())
 
 
 @forgeries
-def test_what_the_check_finds(platform, runner, export, forge, said, forged):
+def test_the_result_of_a_dry_run(platform, runner, export, forge, logged_lines, forged):
     forge(file=name_it(forged), user=lambda user: user.update(username=forged))
     runner.run(export(validate_only=True))
-    check(said())
+    check(logged_lines())
 
 
 @forgeries
-def test_an_alias(platform, runner, export, forge, said, forged):
+def test_an_alias(platform, runner, export, forge, logged_lines, forged):
     forge(file=lambda file: file.update(storage={"type": "VOLUME", "volume": forged, "location": forged}))
     platform.trouble("error", status=403, code=9006, message=forged)
     with pytest.raises(AirflowException) as caught:
         runner.run(export())
     check_text(str(caught.value))
-    check(said())
+    check(logged_lines())
 
 
 @forgeries
-def test_many(platform, runner, forge, said, forged):
+def test_the_bulk_operator(platform, runner, forge, logged_lines, forged):
     ids = [platform.add_file(f"{number}.vcf", b"x", "demo/many").id for number in range(3)]
     forge(export=fail_with(forged), file=name_it(forged))
     exports = [{"file": each, "volume": "demo/results", "location": f"m/{each}"} for each in ids]
@@ -158,22 +158,22 @@ def test_many(platform, runner, forge, said, forged):
     with pytest.raises(AirflowException) as caught:
         runner.run(operator)
     check_text(str(caught.value))
-    check(said())
+    check(logged_lines())
     for text in strings([runner.xcom["summary"], runner.xcom["sevenbridges_export_status"]]):
         check_text(text)
 
 
 @forgeries
-def test_many_that_are_checked_only(platform, runner, forge, said, forged):
+def test_the_bulk_operator_in_a_dry_run(platform, runner, forge, logged_lines, forged):
     ids = [platform.add_file(f"{number}.vcf", b"x", "demo/many").id for number in range(3)]
     forge(file=name_it(forged))
     exports = [{"file": each, "volume": "demo/results", "location": f"m/{each}"} for each in ids]
     runner.run(SevenBridgesBulkExportOperator(task_id="bulk", exports=exports, validate_only=True))
-    check(said())
+    check(logged_lines())
 
 
 @forgeries
-def test_the_sensor(platform, runner, forge, deferrable, said, forged):
+def test_the_sensor(platform, runner, forge, deferrable, logged_lines, forged):
     file = platform.add_file("a.txt", b"x").id
     export_id = SevenBridgesHook().start_export(file, "demo/results", "a.txt").id
 
@@ -188,32 +188,32 @@ def test_the_sensor(platform, runner, forge, deferrable, said, forged):
     with pytest.raises(AirflowException) as caught:
         runner.run(sensor)
     check_text(str(caught.value))
-    check(said())
+    check(logged_lines())
 
 
 @forgeries
 @pytest.mark.parametrize("status", [401, 404])
-def test_a_refusal(platform, runner, export, deferrable, said, forged, status):
+def test_a_rejected_poll(platform, runner, export, deferrable, logged_lines, forged, status):
     platform.trouble("error", path="/v2/bulk/storage/exports/get", times=0, status=status, code=9000, message=forged)
     with pytest.raises(AirflowException) as caught:
         runner.run(export(deferrable=deferrable))
     check_text(str(caught.value))
-    check(said())
+    check(logged_lines())
 
 
 @forgeries
-def test_a_page(platform, runner, export, deferrable, said, forged, monkeypatch):
+def test_a_gateway_page(platform, runner, export, deferrable, logged_lines, forged, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.hooks.retry._wait_after_trouble", lambda state: 0.05)
     platform.trouble("html", method="*", path="*", times=4, status=502, body=json.dumps({"message": forged}))
     runner.run(export(deferrable=deferrable))
-    check(said())
+    check(logged_lines())
 
 
 @forgeries
-def test_an_id(platform, runner, export, deferrable, forge, said, forged):
+def test_an_id(platform, runner, export, deferrable, forge, logged_lines, forged):
     forge(export=lambda job: job.update(id=forged))
     result = runner.run(export(deferrable=deferrable))
-    check(said())
+    check(logged_lines())
     assert (result["export_id"], result["adopted"]) == (None, True)
     assert forged not in strings(runner.xcom)
 

@@ -26,7 +26,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page["status
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.hooks.retry._wait_after_trouble", lambda state: 0.05)
-    monkeypatch.setattr("airflow_sb_provider.engine.result.SOON", 0.3)
+    monkeypatch.setattr("airflow_sb_provider.engine.result.PAGE_PATIENCE", 0.3)
 
 
 @pages
@@ -91,7 +91,7 @@ def test_after_the_export_only_a_line_in_the_log_tells_of_it(platform, runner, e
     platform.trouble("html", method="GET", path=path, times=0, **page)
     result = runner.run(export(deferrable=deferrable))
     assert (result["state"], result["etag"], result["size"]) == ("COMPLETED", None, 10)
-    [warning] = [line for line in capsys.readouterr().out.split("\n") if "size is not checked" in line]
+    [warning] = [line for line in capsys.readouterr().out.split("\n") if "size was not checked" in line]
     assert "[warning" in warning
     assert f"Export {result['export_id']} is COMPLETED" in warning
 
@@ -105,7 +105,7 @@ def test_any_trouble_with_the_object_alone_is_told_in_the_log(
     path = "/v2/storage/volumes/demo/results/object"
     platform.trouble(trouble, method="GET", path=path, times=0, **options)
     assert runner.run(export(deferrable=deferrable))["state"] == "COMPLETED"
-    assert "size is not checked" in capsys.readouterr().out
+    assert "size was not checked" in capsys.readouterr().out
 
 
 def test_an_object_that_is_not_there_is_doubt_still(platform, runner, export, deferrable):

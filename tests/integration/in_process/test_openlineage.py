@@ -1,4 +1,4 @@
-"""What OpenLineage is told of exports, against the local Platform."""
+"""OpenLineage reports of exports, against the local Platform."""
 
 from __future__ import annotations
 
@@ -55,11 +55,13 @@ def space(platform):
     ("fields", "change", "verb"),
     [({}, "CREATE", "Moved"), ({"copy_only": True}, "CREATE", "Copied"), ({"overwrite": True}, "OVERWRITE", "Moved")],
 )
-def test_an_export_leads_from_a_file_to_an_object(platform, runner, export, deferrable, space, fields, change, verb):
+def test_an_export_has_a_file_as_input_and_an_object_as_output(
+    platform, runner, export, deferrable, space, fields, change, verb
+):
     task = export(deferrable=deferrable, **fields)
     result = runner.run(task)
-    told = complete(task)
-    [read], [written] = told.inputs, told.outputs
+    lineage = complete(task)
+    [read], [written] = lineage.inputs, lineage.outputs
     assert (read.namespace, read.name) == (space, task.file)
     assert (read.inputFacets["inputStatistics"].size, read.inputFacets["inputStatistics"].fileCount) == (10, 1)
     assert read.facets["documentation"].description.startswith("File a.txt in project ")
@@ -69,31 +71,31 @@ def test_an_export_leads_from_a_file_to_an_object(platform, runner, export, defe
     assert written.facets["version"].datasetVersion == result["etag"]
     assert written.facets["lifecycleStateChange"].lifecycleStateChange.value == change
     assert written.facets["documentation"].description == f"{verb} from the Seven Bridges file a.txt"
-    query = told.run_facets["externalQuery"]
+    query = lineage.run_facets["externalQuery"]
     assert (query.externalQueryId, query.source) == (platform.exports[0].id, platform.url)
 
 
-def test_an_export_that_is_taken_over_is_told_as_well(runner, export, space):
+def test_an_adopted_export_is_reported_too(runner, export, space):
     task = export()
     runner.run(task)
     runner.run(task)
-    told = complete(task)
-    assert (named(told.inputs), named(told.outputs)) == ([(space, task.file)], [(BUCKET, "exports/a/b.txt")])
+    lineage = complete(task)
+    assert (named(lineage.inputs), named(lineage.outputs)) == ([(space, task.file)], [(BUCKET, "exports/a/b.txt")])
 
 
-def test_of_a_failed_export_its_file_and_its_job_are_told(platform, runner, export, deferrable, space):
+def test_a_failed_export_is_reported_with_its_file_and_its_job(platform, runner, export, deferrable, space):
     platform.trouble("job_fails", code=9100)
     task = export(deferrable=deferrable)
     with pytest.raises(AirflowException):
         runner.run(task)
-    told = failure(task)
-    assert named(told.inputs) == [(space, task.file)]
-    assert told.inputs[0].inputFacets == {}
-    assert all(not each.outputFacets for each in told.outputs)
-    assert told.run_facets["externalQuery"].externalQueryId == platform.exports[0].id
+    lineage = failure(task)
+    assert named(lineage.inputs) == [(space, task.file)]
+    assert lineage.inputs[0].inputFacets == {}
+    assert all(not each.outputFacets for each in lineage.outputs)
+    assert lineage.run_facets["externalQuery"].externalQueryId == platform.exports[0].id
 
 
-def test_of_an_export_in_flight_at_the_end_of_the_time_its_job_is_told(platform, runner, export, deferrable):
+def test_an_export_in_flight_at_the_timeout_is_reported_with_its_job(platform, runner, export, deferrable):
     platform.knobs.stuck = True
     task = export(deferrable=deferrable, timeout=0.3)
     with pytest.raises(AirflowException):
@@ -107,14 +109,14 @@ def test_a_completed_job_without_its_object_is_not_an_export(platform, runner, e
     task = export(deferrable=deferrable)
     with pytest.raises(AirflowException, match="no object is at"):
         runner.run(task)
-    told = failure(task)
-    assert (named(told.inputs), told.inputs[0].inputFacets) == ([(space, task.file)], {})
-    assert all(not each.outputFacets and "lifecycleStateChange" not in each.facets for each in told.outputs)
-    assert told.run_facets["externalQuery"].externalQueryId == platform.exports[0].id
-    assert "no object is at" in told.run_facets["extractionError"].errors[0].errorMessage
+    lineage = failure(task)
+    assert (named(lineage.inputs), lineage.inputs[0].inputFacets) == ([(space, task.file)], {})
+    assert all(not each.outputFacets and "lifecycleStateChange" not in each.facets for each in lineage.outputs)
+    assert lineage.run_facets["externalQuery"].externalQueryId == platform.exports[0].id
+    assert "no object is at" in lineage.run_facets["extractionError"].errors[0].errorMessage
 
 
-def test_an_intent_that_cannot_be_recorded_is_told_with_its_file(platform, runner, export, space, monkeypatch):
+def test_an_intent_that_cannot_be_recorded_is_reported_with_its_file(platform, runner, export, space, monkeypatch):
     task = export()
     monkeypatch.setattr(runner.store, "set", lambda *_: (_ for _ in ()).throw(RuntimeError("no room")))
     with pytest.raises(Exception, match="no room"):
@@ -123,7 +125,7 @@ def test_an_intent_that_cannot_be_recorded_is_told_with_its_file(platform, runne
     assert named(failure(task).inputs) == [(space, task.file)]
 
 
-def test_a_second_run_in_one_process_tells_nothing_of_the_first(platform, runner, export):
+def test_a_second_run_in_one_process_does_not_report_the_first(platform, runner, export):
     task = export()
     runner.run(task)
     task.location = "/wrong"
@@ -132,32 +134,32 @@ def test_a_second_run_in_one_process_tells_nothing_of_the_first(platform, runner
     assert failure(task) is None
 
 
-def test_many_that_all_fail_without_failing_the_task_made_no_object(platform, runner, space):
+def test_a_successful_task_whose_exports_all_failed_has_no_output(platform, runner, space):
     files = [platform.add_file("a.txt", b"x", public=True).id for _ in range(2)]
     task = bulk(files, on_error="report")
     runner.run(task)
-    told = complete(task)
-    assert (named(told.inputs), told.outputs) == ([(space, file) for file in files], [])
-    assert told.run_facets["extractionError"].failedTasks == 2
+    lineage = complete(task)
+    assert (named(lineage.inputs), lineage.outputs) == ([(space, file) for file in files], [])
+    assert lineage.run_facets["extractionError"].failedTasks == 2
 
 
-def test_where_nobody_waits_the_object_is_not_told(platform, runner, export, space):
+def test_without_waiting_there_is_no_output(platform, runner, export, space):
     task = export(wait_for_completion=False)
     runner.run(task)
-    told = complete(task)
-    assert (named(told.inputs), told.outputs) == ([(space, task.file)], [])
-    assert told.run_facets["externalQuery"].externalQueryId == platform.exports[0].id
+    lineage = complete(task)
+    assert (named(lineage.inputs), lineage.outputs) == ([(space, task.file)], [])
+    assert lineage.run_facets["externalQuery"].externalQueryId == platform.exports[0].id
 
 
-def test_where_the_volume_is_hidden_the_object_is_not_told(platform, runner, export, space):
+def test_without_access_to_the_volume_there_is_no_output(platform, runner, export, space):
     platform.trouble("error", *DETAILS, times=0, status=403, code=9020)
     task = export()
     runner.run(task)
-    told = complete(task)
-    assert (named(told.inputs), told.outputs) == ([(space, task.file)], [])
+    lineage = complete(task)
+    assert (named(lineage.inputs), lineage.outputs) == ([(space, task.file)], [])
 
 
-def test_nothing_is_told_of_a_dry_run_or_of_fields_that_are_wrong(platform, runner, export):
+def test_dry_runs_and_invalid_fields_are_not_reported(platform, runner, export):
     task = export(validate_only=True)
     runner.run(task)
     assert complete(task) is None
@@ -167,39 +169,41 @@ def test_nothing_is_told_of_a_dry_run_or_of_fields_that_are_wrong(platform, runn
     assert failure(task) is None
 
 
-def test_what_breaks_while_it_is_told_is_a_line_in_the_log(runner, export, monkeypatch, caplog):
+def test_an_error_while_reporting_is_only_logged(runner, export, monkeypatch, caplog):
     task = export()
     runner.run(task)
     monkeypatch.setattr("airflow_sb_provider.lineage.openlineage.InputDataset", None)
     assert complete(task) is failure(task) is None
-    assert "OpenLineage is not told of the exports" in caplog.text
+    assert "Could not report the exports to OpenLineage" in caplog.text
 
 
-def test_of_many_the_first_hundred_and_the_manifest_are_told(platform, runner, deferrable, tmp_path, space):
+def test_a_bulk_export_reports_the_manifest_and_the_first_hundred(platform, runner, deferrable, tmp_path, space):
     files = [platform.add_file(f"{number:03}.txt", b"xy").id for number in range(120)]
     manifest = f"{tmp_path}/manifest.csv"
     task = bulk(files, manifest=manifest, max_active=70, deferrable=deferrable)
     runner.run(task)
-    told = complete(task)
-    assert named(told.inputs) == [(space, file) for file in files[:100]]
-    *objects, written = told.outputs
+    lineage = complete(task)
+    assert named(lineage.inputs) == [(space, file) for file in files[:100]]
+    *objects, written = lineage.outputs
     assert named(objects) == [(BUCKET, f"exports/many/{file}") for file in files[:100]]
     assert {each.outputFacets["outputStatistics"].size for each in objects} == {2}
     assert (written.namespace, written.name) == ("file", manifest)
-    assert told.run_facets == {}
+    assert lineage.run_facets == {}
 
 
-def test_of_many_what_landed_is_told_and_why_others_did_not(platform, runner, deferrable, monkeypatch, space):
-    # Without a reader of lineage or a manifest, a process that goes on after a deferral knows no volume.
+def test_a_bulk_export_reports_completed_exports_and_errors_of_the_others(
+    platform, runner, deferrable, monkeypatch, space
+):
+    # Without a lineage reader or a manifest, a process that resumes after a deferral does not read the volume.
     monkeypatch.setattr("airflow_sb_provider.operators.bulk_export.hook_lineage_is_read", lambda: True)
     good = platform.add_file("good.txt", b"x").id
     bad = [platform.add_file(f"{number}.txt", b"x", public=True).id for number in range(12)]
     task = bulk([*bad, good], deferrable=deferrable)
     with pytest.raises(AirflowException):
         runner.run(task)
-    told = failure(task)
-    assert (named(told.inputs), named(told.outputs)) == ([(space, good)], [(BUCKET, f"exports/many/{good}")])
-    errors = told.run_facets["extractionError"]
+    lineage = failure(task)
+    assert (named(lineage.inputs), named(lineage.outputs)) == ([(space, good)], [(BUCKET, f"exports/many/{good}")])
+    errors = lineage.run_facets["extractionError"]
     assert (errors.totalTasks, errors.failedTasks) == (13, 12)
     assert [(each.taskNumber, each.task) for each in errors.errors] == [
         (number, f"{bad[number]} {number}.txt -> demo/results/many/{bad[number]}") for number in range(10)
@@ -207,34 +211,34 @@ def test_of_many_what_landed_is_told_and_why_others_did_not(platform, runner, de
     assert all("public" in each.errorMessage for each in errors.errors)
 
 
-def test_of_a_stumbling_batch_what_it_knows_is_told(platform, runner, space):
+def test_a_bulk_export_whose_submission_fails_reports_its_files(platform, runner, space):
     platform.trouble("error", path="/v2/bulk/storage/exports/create", status=401, code=90001, times=0)
     file = platform.add_file("a.txt", b"x").id
     task = bulk([file])
     with pytest.raises(AirflowException):
         runner.run(task)
-    told = failure(task)
-    assert named(told.inputs) == [(space, file)]
-    assert not told.outputs[0].outputFacets
+    lineage = failure(task)
+    assert named(lineage.inputs) == [(space, file)]
+    assert not lineage.outputs[0].outputFacets
 
 
-def test_a_sensor_tells_what_it_has_waited_for(platform, runner, deferrable, space):
+def test_a_sensor_reports_its_exports(platform, runner, deferrable, space):
     hook = SevenBridgesHook()
     files = [platform.add_file(f"{number}.txt", b"some bytes").id for number in range(2)]
     ids = [hook.start_export(file, "demo/results", f"s/{file}").id for file in files]
     task = SevenBridgesExportSensor(task_id="wait", export_id=ids, poke_interval=0.1, deferrable=deferrable)
     runner.run(task)
-    told = complete(task)
-    assert named(told.inputs) == [(space, file) for file in files]
-    assert named(told.outputs) == [(BUCKET, f"exports/s/{file}") for file in files]
-    assert told.outputs[0].facets["documentation"].description == "Exported from the Seven Bridges file 0.txt"
+    lineage = complete(task)
+    assert named(lineage.inputs) == [(space, file) for file in files]
+    assert named(lineage.outputs) == [(BUCKET, f"exports/s/{file}") for file in files]
+    assert lineage.outputs[0].facets["documentation"].description == "Exported from the Seven Bridges file 0.txt"
 
     platform.trouble("job_fails", code=9100)
     bad = hook.start_export(platform.add_file("bad.txt", b"x").id, "demo/results", "s/bad").id
     task = SevenBridgesExportSensor(task_id="wait", export_id=bad, poke_interval=0.1, deferrable=deferrable)
     with pytest.raises(AirflowFailException):
         runner.run(task)
-    told = failure(task)
-    assert (len(told.inputs), told.outputs) == (1, [])
-    assert told.run_facets["externalQuery"].externalQueryId == bad
-    assert "9100" in told.run_facets["extractionError"].errors[0].errorMessage
+    lineage = failure(task)
+    assert (len(lineage.inputs), lineage.outputs) == (1, [])
+    assert lineage.run_facets["externalQuery"].externalQueryId == bad
+    assert "9100" in lineage.run_facets["extractionError"].errors[0].errorMessage

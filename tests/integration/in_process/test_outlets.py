@@ -1,4 +1,4 @@
-"""What outlets and hook lineage learn of exports, against the local Platform."""
+"""Asset events and hook lineage of exports, against the local Platform."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DETAILS = ("GET", "/v2/storage/volumes/*")
 
 @pytest.fixture
 def lineage(monkeypatch):
-    """What hook lineage has collected, which something reads."""
+    """The collected hook lineage, with a reader configured."""
     monkeypatch.setattr("airflow.sdk.plugins_manager.get_hook_lineage_readers_plugins", lambda: [HookLineageReader])
     get_hook_lineage_collector.cache_clear()
     yield lambda: get_hook_lineage_collector().collected_assets
@@ -32,11 +32,11 @@ def lineage(monkeypatch):
 
 
 def events(runner, alias=ALIAS):
-    """The URIs and extras of an alias's events, which Airflow can keep."""
-    found = runner.outlet_events[alias].asset_alias_events
+    """The URIs and extras of an alias's events, which Airflow can store."""
+    asset_events = runner.outlet_events[alias].asset_alias_events
     # Airflow 2.11 keeps them in a set.
-    assert all(hash(frozenset(event.extra.items())) for event in found)
-    return [(event.dest_asset_key.uri, json.loads(json.dumps(event.extra))) for event in found]
+    assert all(hash(frozenset(event.extra.items())) for event in asset_events)
+    return [(event.dest_asset_key.uri, json.loads(json.dumps(event.extra))) for event in asset_events]
 
 
 def bulk(files, **fields):
@@ -52,7 +52,7 @@ def sensor(export_id, **fields):
     )
 
 
-def test_an_export_that_has_landed_is_announced(platform, runner, export, deferrable):
+def test_a_completed_export_emits_an_event(platform, runner, export, deferrable):
     operator = export(deferrable=deferrable, copy_only=True, outlets=[ALIAS, RESULTS])
     result = runner.run(operator)
     extra = {
@@ -74,7 +74,7 @@ def test_an_export_that_has_landed_is_announced(platform, runner, export, deferr
 
 
 @pytest.mark.parametrize("store", [True, False], ids=["store", "no store"])
-def test_an_export_that_a_retry_takes_over_is_announced_again(export, deferrable, store):
+def test_an_export_that_a_retry_adopts_emits_its_event_again(export, deferrable, store):
     runner = Runner(store=store)
     operator = export(deferrable=deferrable, outlets=[ALIAS])
     runner.run(operator)
@@ -84,13 +84,13 @@ def test_an_export_that_a_retry_takes_over_is_announced_again(export, deferrable
     assert (uri, extra["adopted"], extra["size"], extra["etag"]) == (URI, True, 10, first["etag"])
 
 
-def test_an_alias_given_twice_hears_once_and_two_aliases_hear_both(runner, export):
+def test_an_alias_given_twice_gets_one_event_and_two_aliases_get_one_each(runner, export):
     runner.run(export(outlets=[ALIAS, AssetAlias("exports"), AssetAlias("others")]))
     assert events(runner) == events(runner, AssetAlias("others"))
     assert len(events(runner)) == 1
 
 
-def test_nothing_has_landed_in_a_dry_run_or_when_nobody_waits(runner, export):
+def test_no_event_for_a_dry_run_or_without_waiting(runner, export):
     runner.run(export(validate_only=True, outlets=[ALIAS, RESULTS]))
     assert (events(runner), runner.outlet_events[RESULTS].extra) == ([], {})
     operator = export(wait_for_completion=False, outlets=[ALIAS, RESULTS])
@@ -99,7 +99,7 @@ def test_nothing_has_landed_in_a_dry_run_or_when_nobody_waits(runner, export):
 
 
 @pytest.mark.parametrize("store", [True, False], ids=["store", "no store"])
-def test_a_finished_move_that_is_taken_over_without_a_wait_is_not_announced(export, store):
+def test_no_event_for_a_finished_move_adopted_without_waiting(export, store):
     runner = Runner(store=store)
     operator = export(outlets=[ALIAS])
     runner.run(operator)
@@ -108,24 +108,24 @@ def test_a_finished_move_that_is_taken_over_without_a_wait_is_not_announced(expo
     assert events(runner) == []
 
 
-def test_a_failed_export_is_not_announced(platform, runner, export, deferrable):
+def test_no_event_for_a_failed_export(platform, runner, export, deferrable):
     platform.trouble("job_fails", code=9100)
     with pytest.raises(AirflowException):
         runner.run(export(deferrable=deferrable, outlets=[ALIAS]))
     assert events(runner) == []
 
 
-def test_where_the_volume_is_hidden_the_log_says_that_nothing_is_announced(platform, runner, export, caplog):
+def test_without_access_to_the_volume_a_log_line_replaces_the_event(platform, runner, export, caplog):
     platform.trouble("error", *DETAILS, times=0, status=403, code=9020)
     with caplog.at_level("INFO"):
         result = runner.run(export(outlets=[ALIAS, RESULTS]))
     assert result["uri"] is None
     assert (events(runner), runner.outlet_events[RESULTS].extra) == ([], {})
-    assert "not told of 1 exported objects, whose addresses are not known" in caplog.text
+    assert "No asset events or lineage for 1 exported objects: their URIs are unknown" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "encoded"),
     [
         ("a b/c+d@e=f&g;h,i~j.txt", "a b/c+d@e=f&g;h,i~j.txt"),
         ("a#b?c=d&a=b", "a%23b%3Fc=d&a=b"),
@@ -134,21 +134,21 @@ def test_where_the_volume_is_hidden_the_log_says_that_nothing_is_announced(platf
         ("büro.txt", "b%C3%BCro.txt"),
     ],
 )
-def test_a_key_is_told_so_that_airflow_keeps_all_of_it(platform, runner, export, key, told):
+def test_a_key_is_encoded_so_that_airflow_keeps_all_of_it(platform, runner, export, key, encoded):
     operator = export(location=key, outlets=[ALIAS])
     runner.run(operator)
     [(uri, extra)] = events(runner)
-    assert uri == f"s3://demo-results/exports/{told}"
+    assert uri == f"s3://demo-results/exports/{encoded}"
     assert extra["uri"] == f"s3://demo-results/exports/{key}"
     assert platform.object_bytes("demo/results", extra["location"]) == b"some bytes"
 
 
-def test_no_two_addresses_become_one_uri():
+def test_no_two_object_uris_become_one_asset_uri():
     addresses = ["s3://b/a#b", "s3://b/a%23b", "s3://b/a", "s3://b/a?b", "s3://b/a%3Fb", "s3://b/a%"]
     assert len({Asset(uri=asset_uri(address)).uri for address in addresses}) == len(addresses)
 
 
-def test_an_address_that_is_too_long_for_an_asset_costs_an_event_not_the_task(runner, export, caplog):
+def test_a_uri_that_is_too_long_for_an_asset_loses_the_event_not_the_task(runner, export, caplog):
     operator = export(location="/".join(["%" * 50] * 12), outlets=[ALIAS, RESULTS])
     assert runner.run(operator)["state"] == "COMPLETED"
     assert events(runner) == []
@@ -156,7 +156,7 @@ def test_an_address_that_is_too_long_for_an_asset_costs_an_event_not_the_task(ru
     assert "cannot exceed 1500 characters" in caplog.text
 
 
-def test_a_sensor_announces_what_it_has_waited_for(platform, runner, deferrable):
+def test_a_sensor_emits_the_event_of_its_export(platform, runner, deferrable):
     file = platform.add_file("a.txt", b"some bytes").id
     job = SevenBridgesHook().start_export(file, "demo/results", "a/b.txt")
     result = runner.run(sensor(job.id, deferrable=deferrable))
@@ -177,7 +177,7 @@ def test_a_sensor_announces_what_it_has_waited_for(platform, runner, deferrable)
     )
 
 
-def test_a_sensor_announces_each_of_a_list_and_nothing_if_one_has_failed(platform, runner, deferrable):
+def test_a_sensor_emits_an_event_for_each_of_a_list_and_none_if_one_failed(platform, runner, deferrable):
     hook = SevenBridgesHook()
     files = [platform.add_file(f"{number}.txt", b"some bytes").id for number in range(3)]
     ids = [hook.start_export(file, "demo/results", f"s/{file}").id for file in files]
@@ -198,12 +198,14 @@ def test_a_sensor_announces_each_of_a_list_and_nothing_if_one_has_failed(platfor
     assert events(runner) == []
 
 
-def test_a_sensor_with_nothing_to_wait_for_announces_nothing(runner, platform):
+def test_a_sensor_without_an_id_emits_no_event(runner, platform):
     runner.run(sensor(None))
     assert (events(runner), runner.outlet_events[RESULTS].extra) == ([], {})
 
 
-def test_of_many_the_manifest_and_the_first_hundred_are_announced(platform, runner, tmp_path, deferrable, caplog):
+def test_a_bulk_export_emits_events_for_the_manifest_and_the_first_hundred(
+    platform, runner, tmp_path, deferrable, caplog
+):
     files = [platform.add_file(f"{number:03}.txt", b"x").id for number in range(120)]
     manifest = f"{tmp_path}/manifest.jsonl"
     with caplog.at_level("INFO"):
@@ -216,10 +218,10 @@ def test_of_many_the_manifest_and_the_first_hundred_are_announced(platform, runn
     assert uri == manifest
     assert summary == {"uri": manifest, "total": 120, "exported": 120, "adopted": 0, "failed": 0, "bytes": 120}
     assert runner.outlet_events[RESULTS].extra == summary
-    assert "told of the first 100 of 120 exported objects" in caplog.text
+    assert "emitted for the first 100 of 120 exported objects" in caplog.text
 
 
-def test_what_has_landed_beside_bad_ones_is_announced_if_the_task_succeeds(platform, runner, deferrable):
+def test_exports_completed_beside_failed_ones_emit_events_if_the_task_succeeds(platform, runner, deferrable):
     good = platform.add_file("good.txt", b"x").id
     bad = platform.add_file("bad.txt", b"x", public=True).id
     runner.run(bulk([bad, good], on_error="report", deferrable=deferrable))
@@ -227,7 +229,7 @@ def test_what_has_landed_beside_bad_ones_is_announced_if_the_task_succeeds(platf
     assert runner.outlet_events[RESULTS].extra["failed"] == 1
 
 
-def test_many_that_a_retry_takes_over_are_announced_again(platform, runner):
+def test_a_bulk_export_that_a_retry_adopts_emits_its_events_again(platform, runner):
     files = [platform.add_file(f"{number:03}.txt", b"x").id for number in range(3)]
     operator = bulk(files, deferrable=True)
     runner.run(operator)
@@ -236,12 +238,12 @@ def test_many_that_a_retry_takes_over_are_announced_again(platform, runner):
     assert [(extra["file"], extra["adopted"]) for _, extra in events(runner)] == [(file, True) for file in files]
 
 
-def test_a_dry_run_of_many_announces_nothing(platform, runner):
+def test_a_bulk_dry_run_emits_no_event(platform, runner):
     runner.run(bulk([platform.add_file("a.txt", b"x").id], validate_only=True))
     assert (events(runner), runner.outlet_events[RESULTS].extra) == ([], {})
 
 
-def test_without_outlets_and_readers_of_lineage_many_cost_no_more_requests(platform, runner):
+def test_without_outlets_and_lineage_readers_a_bulk_export_sends_no_extra_request(platform, runner):
     files = [platform.add_file("a.txt", b"x").id]
     runner.run(bulk(files, outlets=[], deferrable=True))
     assert sum(record.path == "/v2/storage/volumes/demo/results" for record in platform.requests) == 1
@@ -268,7 +270,7 @@ def test_hook_lineage_of_many_and_of_a_sensor(platform, runner, lineage):
     assert len(lineage().inputs) == len(lineage().outputs) == 1
 
 
-def test_hook_lineage_that_breaks_costs_a_line_in_the_log(runner, export, lineage, monkeypatch, caplog):
+def test_an_error_in_hook_lineage_is_only_logged(runner, export, lineage, monkeypatch, caplog):
     monkeypatch.setattr("airflow.sdk.lineage.HookLineageCollector.add_input_asset", None)
     assert runner.run(export())["state"] == "COMPLETED"
-    assert "Hook lineage could not be collected" in caplog.text
+    assert "Could not collect hook lineage" in caplog.text

@@ -33,16 +33,16 @@ def polls(platform):
     return [record for record in platform.requests if record.path == "/v2/bulk/storage/exports/get"]
 
 
-def count_look_ups(monkeypatch):
-    look_ups = []
+def count_connection_reads(monkeypatch):
+    connection_reads = []
     real = polling.load_settings
 
-    async def look_up(conn_id):
-        look_ups.append(conn_id)
+    async def read_connection(conn_id):
+        connection_reads.append(conn_id)
         return await real(conn_id)
 
-    monkeypatch.setattr(polling, "look_up_settings", look_up)
-    return look_ups
+    monkeypatch.setattr(polling, "load_settings", read_connection)
+    return connection_reads
 
 
 def trigger(*ids, interval=0.3, **options):
@@ -56,8 +56,8 @@ def gather(triggers):
     return asyncio.run(run())
 
 
-def test_many_tasks_share_a_request_for_each_hundred_and_one_look_up(platform, started, monkeypatch):
-    look_ups = count_look_ups(monkeypatch)
+def test_many_tasks_share_one_request_per_hundred_and_one_connection_read(platform, started, monkeypatch):
+    connection_reads = count_connection_reads(monkeypatch)
     platform.knobs.stuck = True
     ids = started(250)
     began = time.time()
@@ -66,21 +66,21 @@ def test_many_tasks_share_a_request_for_each_hundred_and_one_look_up(platform, s
     cycles = 4.5 / 1.0 + 1
     assert len(polls(platform)) <= 3 * cycles
     assert {len(record.json["export_ids"]) for record in polls(platform)[:3]} <= {100, 50}
-    assert len(look_ups) == 1
+    assert len(connection_reads) == 1
     assert len({record.peer[1] for record in polls(platform)}) <= 4
 
 
-def test_everyone_gets_its_own_answer(platform, started):
+def test_each_trigger_gets_its_own_result(platform, started):
     ids = started(120)
     events = gather([trigger(each) for each in ids])
     assert [event["job"]["id"] for event in events] == ids
-    assert {event["status"] for event in events} == {"ended"}
+    assert {event["status"] for event in events} == {"terminal"}
 
 
 def test_an_unknown_id_fails_alone(platform, started):
     ids = [*started(3), "A" * 32]
     events = gather([trigger(each, interval=0.05) for each in ids])
-    assert [event["status"] for event in events] == ["ended", "ended", "ended", "refused"]
+    assert [event["status"] for event in events] == ["terminal", "terminal", "terminal", "rejected"]
 
 
 GET = "/v2/bulk/storage/exports/get"
@@ -89,26 +89,26 @@ HOWS = ["null", "missing", "stateless", "nul", "refused"]
 
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("place", [0, 57, 99])
-def test_a_spoiled_id_costs_only_its_own_waiter(platform, started, how, place):
+def test_a_spoiled_id_affects_only_its_own_trigger(platform, started, how, place):
     ids = started(100)
     platform.trouble("spoiled_bulk", path=GET, times=0, ids=ids[place], how=how)
     began = time.time()
     events = gather([trigger(each, interval=0.3, end_time=began + 6) for each in ids])
-    assert {event["status"] for number, event in enumerate(events) if number != place} == {"ended"}
+    assert {event["status"] for number, event in enumerate(events) if number != place} == {"terminal"}
     spoiled = events[place]
-    assert spoiled["status"] == ("timeout" if how == "nul" else "refused")
+    assert spoiled["status"] == ("timeout" if how == "nul" else "rejected")
     assert spoiled["export_id"] == ids[place]
-    # Fifteen to find it, then one for each poll of it.
+    # Fifteen requests to find it, then one per poll of it.
     assert len(polls(platform)) <= 16 + 2 * 6 / 0.3
 
 
 @pytest.mark.parametrize("how", HOWS)
-def test_several_spoiled_ids_cost_only_their_own_waiters(platform, started, how):
+def test_several_spoiled_ids_affect_only_their_own_triggers(platform, started, how):
     ids = started(60)
     spoiled = ids[3:6]
     platform.trouble("spoiled_bulk", path=GET, times=0, ids=" ".join(spoiled), how=how)
     events = gather([trigger(each, interval=0.2, end_time=time.time() + 10) for each in ids])
-    assert [event["export_id"] for event in events if event["status"] != "ended"] == spoiled
+    assert [event["export_id"] for event in events if event["status"] != "terminal"] == spoiled
 
 
 def test_a_spoiled_id_costs_one_request_more_in_a_long_wait(platform, started):
@@ -119,25 +119,25 @@ def test_a_spoiled_id_costs_one_request_more_in_a_long_wait(platform, started):
     last = [record.json["export_ids"] for record in polls(platform)[-4:]]
     assert [ids[7]] in last
     assert all(len(each) == 1 for each in last if ids[7] in each)
-    # On a busy machine some begin later than the others, and are polled in turns of their own.
+    # On a busy machine some triggers start later than the others and are polled in requests of their own.
     assert max(len(each) for each in last) > 90
 
 
-def test_one_that_was_spoiled_for_a_while_ends_like_the_others(platform, started):
+def test_a_temporarily_spoiled_id_finishes_like_the_others(platform, started):
     ids = started(20)
     platform.trouble("spoiled_bulk", path=GET, times=8, ids=ids[3], how="null")
     events = gather([trigger(each, interval=0.1) for each in ids])
-    assert {event["status"] for event in events} == {"ended"}
+    assert {event["status"] for event in events} == {"terminal"}
 
 
-def test_answers_in_another_order_are_everyones_own(platform, started):
+def test_a_response_in_another_order_gives_each_trigger_its_own_result(platform, started):
     ids = started(30)
     platform.trouble("swapped_bulk", path=GET, times=0)
     events = gather([trigger(each, interval=0.1) for each in ids])
     assert [event["job"]["id"] for event in events] == ids
 
 
-def test_one_that_cannot_log_its_news_keeps_nobody_from_theirs(platform, started, monkeypatch):
+def test_a_trigger_that_cannot_log_does_not_block_the_others(platform, started, monkeypatch):
     def broken():
         raise OSError("no thread can be started")
 
@@ -154,34 +154,34 @@ def test_one_that_cannot_log_its_news_keeps_nobody_from_theirs(platform, started
         await asyncio.gather(*waits, return_exceptions=True)
         return event
 
-    assert asyncio.run(run())["status"] == "ended"
+    assert asyncio.run(run())["status"] == "terminal"
     assert len(polls(platform)) <= 2
 
 
-def test_what_has_ended_is_not_asked_for_again(platform, started):
+def test_a_terminal_job_is_not_polled_again(platform, started):
     platform.trouble("job_stuck", path="/v2/bulk/storage/exports/create")
     ids = started(60)
     gather([trigger(*ids, interval=0.1, end_time=time.time() + 1.5)])
     assert len(polls(platform)[-1].json["export_ids"]) < 60
 
 
-def test_one_waiter_that_leaves_touches_nobody_else(platform, started):
+def test_a_cancelled_trigger_does_not_affect_the_others(platform, started):
     platform.knobs.running_seconds = 0.5
     ids = started(2)
 
     async def run():
-        leaving = asyncio.create_task(first_event(trigger(ids[0])))
-        staying = asyncio.create_task(first_event(trigger(*ids)))
+        cancelled = asyncio.create_task(first_event(trigger(ids[0])))
+        remaining = asyncio.create_task(first_event(trigger(*ids)))
         await asyncio.sleep(0.2)
-        leaving.cancel()
+        cancelled.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await leaving
-        return await staying
+            await cancelled
+        return await remaining
 
-    assert asyncio.run(run())["status"] == "ended"
+    assert asyncio.run(run())["status"] == "terminal"
 
 
-def test_it_stops_with_the_last_waiter_and_starts_again(platform, started):
+def test_the_poller_stops_with_the_last_trigger_and_starts_again(platform, started):
     [first, second] = started(2)
 
     async def run():
@@ -189,15 +189,15 @@ def test_it_stops_with_the_last_waiter_and_starts_again(platform, started):
         await first_event(trigger(first))
         await asyncio.sleep(0.05)
         assert asyncio.all_tasks() == before
-        asked = len(paths(platform))
+        request_count = len(paths(platform))
         await asyncio.sleep(0.4)
-        assert len(paths(platform)) == asked
+        assert len(paths(platform)) == request_count
         return await first_event(trigger(second))
 
-    assert asyncio.run(run())["status"] == "ended"
+    assert asyncio.run(run())["status"] == "terminal"
 
 
-def test_its_own_mistake_does_not_end_a_wait(platform, started, monkeypatch):
+def test_an_unexpected_error_does_not_end_a_wait(platform, started, monkeypatch):
     [export_id] = started(1)
     real = polling.SevenBridgesAsyncHook.send
     failures = [ZeroDivisionError("oops")]
@@ -208,21 +208,21 @@ def test_its_own_mistake_does_not_end_a_wait(platform, started, monkeypatch):
         return await real(self, *arguments, **options)
 
     monkeypatch.setattr(polling.SevenBridgesAsyncHook, "send", send)
-    assert gather([trigger(export_id)])[0]["status"] == "ended"
+    assert gather([trigger(export_id)])[0]["status"] == "terminal"
 
 
-def test_a_mistake_in_its_own_plan_does_not_end_a_wait(platform, started, monkeypatch):
+def test_an_unexpected_error_of_the_schedule_does_not_end_a_wait(platform, started, monkeypatch):
     [export_id] = started(1)
-    real = polling.PollSchedule.take
+    real = polling.PollSchedule.next_batch
     failures = [ZeroDivisionError("oops")]
 
-    def take(self, now):
+    def next_batch(self, now):
         if failures:
             raise failures.pop()
         return real(self, now)
 
-    monkeypatch.setattr(polling.PollSchedule, "take", take)
-    assert gather([trigger(export_id)])[0]["status"] == "ended"
+    monkeypatch.setattr(polling.PollSchedule, "next_batch", next_batch)
+    assert gather([trigger(export_id)])[0]["status"] == "terminal"
 
 
 def test_it_keeps_inside_the_rate_limit(platform, started):
@@ -235,21 +235,21 @@ def test_it_keeps_inside_the_rate_limit(platform, started):
 
 def test_two_connections_to_the_same_account_share_a_poller(platform, started, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_TWIN", os.environ["AIRFLOW_CONN_SEVENBRIDGES_DEFAULT"])
-    look_ups = count_look_ups(monkeypatch)
+    connection_reads = count_connection_reads(monkeypatch)
     platform.knobs.stuck = True
     ids = started(40)
     began = time.time()
     gather([trigger(each, conn_id=CONN if n % 2 else "twin", end_time=began + 2) for n, each in enumerate(ids)])
-    assert sorted(look_ups) == [CONN, "twin"]
+    assert sorted(connection_reads) == [CONN, "twin"]
     assert len(polls(platform)[-1].json["export_ids"]) == 40
     assert len({record.peer[1] for record in polls(platform)}) <= 4
 
 
-def test_a_connection_that_means_another_account_asks_as_that(platform, started, monkeypatch):
-    """Both begin with one token; then one connection gets another user's, whose exports are not the first's."""
+def test_a_connection_whose_token_changes_polls_with_the_new_one(platform, started, monkeypatch):
+    """Both start with one token; then one connection gets the token of another user, who has no exports."""
     other = platform.platform.add_user("other").token
     monkeypatch.setenv("AIRFLOW_CONN_TWIN", os.environ["AIRFLOW_CONN_SEVENBRIDGES_DEFAULT"])
-    monkeypatch.setattr(polling, "LOOK_UP_AGAIN", 0.4)
+    monkeypatch.setattr(polling, "CONNECTION_TTL", 0.4)
     platform.knobs.stuck = True
     [mine, twins] = started(2)
 
@@ -262,107 +262,107 @@ def test_a_connection_that_means_another_account_asks_as_that(platform, started,
         return await asyncio.gather(*tasks)
 
     events = asyncio.run(run())
-    assert [event["status"] for event in events] == ["timeout", "refused"]
+    assert [event["status"] for event in events] == ["timeout", "rejected"]
     assert {record.username for record in polls(platform)} == {
         platform.platform.users[platform.token].username,
         "other",
     }
 
 
-def test_a_last_look_is_taken_at_the_end(platform, started):
-    """What ended since the last poll has ended in time."""
+def test_a_final_poll_is_sent_at_the_end(platform, started):
+    """A job that finished since the last poll finished in time."""
     platform.knobs.running_seconds = 0.5
     [export_id] = started(1)
     event = gather([trigger(export_id, interval=30.0, end_time=time.time() + 1)])[0]
-    assert event["status"] == "ended"
+    assert event["status"] == "terminal"
     assert len(polls(platform)) == 2
 
 
-def test_its_figures_are_told(platform, started, monkeypatch):
-    told = {}
+def test_its_metrics(platform, started, monkeypatch):
+    delivered = {}
 
-    class Figures:
-        incr = gauge = staticmethod(lambda name, value=1, tags=None: told.setdefault(name, []).append(value))
+    class Metrics:
+        incr = gauge = staticmethod(lambda name, value=1, tags=None: delivered.setdefault(name, []).append(value))
 
-    monkeypatch.setattr(polling, "Stats", Figures)
+    monkeypatch.setattr(polling, "Stats", Metrics)
     gather([trigger(each) for each in started(3)])
-    assert set(told) == {
+    assert set(delivered) == {
         "sevenbridges.poller.starts",
         "sevenbridges.poller.requests",
         "sevenbridges.poller.waiters",
         "sevenbridges.poller.cycle_seconds",
         "sevenbridges.poller.rate_limit_remaining",
     }
-    assert len(told["sevenbridges.poller.requests"]) == len(polls(platform))
-    assert (told["sevenbridges.poller.waiters"][0], told["sevenbridges.poller.waiters"][-1]) == (3, 0)
-    assert told["sevenbridges.poller.rate_limit_remaining"][-1] <= 10**6 - len(polls(platform))
+    assert len(delivered["sevenbridges.poller.requests"]) == len(polls(platform))
+    assert (delivered["sevenbridges.poller.waiters"][0], delivered["sevenbridges.poller.waiters"][-1]) == (3, 0)
+    assert delivered["sevenbridges.poller.rate_limit_remaining"][-1] <= 10**6 - len(polls(platform))
 
 
 @pytest.mark.parametrize("conn_id", [CONN, "not_there"])
-def test_of_many_that_end_at_once_only_some_are_on_their_way_out(platform, started, monkeypatch, conn_id):
-    """Airflow logs each event in a thread before a trigger may leave: the others are told when those have gone."""
-    monkeypatch.setattr(polling, "STAND_BACK", 60.0)
+def test_only_some_of_many_finished_triggers_are_released_at_a_time(platform, started, monkeypatch, conn_id):
+    """Airflow keeps a finished trigger until a thread has logged its event; the others are delivered after that."""
+    monkeypatch.setattr(polling, "COMPLETION_BACKOFF", 60.0)
     ids = started(300)
-    told = []
+    delivered = []
 
-    async def take_event(each, may_leave):
+    async def receive_event(each, may_complete):
         async for event in trigger(each, conn_id=conn_id).run():
-            told.append(event.payload["export_id"])
-            await may_leave.wait()
+            delivered.append(event.payload["export_id"])
+            await may_complete.wait()
 
     async def run():
-        may_leave = asyncio.Event()
-        tasks = [asyncio.create_task(take_event(each, may_leave)) for each in ids]
-        while len(told) < polling.MAX_COMPLETING:
+        may_complete = asyncio.Event()
+        tasks = [asyncio.create_task(receive_event(each, may_complete)) for each in ids]
+        while len(delivered) < polling.MAX_COMPLETING:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.5)
-        at_the_door = len(told)
-        may_leave.set()
+        released = len(delivered)
+        may_complete.set()
         await asyncio.gather(*tasks)
-        return at_the_door
+        return released
 
     assert asyncio.run(run()) < polling.MAX_COMPLETING + 4 * polling.YIELD_EVERY
-    assert sorted(told) == sorted(ids)
+    assert sorted(delivered) == sorted(ids)
 
 
-def test_one_that_goes_while_others_are_told_holds_up_nobody(platform, monkeypatch):
-    monkeypatch.setattr(polling, "STAND_BACK", 60.0)
-    monkeypatch.setattr(polling, "LEAVING", 1)
+def test_a_trigger_that_is_cancelled_during_delivery_blocks_nobody(platform, monkeypatch):
+    monkeypatch.setattr(polling, "COMPLETION_BACKOFF", 60.0)
+    monkeypatch.setattr(polling, "MAX_COMPLETING", 1)
 
     async def run():
-        told, may_leave = [], asyncio.Event()
+        delivered, may_complete = [], asyncio.Event()
 
-        async def take_event(each):
+        async def receive_event(each):
             async for _ in trigger(each, conn_id="not_there").run():
-                told.append(each)
-                await may_leave.wait()
+                delivered.append(each)
+                await may_complete.wait()
 
-        pair = {each: asyncio.create_task(take_event(each)) for each in ("a", "b")}
-        while not told:
+        pair = {each: asyncio.create_task(receive_event(each)) for each in ("a", "b")}
+        while not delivered:
             await asyncio.sleep(0.01)
         third = asyncio.create_task(first_event(trigger("c", conn_id="not_there")))
         await asyncio.sleep(0.1)
-        pair.pop("b" if told == ["a"] else "a").cancel()
-        may_leave.set()
+        pair.pop("b" if delivered == ["a"] else "a").cancel()
+        may_complete.set()
         await asyncio.gather(*pair.values())
         return await asyncio.wait_for(third, 20)
 
-    assert asyncio.run(run())["status"] == "refused"
+    assert asyncio.run(run())["status"] == "rejected"
 
 
-def test_some_that_never_leave_do_not_hold_up_the_others(platform, started, monkeypatch):
-    monkeypatch.setattr(polling, "STAND_BACK", 0.05)
+def test_triggers_that_never_complete_do_not_block_the_others(platform, started, monkeypatch):
+    monkeypatch.setattr(polling, "COMPLETION_BACKOFF", 0.05)
     ids = started(300)
 
-    async def stay(each, told):
+    async def stay(each, delivered):
         async for _ in trigger(each).run():
-            told.append(each)
+            delivered.append(each)
             await asyncio.Event().wait()
 
     async def run():
-        told = []
-        tasks = [asyncio.create_task(stay(each, told)) for each in ids]
-        while len(told) < len(ids):
+        delivered = []
+        tasks = [asyncio.create_task(stay(each, delivered)) for each in ids]
+        while len(delivered) < len(ids):
             await asyncio.sleep(0.01)
         for task in tasks:
             task.cancel()

@@ -96,7 +96,7 @@ class ToyTrigger(SevenBridgesJobTrigger):
         poll_interval=30.0,
         end_time=None,
         toy_id=None,
-        enough=None,
+        min_finished=None,
         fail_fast=False,
         silent_fail=False,
     ):
@@ -106,7 +106,7 @@ class ToyTrigger(SevenBridgesJobTrigger):
             sevenbridges_conn_id=sevenbridges_conn_id,
             poll_interval=poll_interval,
             end_time=end_time,
-            enough=enough,
+            min_finished=min_finished,
             fail_fast=fail_fast,
             silent_fail=silent_fail,
         )
@@ -126,7 +126,7 @@ class ToySensor(SevenBridgesJobSensor[Toy]):
             **kwargs,
         )
         self.toy_id = toy_id
-        self._begin_in_trigger()
+        self._start_in_trigger()
 
     def _results(self, context, jobs):
         return [f"{job.id} is {job.state}" for job in jobs]
@@ -187,7 +187,7 @@ def gather(*triggers):
 def test_a_worker_waits_for_them(server, caplog):
     server.states[TOYS] = {"a": ["QUEUED", "RUNNING", "DONE"], "b": ["QUEUED", "ABORTED"]}
     watch = Watch(TOY, ["a", "b"])
-    assert wait(SevenBridgesHook(), watch, 0.05) == {"status": "ended"}
+    assert wait(SevenBridgesHook(), watch, 0.05) == {"status": "terminal"}
     assert [job.state for job in watch.jobs.values()] == ["DONE", "ABORTED"]
     assert [ids for _, ids in server.polls] == [["a", "b"], ["a", "b"], ["a"]]
 
@@ -207,7 +207,7 @@ def test_a_poll_is_one_request(server):
 def test_a_trigger_waits_for_them(server):
     server.states[TOYS] = {"a": ["DRAFT", "RUNNING", "DONE"]}
     assert gather(ToyTrigger(["a"], poll_interval=0.1)) == [
-        {"status": "ended", "toy_id": "a", "job": {"id": "a", "status": "DONE"}}
+        {"status": "terminal", "toy_id": "a", "job": {"id": "a", "status": "DONE"}}
     ]
 
 
@@ -225,7 +225,7 @@ def test_both_kinds_share_a_poller_and_no_request(server, monkeypatch):
         look_ups.append(conn_id)
         return await real(conn_id)
 
-    monkeypatch.setattr(polling, "look_up_settings", look_up)
+    monkeypatch.setattr(polling, "load_settings", look_up)
     ids = [f"j{number}" for number in range(150)]
     server.states = {EXPORTS: {each: ["RUNNING"] for each in ids}, TOYS: {each: ["RUNNING"] for each in ids}}
     end_time = time.time() + 4.5
@@ -255,15 +255,15 @@ def test_an_id_that_both_kinds_have_is_two_jobs(server):
 def test_an_unknown_one_costs_no_export_anything(server):
     server.states[EXPORTS] = {"a": ["RUNNING"] * 5 + ["COMPLETED"]}
     export, toy = gather(SevenBridgesExportTrigger(["a"], poll_interval=0.1), ToyTrigger(["a"], poll_interval=0.1))
-    assert export["status"] == "ended"
-    assert toy["status"] == "refused"
-    assert "Toy a cannot be seen: " in toy["message"]
+    assert export["status"] == "terminal"
+    assert toy["status"] == "rejected"
+    assert "Toy a cannot be polled: " in toy["message"]
 
 
 def test_one_kind_that_leaves_touches_not_the_other(server):
     server.states = {EXPORTS: {"a": ["COMPLETED"]}, TOYS: {"a": ["RUNNING"] * 8 + ["DONE"]}}
     events = gather(SevenBridgesExportTrigger(["a"], poll_interval=0.1), ToyTrigger(["a"], poll_interval=0.1))
-    assert {event["status"] for event in events} == {"ended"}
+    assert {event["status"] for event in events} == {"terminal"}
     assert Counter(path for path, _ in server.polls) == {EXPORTS: 1, TOYS: 9}
 
 
@@ -339,12 +339,12 @@ def test_a_sensor_fails_for_one_that_failed(server, sense, soft_fail):
 
 
 def test_a_sensor_names_what_cannot_be_seen(server, sense):
-    with pytest.raises(AirflowException, match="Toy gone cannot be seen"):
+    with pytest.raises(AirflowException, match="Toy gone cannot be polled"):
         sense("gone")
 
 
 def test_a_sensor_names_what_is_no_id(server, sense):
-    with pytest.raises(AirflowFailException, match="toy_id: 'no id!' is no toy id"):
+    with pytest.raises(AirflowFailException, match="toy_id: 'no id!' is not a valid toy id"):
         sense("no id!")
 
 
@@ -355,7 +355,7 @@ def test_a_sensor_times_out(server):
             {"ti": SimpleNamespace(try_number=1)}
         )
     resumed = ToySensor(task_id="wait", toy_id="a", deferrable=True)
-    with pytest.raises(AirflowSensorTimeout, match="The toys a have not all ended"):
+    with pytest.raises(AirflowSensorTimeout, match="The toys a did not all finish in time"):
         resumed.execute_complete({}, {"status": "timeout"})
 
 

@@ -1,4 +1,4 @@
-"""The sensor means the same whether it pokes, is rescheduled or deferred."""
+"""The sensor behaves the same whether it pokes, is rescheduled or deferred."""
 
 from __future__ import annotations
 
@@ -108,19 +108,19 @@ def test_a_thousand_and_no_more(platform, wait):
     assert not platform.requests
 
 
-@pytest.mark.parametrize("at_once", [True, False], ids=["at the first look", "later"])
+@pytest.mark.parametrize("finished_before", [True, False], ids=["before the first poll", "later"])
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_a_failed_export(platform, started, wait, at_once, soft_fail):
+def test_a_failed_export(platform, started, wait, finished_before, soft_fail):
     platform.trouble("job_fails", code=9101, message="Read-only, said the bucket.")
-    platform.knobs.running_seconds = 0 if at_once else 0.3
+    platform.knobs.running_seconds = 0 if finished_before else 0.3
     [export_id] = started()
-    while at_once and platform.exports[0].state != "FAILED":
+    while finished_before and platform.exports[0].state != "FAILED":
         time.sleep(0.01)
     with pytest.raises(AirflowSkipException if soft_fail else AirflowFailException) as caught:
         wait(export_id, soft_fail=soft_fail)
-    told = caught.value.__cause__ if soft_fail else caught.value
-    assert export_id in str(told)
-    assert "Read-only, said the bucket." in str(told)
+    failure = caught.value.__cause__ if soft_fail else caught.value
+    assert export_id in str(failure)
+    assert "Read-only, said the bucket." in str(failure)
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
@@ -133,9 +133,9 @@ def test_a_time_out(platform, started, wait, soft_fail):
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_an_export_that_cannot_be_seen(platform, wait, soft_fail, monkeypatch):
+def test_an_unknown_export(platform, wait, soft_fail, monkeypatch):
     # A sensor gives the triggerer a second or more between polls.
-    monkeypatch.setattr("airflow_sb_provider.jobs.watch.MAX_CONSECUTIVE_DENIALS", 2)
+    monkeypatch.setattr("airflow_sb_provider.jobs.watch.MAX_CONSECUTIVE_REJECTIONS", 2)
     with pytest.raises(AirflowException) as caught:
         wait("A" * 32, soft_fail=soft_fail)
     assert not isinstance(caught.value, AirflowSkipException)
@@ -145,7 +145,7 @@ def test_an_export_that_cannot_be_seen(platform, wait, soft_fail, monkeypatch):
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_new_job_that_is_not_visible_yet(platform, started, wait, monkeypatch, status):
-    """Also a sensor that is rescheduled, and knows nothing of the polls before, does not give it up."""
+    """A rescheduled sensor, which does not know the polls before, waits for it too."""
     monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 30.0)
     [export_id] = started()
     hidden = platform.trouble("error", path=GET, times=5, status=status, code=9000 + status)
@@ -153,7 +153,7 @@ def test_a_new_job_that_is_not_visible_yet(platform, started, wait, monkeypatch,
     assert hidden.struck == 5
 
 
-def test_what_the_triggerer_saw_end_may_be_rejected_for_a_moment(platform, started, monkeypatch):
+def test_a_worker_tolerates_a_temporary_rejection_after_the_trigger(platform, started, monkeypatch):
     """The worker's reads may lag behind the triggerer's."""
     monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 30.0)
     ids = started(2)
@@ -161,14 +161,14 @@ def test_what_the_triggerer_saw_end_may_be_rejected_for_a_moment(platform, start
         time.sleep(0.01)
     hidden = platform.trouble("spoiled_bulk", path=GET, times=3, ids=ids[1], how="refused")
     sensor = SevenBridgesExportSensor(task_id="wait", export_id=ids, poke_interval=0.1, deferrable=True)
-    results = sensor.execute_complete({}, {"status": "ended"})
+    results = sensor.execute_complete({}, {"status": "terminal"})
     assert [result["export_id"] for result in results] == ids
     assert hidden.struck == 3
 
 
 def test_an_object_that_appears_late(platform, started, wait, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 30.0)
-    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_PAUSE", 0.05)
+    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_RECHECK_INTERVAL", 0.05)
     [export_id] = started()
     path = "/v2/storage/volumes/demo/results/object"
     hidden = platform.trouble("error", path=path, method="GET", times=5, status=404, code=9105)
@@ -194,29 +194,29 @@ def test_an_object_that_appears_late(platform, started, wait, monkeypatch):
     ],
     ids=str,
 )
-def test_trouble(platform, started, wait, trouble, options):
+def test_transient_errors(platform, started, wait, trouble, options):
     ids = started(2)
     struck = platform.trouble(trouble, path=GET, times=5, **options)
     assert [result["state"] for result in wait(ids)] == ["COMPLETED", "COMPLETED"]
     assert struck.struck == 5
 
 
-def test_answers_in_another_order(platform, started, wait):
+def test_responses_in_another_order(platform, started, wait):
     ids = started(3)
     platform.trouble("swapped_bulk", path=GET, times=0)
     assert [result["export_id"] for result in wait(ids)] == ids
 
 
-def test_a_spoiled_id_is_named_and_the_others_are_seen(platform, started, wait, mode, caplog):
+def test_a_spoiled_id_is_named(platform, started, wait, mode, caplog):
     platform.knobs.running_seconds = 0.3
     ids = started(5)
     platform.trouble("spoiled_bulk", path=GET, times=0, ids=ids[2], how="refused")
-    with pytest.raises(AirflowException, match=f"Export {ids[2]} cannot be seen"):
+    with pytest.raises(AirflowException, match=f"Export {ids[2]} cannot be polled"):
         wait(ids)
 
 
 @pytest.mark.parametrize("knob", ["offline", "maintenance"])
-def test_a_platform_that_is_away_for_a_while(platform, started, wait, knob):
+def test_a_platform_that_is_temporarily_unavailable(platform, started, wait, knob):
     [export_id] = started()
     platform.knobs.update(**{knob: True})
     threading.Timer(0.7, platform.knobs.update, kwargs={knob: False}).start()
@@ -227,18 +227,18 @@ def test_a_token_replaced_while_it_waits(platform, started, wait, monkeypatch, m
     platform.knobs.running_seconds = 0.4
     [export_id] = started()
     user, old = platform.platform.users[platform.token], platform.token
-    asked = []
+    tokens = []
 
     def rotate(record):
-        asked.append(record.headers["X-SBG-Auth-Token"])
-        if len(asked) == 1:
-            # From now on only the new one is known; the connection follows when the old one was refused.
+        tokens.append(record.headers["X-SBG-Auth-Token"])
+        if len(tokens) == 1:
+            # From the next request on only the new token is valid; then the connection gets it.
             platform.platform.users["n" * 32] = user
-        elif len(asked) == 2:
+        elif len(tokens) == 2:
             platform.platform.users.pop(old, None)
             use_token(monkeypatch, platform, "n" * 32)
 
     platform.on("request", rotate)
     assert wait(export_id)["state"] == "COMPLETED"
-    assert asked[0] == old
-    assert asked[-1] == "n" * 32
+    assert tokens[0] == old
+    assert tokens[-1] == "n" * 32

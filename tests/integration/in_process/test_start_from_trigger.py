@@ -1,4 +1,4 @@
-"""What the triggerer renders of a sensor that starts there, and what becomes of what it cannot see."""
+"""A sensor that starts in the triggerer: which templates are rendered there, and which only in a worker."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class PullingTask:
 
     def __init__(self, task):
         self.task, self.task_id = task, task.task_id
-        self.asked = []
+        self.map_indexes_pulled = []
 
     def xcom_pull(self, task_ids, *, key, map_indexes=None):
-        self.asked.append(map_indexes)
+        self.map_indexes_pulled.append(map_indexes)
         return {("start", -1): "a1", ("mapped", 1): "b2"}.get((task_ids, map_indexes))
 
 
 @pytest.mark.parametrize(
-    ("template", "rendered", "asked"),
+    ("template", "rendered", "map_indexes_pulled"),
     [
         ("{{ ti.xcom_pull('start', key='export_id') }}", "a1", [-1]),
         ("{{ task_instance.xcom_pull('start', key='export_id') }} of {{ ti.task_id }}", "a1 of wait", [-1]),
@@ -48,39 +48,39 @@ class PullingTask:
         ("{{ ti.xcom_pull('mapped', key='export_id') }}", "None", [-1]),
     ],
 )
-def test_a_pull_always_names_the_indexes(template, rendered, asked):
+def test_a_pull_always_names_the_indexes(template, rendered, map_indexes_pulled):
     sensor = SevenBridgesExportSensor(task_id="wait", export_id=template, start_from_trigger=True)
     trigger = SevenBridgesExportTrigger(**sensor.start_trigger_args.trigger_kwargs)
     ti = PullingTask(sensor)
     trigger.task_instance = ti
     trigger.render_template_fields({"ti": ti, "task_instance": ti})
     assert trigger.export_id == rendered
-    assert ti.asked == asked
+    assert ti.map_indexes_pulled == map_indexes_pulled
 
 
-def test_an_xcom_backend_that_takes_its_time_does_not_hold_up_the_event_loop(platform):
-    """As Airflow 3.3 does it: it renders on the loop, where a template pulls an XCom through the backend."""
+def test_a_slow_xcom_backend_does_not_block_the_event_loop(platform):
+    """Airflow 3.3 renders on the event loop, where a template pulls an XCom through the backend."""
     [export_id, _] = start_two(platform)
     sensor = SevenBridgesExportSensor(
         task_id="wait", export_id="{{ ti.xcom_pull('start', key='export_id') }}", start_from_trigger=True
     )
     trigger = SevenBridgesExportTrigger(**sensor.start_trigger_args.trigger_kwargs)
     trigger.poll_interval = 0.1
-    loop_goes_on = threading.Event()
+    loop_runs = threading.Event()
 
     class SlowTask(PullingTask):
         def xcom_pull(self, task_ids, *, key, map_indexes=None):
-            assert loop_goes_on.wait(10), "the event loop was held up"
+            assert loop_runs.wait(10), "the event loop was blocked"
             return export_id
 
     async def run_trigger():
         trigger.task_instance = ti = SlowTask(sensor)
-        asyncio.get_running_loop().call_soon(loop_goes_on.set)
+        asyncio.get_running_loop().call_soon(loop_runs.set)
         trigger.render_template_fields({"ti": ti, "task_instance": ti})
         return [event.payload async for event in trigger.run()]
 
     [event] = asyncio.run(run_trigger())
-    assert (event["status"], event["job"]["id"]) == ("ended", export_id)
+    assert (event["status"], event["job"]["id"]) == ("terminal", export_id)
 
 
 def test_a_template_that_cannot_be_rendered_breaks_the_trigger(platform):
@@ -96,11 +96,11 @@ def test_a_template_that_cannot_be_rendered_breaks_the_trigger(platform):
         asyncio.run(run_trigger())
 
 
-def test_what_only_a_worker_sees_is_waited_for_after_all(platform, runner):
+def test_ids_that_only_a_worker_can_render_are_waited_for(platform, runner):
     platform.knobs.stuck = True
     ids = start_two(platform)
     event = asyncio.run(first_event(SevenBridgesExportTrigger(export_id="None")))
-    assert event["status"] == "ended"
+    assert event["status"] == "terminal"
     sensor = SevenBridgesExportSensor(task_id="wait", export_id=str(ids), start_from_trigger=True)
     sensor.execute = lambda context: "waits"
     assert sensor.execute_complete({}, event=event) == "waits"
@@ -109,7 +109,7 @@ def test_what_only_a_worker_sees_is_waited_for_after_all(platform, runner):
     assert [one["export_id"] for one in sensor.execute_complete({}, event=event)] == ids
 
 
-def test_the_job_of_another_id_is_not_taken_for_it(platform, runner):
+def test_the_event_of_another_id_is_ignored(platform, runner):
     first, second = start_two(platform)
     wait_for(runner, [first, second])
     event = asyncio.run(first_event(SevenBridgesExportTrigger(export_id=first, poll_interval=0.1)))
@@ -117,13 +117,13 @@ def test_the_job_of_another_id_is_not_taken_for_it(platform, runner):
     assert sensor.execute_complete({}, event=event)["export_id"] == second
 
 
-def test_a_log_that_nobody_reads_does_not_hold_up_the_triggerer(platform, monkeypatch):
+def test_a_blocked_log_does_not_block_the_triggerer(platform, monkeypatch):
     read, all_written = threading.Event(), threading.Event()
     lines = []
 
     class UnreadLog:
         def info(self, line):
-            assert read.wait(30), "what should read it was held up"
+            assert read.wait(30), "the log was not read"
             lines.append(line)
             if len(lines) == 2:
                 all_written.set()
@@ -141,7 +141,7 @@ def test_a_log_that_nobody_reads_does_not_hold_up_the_triggerer(platform, monkey
             platform.release(export_id)
         return await waiting
 
-    assert asyncio.run(logged())["status"] == "ended"
+    assert asyncio.run(logged())["status"] == "terminal"
     assert lines == []
     read.set()
     assert all_written.wait(10)

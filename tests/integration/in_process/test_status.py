@@ -19,9 +19,9 @@ from airflow_sb_provider.links.export import (
 )
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.task_status import PROGRESS, STATUS
-from airflow_sb_provider.triggers import progress as progress_module
+from airflow_sb_provider.triggers import progress_writer as progress_module
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
-from airflow_sb_provider.triggers.progress import Progress
+from airflow_sb_provider.triggers.progress_writer import ProgressWriter
 from tests.integration.in_process.conftest import Runner
 
 LINKS = (SevenBridgesFileLink, SevenBridgesVolumeLink, SevenBridgesDestinationLink)
@@ -282,15 +282,15 @@ def test_a_thousand_simultaneous_changes_are_written_one_by_one_and_only_the_new
     tis = [SimpleNamespace(dag_id=f"d{index}", run_id="r", task_id="t", map_index=None) for index in range(1000)]
 
     async def run():
-        writer = Progress()
+        writer = ProgressWriter()
         for round_ in range(3):
             for index, ti in enumerate(tis):
-                writer.tell(ti, PROGRESS, {"n": index, "round": round_})
-        writer.forget(tis[999])
-        writer.tell(None, PROGRESS, {})
-        writer.forget(None)
+                writer.publish(ti, PROGRESS, {"n": index, "round": round_})
+        writer.discard(tis[999])
+        writer.publish(None, PROGRESS, {})
+        writer.discard(None)
         await writer._writer
-        writer.tell(tis[0], PROGRESS, {"n": 1000})
+        writer.publish(tis[0], PROGRESS, {"n": 1000})
         await writer._writer
 
     asyncio.run(run())
@@ -316,10 +316,10 @@ def test_progress_uses_the_pipe_to_airflow_at_most_half_of_the_time(monkeypatch,
     )
 
     async def run():
-        writer = Progress()
+        writer = ProgressWriter()
         for index in range(100):
             ti = SimpleNamespace(dag_id=f"d{index}", run_id="r", task_id="t", map_index=-1)
-            writer.tell(ti, PROGRESS, {"n": index})
+            writer.publish(ti, PROGRESS, {"n": index})
         await writer._writer
 
     asyncio.run(run())
@@ -346,8 +346,10 @@ def test_progress_does_not_go_through_an_xcom_backend(monkeypatch):
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Comms(), raising=False)
 
     async def run():
-        writer = Progress()
-        writer.tell(SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1), PROGRESS, {"state": "RUNNING"})
+        writer = ProgressWriter()
+        writer.publish(
+            SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1), PROGRESS, {"state": "RUNNING"}
+        )
         await writer._writer
 
     asyncio.run(run())
@@ -358,8 +360,8 @@ def test_progress_is_not_written_where_airflow_has_no_async_write(monkeypatch):
     monkeypatch.setattr(progress_module, "XCom", SimpleNamespace())
 
     async def run():
-        writer = Progress()
-        writer.tell(SimpleNamespace(dag_id="d", run_id="r", task_id="t"), PROGRESS, {})
+        writer = ProgressWriter()
+        writer.publish(SimpleNamespace(dag_id="d", run_id="r", task_id="t"), PROGRESS, {})
         return writer._writer
 
     assert asyncio.run(run()) is None

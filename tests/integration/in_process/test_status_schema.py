@@ -17,7 +17,7 @@ from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.plugins import export_tab
 from airflow_sb_provider.task_status import PROGRESS, STATUS
-from airflow_sb_provider.triggers import progress as progress_module
+from airflow_sb_provider.triggers import progress_writer as progress_module
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 from tests.integration.in_process.conftest import Runner
 

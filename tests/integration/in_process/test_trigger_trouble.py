@@ -1,4 +1,4 @@
-"""The trigger under trouble: what it survives, what ends it, and that it never tells the token."""
+"""Errors while a trigger waits: which it survives, which end it, and that no event contains the token."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_its_event(platform, started, running):
     platform.knobs.running_seconds = running
     export_id = started()
     event = event_of(export_id)
-    assert event["status"] == "ended"
+    assert event["status"] == "terminal"
     assert event["job"]["id"] == export_id
     assert json.loads(json.dumps(event)) == event
     assert {record.method for record in polls(platform)} == {"POST"}
@@ -63,20 +63,20 @@ def test_its_event(platform, started, running):
     ],
     ids=str,
 )
-def test_more_trouble_than_strikes_does_not_end_it(platform, started, trouble, options, caplog):
+def test_transient_errors_do_not_end_it(platform, started, trouble, options, caplog):
     export_id = started()
     platform.trouble(trouble, path=GET, times=6, **options)
     with caplog.at_level(logging.INFO):
-        assert event_of(export_id)["status"] == "ended"
+        assert event_of(export_id)["status"] == "terminal"
     assert len(polls(platform)) == 7
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_refusal_ends_it_at_the_third_poll(platform, started, status):
+def test_a_rejection_ends_it_at_the_third_poll(platform, started, status):
     export_id = started()
     platform.trouble("error", path=GET, times=0, status=status, code=9000 + status, message="Who are you?")
     event = event_of(export_id)
-    assert event["status"] == "refused"
+    assert event["status"] == "rejected"
     assert "Who are you?" in event["message"]
     assert export_id in event["message"]
     assert len(polls(platform)) == 3
@@ -84,33 +84,33 @@ def test_a_refusal_ends_it_at_the_third_poll(platform, started, status):
 
 
 @pytest.mark.parametrize("body", ["router", "empty"])
-def test_a_token_that_is_refused_in_other_words_ends_it_too(platform, started, monkeypatch, body):
+def test_a_rejected_token_with_another_response_body_ends_it_too(platform, started, monkeypatch, body):
     export_id = started()
     platform.knobs.unauthorized_body = body
     use_token(monkeypatch, platform, "f" * 32)
-    assert event_of(export_id)["status"] == "refused"
+    assert event_of(export_id)["status"] == "rejected"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_refusal_that_passes_does_not_end_it(platform, started, status):
+def test_a_temporary_rejection_does_not_end_it(platform, started, status):
     platform.knobs.running_seconds = 0.3
     export_id = started()
     platform.trouble("error", path=GET, times=2, status=status, code=9000 + status)
     platform.trouble("error", path=GET, times=2, after=3, status=status, code=9000 + status)
-    assert event_of(export_id)["status"] == "ended"
+    assert event_of(export_id)["status"] == "terminal"
 
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_new_job_that_is_not_visible_yet_is_waited_for(platform, started, monkeypatch, status):
-    """However often it is polled in the time in which the Platform may not know it by its id, or its permission."""
+    """However often it is polled while the Platform may not yet know its id or its permission."""
     monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 30.0)
     export_id = started()
     platform.trouble("error", path=GET, times=8, status=status, code=9000 + status)
-    assert event_of(export_id)["status"] == "ended"
+    assert event_of(export_id)["status"] == "terminal"
     assert len(polls(platform)) == 9
 
 
-def test_its_end_is_a_moment_not_a_duration(platform, started):
+def test_its_end_is_an_absolute_time(platform, started):
     platform.knobs.stuck = True
     export_id = started()
     end_time = time.time() + 2
@@ -129,7 +129,7 @@ def test_its_end_is_a_moment_not_a_duration(platform, started):
     assert end_time <= time.time()
 
 
-def test_two_of_one_export_are_both_told(platform, started):
+def test_two_triggers_of_one_export_both_get_its_event(platform, started):
     """Airflow may run a trigger twice for a moment."""
     platform.knobs.running_seconds = 0.3
     trigger = SevenBridgesExportTrigger([started()], CONNECTION, 0.05)
@@ -137,12 +137,12 @@ def test_two_of_one_export_are_both_told(platform, started):
     async def both():
         return await asyncio.gather(first_event(trigger), first_event(trigger))
 
-    assert [event["status"] for event in asyncio.run(both())] == ["ended", "ended"]
+    assert [event["status"] for event in asyncio.run(both())] == ["terminal", "terminal"]
     assert len(platform.exports) == 1
 
 
 @pytest.mark.filterwarnings("error::ResourceWarning")
-def test_a_cancelled_one_leaves_nothing_open(platform, started):
+def test_a_cancelled_trigger_leaves_no_task(platform, started):
     platform.knobs.stuck = True
     trigger = SevenBridgesExportTrigger([started()], CONNECTION, 0.05)
 
@@ -155,19 +155,19 @@ def test_a_cancelled_one_leaves_nothing_open(platform, started):
         return [left for left in asyncio.all_tasks() if left is not asyncio.current_task()]
 
     assert asyncio.run(cancel()) == []
-    asked = len(polls(platform))
+    polls_before = len(polls(platform))
     time.sleep(0.2)
-    assert len(polls(platform)) == asked
+    assert len(polls(platform)) == polls_before
 
 
-def test_what_ended_while_the_triggerer_was_away_has_ended_although_its_time_is_over(platform, started):
+def test_a_job_that_finished_while_no_triggerer_ran_finished_in_time(platform, started):
     export_id = started()
     while platform.exports[0].state != "COMPLETED":
         time.sleep(0.01)
-    assert event_of(export_id, end_time=time.time() - 60)["status"] == "ended"
+    assert event_of(export_id, end_time=time.time() - 60)["status"] == "terminal"
 
 
-def test_a_time_that_is_over_is_over_when_the_platform_cannot_tell(platform, started, monkeypatch):
+def test_after_the_end_an_unavailable_platform_does_not_extend_the_wait(platform, started, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.jobs.watch.FINAL_POLL_TIMEOUT", 0.5)
     export_id = started()
     platform.knobs.offline = True

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.asyncio
 
 
 class NewStore(Store):
-    """As 3.3.2 has it for assets, other than 3.3.0 and 3.3.1; `broken` makes writes fail."""
+    """The asset store of Airflow 3.3.2, which 3.3.0 and 3.3.1 lack; `broken` makes writes fail."""
 
     broken = False
 
@@ -52,12 +52,12 @@ class Triggerer:
         self.recording = True
 
     @property
-    def told(self):
+    def delivered(self):
         return [event["export_id"] for event in self.database]
 
     @asynccontextmanager
     async def running(self, **fields):
-        """Run until the block is left, which is as sudden as a kill: nothing is written any more."""
+        """Run until the block ends, which is like a kill: nothing more is written."""
         trigger = SevenBridgesExportEventTrigger(**{"volume": VOLUME, "poll_interval": 0.05, **fields})
         encoded = encode_trigger(trigger)
         kwargs = {name: smart_decode_trigger_kwargs(value) for name, value in encoded["kwargs"].items()}
@@ -110,8 +110,8 @@ async def export(platform, count=1):
     return [job.id for job in made]
 
 
-async def history(platform, count, **finished):
-    """Exports of before, made up."""
+async def add_past_exports(platform, count, **finished):
+    """Add completed exports of the past."""
     [made] = await export(platform)
     one = platform.platform.exports.pop(made)
     for number in range(count):
@@ -123,14 +123,14 @@ def lists(platform):
     return [record for record in platform.requests if record.method == "GET" and record.path == "/v2/storage/exports"]
 
 
-async def some_cycles(platform, count=4):
+async def some_polls(platform, count=4):
     before = len(lists(platform))
     await until(lambda: len(lists(platform)) >= before + count)
 
 
 @pytest.fixture(autouse=True)
 def log(monkeypatch):
-    """The watcher's log where pytest sees it: Airflow's own, once set up, goes past it."""
+    """A log that pytest captures, unlike Airflow's own once it is configured."""
     monkeypatch.setattr(SevenBridgesExportEventTrigger, "log", logging.getLogger("watcher"))
 
 
@@ -141,19 +141,19 @@ def triggerer():
 
 @pytest.fixture
 def started(platform, triggerer):
-    """The store of a watch that has begun a while ago."""
+    """A triggerer whose store has the checkpoint of an earlier start."""
     triggerer.store.values[KEY] = {"since": 1, "pages": []}
     return triggerer
 
 
 @pytest.mark.parametrize("store", [NewStore, Store])
-async def test_what_it_tells(platform, store):
+async def test_the_payload_of_its_event(platform, store):
     triggerer = Triggerer(store())
     async with triggerer.running():
         await until(lambda: KEY in triggerer.store.values)
         [made] = await export(platform)
-        await until(lambda: triggerer.told)
-        await some_cycles(platform)
+        await until(lambda: triggerer.delivered)
+        await some_polls(platform)
     [job] = platform.exports
     [event] = triggerer.database
     assert event.pop("started_on") <= event.pop("finished_on")
@@ -169,76 +169,76 @@ async def test_what_it_tells(platform, store):
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "shuffled"])
-async def test_only_once_across_restarts(platform, started, order):
+async def test_exactly_once_across_clean_restarts(platform, started, order):
     platform.knobs.list_order = order
     made = []
     for _ in range(3):
         made += await export(platform, 2)
         async with started.running():
             await until(lambda: len(started.kept) == len(made))  # noqa: B023
-            await some_cycles(platform)
-    assert sorted(started.told) == sorted(made)
+            await some_polls(platform)
+    assert sorted(started.delivered) == sorted(made)
 
 
-async def test_the_first_start_tells_nothing_of_the_past(platform, triggerer):
+async def test_the_first_start_reports_nothing_of_the_past(platform, triggerer):
     await export(platform)
     for job in platform.exports:
         job.finished_on = job.finished_on.replace(year=2020)
     async with triggerer.running():
-        await some_cycles(platform)
-    assert triggerer.told == []
+        await some_polls(platform)
+    assert triggerer.delivered == []
 
 
 async def test_a_kill_before_the_database_loses_nothing(platform, started):
     made = await export(platform, 3)
     started.recording = False
     async with started.running():
-        await some_cycles(platform, 1)
+        await some_polls(platform, 1)
         await asyncio.sleep(0.2)
-    assert started.told == started.kept == []
+    assert started.delivered == started.kept == []
     started.recording = True
     async with started.running():
         await until(lambda: len(started.kept) == 3)
-    assert sorted(started.told) == sorted(made)
+    assert sorted(started.delivered) == sorted(made)
 
 
-async def test_a_kill_between_database_and_store_repeats_what_it_cut_short(platform, started):
+async def test_a_kill_between_database_and_store_repeats_the_event(platform, started):
     [first] = await export(platform)
     async with started.running():
         await until(lambda: started.kept == [first])
         started.store.broken = True
         [second] = await export(platform)
-        await until(lambda: second in started.told)
+        await until(lambda: second in started.delivered)
         await asyncio.sleep(0.2)
     started.store.broken = False
     async with started.running():
         await until(lambda: len(started.kept) == 2)
-    assert started.told == [first, second, second]
+    assert started.delivered == [first, second, second]
 
 
 async def test_nothing_is_repeated_while_the_store_fails(platform, started, caplog):
     async with started.running():
-        await some_cycles(platform)
+        await some_polls(platform)
         started.store.broken = True
         made = await export(platform)
-        await until(lambda: started.told)
+        await until(lambda: started.delivered)
         await asyncio.sleep(0.3)
         started.store.broken = False
         await until(lambda: started.kept)
-    assert started.told == made
-    assert [record.message for record in caplog.records if "spite" in record.message] == [
-        f"The watch of {VOLUME} goes on in spite of trouble: it stumbled over RuntimeError."
+    assert started.delivered == made
+    assert [record.message for record in caplog.records if "failed" in record.message] == [
+        f"Polling volume {VOLUME} failed; retrying: unexpected RuntimeError."
     ]
 
 
-async def test_more_than_fit_into_a_page_and_a_value(platform, started):
-    await history(platform, IDS_PER_PAGE + 230)
+async def test_more_than_fit_into_a_page_and_a_stored_value(platform, started):
+    await add_past_exports(platform, IDS_PER_PAGE + 230)
     async with started.running():
         await until(lambda: len(started.kept) == IDS_PER_PAGE + 230)
     assert started.events == math.ceil((IDS_PER_PAGE + 230) / EXPORTS_PER_EVENT)
     async with started.running():
-        await some_cycles(platform, 10)
-    assert len(started.told) == len(set(started.told)) == IDS_PER_PAGE + 230
+        await some_polls(platform, 10)
+    assert len(started.delivered) == len(set(started.delivered)) == IDS_PER_PAGE + 230
     assert sorted(started.store.values) == [KEY, f"{KEY} 1", f"{KEY} 2"]
 
 
@@ -250,57 +250,61 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-async def test_trouble_delays_only(platform, started, trouble, caplog):
+async def test_transient_errors_only_delay(platform, started, trouble, caplog):
     caplog.set_level(logging.INFO)
     platform.knobs.rate_window = 0.5
     async with started.running() as watching:
-        await some_cycles(platform)
+        await some_polls(platform)
         TROUBLES[trouble](platform, True)
-        await some_cycles(platform, 2)
+        await some_polls(platform, 2)
         TROUBLES[trouble](platform, False)
         made = await export(platform)
-        await until(lambda: started.told)
+        await until(lambda: started.delivered)
         assert not watching.done()
-    assert started.told == made
-    told = [record.message for record in caplog.records if VOLUME in record.message]
-    assert len(told) == 2
-    assert "goes on in spite of trouble" in told[0]
-    assert told[1] == f"The watch of {VOLUME} goes on without trouble."
+    assert started.delivered == made
+    messages = [record.message for record in caplog.records if VOLUME in record.message]
+    assert len(messages) == 2
+    assert "failed; retrying" in messages[0]
+    assert messages[1] == f"Watching volume {VOLUME}: recovered."
 
 
-async def test_a_refused_token_is_told_once_and_looked_up_again(platform, started, monkeypatch, caplog):
-    monkeypatch.setattr("airflow_sb_provider.triggers.watcher.REFUSED_PAUSE", 0.2)
+async def test_a_rejected_token_is_logged_once_and_read_again(platform, started, monkeypatch, caplog):
+    monkeypatch.setattr("airflow_sb_provider.triggers.watcher.REJECTED_PAUSE", 0.2)
     use_token(monkeypatch, platform, "an-old-token-refused")
     async with started.running():
         await until(lambda: len(platform.requests) >= 3)
         assert lists(platform) == []
         use_token(monkeypatch, platform, platform.token)
         made = await export(platform)
-        await until(lambda: started.told)
-    assert started.told == made
+        await until(lambda: started.delivered)
+    assert started.delivered == made
     [warning] = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert "HTTP 401" in warning
     assert "an-old-token" not in caplog.text
 
 
-async def test_refusals_are_asked_for_slowly(platform, started, caplog):
+async def test_after_a_rejection_polls_are_rare(platform, started, caplog):
     async with started.running(volume="demo/unknown"):
         await until(lambda: "demo/unknown" in caplog.text)
         await asyncio.sleep(0.5)
     assert [record.path for record in platform.requests] == ["/v2/storage/volumes/demo/unknown"]
-    assert "goes on in spite of trouble" in caplog.text
+    assert "failed; retrying" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("fields", "store", "says"),
     [
-        ({"sevenbridges_conn_id": "nowhere"}, None, "name another in 'sevenbridges_conn_id'"),
-        ({}, "none", "name this trigger in an AssetWatcher"),
-        ({}, "two assets", "each a watcher with another 'poll_interval'"),
-        ({}, "spoilt", f"The key '{KEY}' of the asset's store: 'spoilt' is not where a watch has come to. Delete it"),
+        ({"sevenbridges_conn_id": "nowhere"}, None, "or change 'sevenbridges_conn_id'"),
+        ({}, "none", "Use it in an AssetWatcher"),
+        ({}, "two assets", "a watcher with a different 'poll_interval'"),
+        (
+            {},
+            "spoilt",
+            f"The key '{KEY}' of the asset's store is invalid: 'spoilt' is not where a watch has come to. Delete it",
+        ),
     ],
 )
-async def test_what_a_person_must_mend(platform, triggerer, fields, store, says, caplog):
+async def test_errors_that_a_person_must_fix(platform, triggerer, fields, store, says, caplog):
     if store == "none":
         triggerer.store = None
     elif store == "two assets":
@@ -315,13 +319,13 @@ async def test_what_a_person_must_mend(platform, triggerer, fields, store, says,
         assert not watching.done()
 
 
-async def test_exports_that_do_not_tell_when_they_finished(platform, started, caplog):
+async def test_exports_without_a_finish_time(platform, started, caplog):
     platform.knobs.omit = frozenset({"export.finished_on"})
     [made] = await export(platform)
     async with started.running():
-        await some_cycles(platform)
-    assert caplog.text.count(f"Export {made} does not tell when it finished") == 1
-    assert started.told == []
+        await some_polls(platform)
+    assert caplog.text.count(f"Export {made} has no finish time") == 1
+    assert started.delivered == []
 
 
 @pytest.mark.parametrize("date", [0, 253402300799])
@@ -332,18 +336,18 @@ async def test_a_clock_that_is_far_off_does_not_decide_what_is_new(platform, tri
 
     monkeypatch.setattr("airflow_sb_provider.triggers.watcher.completed_exports", request)
     async with triggerer.running():
-        await some_cycles(platform)
+        await some_polls(platform)
         made = await export(platform, 2)
-        await until(lambda: len(triggerer.told) == 2)
-        await some_cycles(platform)
-    assert sorted(triggerer.told) == sorted(made)
+        await until(lambda: len(triggerer.delivered) == 2)
+        await some_polls(platform)
+    assert sorted(triggerer.delivered) == sorted(made)
 
 
 @pytest.mark.parametrize(("past", "most"), [(3, 1), (450, 6)])
 async def test_requests_of_a_quiet_watch(platform, triggerer, past, most):
-    await history(platform, past, year=2020)
+    await add_past_exports(platform, past, year=2020)
     async with triggerer.running(poll_interval=0.6):
-        await some_cycles(platform, 2 * most)
+        await some_polls(platform, 2 * most)
         before = len(platform.requests)
         await asyncio.sleep(1.8)
     assert len(platform.requests) - before <= 4 * most
@@ -352,11 +356,11 @@ async def test_requests_of_a_quiet_watch(platform, triggerer, past, most):
 async def test_it_is_for_an_asset_watcher():
     trigger = SevenBridgesExportEventTrigger(VOLUME)
     assert isinstance(trigger, BaseEventTrigger)
-    with pytest.raises(SevenBridgesError, match="for an AssetWatcher"):
+    with pytest.raises(SevenBridgesError, match="only in an AssetWatcher"):
         await anext(trigger.run())
 
 
-async def test_what_cannot_be_watched():
+async def test_invalid_arguments():
     with pytest.raises(SevenBridgesInputError) as caught:
         SevenBridgesExportEventTrigger("results", "", 0)
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [
@@ -396,13 +400,13 @@ async def test_watches_that_are_the_same_are_one_trigger_of_airflow():
     ],
     ids=str,
 )
-async def test_a_platform_whose_answers_are_late_or_untrue(platform, knobs):
+async def test_a_platform_whose_responses_are_late_or_wrong(platform, knobs):
     platform.knobs.update(**knobs)
     triggerer = Triggerer()
     async with triggerer.running():
         await until(lambda: KEY in triggerer.store.values)
         made = await export(platform, 5)
-        await until(lambda: len(triggerer.told) >= 5)
+        await until(lambda: len(triggerer.delivered) >= 5)
     async with triggerer.running():
         made += await export(platform)
-        await until(lambda: set(made) <= set(triggerer.told))
+        await until(lambda: set(made) <= set(triggerer.delivered))

@@ -370,7 +370,7 @@ def test_a_recorded_job_that_is_not_found_by_its_id_yet(
 
 def test_an_object_that_appears_after_completed(platform, runner, task, monkeypatch, deferrable, kind):
     monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 5.0)
-    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_PAUSE", 0.05)
+    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_RECHECK_INTERVAL", 0.05)
     platform.knobs.object_lag_seconds = 0.6
     result = runner.run(task(deferrable))
     assert result["state"] == "COMPLETED"
@@ -380,7 +380,7 @@ def test_an_object_that_appears_after_completed(platform, runner, task, monkeypa
 def test_a_worker_that_pauses_after_it_has_not_found_the_object(platform, runner, task, monkeypatch, deferrable, kind):
     """The object appears while the worker stands still: what it read before does not count any more."""
     monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 0.4)
-    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_PAUSE", 0.01)
+    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_RECHECK_INTERVAL", 0.01)
     platform.knobs.object_lag_seconds = 0.6
     read = SevenBridgesHook.find_volume_object
 

@@ -92,7 +92,7 @@ def test_a_wait_ends_with_its_exports(hook, platform, monkeypatch):
     platform.answers = [jobs("PENDING", "RUNNING"), jobs("COMPLETED", "RUNNING"), drop, reply({}, 429)]
     platform.answers.append(reply({"items": [{"resource": {"id": "j1", "state": "FAILED"}}]}))
     watch = Watch(EXPORT, ["j0", "j1"])
-    assert wait(hook, watch, 0.01) == {"status": "ended"}
+    assert wait(hook, watch, 0.01) == {"status": "terminal"}
     assert (watch.jobs["j0"].state, watch.jobs["j1"].state) == ("COMPLETED", "FAILED")
     assert [seen.json["export_ids"] for seen in platform.seen] == [["j0", "j1"]] * 2 + [["j1"]] * 3
 
@@ -111,7 +111,7 @@ def test_a_clock_that_is_set_ends_no_wait_early_or_late(hook, platform, monkeypa
     watch = Watch(EXPORT, ["j0"], deadline_of(time.time() + 20))
     stuck = Watch(EXPORT, ["j0"], deadline_of(time.time() + 0.3))
     monkeypatch.setattr("airflow_sb_provider.engine.polling.time", jumped)
-    assert wait(hook, watch, 0.02)["status"] == "ended"
+    assert wait(hook, watch, 0.02)["status"] == "terminal"
     platform.answers = [running]
     assert wait(hook, stuck, 0.02)["status"] == "timeout"
 
@@ -121,7 +121,7 @@ def test_a_refused_token_is_looked_up_again(hook, platform, connect):
     watch = Watch(EXPORT, ["j0"])
     assert poll(hook, watch) is None
     connect(platform.url, password="f" * 32)
-    assert poll(hook, watch)["status"] == "ended"
+    assert poll(hook, watch)["status"] == "terminal"
     assert [seen.headers["X-SBG-Auth-Token"][0] for seen in platform.seen] == ["3", "f"]
 
 
@@ -161,9 +161,9 @@ def test_an_object_that_appears_late_is_waited_for(hook, platform, clock, before
 def test_who_may_not_look_gets_a_line_in_the_log(hook, platform, logged):
     platform.answers = [reply({"status": 403, "code": 9020, "message": "Insufficient privileges."}, 403)]
     assert read_object(hook, JOB, 8) is None
-    assert "size is not checked: object x.vcf on volume me/out: Insufficient privileges" in logged()
+    assert "size was not checked: object x.vcf on volume me/out: Insufficient privileges" in logged()
     assert volume_or_none(hook, "me/out") is None
-    assert "address is not known: volume me/out: Insufficient privileges" in logged()
+    assert "URI is unknown: volume me/out: Insufficient privileges" in logged()
 
 
 @pytest.mark.parametrize(
@@ -181,11 +181,11 @@ def test_who_may_not_look_gets_a_line_in_the_log(hook, platform, logged):
 def test_an_object_that_cannot_be_read_does_not_undo_its_export(hook, platform, clock, logged, answer, requests):
     platform.answers = [answer]
     assert read_object(hook, JOB, 8) is None
-    assert "Export j0 is COMPLETED, but its object cannot be read, so its size is not checked" in logged()
+    assert "Export j0 is COMPLETED, but its object could not be read, so its size was not checked" in logged()
     assert requests[0] <= len(platform.seen) <= requests[1]
     assert clock.passed < 31
     assert volume_or_none(hook, "me/out", needed=False) is None
-    assert "address is not known" in logged()
+    assert "URI is unknown" in logged()
 
 
 def test_trouble_that_passes_soon_costs_nothing(hook, platform, clock):

@@ -10,110 +10,110 @@ def schedule():
     return PollSchedule()
 
 
-def ask(schedule, now):
-    batch = schedule.take(now)
+def poll(schedule, now):
+    batch = schedule.next_batch(now)
     for export_id in batch:
-        schedule.asked(export_id, now)
+        schedule.mark_polled(export_id, now)
     return batch
 
 
-def test_nothing_is_due_where_nothing_waits(schedule):
+def test_without_ids_nothing_is_due(schedule):
     assert schedule.next_at is None
-    assert schedule.take(0.0) == []
-    assert schedule.wanted == 0
+    assert schedule.next_batch(0.0) == []
+    assert schedule.ids_per_second == 0
 
 
-def test_a_new_one_is_asked_for_in_a_few_seconds_and_then_once_in_its_interval(schedule):
+def test_a_new_id_is_polled_in_a_few_seconds_and_then_once_per_interval(schedule):
     schedule.add("a", 30.0, now=100.0)
     first = schedule.next_at
     assert 100 + FIRST_POLL <= first <= 100 + 1.5 * FIRST_POLL
-    assert ask(schedule, first) == ["a"]
+    assert poll(schedule, first) == ["a"]
     assert schedule.next_at == first + 30
 
 
-def test_those_that_come_one_after_another_share_a_request(schedule):
+def test_ids_added_one_after_another_share_a_request(schedule):
     schedule.add("a", 30.0, now=0.0)
     schedule.add("b", 30.0, now=1.0)
-    assert ask(schedule, schedule.next_at) == ["a", "b"]
+    assert poll(schedule, schedule.next_at) == ["a", "b"]
 
 
-def test_a_new_one_is_never_taken_along_at_once(schedule):
+def test_a_new_id_is_never_polled_immediately(schedule):
     schedule.add("a", 10.0, now=0.0)
-    ask(schedule, schedule.next_at)
+    poll(schedule, schedule.next_at)
     due = schedule.next_at
     schedule.add("b", 10.0, now=due - 1)
-    assert schedule.take(due) == ["a"]
+    assert schedule.next_batch(due) == ["a"]
 
 
-def test_a_request_with_room_takes_along_what_is_due_later(schedule):
+def test_a_request_with_free_space_takes_ids_that_are_due_later(schedule):
     for number in range(3):
         schedule.add(str(number), 10.0, now=float(10 * number))
-        ask(schedule, schedule.next_at)
-    assert sorted(schedule.take(schedule.next_at)) == ["0", "1", "2"]
+        poll(schedule, schedule.next_at)
+    assert sorted(schedule.next_batch(schedule.next_at)) == ["0", "1", "2"]
 
 
-def test_those_due_first_go_first_and_at_most_a_hundred(schedule):
+def test_the_earliest_due_go_first_and_at_most_a_hundred(schedule):
     for number in range(250):
         schedule.add(str(number), 10.0, now=number / 100)
-    batches = [ask(schedule, 20.0 + turn / 10) for turn in range(4)]
+    batches = [poll(schedule, 20.0 + turn / 10) for turn in range(4)]
     assert [len(batch) for batch in batches] == [100, 100, 50, 0]
     assert [export_id for batch in batches for export_id in batch] == [str(number) for number in range(250)]
 
 
-def test_what_is_away_is_not_asked_for_twice(schedule):
+def test_an_id_whose_request_is_under_way_is_not_polled_again(schedule):
     schedule.add("a", 10.0, now=0.0)
-    assert schedule.take(8.0) == ["a"]
-    schedule.hurry("a", 8.0)
-    assert schedule.take(100.0) == []
+    assert schedule.next_batch(8.0) == ["a"]
+    schedule.poll_now("a", 8.0)
+    assert schedule.next_batch(100.0) == []
     assert schedule.next_at is None
 
 
-def test_a_hurried_one_is_due_at_once(schedule):
+def test_poll_now_makes_an_id_due_immediately(schedule):
     schedule.add("a", 10.0, now=0.0)
     schedule.add("b", 10.0, now=0.0)
-    schedule.hurry("b", 1.0)
+    schedule.poll_now("b", 1.0)
     assert schedule.next_at == 1.0
-    assert schedule.take(1.0) == ["b"]
-    schedule.hurry("unknown", 1.0)
+    assert schedule.next_batch(1.0) == ["b"]
+    schedule.poll_now("unknown", 1.0)
 
 
-def test_a_dropped_one_is_forgotten(schedule):
+def test_a_dropped_id_is_not_polled(schedule):
     schedule.add("a", 10.0, now=0.0)
     schedule.add("b", 10.0, now=0.0)
     schedule.drop("a")
-    assert ask(schedule, 8.0) == ["b"]
+    assert poll(schedule, 8.0) == ["b"]
     schedule.drop("b")
     assert schedule.next_at is None
     schedule.drop("b")
 
 
-def test_one_that_comes_back_is_new(schedule):
+def test_an_id_that_is_added_again_is_new(schedule):
     schedule.add("a", 10.0, now=0.0)
-    ask(schedule, 8.0)
+    poll(schedule, 8.0)
     schedule.drop("a")
     schedule.add("a", 10.0, now=9.0)
     assert schedule.next_at > 9 + FIRST_POLL
-    assert ask(schedule, 16.0) == ["a"]
-    assert schedule.take(18.0) == []
-    assert schedule.take(26.0) == ["a"]
+    assert poll(schedule, 16.0) == ["a"]
+    assert schedule.next_batch(18.0) == []
+    assert schedule.next_batch(26.0) == ["a"]
 
 
 def test_the_shorter_interval_counts(schedule):
     schedule.add("a", 30.0, now=0.0)
     schedule.add("a", 10.0, now=0.0)
     schedule.add("a", 20.0, now=0.0)
-    assert schedule.wanted == pytest.approx(0.1)
-    ask(schedule, 8.0)
+    assert schedule.ids_per_second == pytest.approx(0.1)
+    poll(schedule, 8.0)
     assert schedule.next_at == 18.0
 
 
-def test_it_tells_how_much_is_wanted_and_how_long_a_cycle_takes(schedule):
+def test_it_reports_the_ids_per_second_and_the_observed_interval(schedule):
     for number in range(50):
         schedule.add(str(number), 10.0, now=0.0)
-    assert schedule.wanted == pytest.approx(5)
-    ask(schedule, 8.0)
-    ask(schedule, 25.0)
-    assert schedule.cycle == pytest.approx(17)
+    assert schedule.ids_per_second == pytest.approx(5)
+    poll(schedule, 8.0)
+    poll(schedule, 25.0)
+    assert schedule.observed_interval == pytest.approx(17)
     for number in range(50):
         schedule.drop(str(number))
-    assert schedule.wanted == 0
+    assert schedule.ids_per_second == 0

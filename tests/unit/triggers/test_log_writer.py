@@ -34,21 +34,21 @@ def test_each_line_is_written_in_the_context_of_its_own_trigger_and_in_order():
         assert [line for of, line in written if of == name] == ["one", "two", "three"]
 
 
-def test_a_log_that_blocks_does_not_hold_up_who_writes():
-    writer, may_go_on, written = LogWriter(), threading.Event(), threading.Event()
+def test_a_blocked_log_does_not_block_the_writer():
+    writer, may_continue, written = LogWriter(), threading.Event(), threading.Event()
 
     def log(line: str) -> None:
-        assert may_go_on.wait(10)
+        assert may_continue.wait(10)
         written.set()
 
-    writer.write(contextvars.copy_context(), SimpleNamespace(info=log), ["news"])
+    writer.write(contextvars.copy_context(), SimpleNamespace(info=log), ["line"])
 
     assert not written.is_set()
-    may_go_on.set()
+    may_continue.set()
     assert written.wait(10)
 
 
-def test_a_log_that_raises_does_not_end_what_others_write():
+def test_a_log_that_raises_does_not_stop_the_lines_of_others():
     writer, written = LogWriter(), threading.Event()
 
     def broken(line: str) -> None:
