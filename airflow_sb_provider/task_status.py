@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_sb_provider._compat import HAS_XCOM_BACKEND, PlainXCom
-from airflow_sb_provider.api.text import LONGEST, cut, moment, readable
+from airflow_sb_provider.api.text import LONGEST, cut, isoformat_utc, readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesBatchFailed,
@@ -84,7 +84,7 @@ class TaskStatus:
         if file := fields.get("file"):
             earlier = self["file"] or {}
             fields["file"] = {key: earlier.get(key) if value is None else value for key, value in file.items()}
-        self._status |= {**fields, "at": moment(time.time())}
+        self._status |= {**fields, "at": isoformat_utc(time.time())}
         self._push(STATUS, shown(self._status))
 
     def follow(self, watch: Watch[Any], note: str | None) -> None:
@@ -143,7 +143,7 @@ def batch_status(
         # The Platform may have accepted them: they are neither in flight for sure nor still to be submitted.
         "unanswered": sum(entry.state == WAITING and entry.is_unanswered for entry in batch.entries),
         "bytes_total": batch.totals.bytes_wanted,
-        "started_at": moment(batch.started_at),
+        "started_at": isoformat_utc(batch.started_at),
         "source": cut(source),
         "volume": ", ".join(sorted(ids)[:3]) + (" ..." if len(ids) > 3 else ""),
         "uri": object_uri(volume, f"{folder}/" if folder else "") if volume else None,

@@ -85,7 +85,7 @@ class Call(Generic[T]):
     """One request and how to read its answer.
 
     ``read`` takes the decoded JSON body and the headers; it raises ValueError if the body is not what the API
-    promises. ``repeatable`` is false where a second request does a second thing. ``objects`` names what the request
+    promises. ``idempotent`` is false where a second request does a second thing. ``objects`` names what the request
     concerns, of a bulk call each object in order, for its errors; ``bounds`` are those of its answer. ``send_by`` is
     until when its body may be sent (`time.monotonic`): later, a retry may have sent the same.
     """
@@ -95,7 +95,7 @@ class Call(Generic[T]):
     read: Callable[[Any, Mapping[str, str]], T]
     query: tuple[tuple[str, str], ...] = ()
     body: Json | None = None
-    repeatable: bool = field(default=True, kw_only=True)
+    idempotent: bool = field(default=True, kw_only=True)
     objects: tuple[str, ...] = field(default=(), kw_only=True)
     bounds: Bounds = field(default=PAGE, kw_only=True)
     send_by: float = field(default=math.inf, kw_only=True)
@@ -134,7 +134,7 @@ def start_export(export: Export, *, copy_only: bool) -> Call[ExportJob]:
         read,
         _copy_only(copy_only),
         _export_body(export),
-        repeatable=False,
+        idempotent=False,
         objects=(_export_name(export),),
     )
 
@@ -159,7 +159,7 @@ def start_exports(exports: Sequence[Export], *, copy_only: bool) -> Call[list[Ex
         read,
         _copy_only(copy_only),
         items,
-        repeatable=False,
+        idempotent=False,
         objects=tuple(map(_export_name, exports)),
     )
 

@@ -25,6 +25,6 @@ def cut(text: str | None) -> str | None:
     return text if text is None or len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def moment(seconds: float) -> str:
+def isoformat_utc(seconds: float) -> str:
     """Return epoch seconds as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -83,7 +83,7 @@ def list_jobs(hook: SevenBridgesHook, page_at: Callable[[str, int], Call[Page[J]
     offset, previous, in_order = 0, list[str](), True
     totals: set[int | None] = set()
     for _ in range(MAX_PAGES):
-        page: Page[Any] = hook.send(page_at(state, offset), again=False)
+        page: Page[Any] = hook.send(page_at(state, offset), retry=False)
         ids = [job.id for job in page.items]
         in_order = in_order and (not previous or _goes_on(previous, ids))
         previous = ids

@@ -109,7 +109,7 @@ class _Lists:
         """
         if filters:
             try:
-                return self._whole(where | filters, again=False)
+                return self._whole(where | filters, retry=False)
             except SevenBridgesAuthError:
                 raise
             except (SevenBridgesRateLimitError, SevenBridgesConnectionError):
@@ -119,7 +119,7 @@ class _Lists:
                 self.hook.log.info("The Platform does not filter here (%s): listing all, and filtering.", error)
         return self._whole(where)
 
-    def _whole(self, where: dict[str, Any], *, again: bool = True) -> list[File]:
+    def _whole(self, where: dict[str, Any], *, retry: bool = True) -> list[File]:
         """Return a list that did not change while it was read: items move between pages when others come or go.
 
         If it changes in each reading, the last one must at least have grown only, and have all that it grew to.
@@ -133,8 +133,8 @@ class _Lists:
             # A page without anything new would be the first of many.
             while more and len(items) > before:
                 before = len(items)
-                page = self._page(where, before, again=again)
-                again = True
+                page = self._page(where, before, retry=retry)
+                retry = True
                 items.update((item.id, item) for item in page.items)
                 totals.append(page.total)
                 more = has_next(page, self.hook.settings.endpoint)
@@ -150,9 +150,9 @@ class _Lists:
             f"{len(items)} of {known[-1] if known else 'more'}. If files come and go there, try again later.",
         )
 
-    def _page(self, where: dict[str, Any], offset: int, *, again: bool) -> Page[File]:
+    def _page(self, where: dict[str, Any], offset: int, *, retry: bool) -> Page[File]:
         self._count()
-        page = self.hook.send(calls.list_files(**where, offset=offset), again=again)
+        page = self.hook.send(calls.list_files(**where, offset=offset), retry=retry)
         if not self.selection.file_ids:
             self._matching |= {file.id for file in page.items if self.selection.matches(file)}
         if self._max_files is not None and len(self._matching) > self._max_files:

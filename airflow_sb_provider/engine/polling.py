@@ -47,7 +47,7 @@ def _poll(
     while asked := lookup.next():
         error: SevenBridgesError | None = None
         try:
-            answers = lookup.take(hook.send(watch.kind.get_many(asked), again=False))
+            answers = lookup.take(hook.send(watch.kind.get_many(asked), retry=False))
         except SevenBridgesError as caught:
             error = caught
             answers = lookup.take(error)

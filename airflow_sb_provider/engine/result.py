@@ -86,5 +86,5 @@ def _is_made(found: VolumeObject | None, size: int | None) -> bool:
 
 def _soon(hook: SevenBridgesHook, read: Callable[..., T], *arguments: str) -> T:
     """Return what a method of the hook reads, with patience for what passes soon."""
-    value: T = Retrying(**retry_rules(hook.log, page_patience=SOON))(read, *arguments, again=False)
+    value: T = Retrying(**retry_rules(hook.log, max_gateway_wait=SOON))(read, *arguments, retry=False)
     return value

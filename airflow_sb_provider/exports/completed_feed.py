@@ -97,7 +97,7 @@ class Checkpoint:
                 self._dropped.add(number)
 
     def changes(self) -> list[tuple[str, Any]]:
-        """Return what to write since the last `saved`, in this order: keys and values, None to delete.
+        """Return what to write since the last `mark_saved`, in this order: keys and values, None to delete.
 
         Whatever is cut short, the cursor that can be read claims nothing that was not announced.
         """
@@ -105,7 +105,7 @@ class Checkpoint:
         head = [] if self._head_saved else [("", {"since": self.since, "pages": sorted(self.pages)})]
         return [*pages, *head, *((str(number), None) for number in sorted(self._dropped))]
 
-    def saved(self) -> None:
+    def mark_saved(self) -> None:
         """All `changes` have been written."""
         self._unsaved.clear()
         self._dropped.clear()
@@ -146,15 +146,15 @@ class CompletedFeed:
     :param cursor: where the watch has come to.
     """
 
-    def __init__(self, volume: str, cursor: Checkpoint) -> None:
+    def __init__(self, volume: str, checkpoint: Checkpoint) -> None:
         self.volume = volume
-        self.cursor = cursor
+        self.checkpoint = checkpoint
         self.undated: str | None = None
         """A completed job that does not tell when it finished, so that it cannot be announced."""
         self.next_offset: int | None = None
         """Where the next page of this cycle begins; None if the cycle is over."""
         self._found: dict[str, ExportJob] = {}
-        self._told: dict[str, int] = {}
+        self._unconfirmed: dict[str, int] = {}
         self._newest = 0
         self._total = 0
         self._scan = _FullScan()
@@ -167,7 +167,7 @@ class CompletedFeed:
         self.next_offset = next(self._cycle)
 
     def take(self, page: Page[ExportJob], now: int) -> None:
-        """Take the page at `next_offset`; what was told before has been `recorded`.
+        """Take the page at `next_offset`; what was told before has been `mark_announced`.
 
         :param now: the Platform's time, or this machine's where the Platform does not tell it.
         """
@@ -176,18 +176,18 @@ class CompletedFeed:
         except StopIteration:
             self.next_offset = None
 
-    def tell(self, most: int = EXPORTS_PER_EVENT) -> list[ExportJob]:
+    def next_batch(self, most: int = EXPORTS_PER_EVENT) -> list[ExportJob]:
         """Return what is to be announced now of what has been found, the earliest first; the rest waits."""
         jobs = sorted(self._found.values(), key=_finished)[:most]
         for job in jobs:
-            self._told[job.id] = _finished(job)
+            self._unconfirmed[job.id] = _finished(job)
             del self._found[job.id]
         return jobs
 
-    def recorded(self) -> None:
+    def mark_announced(self) -> None:
         """All that was told has been announced."""
-        self.cursor.add(self._told)
-        self._told = {}
+        self.checkpoint.add(self._unconfirmed)
+        self._unconfirmed = {}
 
     def _read_cycle(self) -> _Pages[None]:
         read: set[int] = set()
@@ -220,7 +220,7 @@ class CompletedFeed:
         self._found.update(fresh)
         if self._scan.take(offset, page, self._newest):
             # What has been found and not told yet must not be forgotten.
-            self.cursor.advance(min([self._scan.began - WINDOW, *map(_finished, self._found.values())]))
+            self.checkpoint.advance(min([self._scan.began - WINDOW, *map(_finished, self._found.values())]))
         return page, set(fresh)
 
     def _new(self, jobs: Sequence[ExportJob], now: int) -> dict[str, ExportJob]:
@@ -235,8 +235,8 @@ class CompletedFeed:
             finished = _finished(job)
             # A time to come would end the watch until then.
             self._newest = max(self._newest, min(finished, now))
-            known = job.id in self._found or job.id in self.cursor
-            if finished >= self.cursor.since and not known:
+            known = job.id in self._found or job.id in self.checkpoint
+            if finished >= self.checkpoint.since and not known:
                 fresh[job.id] = job
         return fresh
 

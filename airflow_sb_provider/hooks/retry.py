@@ -37,7 +37,7 @@ _LONGEST_NAME = 300
 _wait_after_trouble = wait_exponential_jitter(initial=1, max=30, jitter=1)
 
 
-def retry_rules(log: Any, *, page_patience: float = PATIENCE) -> dict[str, Any]:
+def retry_rules(log: Any, *, max_gateway_wait: float = PATIENCE) -> dict[str, Any]:
     """Return the arguments for tenacity's ``Retrying`` and ``AsyncRetrying``.
 
     Connection errors, the API's own 5xx and unreadable answers: at most 5 attempts. Rate limit, maintenance and the
@@ -55,7 +55,7 @@ def retry_rules(log: Any, *, page_patience: float = PATIENCE) -> dict[str, Any]:
         error = _error(state)
         if not _ends_by_itself(error):
             return state.attempt_number >= ATTEMPTS
-        patience = page_patience if isinstance(error, SevenBridgesGatewayError) else PATIENCE
+        patience = max_gateway_wait if isinstance(error, SevenBridgesGatewayError) else PATIENCE
         return (state.seconds_since_start or 0) + _pause(state) > patience
 
     return {
@@ -67,7 +67,7 @@ def retry_rules(log: Any, *, page_patience: float = PATIENCE) -> dict[str, Any]:
     }
 
 
-def no_answer(call: Call[Any], problem: str, *, sent: bool) -> SevenBridgesConnectionError:
+def no_response(call: Call[Any], problem: str, *, sent: bool) -> SevenBridgesConnectionError:
     """Return the error of a call that got no answer.
 
     :param problem: what a library says of it.
@@ -80,13 +80,13 @@ def no_answer(call: Call[Any], problem: str, *, sent: bool) -> SevenBridgesConne
     )
 
 
-def settle(call: Call[Any], error: SevenBridgesError) -> SevenBridgesError:
+def classify_failure(call: Call[Any], error: SevenBridgesError) -> SevenBridgesError:
     """Return the error to raise for a call: `SevenBridgesReplyLost` where a repeat could do a thing twice.
 
     The API's own refusals, the rate limit, maintenance and a connection that was never made prove that nothing was
     done. The page of a gateway proves nothing, whatever its status.
     """
-    if call.repeatable or isinstance(error, SevenBridgesRateLimitError | SevenBridgesMaintenanceError):
+    if call.idempotent or isinstance(error, SevenBridgesRateLimitError | SevenBridgesMaintenanceError):
         return error
     nothing_done = not error.sent if isinstance(error, SevenBridgesConnectionError) else error.permanent
     if nothing_done:
@@ -116,7 +116,7 @@ def fail(call: Call[Any], error: SevenBridgesError, mask: Mask) -> NoReturn:
     if isinstance(error, SevenBridgesApiError):
         error.about = readable(call.about, _LONGEST_NAME)
     mask.error(error)
-    settled = settle(call, error.with_traceback(None))
+    settled = classify_failure(call, error.with_traceback(None))
     raise settled from (None if settled is error else error)
 
 

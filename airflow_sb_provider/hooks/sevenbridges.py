@@ -31,7 +31,7 @@ from airflow_sb_provider.exceptions import (
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.hooks.clock import PlatformClock
 from airflow_sb_provider.hooks.connection import DEFAULT_CONN_NAME, ConnectionSettings, connection_failure
-from airflow_sb_provider.hooks.retry import clean, fail, no_answer, retry_rules
+from airflow_sb_provider.hooks.retry import clean, fail, no_response, retry_rules
 from airflow_sb_provider.inputs import read_ids
 from airflow_sb_provider.jobs.rate_limiter import seconds_until_allowed
 from airflow_sb_provider.xcoms import allow_results
@@ -126,17 +126,17 @@ class SevenBridgesHook(BaseHook):
         session.headers.update(self.settings.headers)
         return session
 
-    def send(self, call: Call[T], *, again: bool = True) -> T:
+    def send(self, call: Call[T], *, retry: bool = True) -> T:
         """Send a call, again where that is safe, and return what its answer says.
 
-        :param again: false to send it once only, for callers who ask again by themselves.
+        :param retry: false to send it once only, for callers who ask again by themselves.
         :raises SevenBridgesReplyLost: if a call that must not be repeated may have been accepted.
         """
         # Before the attempts at the request, since the look-up has attempts of its own.
         _ = self.settings
-        if call.repeatable:
+        if call.idempotent:
             self.wait_for_rate_limit()
-        if not again:
+        if not retry:
             return self._send_once(call)
         answer: T = Retrying(**retry_rules(self.log))(self._send_once, call)
         return answer
@@ -179,7 +179,7 @@ class SevenBridgesHook(BaseHook):
         try:
             return within(settings.total_timeout, ask)
         except RequestException as error:
-            failure = no_answer(call, settings.mask.parts(str(error)), sent=was_sent(error))
+            failure = no_response(call, settings.mask.parts(str(error)), sent=was_sent(error))
         except SevenBridgesError as error:
             failure = error
         # Not chained to, since a library's error may show pieces of the answer.
@@ -259,14 +259,14 @@ class SevenBridgesHook(BaseHook):
         """Return an export job; one that failed has its ``error``."""
         return self.send(calls.get_export(export_id))
 
-    def get_exports(self, export_ids: Sequence[str], *, again: bool = True) -> list[ExportJob | SevenBridgesApiError]:
+    def get_exports(self, export_ids: Sequence[str], *, retry: bool = True) -> list[ExportJob | SevenBridgesApiError]:
         """Return for each id, in order, its job or the error for it; one request for each hundred.
 
         An id that spoils its request, or is left out of the answer, costs a few requests more, and gets an error alone.
 
-        :param again: as for `send`.
+        :param retry: as for `send`.
         """
-        return self.fetch_each(read_ids(export_ids, "export_ids"), calls.get_exports, again=again)
+        return self.fetch_each(read_ids(export_ids, "export_ids"), calls.get_exports, retry=retry)
 
     def list_exports(
         self, volume: str | None = None, states: Sequence[str] = (), *, limit: int | None = None
@@ -284,33 +284,33 @@ class SevenBridgesHook(BaseHook):
         """Return a file's details."""
         return self.send(calls.get_file(file_id))
 
-    def get_files(self, file_ids: Sequence[str], *, again: bool = True) -> list[File | SevenBridgesApiError]:
+    def get_files(self, file_ids: Sequence[str], *, retry: bool = True) -> list[File | SevenBridgesApiError]:
         """Return for each id, in order, its file or the error for it; one request for each hundred.
 
         As for `get_exports`, one id's trouble is its own.
 
-        :param again: as for `send`.
+        :param retry: as for `send`.
         """
-        return self.fetch_each(read_ids(file_ids, "file_ids"), calls.get_files, again=again)
+        return self.fetch_each(read_ids(file_ids, "file_ids"), calls.get_files, retry=retry)
 
     def fetch_each(
         self,
         ids: Sequence[str],
         call_for: Callable[[Sequence[str]], Call[list[T | SevenBridgesApiError]]],
         *,
-        again: bool = True,
+        retry: bool = True,
     ) -> list[T | SevenBridgesApiError]:
         """Return for each id, in order, what it names or the error for it; one request for each hundred.
 
         :param call_for: the bulk call for at most a hundred ids.
-        :param again: as for `send`.
+        :param retry: as for `send`.
         """
         known: dict[str, Any] = {}
         for chunk in _chunks(list(dict.fromkeys(ids))):
             lookup: Lookup[T] = Lookup(chunk, {}, bounded=False)
             while asked := lookup.next():
                 try:
-                    known.update(lookup.take(self._ask_for(call_for(asked), is_alone=len(asked) == 1, again=again)))
+                    known.update(lookup.take(self._ask_for(call_for(asked), is_alone=len(asked) == 1, retry=retry)))
                 except SevenBridgesError as error:
                     known.update(lookup.take(error))
             if failure := lookup.ended_by or (None if lookup.has_answers else lookup.failure):
@@ -318,10 +318,10 @@ class SevenBridgesHook(BaseHook):
         return [known[each] for each in ids]
 
     def _ask_for(
-        self, call: Call[list[T | SevenBridgesApiError]], *, is_alone: bool, again: bool
+        self, call: Call[list[T | SevenBridgesApiError]], *, is_alone: bool, retry: bool
     ) -> list[T | SevenBridgesApiError]:
         if not is_alone:
-            return self.send(call, again=again)
+            return self.send(call, retry=retry)
 
         def read_alone(body: Any, headers: Mapping[str, str]) -> list[T | SevenBridgesApiError]:
             [item] = call.read(body, headers)
@@ -330,7 +330,7 @@ class SevenBridgesHook(BaseHook):
             return [item]
 
         # An item that cannot be read is requested again as an answer is that cannot be read.
-        return self.send(replace(call, read=read_alone), again=again)
+        return self.send(replace(call, read=read_alone), retry=retry)
 
     def list_files(
         self,
@@ -355,13 +355,13 @@ class SevenBridgesHook(BaseHook):
         )
         return list(islice(self.iterate(page_at), limit))
 
-    def get_volume(self, volume: str, *, again: bool = True) -> Volume:
+    def get_volume(self, volume: str, *, retry: bool = True) -> Volume:
         """Return a volume's details; asked once for each hook.
 
-        :param again: as for `send`.
+        :param retry: as for `send`.
         """
         if volume not in self._volumes:
-            self._volumes[volume] = self.send(calls.get_volume(volume), again=again)
+            self._volumes[volume] = self.send(calls.get_volume(volume), retry=retry)
         return self._volumes[volume]
 
     @property
@@ -373,22 +373,22 @@ class SevenBridgesHook(BaseHook):
         """Return the volumes that the token's user can see."""
         return list(islice(self.iterate(lambda offset: calls.list_volumes(offset=offset)), limit))
 
-    def get_volume_object(self, volume: str, location: str, *, again: bool = True) -> VolumeObject:
+    def get_volume_object(self, volume: str, location: str, *, retry: bool = True) -> VolumeObject:
         """Return size and etag of an object on a volume.
 
-        :param again: as for `send`.
+        :param retry: as for `send`.
         :raises SevenBridgesNotFoundError: if there is none.
         """
-        return self.send(calls.get_volume_object(volume, location), again=again)
+        return self.send(calls.get_volume_object(volume, location), retry=retry)
 
-    def find_volume_object(self, volume: str, location: str, *, again: bool = True) -> VolumeObject | None:
+    def find_volume_object(self, volume: str, location: str, *, retry: bool = True) -> VolumeObject | None:
         """Return size and etag of an object on a volume, None if the Platform says that none is there.
 
-        :param again: as for `send`.
+        :param retry: as for `send`.
         :raises SevenBridgesApiError: if the token may not look, also for a 404 that tells of something else.
         """
         try:
-            return self.get_volume_object(volume, location, again=again)
+            return self.get_volume_object(volume, location, retry=retry)
         except SevenBridgesNotFoundError as error:
             if error.code in NO_SUCH_OBJECT:
                 return None
@@ -405,7 +405,7 @@ class SevenBridgesHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Ask once who the token belongs to: for the button "Test" of the connection form."""
         try:
-            user = self.send(calls.get_user(), again=False)
+            user = self.send(calls.get_user(), retry=False)
         except Exception as error:
             return False, str(error) or type(error).__name__
         return True, f"Connected to {self.settings.endpoint} as {user.username}"

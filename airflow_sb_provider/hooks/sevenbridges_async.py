@@ -20,7 +20,7 @@ from airflow_sb_provider.hooks.connection import (
     load_settings,
     ssl_context,
 )
-from airflow_sb_provider.hooks.retry import clean, fail, no_answer, retry_rules
+from airflow_sb_provider.hooks.retry import clean, fail, no_response, retry_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,13 +95,13 @@ class SevenBridgesAsyncHook(BaseHook):
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    async def send(self, call: Call[T], *, again: bool = True) -> T:
+    async def send(self, call: Call[T], *, retry: bool = True) -> T:
         """Send a call, again where that is safe, and return what its answer says.
 
-        :param again: false to send it once only, for callers who ask again by themselves.
+        :param retry: false to send it once only, for callers who ask again by themselves.
         :raises SevenBridgesReplyLost: if a call that must not be repeated may have been accepted.
         """
-        if not again:
+        if not retry:
             return await self._send_once(call)
         return await AsyncRetrying(**retry_rules(self.log))(self._send_once, call)
 
@@ -117,7 +117,7 @@ class SevenBridgesAsyncHook(BaseHook):
         except SevenBridgesError as error:
             failure = error
         except (aiohttp.ClientError, TimeoutError) as error:
-            failure = no_answer(call, settings.mask.parts(_text_of(error)), sent=not isinstance(error, _UNSENT))
+            failure = no_response(call, settings.mask.parts(_text_of(error)), sent=not isinstance(error, _UNSENT))
         # Not chained to, since aiohttp's error may show the request's headers.
         fail(call, failure, settings.mask)
 
@@ -139,10 +139,10 @@ class SevenBridgesAsyncHook(BaseHook):
         return clean(call, value, settings.mask)
 
     async def get_exports(
-        self, export_ids: Sequence[str], *, again: bool = True
+        self, export_ids: Sequence[str], *, retry: bool = True
     ) -> list[ExportJob | SevenBridgesApiError]:
         """Return for each of at most 100 ids, in order, its job or the error for it: for triggers of your own."""
-        return await self.send(calls.get_exports(export_ids), again=again)
+        return await self.send(calls.get_exports(export_ids), retry=retry)
 
 
 def _text_of(error: Exception) -> str:

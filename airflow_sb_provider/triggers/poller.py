@@ -367,7 +367,7 @@ class Poller:
             call: Call[list[Job | SevenBridgesApiError]] = kind.get_many(asked)
             assert self.settings is not None
             await self._hook.connect(self.settings)
-            answer = await self._hook.send(call, again=False)
+            answer = await self._hook.send(call, retry=False)
         except SevenBridgesError as error:
             answer = error
         except Exception as error:

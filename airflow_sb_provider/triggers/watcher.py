@@ -169,8 +169,8 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
     async def _look(self) -> list[dict[str, Any]]:
         """Write down what has been recorded, and if it is time, ask for the next page; return what to tell."""
         if self._history:
-            self._history.recorded()
-            await self._save(self._history.cursor)
+            self._history.mark_announced()
+            await self._save(self._history.checkpoint)
         if time.monotonic() < self._due:
             return []
         hook = await self._open()
@@ -205,7 +205,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         self._cycle_is_over = self._history.next_offset is None
         after = self._cycle_began + self.poll_interval if self._cycle_is_over else 0.0
         self._due = max(after, time.monotonic() + self._pause())
-        return [export_event(job, self._details) for job in self._history.tell()] if self._cycle_is_over else []
+        return [export_event(job, self._details) for job in self._history.next_batch()] if self._cycle_is_over else []
 
     def _pause(self) -> float:
         return self._pacing.pause(MOST_PAGES / self.poll_interval, time.time(), 1)
@@ -224,7 +224,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
     async def _ask(self, hook: SevenBridgesAsyncHook, call: Call[T]) -> T:
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                answer = await hook.send(call, again=False)
+                answer = await hook.send(call, retry=False)
         except TimeoutError:
             raise SevenBridgesConnectionError(f"No answer from the Platform within {ANSWER_WITHIN:.0f} s.") from None
         self._pacing.told(hook.rate_limit, 1, time.time())
@@ -254,7 +254,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
                 await self._in_store("delete", key)
             else:
                 await self._in_store("set", key, value)
-        cursor.saved()
+        cursor.mark_saved()
 
     async def _in_store(self, verb: str, *arguments: Any) -> Any:
         store: Any = self.asset_state_store

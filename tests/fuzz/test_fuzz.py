@@ -74,6 +74,6 @@ def test_it_tells_when_a_guard_is_gone(monkeypatch, name, broken):
 
 
 def test_it_tells_when_a_lost_answer_would_have_an_export_asked_for_again(monkeypatch):
-    monkeypatch.setattr("tests.fuzz.check.settle", lambda call, error: error)
+    monkeypatch.setattr("tests.fuzz.check.classify_failure", lambda call, error: error)
     with pytest.raises(AssertionError, match="might be asked for again"):
         check_many(range(5 * READ), make, check)
