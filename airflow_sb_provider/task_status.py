@@ -13,7 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_sb_provider._compat import HAS_XCOM_BACKEND, PlainXCom
-from airflow_sb_provider.api.text import LONGEST, cut, isoformat_utc, readable
+from airflow_sb_provider.api.text import LONGEST, cut, readable
+from airflow_sb_provider.api.times import isoformat_utc
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesBatchFailed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from pendulum import DateTime
 
     from airflow_sb_provider.exceptions import SevenBridgesApiError
 
@@ -26,11 +26,11 @@ class Job(Protocol):
         """Its state."""
 
     @property
-    def started_on(self) -> datetime | None:
+    def started_on(self) -> DateTime | None:
         """When it was created."""
 
     @property
-    def finished_on(self) -> datetime | None:
+    def finished_on(self) -> DateTime | None:
         """When it reached its last state."""
 
     @property

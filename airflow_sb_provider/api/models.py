@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.api.times import parse_time
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesAuthError,
@@ -26,6 +26,9 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesRateLimitError,
     SevenBridgesServerError,
 )
+
+if TYPE_CHECKING:
+    from pendulum import DateTime
 
 T = TypeVar("T")
 Json = Mapping[str, Any]
@@ -95,8 +98,8 @@ class ExportJob(Storable):
     location: str | None = None
     overwrite: bool | None = None
     properties: Json = field(default_factory=dict)
-    started_on: datetime | None = None
-    finished_on: datetime | None = None
+    started_on: DateTime | None = None
+    finished_on: DateTime | None = None
     result: Json | None = None
     error: SevenBridgesApiError | None = None
     _times: ClassVar[tuple[str, ...]] = ("started_on", "finished_on")
@@ -369,19 +372,6 @@ def is_api_error(data: object, status: int) -> bool:
     word, message = data.get("status"), data.get("message")
     is_routers = isinstance(word, str) and isinstance(message, str) and message.startswith(f"HTTP {status} ")
     return is_routers and status < 500
-
-
-def parse_time(value: object) -> datetime | None:
-    """Return an aware time for an ISO 8601 text with ``Z``, an offset or neither (then UTC), else None."""
-    if not isinstance(value, str):
-        return None
-    try:
-        time = datetime.fromisoformat(value.strip())
-        time = time if time.tzinfo else time.replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    # At the very ends of the calendar an offset, a rounding or a time limit leads out of it.
-    return time if MINYEAR < time.year < MAXYEAR else None
 
 
 def parse_integer(value: object) -> int | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 SHOWN = 300
 # Of one text in what a task's tab shows.
 LONGEST = 2000
@@ -23,8 +21,3 @@ def readable(text: str, limit: int = SHOWN) -> str:
 def cut(text: str | None) -> str | None:
     """Shorten what somebody else wrote, so that a row stays small."""
     return text if text is None or len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
-def isoformat_utc(seconds: float) -> str:
-    """Return epoch seconds as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from airflow_sb_provider.api.text import cut, isoformat_utc
+from airflow_sb_provider.api.text import cut
+from airflow_sb_provider.api.times import isoformat_utc
 
 if TYPE_CHECKING:
     from airflow_sb_provider.api.job import Job

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
-from airflow_sb_provider.api.text import isoformat_utc
+from airflow_sb_provider.api.times import isoformat_utc
 from airflow_sb_provider.engine.polling import deadline_of, wait
 from airflow_sb_provider.engine.submitter import Submitter
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt

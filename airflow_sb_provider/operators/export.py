@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, conf
 from airflow_sb_provider.api import calls
-from airflow_sb_provider.api.text import isoformat_utc, readable
+from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.api.times import isoformat_utc
 from airflow_sb_provider.engine.export_policy import ExportPolicy
 from airflow_sb_provider.engine.result import read_object, volume_or_none
 from airflow_sb_provider.exceptions import (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 
 import pytest
 
-from airflow_sb_provider.api import models, replies
+from airflow_sb_provider.api import replies
 from tests.fuzz.check import check, check_many
 from tests.fuzz.inputs import make
 from tests.fuzz.samples import samples
@@ -56,7 +57,7 @@ GUARDS = {
     ),
     "times can be reckoned with": (
         "airflow_sb_provider.api.models.parse_time",
-        lambda value: models.datetime.fromisoformat(value) if isinstance(value, str) else None,
+        lambda value: datetime.fromisoformat(value) if isinstance(value, str) else None,
     ),
     "nesting is bounded": ("airflow_sb_provider.api.models._within", lambda value, levels: True),
     "messages are one line": ("airflow_sb_provider.api.models.readable", lambda text, limit: text),

@@ -15,8 +15,8 @@ from airflow_sb_provider.api.models import (
     Volume,
     VolumeObject,
     error_from_json,
-    parse_time,
 )
+from airflow_sb_provider.api.times import parse_time
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesAuthError,
