@@ -181,7 +181,7 @@ class SevenBridgesApiError(SevenBridgesError):
     @property
     def subject(self) -> str:  # type: ignore[override]
         """The object of the request."""
-        return self.about[:1].upper() + self.about[1:]
+        return self.about
 
     @property
     def reason(self) -> str:
