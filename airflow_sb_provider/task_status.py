@@ -13,7 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_sb_provider._compat import HAS_XCOM_BACKEND, PlainXCom
-from airflow_sb_provider.api.text import LONGEST, cut, moment, readable
+from airflow_sb_provider.api.text import LONGEST, cut, readable
+from airflow_sb_provider.api.times import isoformat_utc
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesBatchFailed,
@@ -83,7 +84,7 @@ class TaskStatus:
         if file := fields.get("file"):
             earlier = self["file"] or {}
             fields["file"] = {key: earlier.get(key) if value is None else value for key, value in file.items()}
-        self._status |= {**fields, "at": moment(time.time())}
+        self._status |= {**fields, "at": isoformat_utc(time.time())}
         self._push(STATUS, sanitized(self._status))
 
     def publish_progress(self, watch: Watch[Any], note: str | None) -> None:
@@ -143,7 +144,7 @@ def batch_status(
         # The Platform may have accepted these submissions.
         "unanswered": sum(entry.state == WAITING and entry.is_unanswered for entry in batch.entries),
         "bytes_total": batch.totals.bytes_wanted,
-        "started_at": moment(batch.started_at),
+        "started_at": isoformat_utc(batch.started_at),
         "source": cut(source),
         "volume": ", ".join(sorted(ids)[:3]) + (" ..." if len(ids) > 3 else ""),
         "uri": object_uri(volume, f"{folder}/" if folder else "") if volume else None,

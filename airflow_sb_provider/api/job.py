@@ -1,11 +1,11 @@
-"""What all jobs of the Platform have in common."""
+"""The common interface of all jobs of the Platform."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from pendulum import DateTime
 
     from airflow_sb_provider.exceptions import SevenBridgesApiError
 
@@ -19,18 +19,18 @@ class Job(Protocol):
 
     @property
     def id(self) -> str:
-        """The id that the Platform gave it."""
+        """The Platform's id."""
 
     @property
     def state(self) -> str:
         """Its state."""
 
     @property
-    def started_on(self) -> datetime | None:
+    def started_on(self) -> DateTime | None:
         """When it was created."""
 
     @property
-    def finished_on(self) -> datetime | None:
+    def finished_on(self) -> DateTime | None:
         """When it reached its last state."""
 
     @property
@@ -43,11 +43,11 @@ class Job(Protocol):
 
     @property
     def succeeded(self) -> bool:
-        """Whether it did what it was submitted for."""
+        """Whether it completed successfully."""
 
     @property
     def failed(self) -> bool:
-        """Whether its state is terminal, and not because it succeeded."""
+        """Whether its state is terminal without success."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain values, small enough for a trigger's event."""
+        """Return plain values, small enough for a trigger's event."""

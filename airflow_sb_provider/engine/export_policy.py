@@ -87,9 +87,9 @@ class ExportPolicy:
         copy_only = requests[0].copy_only
         if self.single:
             call = calls.start_export(requests[0], copy_only=copy_only)
-            return [self.hook.send(replace(call, send_by=send_by), again=False)]
+            return [self.hook.send(replace(call, send_by=send_by), retry=False)]
         bulk_call = calls.start_exports(requests, copy_only=copy_only)
-        answers = self.hook.send(replace(bulk_call, send_by=send_by), again=False)
+        answers = self.hook.send(replace(bulk_call, send_by=send_by), retry=False)
         return self._in_place(requests, answers)
 
     def _in_place(

@@ -48,7 +48,7 @@ def _poll_batch(
     while ids := lookup.next():
         error: SevenBridgesError | None = None
         try:
-            results = lookup.take(hook.send(watch.kind.get_many(ids), again=False))
+            results = lookup.take(hook.send(watch.kind.get_many(ids), retry=False))
         except SevenBridgesError as caught:
             error = caught
             results = lookup.take(error)

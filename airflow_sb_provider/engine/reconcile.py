@@ -92,7 +92,7 @@ class _Check:
         ids = [job_id for pair in known for job_id in pair if job_id]
         self._recorded: dict[str, ExportJob | SevenBridgesApiError] = {}
         try:
-            self._recorded = dict(zip(ids, self._hook.get_exports(ids, again=False), strict=True))
+            self._recorded = dict(zip(ids, self._hook.get_exports(ids, retry=False), strict=True))
         except _INVISIBLE as error:
             # The Platform may reject the whole call for ids that it does not show yet.
             self._recorded = dict.fromkeys(ids, error)
@@ -121,7 +121,7 @@ class _Check:
 
     def read_files(self) -> None:
         ids = sorted({request.file for request, _ in self._wanted})
-        self._files = dict(zip(ids, self._hook.get_files(ids, again=False), strict=True))
+        self._files = dict(zip(ids, self._hook.get_files(ids, retry=False), strict=True))
         aliases = {file.id: file for file in self._files.values() if isinstance(file, File) and file.is_alias}
         self._read_volumes({file.volume for file in aliases.values() if file.volume})
         self._alias_objects = {
@@ -156,13 +156,13 @@ class _Check:
     def _read_volumes(self, ids: set[str]) -> None:
         for volume in sorted(ids - self._volumes.keys()):
             try:
-                self._volumes[volume] = self._hook.get_volume(volume, again=False)
+                self._volumes[volume] = self._hook.get_volume(volume, retry=False)
             except _INVISIBLE:
                 self._hook.log.info("Volume %s cannot be read.", readable(volume))
 
     def _object_at(self, volume: str, location: str) -> VolumeObject | SevenBridgesApiError | None:
         try:
-            return self._hook.find_volume_object(volume, location, again=False)
+            return self._hook.find_volume_object(volume, location, retry=False)
         except SevenBridgesApiError as error:
             if error.permanent:
                 return error

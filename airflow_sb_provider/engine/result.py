@@ -87,5 +87,5 @@ def _may_be_export(volume_object: VolumeObject | None, size: int | None) -> bool
 
 def _read(hook: SevenBridgesHook, read: Callable[..., T], *arguments: str) -> T:
     """Call a method of the hook, with retries after transient errors."""
-    value: T = Retrying(**retry_rules(hook.log, page_patience=PAGE_PATIENCE))(read, *arguments, again=False)
+    value: T = Retrying(**retry_rules(hook.log, max_gateway_wait=PAGE_PATIENCE))(read, *arguments, retry=False)
     return value

@@ -102,7 +102,7 @@ class Submitter(Generic[E]):
             clock).
         :raises SevenBridgesAuthError: if the token is refused; other errors when the Platform does not recover.
         """
-        repeatedly = Retrying(**retry_rules(self._log, page_patience=CHECK_PATIENCE), sleep=time.sleep)
+        repeatedly = Retrying(**retry_rules(self._log, max_gateway_wait=CHECK_PATIENCE), sleep=time.sleep)
         seen: set[int] = set()
         while True:
             room = max_active - len(batch.in_flight)

@@ -12,7 +12,8 @@ from airflow_sb_provider.jobs.tracked import IN_DOUBT, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
+
+    from pendulum import DateTime
 
     from airflow_sb_provider.api.models import ExportJob, File, Volume, VolumeObject
     from airflow_sb_provider.exports.tracked import TrackedExport
@@ -214,5 +215,5 @@ def _size(volume_object: VolumeObject | None, file: File | None) -> int | None:
     return file.size if size is None and file else size
 
 
-def _text(time: datetime | None) -> str | None:
+def _text(time: DateTime | None) -> str | None:
     return time.isoformat() if time else None

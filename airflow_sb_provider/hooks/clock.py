@@ -1,25 +1,26 @@
-"""The Platform's clock, which all machines of an Airflow can agree on."""
+"""The Platform's clock, which all machines of an Airflow deployment share."""
 
 from __future__ import annotations
 
 import time
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
+
+from airflow_sb_provider.api.times import parse_http_date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The header has whole seconds, and a reply takes a moment. So far apart, the two clocks count as one.
+# The header has whole seconds, and a response takes time: below this difference the two clocks count as equal.
 _AGREE = 2.0
 
 
 class PlatformClock:
-    """The Platform's time, from the ``Date`` header of its latest reply and this machine's clock.
+    """The Platform's time, from the ``Date`` header of its latest response and this machine's clock.
 
-    Workers and triggerers may have clocks that differ by minutes. What one process writes and another compares is in
-    this time. Before the first reply, and without the header, it is this machine's time.
+    Clocks of workers and triggerers may differ by minutes, so times that one process writes and another compares are
+    in the Platform's time. Before the first response, and without the header, it is this machine's time.
 
-    ``has_heard`` tells whether there was a reply; before it, a stored time cannot be compared with `now`.
+    ``has_heard`` is true after the first response; before it, a stored time cannot be compared with `now`.
     """
 
     def __init__(self) -> None:
@@ -27,12 +28,12 @@ class PlatformClock:
         self._ahead = 0.0
 
     def update(self, headers: Mapping[str, str]) -> None:
-        """Take a reply's headers, in a mapping that ignores case."""
+        """Read the headers of a response, a mapping that ignores case."""
         self.has_heard = True
-        try:
-            ahead = parsedate_to_datetime(headers.get("Date", "")).timestamp() - time.time()
-        except (TypeError, ValueError, OverflowError):
+        date = parse_http_date(headers.get("Date", ""))
+        if date is None:
             return
+        ahead = date - time.time()
         if abs(ahead - self._ahead) > _AGREE:
             self._ahead = ahead if abs(ahead) > _AGREE else 0.0
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from airflow_sb_provider.api.text import cut, moment
+from airflow_sb_provider.api.text import cut
+from airflow_sb_provider.api.times import isoformat_utc
 
 if TYPE_CHECKING:
     from airflow_sb_provider.api.job import Job
@@ -33,7 +34,7 @@ def progress_status(watch: Watch[Any], note: str | None, now: float) -> dict[str
 
     :param now: epoch seconds.
     """
-    progress: dict[str, Any] = {"at": moment(now), "note": cut(note)}
+    progress: dict[str, Any] = {"at": isoformat_utc(now), "note": cut(note)}
     if len(watch.ids) == 1:
         job = watch.jobs.get(watch.ids[0])
         return progress | (status_of_job(watch.kind, job) if job else {watch.kind.id_key: watch.ids[0], "state": None})

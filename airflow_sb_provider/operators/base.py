@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
-from airflow_sb_provider.api.text import moment
+from airflow_sb_provider.api.times import isoformat_utc
 from airflow_sb_provider.engine.polling import deadline_of, wait
 from airflow_sb_provider.engine.submitter import Submitter
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt
@@ -295,7 +295,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
                 "Waiting %s, with a poll every %.0f s%s.",
                 "without a worker slot" if self.deferrable else "in this worker",
                 self.poll_interval,
-                f", until {moment(end_time)} at the latest" if end_time else "",
+                f", until {isoformat_utc(end_time)} at the latest" if end_time else "",
             )
         if self.deferrable:
             trigger = SevenBridgesExportTrigger(
@@ -330,7 +330,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         self.log.info("%s Checking again in %.0f s.", why or "The state of submissions is not known yet.", seconds)
         at = time.time() + seconds
         if self.single:
-            self._status.publish(why=why, state="CHECKING", check_again_at=moment(at))
+            self._status.publish(why=why, state="CHECKING", check_again_at=isoformat_utc(at))
         # A triggerer whose clock is ahead ends the pause early: sleep for the rest here instead of deferring again.
         if self.deferrable and seconds > 0 and not self._has_paused:
             self.defer(trigger=DateTimeTrigger(moment=datetime.fromtimestamp(at, UTC)), method_name="resume")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, conf
 from airflow_sb_provider.api import calls
-from airflow_sb_provider.api.text import moment, readable
+from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.api.times import isoformat_utc
 from airflow_sb_provider.engine.export_policy import ExportPolicy
 from airflow_sb_provider.engine.result import read_object, volume_or_none
 from airflow_sb_provider.exceptions import (
@@ -189,16 +190,16 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         plenty = rate is not None and (rate.remaining or 0) > (rate.limit or 0) / 2
         if plenty and not job.ended and known_environment(self.hook.settings.endpoint):
             with suppress(SevenBridgesError):
-                file = self.hook.send(calls.get_file(request.file), again=False)
+                file = self.hook.send(calls.get_file(request.file), retry=False)
             with suppress(SevenBridgesError):
-                volume = self.hook.get_volume(request.volume, again=False)
+                volume = self.hook.get_volume(request.volume, retry=False)
         if file:
             entry.name, entry.size, entry.project = file.name, file.size, file.project
         outcome = ExportOutcome.of_entry(entry, volume)
         self._link(outcome, volume)
         self._status.publish(
             **outcome.to_status(),
-            submitted_at=moment(entry.record.sent_at) if entry.record and not entry.adopted else None,
+            submitted_at=isoformat_utc(entry.record.sent_at) if entry.record and not entry.adopted else None,
         )
         if page := self.known_links.get(SevenBridgesFileLink().xcom_key):
             self.log.info("The file on the Platform: %s", page)

@@ -366,7 +366,7 @@ class Poller:
             call: Call[list[Job | SevenBridgesApiError]] = kind.get_many(ids)
             assert self.settings is not None
             await self._hook.connect(self.settings)
-            response = await self._hook.send(call, again=False)
+            response = await self._hook.send(call, retry=False)
         except SevenBridgesError as error:
             response = error
         except Exception as error:

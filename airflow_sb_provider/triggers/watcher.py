@@ -170,8 +170,8 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
     async def _poll(self) -> list[dict[str, Any]]:
         """Store the checkpoint, read the next page if it is due, and return the exports to report."""
         if self._feed:
-            self._feed.recorded()
-            await self._save(self._feed.cursor)
+            self._feed.mark_announced()
+            await self._save(self._feed.checkpoint)
         if time.monotonic() < self._due:
             return []
         hook = await self._open()
@@ -204,7 +204,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         self._cycle_is_over = self._feed.next_offset is None
         after = self._cycle_started_at + self.poll_interval if self._cycle_is_over else 0.0
         self._due = max(after, time.monotonic() + self._pause())
-        return [export_event(job, self._volume_details) for job in self._feed.tell()] if self._cycle_is_over else []
+        return [export_event(job, self._volume_details) for job in self._feed.next_batch()] if self._cycle_is_over else []
 
     def _pause(self) -> float:
         return self._limiter.pause(MOST_PAGES / self.poll_interval, time.time(), 1)
@@ -223,7 +223,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
     async def _send(self, hook: SevenBridgesAsyncHook, call: Call[T]) -> T:
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT):
-                response = await hook.send(call, again=False)
+                response = await hook.send(call, retry=False)
         except TimeoutError:
             raise SevenBridgesConnectionError(f"The Platform did not respond in {RESPONSE_TIMEOUT:.0f} s.") from None
         self._limiter.observe(hook.rate_limit, 1, time.time())
@@ -253,7 +253,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
                 await self._call_store("delete", key)
             else:
                 await self._call_store("set", key, value)
-        checkpoint.saved()
+        checkpoint.mark_saved()
 
     async def _call_store(self, method: str, *arguments: Any) -> Any:
         store: Any = self.asset_state_store

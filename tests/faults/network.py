@@ -72,15 +72,15 @@ class SimHook(SevenBridgesHook):
     def reconnect(self):
         """Nothing to look up."""
 
-    def send(self, call, *, again=True):
+    def send(self, call, *, retry=True):
         # Most succeed at once, and what the real method does for them costs more than all the rest.
         try:
             return self._send_once(call)
         except SevenBridgesError as failure:
-            if not again:
+            if not retry:
                 raise
             self._failure = failure
-        return super().send(call, again=again)
+        return super().send(call, retry=retry)
 
     def _send_once(self, call):
         if self._failure:
@@ -124,7 +124,7 @@ class Process(SimProcess):
         is_list = call.path == "storage/exports" and call.method == "GET"
         if not is_list and call.path != "bulk/storage/exports/get":
             self._count_request()
-        if not call.repeatable:
+        if not call.idempotent:
             status, body, headers = self._submit(call, query.get("copy_only") == "true")
         elif trouble := self._read_trouble():
             status, body, headers = trouble

@@ -26,7 +26,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.exports.kind import EXPORT
-from airflow_sb_provider.hooks.retry import settle
+from airflow_sb_provider.hooks.retry import classify_failure
 from airflow_sb_provider.hooks.sevenbridges import has_next
 from airflow_sb_provider.jobs.rate_limiter import RateLimiter, seconds_until_allowed
 from airflow_sb_provider.jobs.watch import FINAL_POLL_TIMEOUT, Over, Watch
@@ -47,7 +47,7 @@ def check(given) -> str:
             body.add(chunk)
         value = read_reply(given.call, given.status, headers, body.whole())
     except SevenBridgesError as error:
-        check_error(given.call, settle(given.call, error))
+        check_error(given.call, classify_failure(given.call, error))
         return type(error).__name__
     check_value(value)
     return "value"
@@ -65,7 +65,7 @@ def check_error(call, error) -> None:
         check_value(error)
     if isinstance(error, SevenBridgesConnectionError):
         assert error.sent
-    if not call.repeatable and not isinstance(error, SevenBridgesReplyLost):
+    if not call.idempotent and not isinstance(error, SevenBridgesReplyLost):
         assert isinstance(error, SevenBridgesApiError)
         ends_by_itself = isinstance(error, SevenBridgesRateLimitError | SevenBridgesMaintenanceError)
         assert ends_by_itself or error.permanent, f"an export might be asked for again after {error!r}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 
 import pytest
 
-from airflow_sb_provider.api import models, replies
+from airflow_sb_provider.api import replies
 from tests.fuzz.check import check, check_many
 from tests.fuzz.inputs import make
 from tests.fuzz.samples import samples
@@ -56,7 +57,7 @@ GUARDS = {
     ),
     "times can be reckoned with": (
         "airflow_sb_provider.api.models.parse_time",
-        lambda value: models.datetime.fromisoformat(value) if isinstance(value, str) else None,
+        lambda value: datetime.fromisoformat(value) if isinstance(value, str) else None,
     ),
     "nesting is bounded": ("airflow_sb_provider.api.models._within", lambda value, levels: True),
     "messages are one line": ("airflow_sb_provider.api.models.readable", lambda text, limit: text),
@@ -74,6 +75,6 @@ def test_it_tells_when_a_guard_is_gone(monkeypatch, name, broken):
 
 
 def test_it_tells_when_a_lost_answer_would_have_an_export_asked_for_again(monkeypatch):
-    monkeypatch.setattr("tests.fuzz.check.settle", lambda call, error: error)
+    monkeypatch.setattr("tests.fuzz.check.classify_failure", lambda call, error: error)
     with pytest.raises(AssertionError, match="might be asked for again"):
         check_many(range(5 * READ), make, check)

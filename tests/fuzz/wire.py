@@ -150,10 +150,10 @@ class Wire:
     def _ask(self, call):
         # What the last answer told of the rate limit would have it wait.
         self._sync.rate_limit = None
-        return self._sync.send(call, again=False)
+        return self._sync.send(call, retry=False)
 
     def _ask_asynchronously(self, call):
-        return self._runner.run(self._async.send(call, again=False))
+        return self._runner.run(self._async.send(call, retry=False))
 
 
 @contextmanager

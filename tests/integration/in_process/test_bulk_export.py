@@ -469,7 +469,7 @@ def test_ids_of_no_use_cost_only_themselves(platform, runner, files):
         runner.run(project(project=None, file_ids=[gone, *ids, folder]))
     once_each(platform, ids)
     errors = {error["file"]: error["message"] for error in runner.xcom["summary"]["errors"]}
-    assert "cannot be seen" in errors[gone]
+    assert "is not visible" in errors[gone]
     assert "is the folder 'sub'" in errors[folder]
 
 
@@ -600,7 +600,7 @@ def test_of_two_copies_a_retry_makes_only_the_one_that_is_missing(platform, file
 def test_a_move_and_a_copy_of_one_file_are_not_meant(platform, runner, files):
     one, other = files(2)
     wanted = listed([one, other]) + listed([one], copy_only=True, volume="demo/archive")
-    with pytest.raises(AirflowFailException, match="move it once, and copy it elsewhere in a task before"):
+    with pytest.raises(AirflowFailException, match="copy it in an upstream task, then move it"):
         runner.run(bulk(exports=wanted))
     assert jobs_by_file(platform) == {other: 1}
 

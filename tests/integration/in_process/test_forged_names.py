@@ -203,7 +203,7 @@ def test_a_rejected_poll(platform, runner, export, deferrable, logged_lines, for
 
 @forgeries
 def test_a_gateway_page(platform, runner, export, deferrable, logged_lines, forged, monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.hooks.retry._wait_after_trouble", lambda state: 0.05)
+    monkeypatch.setattr("airflow_sb_provider.hooks.retry._backoff", lambda state: 0.05)
     platform.trouble("html", method="*", path="*", times=4, status=502, body=json.dumps({"message": forged}))
     runner.run(export(deferrable=deferrable))
     check(logged_lines())

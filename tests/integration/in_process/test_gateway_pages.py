@@ -25,7 +25,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page["status
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.hooks.retry._wait_after_trouble", lambda state: 0.05)
+    monkeypatch.setattr("airflow_sb_provider.hooks.retry._backoff", lambda state: 0.05)
     monkeypatch.setattr("airflow_sb_provider.engine.result.PAGE_PATIENCE", 0.3)
 
 

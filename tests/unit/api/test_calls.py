@@ -31,7 +31,7 @@ OTHER_BODY = {
 PAGE = (("fields", "_all"), ("offset", "0"), ("limit", "100"))
 
 CALLS = [
-    # call, method, path, query, body, repeatable
+    # call, method, path, query, body, idempotent
     (calls.start_export(EXPORT, copy_only=False), "POST", "storage/exports", (), EXPORT_BODY, False),
     (
         calls.start_export(OTHER, copy_only=True),
@@ -117,10 +117,10 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "method", "path", "query", "body", "repeatable"), CALLS)
-def test_what_a_call_sends(call, method, path, query, body, repeatable):
+@pytest.mark.parametrize(("call", "method", "path", "query", "body", "idempotent"), CALLS)
+def test_what_a_call_sends(call, method, path, query, body, idempotent):
     assert (call.method, call.path, tuple(call.query), call.body) == (method, path, query, body)
-    assert call.repeatable is repeatable
+    assert call.idempotent is idempotent
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_owners_of_volumes_may_hold_any_character(volume, path):
 @pytest.mark.parametrize("text", ["", ".", ".."])
 @pytest.mark.parametrize("make", [calls.get_file, calls.get_export, calls.get_volume])
 def test_an_id_that_names_another_address_is_refused(make, text):
-    with pytest.raises(SevenBridgesInputError, match="is no id"):
+    with pytest.raises(SevenBridgesInputError, match="is not an id"):
         make(text)
 
 

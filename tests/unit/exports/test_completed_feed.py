@@ -93,15 +93,15 @@ class Watcher:
         """Also after a kill: only the store is left."""
         head = self.store.get("")
         if head is None:
-            cursor = Checkpoint(START)
-            self.history = CompletedFeed(VOLUME, cursor)
+            checkpoint = Checkpoint(START)
+            self.history = CompletedFeed(VOLUME, checkpoint)
             self.save()
         else:
             pages = {number: self.store.get(str(number)) for number in Checkpoint.numbers(head)}
             self.history = CompletedFeed(VOLUME, Checkpoint.read(head, pages))
 
     def save(self, writes=None):
-        changes = self.history.cursor.changes()
+        changes = self.history.checkpoint.changes()
         for key, value in changes[:writes]:
             assert len(json.dumps(value)) < 65536
             if value is None:
@@ -109,12 +109,12 @@ class Watcher:
             else:
                 self.store[key] = json.loads(json.dumps(value))
         if writes is None:
-            self.history.cursor.saved()
+            self.history.checkpoint.mark_saved()
 
     def step(self, most=completed_feed.EXPORTS_PER_EVENT):
         """Ask for a page; return what is to be told."""
         self.history.take(self.platform.page(self.history.next_offset), self.platform.now)
-        return self.history.tell(most)
+        return self.history.next_batch(most)
 
     def record(self, fresh, many=None):
         self.told += [each.id for each in fresh[:many]]
@@ -124,7 +124,7 @@ class Watcher:
         self.history.begin_cycle()
         while self.history.next_offset is not None:
             self.record(self.step())
-            self.history.recorded()
+            self.history.mark_announced()
             self.save()
             meanwhile()
         self.platform.now += 60
@@ -199,7 +199,7 @@ def test_a_scan_that_takes_longer_than_the_window():
     for _ in range(cycles_for(3060)):
         watcher.cycle()
     assert sorted(watcher.told) == sorted(each.id for each in made)
-    assert watcher.history.cursor.since > START
+    assert watcher.history.checkpoint.since > START
 
 
 @pytest.mark.parametrize("order", sorted(ORDERS))
@@ -306,15 +306,15 @@ def test_a_kill_at_any_step_loses_nothing_and_repeats_what_it_cut_short(order, p
         kill = seed.choice(("none", "none", "none", "between", "writing"))
         if kill == "none":
             watcher.record(fresh)
-            watcher.history.recorded()
+            watcher.history.mark_announced()
             watcher.save()
             continue
         many = seed.randrange(len(fresh) + 1) if kill == "between" else len(fresh)
         watcher.record(fresh, many)
         may_repeat |= {each.id for each in fresh[:many]}
         if kill == "writing":
-            watcher.history.recorded()
-            watcher.save(seed.randrange(len(watcher.history.cursor.changes()) + 1))
+            watcher.history.mark_announced()
+            watcher.save(seed.randrange(len(watcher.history.checkpoint.changes()) + 1))
         watcher.start()
     for _ in range(2 * cycles_for(len(platform.jobs))):
         watcher.cycle()
@@ -351,7 +351,7 @@ def test_many_are_told_in_parts_the_earliest_first():
     assert {each.id for each in first} < {each.id for each in made}
     assert max(each.finished_on for each in first) == made[29].finished_on
     watcher.record(first)
-    watcher.history.recorded()
+    watcher.history.mark_announced()
     watcher.save()
     # The scan has been through, but what was not told yet must not be forgotten.
     watcher.start()
@@ -360,19 +360,19 @@ def test_many_are_told_in_parts_the_earliest_first():
 
 
 def test_ids_are_forgotten_only_after_the_time_that_makes_them_old():
-    cursor = Checkpoint(START)
-    cursor.add({"a": START})
-    assert [key for key, _ in cursor.changes()] == ["1", ""]
-    cursor.saved()
-    cursor.advance(START + 1)
-    assert cursor.changes() == [("", {"since": START + 1, "pages": []}), ("1", None)]
+    checkpoint = Checkpoint(START)
+    checkpoint.add({"a": START})
+    assert [key for key, _ in checkpoint.changes()] == ["1", ""]
+    checkpoint.mark_saved()
+    checkpoint.advance(START + 1)
+    assert checkpoint.changes() == [("", {"since": START + 1, "pages": []}), ("1", None)]
 
 
 def test_a_quiet_watch_writes_nothing():
     watcher = Watcher(Platform("newest first", 300))
     watcher.cycle()
     watcher.cycle()
-    assert watcher.history.cursor.changes() == []
+    assert watcher.history.checkpoint.changes() == []
 
 
 def test_a_list_in_no_order_at_all_forgets_nothing():
@@ -402,7 +402,7 @@ def test_a_list_whose_pages_do_not_go_on():
         watcher.history.begin_cycle()
         while watcher.history.next_offset is not None:
             watcher.step()
-    assert watcher.history.cursor.since == START
+    assert watcher.history.checkpoint.since == START
 
 
 @pytest.mark.parametrize("alike", [8, 60])
@@ -419,7 +419,7 @@ def test_a_list_in_order_of_a_time_that_many_share(alike):
             watcher.cycle()
         assert watcher.told == [made.id]
         watcher.told = []
-    assert watcher.history.cursor.since == START
+    assert watcher.history.checkpoint.since == START
 
 
 def test_a_list_that_is_put_in_another_order_once():
@@ -469,7 +469,7 @@ def test_odd_pages(listed):
     one = job(1, START)
     page = Page([one, one], 2) if listed == "twice" else Page([one], None)
     watch.take(page, START)
-    assert watch.tell() == [one]
+    assert watch.next_batch() == [one]
     assert watch.next_offset is None
 
 
@@ -492,10 +492,10 @@ def test_a_list_that_is_known_to_be_incomplete_proves_nothing(count, total, foll
         watch.take(
             Page([job(number, START + 2 * WINDOW) for number in range(count)], total, following), START + 2 * WINDOW
         )
-        watch.tell()
-        watch.recorded()
+        watch.next_batch()
+        watch.mark_announced()
         watch.begin_cycle()
-    assert (watch.cursor.since > START) == whole
+    assert (watch.checkpoint.since > START) == whole
 
 
 @pytest.mark.parametrize(
@@ -511,7 +511,7 @@ def test_a_list_that_is_known_to_be_incomplete_proves_nothing(count, total, foll
     ],
 )
 def test_values_that_are_no_cursor(head, pages):
-    with pytest.raises(ValueError, match=r"where a watch has come to|invalid literal"):
+    with pytest.raises(ValueError, match=r"is not a checkpoint|invalid literal"):
         Checkpoint.read(head, pages)
 
 

@@ -38,18 +38,18 @@ class AnyHook:
     def __init__(self, library):
         self.library = library
 
-    def send(self, *calls, again=True):
+    def send(self, *calls, retry=True):
         """Send calls one after another through one hook; return the last one's value."""
         if self.library == "requests":
             hook = SevenBridgesHook()
-            values = [hook.send(call, again=again) for call in calls]
+            values = [hook.send(call, retry=retry) for call in calls]
         else:
-            values = asyncio.run(self._send(calls, again))
+            values = asyncio.run(self._send(calls, retry))
         return values[-1]
 
-    async def _send(self, calls, again):
+    async def _send(self, calls, retry):
         async with SevenBridgesAsyncHook() as hook:
-            return [await hook.send(call, again=again) for call in calls]
+            return [await hook.send(call, retry=retry) for call in calls]
 
 
 class Clock:

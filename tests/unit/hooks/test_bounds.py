@@ -91,7 +91,7 @@ def test_a_larger_one_is_no_answer(face, platform, connect, clock, packed):
     connect(platform.url)
     body = padded(SMALL + 1)
     platform.answers = [reply(gzip.compress(body), Content_Encoding="gzip") if packed else reply(body)]
-    with pytest.raises(SevenBridgesMalformedReply, match=r"GET storage/exports/\w+ cannot be read: it is larger than"):
+    with pytest.raises(SevenBridgesMalformedReply, match=r"GET storage/exports/\w+ is not readable: it is larger than"):
         face.send(GET_SMALL)
     assert len(platform.seen) == 1
 
@@ -118,7 +118,7 @@ def test_no_more_than_that_is_read_of_an_answer_without_end(face, platform, conn
     answer = endless(**headers)
     platform.answers = [answer]
     with pytest.raises(SevenBridgesMalformedReply):
-        face.send(GET, again=False)
+        face.send(GET, retry=False)
     # What was on its way counts too.
     assert answer.sent < GET.bounds.size + 32 * 2**20
 
@@ -130,7 +130,7 @@ def test_what_is_packed_counts_by_what_it_holds(face, platform, connect):
     tracemalloc.start()
     try:
         with pytest.raises(SevenBridgesMalformedReply, match="larger than 16,777,216 bytes"):
-            face.send(GET, again=False)
+            face.send(GET, retry=False)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -152,7 +152,7 @@ def test_an_archive_of_many_members_is_no_answer(face, platform, connect):
     members = gzip.compress(json.dumps(JOB).encode()) + gzip.compress(b"") * 5000
     platform.answers = [reply(members, Content_Encoding="gzip")]
     with pytest.raises(SevenBridgesReplyTooLarge, match="its archive has more than 100 members"):
-        face.send(GET, again=False)
+        face.send(GET, retry=False)
 
 
 def jobs_of(metadata):
@@ -187,7 +187,7 @@ def test_gzip_that_breaks_off(face, platform, connect, status):
     connect(platform.url)
     platform.answers = [reply(gzip.compress(json.dumps(JOB).encode())[:-9], status, Content_Encoding="gzip")]
     with pytest.raises(SevenBridgesMalformedReply, match="its end is missing"):
-        face.send(GET, again=False)
+        face.send(GET, retry=False)
 
 
 def test_an_error_is_unpacked_too(face, platform, connect):
@@ -205,7 +205,7 @@ def test_an_answer_that_trickles_is_not_waited_for(face, platform, connect, answ
     platform.answers = [answer]
     began = time.monotonic()
     with pytest.raises(SevenBridgesConnectionError) as caught:
-        face.send(GET, again=False)
+        face.send(GET, retry=False)
     assert time.monotonic() - began >= 0.3
     assert caught.value.sent
 

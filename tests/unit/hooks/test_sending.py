@@ -210,7 +210,7 @@ def test_anything_is_sent_again_when_nobody_listened(face, connect, clock, call)
 @pytest.mark.parametrize("call", [GET, START], ids=["get", "start"])
 def test_nobody_ever_listens(face, connect, clock, call):
     connect(f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(SevenBridgesConnectionError, match="No answer from the Platform") as caught:
+    with pytest.raises(SevenBridgesConnectionError, match="No response from the Platform") as caught:
         face.send(call)
     assert not caught.value.sent
     assert len(clock.pauses) == 4
@@ -228,7 +228,7 @@ def test_a_name_that_does_not_resolve(face, connect, clock):
 def test_who_asks_again_by_himself_sends_once(face, connected, clock, answer):
     connected.answers = [answer, GOOD]
     with pytest.raises((SevenBridgesConnectionError, SevenBridgesApiError)):
-        face.send(GET_MANY, again=False)
+        face.send(GET_MANY, retry=False)
     assert (len(connected.seen), clock.pauses) == (1, [])
 
 
@@ -252,7 +252,7 @@ def test_a_server_that_never_answers(face, platform, connect):
     platform.answers = [never]
     began = time.monotonic()
     with pytest.raises(SevenBridgesConnectionError) as caught:
-        face.send(GET, again=False)
+        face.send(GET, retry=False)
     assert time.monotonic() - began < 30
     assert caught.value.sent
 
@@ -268,7 +268,7 @@ def test_a_server_that_never_accepts(face, connect):
         connect(f"http://127.0.0.1:{listener.getsockname()[1]}", extra={"connect_timeout": 0.3, "read_timeout": 30})
         began = time.monotonic()
         with pytest.raises(SevenBridgesConnectionError) as caught:
-            face.send(START, again=False)
+            face.send(START, retry=False)
         for client in fill:
             client.close()
     assert time.monotonic() - began < 30
