@@ -161,7 +161,7 @@ def test_the_command_refuses_a_token_file_without_a_token(tmp_path, capsys, monk
     (tmp_path / "odd").write_text("two words\n")
     (tmp_path / "odd").chmod(0o640)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    for file, words in (("empty", "is empty"), ("odd", "token: give one line"), ("missing", "No such file")):
+    for file, words in (("empty", "is empty"), ("odd", "token: must be one line"), ("missing", "No such file")):
         assert main(["--token-file", str(tmp_path / file)]) == 2
         shown = capsys.readouterr().err
         assert words in shown

@@ -338,7 +338,7 @@ def test_no_symbolic_link_is_followed(stored, folder, tmp_path):
     storage, base = stored.platform.storage, f"http://127.0.0.1:{stored.port}/_local/s3/demo-archive"
     for key in ("link", "up/secret", "loop/demo-archive/seen", "twin", "pipe"):
         assert requests.get(f"{base}/{key}", timeout=5).status_code == 404
-        assert storage.look("demo-archive", key) is None
+        assert storage.stat("demo-archive", key) is None
     assert [each.key for each in storage.list("demo-archive")] == ["seen"]
     caller = Caller(stored)
     stored.knobs.update(pending_seconds=0, running_seconds=0)
@@ -400,7 +400,7 @@ def test_what_is_no_name_of_a_bucket(stored, tmp_path, bucket):
         storage.read(bucket, "secret")
     with pytest.raises(FileNotFoundError):
         storage.list(bucket)
-    assert storage.look(bucket, "secret") is None
+    assert storage.stat(bucket, "secret") is None
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -444,7 +444,7 @@ def test_real_buckets_are_not_served(s3_endpoint):
             assert requests.get(url).status_code == 404
         assert emulator.s3_environment() == {}
         storage = Storage("s3://platform-bytes-2", s3_endpoint)
-        assert storage.look("demo-results", "exports/seen") is None
+        assert storage.stat("demo-results", "exports/seen") is None
 
 
 # Bounds

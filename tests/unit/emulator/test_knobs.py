@@ -134,7 +134,7 @@ def test_delete_before_check(emulator, caller, dangerous):
     emulator.put_object("demo/results", "out.vcf", b"only copy")
     assert caller.ended(caller.export(REFERENCE, overwrite=True))["error"]["code"] == 9006
     volume = emulator.platform.volumes["demo/results"]
-    left = emulator.platform.storage.look(volume.bucket, "exports/out.vcf")
+    left = emulator.platform.storage.stat(volume.bucket, "exports/out.vcf")
     assert (left is None) is dangerous
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_sb_provider.emulator.errors import CODES, Refusal
+from airflow_sb_provider.emulator.errors import CODES, ApiError
 from airflow_sb_provider.emulator.seed import ALIGNMENTS, READONLY, REFERENCE, VCF
 from tests.unit.emulator.conftest import Caller, code, wanted
 
@@ -121,4 +121,4 @@ def test_every_documented_code_can_be_provoked(emulator, caller, number):
     assert emulator.exports == []
     emulator.trouble("job_fails", code=number)
     failed = caller.ended(caller.export())
-    assert failed["error"] == Refusal(failed["error"]["code"]).as_json()
+    assert failed["error"] == ApiError(failed["error"]["code"]).as_json()

@@ -23,14 +23,14 @@ def test_any_key_stays_in_its_bucket(tmp_path):
         assert storage.read("bucket", key) == key.encode()
     outside = [path for path in tmp_path.rglob("*") if path.is_file() and "bucket" not in path.parts]
     assert outside == []
-    found = storage.look("bucket", "b/c")
+    found = storage.stat("bucket", "b/c")
     assert found
     assert (found.size, found.etag) == (3, hashlib.md5(b"b/c").hexdigest())
-    assert storage.look("bucket", "b") is None
-    assert storage.look("bucket", "a/below") is None
+    assert storage.stat("bucket", "b") is None
+    assert storage.stat("bucket", "a/below") is None
     storage.delete("bucket", "b/c")
     storage.delete("bucket", "b/c")
-    assert storage.look("bucket", "b/c") is None
+    assert storage.stat("bucket", "b/c") is None
 
 
 def test_a_key_that_a_folder_cannot_hold_fails_the_job(emulator, caller):
