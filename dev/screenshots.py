@@ -1,4 +1,4 @@
-"""Pictures of what a user sees in Airflow, for the documentation: `python -m dev.screenshots`."""
+"""Screenshots of Airflow for the documentation: `python -m dev.screenshots`."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ DESK, PHONE = (1400, 900), (390, 844)
 
 
 class Photographer:
-    """Takes each picture light and dark."""
+    """Takes each screenshot in the light and the dark theme."""
 
     def __init__(self, seen: Browser, airflow: UiStack) -> None:
         self.seen, self.airflow = seen, airflow
 
     def shoot(self, name: str, *words: str, settle: float = 1.0) -> None:
-        """Take pictures of the tab that the browser is in."""
+        """Take screenshots of the tab that is open."""
         for theme in THEMES:
             self.seen.theme(theme)
             self.seen.driver.refresh()
@@ -45,7 +45,7 @@ class Photographer:
             self._save(f"{name}-{theme}")
 
     def shoot_alone(self, name: str, dag_id: str, run_id: str, task_id: str) -> None:
-        """Take pictures of the tab's page by itself, as large as a phone."""
+        """Take screenshots of the tab's page outside Airflow, in the size of a phone."""
         self.seen.resize(*PHONE)
         query = urlencode({"dag_id": dag_id, "run_id": run_id, "task_id": task_id})
         for theme in THEMES:
@@ -56,7 +56,7 @@ class Photographer:
         self.seen.resize(*DESK)
 
     def shoot_page(self, name: str, settle: float = 1.0) -> None:
-        """Take a picture of the page as it is, once."""
+        """Take one screenshot of the page as it is."""
         time.sleep(settle)
         self._save(name)
 
@@ -70,7 +70,7 @@ class Photographer:
 
 
 def main() -> int:
-    """Take all pictures; returns the exit status."""
+    """Take all screenshots. Returns the exit status."""
     with (
         tempfile.TemporaryDirectory(prefix="sevenbridges-screenshots-") as folder,
         Emulator(knobs=Knobs(pending_seconds=1.0, running_seconds=1.0)) as platform,
@@ -96,19 +96,19 @@ def _take(camera: Photographer, platform: Emulator) -> None:
     airflow.wait(BULK, bulk)
     camera.tab(BULK, bulk, "export")
     camera.shoot("bulk-done", "files copied")
-    # Ten thousand take a quarter of an hour: what the task writes of them is put in its place.
+    # 10,000 exports would take 15 minutes, so the status that the task would write is written directly.
     _write(airflow, bulk, STATUS, _partly_failed())
     camera.tab(BULK, bulk, "export")
     camera.shoot("bulk-failed", "of 10,000 files")
     platform.knobs.stuck = True
-    going = airflow.trigger(BULK, {"location_pattern": "cohort-8/{path}/{name}"})
-    seen.until(lambda: airflow.states(BULK, going).get("export") == "deferred", "a deferred task", 120)
+    running = airflow.trigger(BULK, {"location_pattern": "cohort-8/{path}/{name}"})
+    seen.until(lambda: airflow.states(BULK, running).get("export") == "deferred", "a deferred task", 120)
     for key, value in zip((STATUS, PROGRESS), _running(), strict=True):
-        _write(airflow, going, key, value)
-    camera.tab(BULK, going, "export")
+        _write(airflow, running, key, value)
+    camera.tab(BULK, running, "export")
     camera.shoot("bulk-running", "of 10,000 files")
     platform.knobs.stuck = False
-    airflow.wait(BULK, going)
+    airflow.wait(BULK, running)
 
     platform.knobs.running_seconds = 3600.0
     exports = len(platform.exports)

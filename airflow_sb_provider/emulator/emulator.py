@@ -255,7 +255,7 @@ class Emulator:
             self._server.jobs.wake()
 
     def on(self, event: Event, callback: Listener) -> None:
-        """Register a callback that runs in, and blocks, the server's thread; if it returns False, the connection is cut.
+        """Register a callback. It runs in the server's thread and blocks it; if it returns False, the connection is cut.
 
         :param event: "request": when a request is received, before it is processed. "accepted": when the jobs of a
             submission are accepted, before the response.

@@ -55,7 +55,7 @@ class Knobs:
         Literal["call", "items"], "what a bulk call counts for in the rate limit: one call, or its items"
     ] = "call"
     refuse_in_job: Annotated[bool, "9006, 9026, 9027, 9069 and 9107 fail the job instead of the submission"] = False
-    refuse_busy_file: Annotated[bool, "a submission is 9006 while another move of the file is in flight"] = False
+    refuse_busy_file: Annotated[bool, "reject a submission (9006) while another move of the file is in flight"] = False
     delete_before_check: Annotated[bool, "a job with overwrite deletes the object before it checks the source"] = True
     overwrite_deletes_first: Annotated[
         bool,
