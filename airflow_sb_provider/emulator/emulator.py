@@ -255,11 +255,11 @@ class Emulator:
             self._server.jobs.wake()
 
     def on(self, event: Event, callback: Listener) -> None:
-        """Register a callback. It runs in the server's thread and blocks it; if it returns False, the connection is cut.
+        """Register a callback, which runs in the server's thread and blocks it.
 
         :param event: "request": when a request is received, before it is processed. "accepted": when the jobs of a
             submission are accepted, before the response.
-        :param callback: called with the request's record.
+        :param callback: called with the request's record; if it returns False, the connection is cut.
         """
         self._listeners[event].append(callback)
 

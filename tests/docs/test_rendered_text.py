@@ -101,7 +101,7 @@ def comes_from_a_task(value, tasks):
     return False
 
 
-def test_every_way_is_known():
+def test_every_path_into_rendered_text_is_known():
     found: dict[str, set[str]] = {}
     for page, text in sources():
         for flow in flows(text):
@@ -121,11 +121,11 @@ def test_every_way_is_known():
         "use(choose())",
     ],
 )
-def test_a_way_is_seen(source):
+def test_a_path_into_rendered_text_is_found(source):
     decorated = "@task\ndef choose(): ...\n@task()\ndef use(x): ...\n"
     assert list(flows(decorated + source))
 
 
 @pytest.mark.parametrize("source", ["expand_kwargs([{'file': 'x'}])", "XOperator(location='results/{{ ds }}/output')"])
-def test_what_the_author_wrote_is_none(source):
+def test_constant_text_is_not_a_path(source):
     assert not list(flows(source))

@@ -37,7 +37,7 @@ def test_no_block_is_left_out():
     assert {block.language for block in blocks()} <= {*SHELL, "python", *DATA, *NOT_RUN}
 
 
-def test_the_table_of_what_is_not_run_has_no_dead_rows():
+def test_the_table_of_blocks_that_are_not_run_has_no_unused_rows():
     programs = {words[0] for block in in_languages(*SHELL) for words in commands(block.text)}
     assert NOT_RUN.keys() <= programs | {block.language for block in blocks()}
 

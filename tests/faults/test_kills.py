@@ -124,7 +124,7 @@ def test_killed_tasks_export_once(scenario, dag_id, stack, emulator, table):
 
 
 @pytest.mark.slow
-def test_sixty_exports_of_a_second_each_are_sixty_jobs(stack, emulator, table):
+def test_sixty_exports_of_one_second_each_are_sixty_jobs(stack, emulator, table):
     """Airflow 3.3.2 may mark a deferred task failed whose job ends at once; its retry must not export again."""
     emulator.knobs.update(pending_seconds=0.2, running_seconds=0.8)
     for number in range(1, 61):

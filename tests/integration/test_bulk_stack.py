@@ -17,7 +17,7 @@ DAG = "sevenbridges_bulk_export"
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 
-def test_two_hundred_files_with_three_bad_ones(tmp_path):
+def test_two_hundred_files_with_three_that_fail(tmp_path):
     manifest = tmp_path / "manifest.jsonl"
     lineage = tmp_path / "openlineage.jsonl"
     with Emulator(knobs=Knobs(pending_seconds=0.5, running_seconds=1.0)) as platform:

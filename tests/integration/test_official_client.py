@@ -39,7 +39,7 @@ def ended(export: Any) -> Any:
     return export
 
 
-def test_who_am_i_and_what_may_i_still_ask(api):
+def test_the_user_and_the_rate_limit(api):
     assert api.users.me().username == "demo"
     assert api.limit == 1000
     assert 0 < api.remaining < 1000
@@ -191,7 +191,7 @@ def test_volumes_and_their_contents(emulator, api):
     assert missing.value.code == 9105
 
 
-def test_errors_are_understood(emulator, api):
+def test_errors_become_the_clients_exceptions(emulator, api):
     with pytest.raises(NotFound):
         api.exports.get("x" * 32)
     with pytest.raises(Unauthorized) as refused:

@@ -43,7 +43,7 @@ def told(airflow):
     return [export["export_id"] for exports in landed(airflow).values() for export in exports]
 
 
-def test_an_export_from_anywhere_wakes_a_dag_once(tmp_path, monkeypatch):
+def test_an_export_from_any_source_triggers_a_dag_once(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Emulator(knobs=Knobs(pending_seconds=0.2, running_seconds=0.2)) as platform:
         client = sevenbridges.Api(url=platform.url, token=platform.token, debug=True)

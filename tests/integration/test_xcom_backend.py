@@ -25,7 +25,7 @@ LINKS = {
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 
-def test_what_is_shown_is_kept_in_airflows_own_database(tmp_path):
+def test_the_tabs_data_is_kept_in_airflows_database(tmp_path):
     calls = tmp_path / "calls.jsonl"
     with Emulator(knobs=Knobs(stuck=True, pending_seconds=0.1, running_seconds=0.1)) as platform:
         environment = {

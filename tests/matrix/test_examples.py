@@ -57,12 +57,12 @@ def test_each_export_is_made_once(results, platform):
     assert len(made) == len(set(made)) == sum(EXPORTS[dag_id] for dag_id in DAG_IDS)
 
 
-def test_no_deprecation_is_of_our_making(results):
+def test_no_deprecation_warning_is_ours(results):
     assert results["deprecations"] == []
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
-def test_airflows_own_dry_run_renders_and_does_nothing(results, environment, platform, dag_id):
+def test_airflows_own_dry_run_renders_and_sends_nothing(results, environment, platform, dag_id):
     if AIRFLOW >= (3,):
         print("not offered: `airflow tasks test --dry-run`, which Airflow 3 has no more")
         return

@@ -70,13 +70,13 @@ def test_the_plugin(asked):
     assert only(asked["told"]["plugins"], name="sevenbridges_export")
 
 
-def test_airflow_complains_of_nothing_of_ours(asked):
+def test_airflow_logs_no_warning_about_this_package(asked):
     lines = asked["output"].splitlines()
     assert [line for line in lines if OF_OURS.search(line) and COMPLAINTS.search(line)] == []
     assert asked["deprecations"] == []
 
 
-def test_a_watcher_says_what_it_needs():
+def test_a_watcher_reports_what_it_needs():
     if AIRFLOW >= (3, 3):
         assert SevenBridgesExportEventTrigger(volume="demo/results").volume == "demo/results"
     else:

@@ -46,7 +46,7 @@ def page(airflow, path):
     return answer
 
 
-def test_it_is_that_release(airflow):
+def test_the_release_is_the_expected_one(airflow):
     assert airflow.get("/version")["version"] == version("apache-airflow")
 
 
@@ -100,7 +100,7 @@ def test_an_export_waits_in_the_triggerer(airflow, platform, runs):
     assert airflow.xcom(dag_id, run_id, "export", key="sevenbridges_export_status")["state"] == "COMPLETED"
 
 
-def test_after_a_lost_worker_a_retry_takes_the_export_over(airflow, platform, runs):
+def test_after_a_lost_worker_a_retry_adopts_the_export(airflow, platform, runs):
     dag_id = "matrix_lost_worker"
     run_id, file = runs[dag_id]
     assert airflow.wait(dag_id, run_id) == {"export": "success"}
@@ -126,7 +126,7 @@ def test_a_sensor_may_start_from_its_trigger(airflow, platform, runs):
         print("not offered: start_from_trigger, which needs Airflow 3.3; the sensor defers from a worker")
 
 
-def test_an_export_that_lands_starts_another_dag(airflow, runs):
+def test_a_completed_export_triggers_another_dag(airflow, runs):
     run_id, _ = runs["sevenbridges_asset_producer"]
     assert airflow.wait("sevenbridges_asset_producer", run_id) == {"export": "success"}
     started = []

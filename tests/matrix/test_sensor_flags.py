@@ -255,7 +255,7 @@ def run(make, monkeypatch):
 
 
 @pytest.mark.parametrize(("failure", "flags", "mode", "end"), cells())
-def test_the_end_of_a_sensor(platform, monkeypatch, failure, flags, mode, end):
+def test_a_sensor_ends_as_its_flags_require(platform, monkeypatch, failure, flags, mode, end):
     export_id, timeout = have(failure, platform, monkeypatch)
     if timeout is None:
         timeout = SHORT if FLAGS[flags].get("silent_fail") and end in (TIMEOUT, SKIP) else 20
@@ -275,7 +275,7 @@ def test_the_end_of_a_sensor(platform, monkeypatch, failure, flags, mode, end):
 
 
 @pytest.mark.parametrize(("flags", "end"), zip(FLAGS, (RETRY, RETRY, RETRY, SKIP, RETRY, SKIP), strict=True))
-def test_the_end_of_a_sensor_whose_trigger_breaks(platform, flags, end):
+def test_a_sensor_whose_trigger_fails_ends_as_its_flags_require(platform, flags, end):
     sensor = SevenBridgesExportSensor(task_id="wait", export_id="a", deferrable=True, **FLAGS[flags])
     assert end_of(lambda: sensor.resume_execution("__fail__", {"error": "Trigger failure"}, {})) == end
 

@@ -121,7 +121,7 @@ def set_by_the_triggerer():
 FACES = find_faces()
 
 
-def test_there_is_something_to_compare():
+def test_the_comparison_is_not_empty():
     found = {cls.__name__ for cls in FACES}
     assert {"SevenBridgesExportOperator", "SevenBridgesBulkExportOperator", "SevenBridgesExportSensor"} <= found
     assert {
@@ -135,7 +135,7 @@ def test_there_is_something_to_compare():
 
 
 @pytest.mark.parametrize("face", FACES, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
-def test_nothing_of_airflows_is_shadowed(face):
+def test_no_attribute_of_airflow_is_shadowed(face):
     airflows = {name for cls in face.__mro__ if not is_ours(cls) for name in names(cls)}
     airflows |= set_by_the_triggerer() if issubclass(face, BaseTrigger) else set()
     ours = {name for cls in face.__mro__ if is_ours(cls) for name in names(cls)}
@@ -158,7 +158,7 @@ def test_nothing_of_airflows_is_shadowed(face):
     ],
     ids=["export", "bulk", "sensor"],
 )
-def test_an_instance_sets_nothing_that_its_class_has_of_airflow(make, base):
+def test_an_instance_sets_no_attribute_that_its_class_inherits_from_airflow(make, base):
     instance, plain = make(), base()
     added = vars(instance).keys() - vars(plain).keys()
     assert {name for name in added if hasattr(plain, name)} <= {"start_from_trigger", "start_trigger_args"}
@@ -178,5 +178,5 @@ def test_an_instance_sets_nothing_that_its_class_has_of_airflow(make, base):
     ],
     ids=lambda task: type(task).__name__,
 )
-def test_airflows_dry_run_renders_and_does_nothing(task):
+def test_airflows_dry_run_renders_and_sends_nothing(task):
     assert task.dry_run() is None

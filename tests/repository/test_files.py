@@ -24,14 +24,14 @@ def load(name):
 @pytest.mark.parametrize(
     "name", [".github/workflows/ci.yml", "CONTRIBUTING.md", "SECURITY.md", ".pre-commit-config.yaml"]
 )
-def test_every_target_that_is_named_exists(name):
+def test_every_make_target_in_the_docs_exists(name):
     named = re.findall(r"(?:`|: )make (?:PYTHON=\S+ )?([a-z][a-z-]*)", (ROOT / name).read_text())
     assert named
     assert set(named) <= TARGETS
 
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "SECURITY.md"])
-def test_every_file_that_is_named_exists(name):
+def test_every_file_in_the_docs_exists(name):
     text = (ROOT / name).read_text()
     links = re.findall(r"\]\(([^)#:]+)\)", text)
     paths = re.findall(r"`((?:tests|exports|hooks|api|emulator|airflow_sb_provider)/[\w/.]*)`", text)
@@ -40,7 +40,7 @@ def test_every_file_that_is_named_exists(name):
         assert (ROOT / each).exists() or (ROOT / "airflow_sb_provider" / each).exists(), each
 
 
-def test_the_workflow_runs_on_every_python_that_is_promised():
+def test_the_workflow_runs_on_every_supported_python():
     promised = {each.rpartition(" ")[2] for each in PROJECT["classifiers"] if ":: 3." in each}
     assert set(load(".github/workflows/ci.yml")["jobs"]["test"]["strategy"]["matrix"]["python"]) == promised
 
@@ -81,7 +81,7 @@ def test_constraints_pin_hashes_and_name_no_address(name):
         assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line) for line in hashes)
 
 
-def test_what_is_installed_here_is_checked_against_the_hashes():
+def test_the_installed_packages_are_checked_against_the_hashes():
     installs = [line.strip() for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
     assert len(installs) == 2
     assert all("--require-hashes" in line or "--no-index" in line for line in installs)

@@ -255,7 +255,7 @@ PLACES = (
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
-def test_what_the_author_wrote_is_rendered(run, platform, place):
+def test_templates_of_the_author_are_rendered(run, platform, place):
     defaults = {"location": WRITTEN} if place is in_default_args_of_the_dag else {}
     with dag_of("written", default_args=defaults) as dag:
         place(platform.add_file("a.txt", b"x").id)
@@ -263,7 +263,7 @@ def test_what_the_author_wrote_is_rendered(run, platform, place):
     assert [job.location for job in platform.exports] == [RENDERED]
 
 
-def test_a_value_of_an_xcom_wins_over_default_args_and_stays_literal(run, platform):
+def test_an_xcom_value_overrides_default_args_and_stays_literal(run, platform):
     file = platform.add_file("a.txt", b"x").id
     with dag_of("wins", default_args={"location": WRITTEN}) as dag:
         mapped().expand_kwargs(give([{"file": file, "location": HOSTILE[0]}]))

@@ -184,7 +184,7 @@ def gather(*triggers):
     return asyncio.run(run())
 
 
-def test_a_worker_waits_for_them(server, caplog):
+def test_a_worker_waits_for_jobs_of_this_kind(server, caplog):
     server.states[TOYS] = {"a": ["QUEUED", "RUNNING", "DONE"], "b": ["QUEUED", "ABORTED"]}
     watch = Watch(TOY, ["a", "b"])
     assert wait(SevenBridgesHook(), watch, 0.05) == {"status": "ended"}
@@ -192,7 +192,7 @@ def test_a_worker_waits_for_them(server, caplog):
     assert [ids for _, ids in server.polls] == [["a", "b"], ["a", "b"], ["a"]]
 
 
-def test_a_worker_gives_up_at_its_time(server):
+def test_a_worker_times_out(server):
     server.states[TOYS] = {"a": ["RUNNING"]}
     event = wait(SevenBridgesHook(), Watch(TOY, ["a"], deadline_of(time.time() + 0.3)), 0.1)
     assert event == {"status": "timeout", "toy_id": "a", "job": {"id": "a", "status": "RUNNING"}}
@@ -204,7 +204,7 @@ def test_a_poll_is_one_request(server):
     assert server.polls == [(TOYS, ["a"])]
 
 
-def test_a_trigger_waits_for_them(server):
+def test_a_trigger_waits_for_jobs_of_this_kind(server):
     server.states[TOYS] = {"a": ["DRAFT", "RUNNING", "DONE"]}
     assert gather(ToyTrigger(["a"], poll_interval=0.1)) == [
         {"status": "ended", "toy_id": "a", "job": {"id": "a", "status": "DONE"}}
@@ -243,7 +243,7 @@ def test_both_kinds_share_a_poller_and_no_request(server, monkeypatch):
         assert 8 <= polls[path] <= 2 * (4.5 + 1) + 1
 
 
-def test_an_id_that_both_kinds_have_is_two_jobs(server):
+def test_the_same_id_of_two_kinds_is_two_jobs(server):
     server.states = {EXPORTS: {"same": ["RUNNING", "RUNNING", "COMPLETED"]}, TOYS: {"same": ["BROKEN"]}}
     export, toy = gather(
         SevenBridgesExportTrigger(["same"], poll_interval=0.1), ToyTrigger(["same"], poll_interval=0.1)
@@ -252,7 +252,7 @@ def test_an_id_that_both_kinds_have_is_two_jobs(server):
     assert toy["job"] == {"id": "same", "status": "BROKEN"}
 
 
-def test_an_unknown_one_costs_no_export_anything(server):
+def test_an_unknown_job_does_not_affect_exports(server):
     server.states[EXPORTS] = {"a": ["RUNNING"] * 5 + ["COMPLETED"]}
     export, toy = gather(SevenBridgesExportTrigger(["a"], poll_interval=0.1), ToyTrigger(["a"], poll_interval=0.1))
     assert export["status"] == "ended"
@@ -260,14 +260,14 @@ def test_an_unknown_one_costs_no_export_anything(server):
     assert "Toy a cannot be seen: " in toy["message"]
 
 
-def test_one_kind_that_leaves_touches_not_the_other(server):
+def test_a_trigger_of_one_kind_that_ends_does_not_affect_the_other(server):
     server.states = {EXPORTS: {"a": ["COMPLETED"]}, TOYS: {"a": ["RUNNING"] * 8 + ["DONE"]}}
     events = gather(SevenBridgesExportTrigger(["a"], poll_interval=0.1), ToyTrigger(["a"], poll_interval=0.1))
     assert {event["status"] for event in events} == {"ended"}
     assert Counter(path for path, _ in server.polls) == {EXPORTS: 1, TOYS: 9}
 
 
-def test_both_keep_inside_one_rate_limit(server):
+def test_both_kinds_share_one_rate_limit(server):
     """What is left of a window is spread over the polls of both."""
     ids = [f"j{number}" for number in range(100)]
     server.states = {EXPORTS: {each: ["RUNNING"] for each in ids}, TOYS: {each: ["RUNNING"] for each in ids}}
@@ -319,7 +319,7 @@ def sense(request, server):
     return run
 
 
-def test_a_sensor_waits_for_them(server, sense):
+def test_a_sensor_waits_for_jobs_of_this_kind(server, sense):
     server.states[TOYS] = {"a": ["QUEUED", "RUNNING", "DONE"], "b": ["QUEUED", "DONE"]}
     assert sense(["a", "b"]) == ["a is DONE", "b is DONE"]
 
@@ -331,19 +331,19 @@ def test_a_sensor_may_have_nothing_to_wait_for(server, sense, toy_id):
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_a_sensor_fails_for_one_that_failed(server, sense, soft_fail):
+def test_a_sensor_fails_if_a_job_failed(server, sense, soft_fail):
     server.states[TOYS] = {"a": ["RUNNING", "DONE"], "b": ["RUNNING", "ABORTED"]}
     with pytest.raises(AirflowSkipException if soft_fail else AirflowFailException) as caught:
         sense("['a', 'b']", soft_fail=soft_fail)
     assert "Toy b is ABORTED" in str(caught.value.__cause__ if soft_fail else caught.value)
 
 
-def test_a_sensor_names_what_cannot_be_seen(server, sense):
+def test_a_sensor_names_the_jobs_it_may_not_read(server, sense):
     with pytest.raises(AirflowException, match="Toy gone cannot be seen"):
         sense("gone")
 
 
-def test_a_sensor_names_what_is_no_id(server, sense):
+def test_a_sensor_names_invalid_ids(server, sense):
     with pytest.raises(AirflowFailException, match="toy_id: 'no id!' is no toy id"):
         sense("no id!")
 
@@ -359,7 +359,7 @@ def test_a_sensor_times_out(server):
         resumed.execute_complete({}, {"status": "timeout"})
 
 
-def test_exports_are_such_a_kind():
+def test_exports_are_a_kind_of_jobs():
     assert (EXPORT.id_key, EXPORT.ids_key, EXPORT.title) == ("export_id", "export_ids", "Export")
     path = f"{SevenBridgesExportTrigger.__module__}.{SevenBridgesExportTrigger.__qualname__}"
     assert pkgutil.resolve_name(path).kind is EXPORT

@@ -146,7 +146,7 @@ def killed_before_the_submission(runner, operator, monkeypatch):
 
 @pytest.mark.parametrize("intent", [MOVE_OVER, COPY_OVER], ids=str)
 @pytest.mark.parametrize("fate", ["rejected", "failed in the job", "lost"])
-def test_an_object_that_came_after_the_check_is_never_overwritten(platform, runner, task, deferrable, intent, fate):
+def test_an_object_written_after_the_check_is_never_overwritten(platform, runner, task, deferrable, intent, fate):
     platform.knobs.update(overwrite_deletes_first=True, refuse_in_job=fate == "failed in the job")
     if fate == "lost":
         trouble(platform, "drop")
@@ -168,7 +168,7 @@ NO_RESPONSE = [
 
 
 @pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
-def test_responses_that_are_lost_in_ever_other_ways_end_the_task(platform, runner, task, deferrable, intent):
+def test_responses_lost_in_different_ways_fail_the_task(platform, runner, task, deferrable, intent):
     for number, (kind, options) in enumerate(NO_RESPONSE * 2):
         for path in SUBMISSIONS:
             platform.trouble(kind, path=path, after=number, **options)
@@ -179,7 +179,7 @@ def test_responses_that_are_lost_in_ever_other_ways_end_the_task(platform, runne
 
 
 @pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
-def test_jobs_that_fail_after_lost_responses_end_the_task(platform, runner, task, deferrable, intent):
+def test_jobs_that_fail_after_lost_responses_fail_the_task(platform, runner, task, deferrable, intent):
     """Every other response is a gateway's page, and every job that is accepted fails."""
     for number in range(0, 20, 2):
         for path in SUBMISSIONS:
@@ -195,7 +195,7 @@ def test_jobs_that_fail_after_lost_responses_end_the_task(platform, runner, task
 
 @SKEWS
 @pytest.mark.parametrize("intent", [MOVE, COPY, COPY_OVER], ids=str)
-def test_a_platform_whose_clock_is_off_is_waited_for_just_as_long(platform, runner, task, deferrable, skew, intent):
+def test_a_platform_whose_clock_is_wrong_does_not_change_the_wait(platform, runner, task, deferrable, skew, intent):
     platform.knobs.date_skew_seconds = skew
     for path in SUBMISSIONS:
         platform.trouble("drop", path=path)
@@ -252,7 +252,7 @@ def slow_store(runner, monkeypatch):
 
 
 @pytest.mark.parametrize("intent", [MOVE, COPY, COPY_OVER], ids=str)
-def test_a_record_that_was_written_slowly_is_written_anew(platform, runner, task, slow_store, deferrable, intent):
+def test_a_record_that_was_written_slowly_is_written_again(platform, runner, task, slow_store, deferrable, intent):
     seen = []
     on_submission(platform, lambda: seen.append(slow_store["writes"]))
     assert runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
@@ -260,7 +260,7 @@ def test_a_record_that_was_written_slowly_is_written_anew(platform, runner, task
     assert len(platform.exports) == 1
 
 
-def test_records_that_are_always_slow_end_the_task_before_any_request(platform, runner, task, slow_store):
+def test_records_that_are_always_slow_fail_the_task_before_any_request(platform, runner, task, slow_store):
     slow_store["left"] = 1000
     with pytest.raises(AirflowException, match="too long to write the record") as caught:
         runner.run(task())
@@ -285,7 +285,7 @@ def test_lists_that_show_a_new_job_late(platform, runner, task, patient, monkeyp
     assert len(platform.exports) == len(posts(platform)) == 1
 
 
-def test_a_job_that_ended_just_before_the_second_check(platform, runner, task, patient, monkeypatch, deferrable):
+def test_a_job_that_completed_just_before_the_second_check(platform, runner, task, patient, monkeypatch, deferrable):
     """No list has it any more, and its file does not show it yet."""
     platform.knobs.alias_lag_seconds = 0.7
     for path in SUBMISSIONS:
@@ -314,7 +314,7 @@ def test_a_list_that_shows_less_than_its_total_leaves_doubt(platform, runner, ta
     assert len(posts(platform)) == 1
 
 
-def test_a_job_beyond_the_only_page_is_not_submitted_again(platform, runner, task, file, monkeypatch, deferrable):
+def test_a_job_beyond_the_only_page_is_not_resubmitted(platform, runner, task, file, monkeypatch, deferrable):
     """120 are in flight, and the list shows the oldest hundred without a link to more."""
     platform.knobs.update(stuck=True, list_order="oldest", total_lies=True)
     others = new_files(platform, 120)
@@ -389,7 +389,7 @@ def test_a_moved_file_whose_object_appears_late(platform, runner, task, patient,
 
 
 @pytest.mark.parametrize("value", ["s3://bucket/state/7", {"version": 2}, None], ids=repr)
-def test_a_record_that_is_spoiled_while_the_task_is_deferred(platform, runner, task, monkeypatch, value):
+def test_a_record_that_is_damaged_while_the_task_is_deferred(platform, runner, task, monkeypatch, value):
     real = conftest.first_event
 
     async def spoil(trigger):
@@ -423,7 +423,7 @@ def test_without_a_store_a_retry_waits_for_what_may_be_accepted(
 
 
 @pytest.mark.parametrize("joined", [True, False], ids=["slash", "no slash"])
-def test_a_job_that_may_be_bound_for_another_place_is_not_adopted(platform, runner, task, file, deferrable, joined):
+def test_a_job_whose_destination_may_differ_is_not_adopted(platform, runner, task, file, deferrable, joined):
     platform.add_volume("demo/prefixed", "shared", prefix="data")
     platform.add_volume("demo/plain", "shared")
     platform.knobs.update(stuck=True, prefix_joined_with_slash=joined)
@@ -449,7 +449,7 @@ def test_a_recorded_copy_that_another_export_replaced_is_doubt(platform, runner,
 # Rivals, and a copy with overwrite onto the file's own move
 
 
-def test_a_rival_that_comes_while_a_retry_waits_is_not_overwritten(platform, runner, task, monkeypatch, deferrable):
+def test_an_object_written_while_a_retry_waits_is_not_overwritten(platform, runner, task, monkeypatch, deferrable):
     killed_before_the_submission(runner, task(**COPY_OVER), monkeypatch)
     platform.put_object(VOLUME, PLACE, RIVAL)
     with pytest.raises(AirflowFailException, match="has appeared there since"):
@@ -459,7 +459,7 @@ def test_a_rival_that_comes_while_a_retry_waits_is_not_overwritten(platform, run
 
 
 @pytest.mark.parametrize("intent", [COPY_OVER, MOVE_OVER], ids=str)
-def test_an_overwriting_export_onto_its_own_move_that_the_file_shows_late(
+def test_an_overwriting_export_onto_its_own_move_when_the_alias_appears_late(
     platform, runner, task, file, patient, deferrable, intent
 ):
     """The object there is the file's only copy, although the file does not show it yet."""
@@ -481,7 +481,7 @@ def test_a_copy_onto_its_own_move_that_is_in_flight(platform, runner, task, file
     assert len(platform.exports) == 1
 
 
-def test_others_of_a_batch_are_copied_although_one_is_an_alias_of_its_place(platform, runner, deferrable):
+def test_a_batch_copies_the_other_files_when_one_is_an_alias_of_its_destination(platform, runner, deferrable):
     platform.knobs.overwrite_deletes_first = True
     files = new_files(platform, 3)
     SevenBridgesHook().start_export(files[0], VOLUME, f"many/{files[0]}")
@@ -554,7 +554,7 @@ def unreadable_switch(platform, files):
 
 
 @pytest.mark.parametrize("change", [too_many, inactive, empty, bad_input, unreadable_switch])
-def test_a_retry_that_cannot_begin_names_what_the_first_try_has_in_flight(
+def test_a_retry_that_cannot_start_names_the_exports_in_flight(
     platform, runner, monkeypatch, deferrable, change, caplog, capsys
 ):
     platform.knobs.stuck = True
@@ -575,7 +575,7 @@ def test_a_retry_that_cannot_begin_names_what_the_first_try_has_in_flight(
 
 
 @pytest.mark.parametrize("fields", [{"file": ""}, {"overwrite": "perhaps"}, {"sevenbridges_conn_id": ""}], ids=str)
-def test_a_retry_of_one_export_that_cannot_begin_names_it(platform, runner, export, monkeypatch, fields):
+def test_a_retry_of_a_single_export_that_cannot_start_names_it(platform, runner, export, monkeypatch, fields):
     platform.knobs.stuck = True
     killed_while_it_waits(runner, export(deferrable=False), monkeypatch)
     [job] = platform.exports
@@ -599,7 +599,7 @@ def test_an_xcom_that_cannot_be_written_does_not_hide_the_export(platform, runne
     assert f"Still in flight at the Platform: export {job.id}" in said
 
 
-def test_a_kill_while_the_request_is_out_says_that_it_may_be_accepted(platform, runner, task, file, capsys):
+def test_a_kill_during_the_request_logs_that_it_may_be_accepted(platform, runner, task, file, capsys):
     operator = task()
     on_submission(platform, operator.on_kill)
     assert runner.run(operator)["state"] == "COMPLETED"
@@ -642,7 +642,7 @@ def test_a_copy_is_a_success_though_its_file_was_deleted_since(
 
 
 @pytest.mark.parametrize("how", ["null", "missing", "stateless", "nul", "refused"])
-def test_one_spoiled_id_does_not_keep_the_others_waiting(platform, runner, monkeypatch, deferrable, how):
+def test_an_unreadable_job_does_not_delay_the_others(platform, runner, monkeypatch, deferrable, how):
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda seconds: None))
     files = new_files(platform, 4)
     platform.on(
@@ -662,7 +662,7 @@ def test_one_spoiled_id_does_not_keep_the_others_waiting(platform, runner, monke
 
 
 @pytest.mark.parametrize("how", ["null", "missing", "stateless", "nul", "refused"])
-def test_a_spoiled_id_that_recovers_is_waited_for(platform, runner, deferrable, how):
+def test_an_unreadable_job_that_recovers_is_waited_for(platform, runner, deferrable, how):
     files = new_files(platform, 4)
     platform.on(
         "accepted",
@@ -676,7 +676,7 @@ def test_a_spoiled_id_that_recovers_is_waited_for(platform, runner, deferrable, 
 # The end of a batch
 
 
-def test_fail_fast_says_what_goes_on_and_what_was_never_submitted(platform, runner, deferrable):
+def test_fail_fast_reports_what_is_in_flight_and_what_was_never_submitted(platform, runner, deferrable):
     files = new_files(platform, 5)
     platform.trouble("job_fails", code=9100)
     platform.trouble("job_stuck", times=0, after=1)
@@ -690,7 +690,7 @@ def test_fail_fast_says_what_goes_on_and_what_was_never_submitted(platform, runn
     assert f"{5 - len(jobs)} more were not submitted" in said
 
 
-def test_what_a_retry_does_not_want_any_more_is_followed_and_not_submitted(
+def test_an_export_that_a_retry_does_not_list_is_polled_and_not_submitted(
     platform, runner, monkeypatch, deferrable, capsys
 ):
     files = new_files(platform, 4)
@@ -704,7 +704,7 @@ def test_what_a_retry_does_not_want_any_more_is_followed_and_not_submitted(
     assert all(job.id in said for job in platform.exports[:2])
 
 
-def test_what_was_lost_and_is_not_wanted_any_more_is_never_submitted(platform, runner, monkeypatch, deferrable, capsys):
+def test_a_lost_export_that_a_retry_does_not_list_is_never_submitted(platform, runner, monkeypatch, deferrable, capsys):
     files = new_files(platform, 3)
     platform.trouble("drop", path=CREATE)
     killed_after_the_submission(runner, bulk(files[:2]), monkeypatch)
@@ -734,7 +734,7 @@ def test_without_a_wait_a_failed_job_is_a_failure(platform, runner, export):
 
 
 @pytest.mark.parametrize("shuffled", [True, False], ids=["shuffled", "in order"])
-def test_brief_answers_blame_the_right_file(platform, runner, deferrable, shuffled):
+def test_brief_responses_are_matched_to_the_right_file(platform, runner, deferrable, shuffled):
     files = new_files(platform, 5)
     platform.knobs.running_seconds = 0.2
     platform.trouble("brief_bulk", shuffled=shuffled)
@@ -758,7 +758,7 @@ def test_the_platforms_times_do_not_end_the_wait_for_an_adopted_job(platform, ru
     assert len(platform.exports) == 1
 
 
-def test_trouble_with_checks_costs_few_requests(platform, runner, task, monkeypatch, deferrable):
+def test_failing_checks_cost_few_requests(platform, runner, task, monkeypatch, deferrable):
     monkeypatch.setattr("airflow_sb_provider.engine.submitter.time.sleep", lambda seconds: None)
     for path in SUBMISSIONS:
         platform.trouble("lose_reply", path=path)

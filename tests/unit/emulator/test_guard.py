@@ -115,7 +115,7 @@ def test_any_loopback_name_or_address_is_accepted(emulator, host):
 
 
 @pytest.mark.parametrize("path", ["/_local/state", "/v2/user", "/_local/s3/demo-results/exports/seen"])
-def test_the_host_of_a_whole_url_counts_too(emulator, path):
+def test_the_host_of_a_complete_url_is_checked_too(emulator, path):
     headers = with_token(emulator, f"Host: 127.0.0.1:{emulator.port}")
     for host in ("evil.example", f"evil.example:{emulator.port}", "127.0.0.1@evil.example", "0.0.0.0", "[::]"):
         assert raw(emulator, "GET", f"http://{host}{path}", headers)[0] in (400, 403), host
@@ -166,12 +166,12 @@ def test_no_preflight_is_granted(emulator):
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
-def test_an_address_that_somebody_types_into_a_browser_is_answered(emulator):
+def test_a_url_typed_into_a_browser_is_accepted(emulator):
     answer = requests.get(f"http://127.0.0.1:{emulator.port}/_local/state", headers={"Sec-Fetch-Site": "none"})
     assert answer.status_code == 200
 
 
-def test_no_answer_is_run_sniffed_or_embedded_by_a_browser(emulator, caller):
+def test_no_response_is_run_sniffed_or_embedded_by_a_browser(emulator, caller):
     emulator.put_object("demo/results", "page.html", b"<script>alert(1)</script>")
     emulator.trouble("html", method="GET", path="/v2/projects")
     answers = [
@@ -185,7 +185,7 @@ def test_no_answer_is_run_sniffed_or_embedded_by_a_browser(emulator, caller):
     assert answers[0].headers["Content-Type"] == "application/octet-stream"
 
 
-def test_only_the_user_who_runs_it_reaches_what_needs_no_token(emulator, caller, monkeypatch):
+def test_only_the_user_who_runs_it_can_use_routes_without_a_token(emulator, caller, monkeypatch):
     """Linux tells whose a connection is."""
     base = f"http://127.0.0.1:{emulator.port}/_local"
     paths = ["/state", "/requests", "/s3/demo-results/exports/seen"]
@@ -198,7 +198,7 @@ def test_only_the_user_who_runs_it_reaches_what_needs_no_token(emulator, caller,
     assert caller.get("/user").status_code == 200
 
 
-def test_where_the_system_does_not_say_whose_a_connection_is_every_user_is_served(emulator, monkeypatch):
+def test_every_user_is_served_where_the_system_does_not_report_the_owner_of_a_connection(emulator, monkeypatch):
     def unreadable(self: Path, *_: object, **__: object) -> str:
         raise FileNotFoundError(self)
 
@@ -220,7 +220,7 @@ WAYS = [("127.0.0.1", "127.0.0.1"), *([("::1", "::1"), ("127.0.0.1", "::ffff:127
 
 
 @pytest.mark.parametrize(("host", "way"), WAYS)
-def test_every_loopback_address_is_guarded_alike(monkeypatch, host, way):
+def test_every_loopback_address_is_guarded(monkeypatch, host, way):
     with Emulator(host=host) as emulator:
 
         def status() -> int:
@@ -380,7 +380,7 @@ def test_a_volumes_prefix_stays_in_its_bucket_too(stored, folder, prefix):
     assert [path.parts[len(folder.parts)] for path in folder.rglob("x")] == ["odd"]
 
 
-def test_a_location_that_no_store_can_hold(emulator, caller):
+def test_a_location_that_no_store_can_write(emulator, caller):
     assert code(caller.export(location="x\ud800")) == (400, 9011)
     assert caller.ended(caller.export(location="a" * 300))["error"]["code"] == 9100
 
@@ -388,7 +388,7 @@ def test_a_location_that_no_store_can_hold(emulator, caller):
 @pytest.mark.parametrize(
     "bucket", ["..", ".", "../x", "a/b", "/etc", "_platform", "", "a\\b/..", "x\0", "ä", "-x", "~"]
 )
-def test_what_is_no_name_of_a_bucket(stored, tmp_path, bucket):
+def test_invalid_bucket_names(stored, tmp_path, bucket):
     before = set(tmp_path.rglob("*"))
     if bucket:
         with pytest.raises(ValueError, match="bucket"):
@@ -410,7 +410,7 @@ def test_a_bucket_that_is_a_symbolic_link_is_not_used(folder, tmp_path):
         Emulator(storage=str(folder))
 
 
-def test_the_ids_of_files_lead_nowhere(stored, folder, tmp_path):
+def test_file_ids_cannot_leave_the_folder(stored, folder, tmp_path):
     for number, file_id in enumerate(("../../x", "/etc/x", "..", "a/b", "x\0")):
         stored.add_file(f"f{number}", b"content", file_id=file_id)
         assert stored.platform.storage.read_source(file_id) == b"content"
@@ -418,7 +418,7 @@ def test_the_ids_of_files_lead_nowhere(stored, folder, tmp_path):
     assert all(path.parent == folder / "_platform" for path in folder.rglob("*x*"))
 
 
-def test_what_is_stored_is_private(tmp_path):
+def test_stored_files_are_private(tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old").chmod(0o755)
     (tmp_path / "old" / "demo-results").mkdir(mode=0o755)
@@ -450,7 +450,7 @@ def test_real_buckets_are_not_served(s3_endpoint):
 # Bounds
 
 
-def test_a_body_has_a_bound_and_is_kept_for_users_only(emulator, caller):
+def test_a_body_is_limited_and_recorded_for_users_only(emulator, caller):
     body = json.dumps({**wanted(), "padding": "x" * (5 << 20)})
     headers = {"Content-Type": "application/json"}
     assert caller.session.post(f"{emulator.url}/storage/exports", data=body, headers=headers).status_code == 413
@@ -495,6 +495,6 @@ def test_the_token_of_the_environment_is_not_used(monkeypatch):
 
 
 @pytest.mark.parametrize("token", ["", " ", "a b", "a\nX-Evil: b", "ü", "x" * 513])
-def test_what_is_no_token(token):
+def test_invalid_tokens(token):
     with pytest.raises(ValueError, match="token"):
         Emulator(token=token)

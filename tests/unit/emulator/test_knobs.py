@@ -15,7 +15,7 @@ def test_every_knob_is_described():
     assert set(Knobs.descriptions()) == {field.name for field in dataclasses.fields(Knobs)}
 
 
-def test_text_is_understood_and_nonsense_refused():
+def test_text_is_converted_and_wrong_values_are_rejected():
     knobs = Knobs()
     knobs.update(stuck="on", rate_limit="7", latency="0.5", created_status="201", omit="started_on, result")
     assert (knobs.stuck, knobs.rate_limit, knobs.latency, knobs.created_status) == (True, 7, 0.5, 201)
@@ -71,7 +71,7 @@ def test_latency(emulator, caller):
     assert time.monotonic() - began >= 0.1
 
 
-def test_durations_count_for_jobs_that_already_wait(emulator, caller):
+def test_durations_apply_to_jobs_that_already_wait(emulator, caller):
     emulator.knobs.update(pending_seconds=1000, running_seconds=1000)
     started = caller.export()
     job = emulator.platform.exports[started.json()["id"]]
@@ -222,7 +222,7 @@ def test_spellings(emulator, caller):
     assert caller.get(path).json()["metadata"]["etag"].endswith("-2")
 
 
-def test_what_is_left_out(emulator, caller):
+def test_omitted_fields(emulator, caller):
     emulator.knobs.update(omit={"started_on", "export.result", "file.parent"}, echo_properties=False)
     job = caller.ended(caller.export())
     assert not {"started_on", "result", "properties"} & set(job)
@@ -244,7 +244,7 @@ def test_unauthorized_body(emulator, caller):
     assert (answer.status_code, answer.text) == (401, "")
 
 
-def test_codes_that_nobody_knows(emulator, caller):
+def test_undocumented_error_codes(emulator, caller):
     emulator.knobs.update(too_many_items_code=90000, folder_export_code=9009, region_mismatch_code=9028)
     emulator.add_volume("demo/oregon", region="us-west-2")
     assert code(caller.post("/bulk/files/get", {"file_ids": [VCF] * 101}))[1] == 90000

@@ -32,7 +32,7 @@ UNKNOWN = "5f0000000000000000000099"
         (wanted(properties={"sse_aws_kms_key_id": 1}), (400, 9011)),
     ],
 )
-def test_what_a_submission_is_refused_for(emulator, caller, body, refused):
+def test_rejected_submissions(emulator, caller, body, refused):
     assert code(caller.post("/storage/exports", body)) == refused
     assert emulator.exports == []
     if isinstance(body, dict):
@@ -48,12 +48,12 @@ def test_what_a_submission_is_refused_for(emulator, caller, body, refused):
         {"aws_canned_acl": "bucket-owner-full-control", "aws_storage_class": "GLACIER"},
     ],
 )
-def test_documented_properties_are_taken_and_shown(caller, properties):
+def test_documented_properties_are_accepted_and_shown(caller, properties):
     job = caller.export(properties=properties).json()
     assert job["properties"] == {"sse_algorithm": "AES256", **properties}
 
 
-def test_what_the_state_of_things_forbids(emulator, caller):
+def test_submissions_that_the_state_of_the_platform_forbids(emulator, caller):
     emulator.add_volume("demo/off", active=False)
     emulator.add_volume("demo/google", service_type="GCS")
     emulator.add_volume("demo/oregon", region="us-west-2")
@@ -69,7 +69,7 @@ def test_what_the_state_of_things_forbids(emulator, caller):
     assert caller.ended(caller.export(google.id, volume="demo/google"))["state"] == "COMPLETED"
 
 
-def test_what_a_stranger_may_not_see(emulator, caller):
+def test_what_another_user_may_not_read(emulator, caller):
     job = caller.export().json()["id"]
     stranger = Caller(emulator, emulator.add_token("stranger", access="none"))
     assert code(stranger.export()) == (403, 9020)
@@ -84,13 +84,13 @@ def test_what_a_stranger_may_not_see(emulator, caller):
     assert code(reader.export()) == (403, 9020)
 
 
-def test_a_file_can_be_forbidden_alone(emulator, caller):
+def test_a_single_file_can_be_forbidden(emulator, caller):
     emulator.platform.files[VCF].forbidden = True
     assert code(caller.export()) == (403, 9004)
     assert code(caller.get(f"/files/{VCF}")) == (403, 5001)
 
 
-def test_bodies_that_are_no_json(emulator, caller):
+def test_bodies_that_are_not_json(emulator, caller):
     headers = {"X-SBG-Auth-Token": emulator.token}
     post = caller.session.post
     url = f"{emulator.url}/storage/exports"
@@ -105,7 +105,7 @@ def test_bodies_that_are_no_json(emulator, caller):
     "headers",
     [{}, {"X-SBG-Auth-Token": "f" * 32}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic abc"}],
 )
-def test_no_or_a_wrong_token(emulator, caller, headers):
+def test_a_missing_or_wrong_token(emulator, caller, headers):
     caller.session.headers.pop("X-SBG-Auth-Token")
     answer = caller.get("/user", headers=headers)
     assert code(answer) == (401, 90001)

@@ -40,7 +40,7 @@ def test_a_key_that_a_folder_cannot_hold_fails_the_job(emulator, caller):
     assert caller.get(f"/files/{VCF}").json()["storage"]["type"] == "PLATFORM"
 
 
-def test_a_temporary_folder_is_removed_and_a_given_one_kept(tmp_path):
+def test_a_temporary_folder_is_removed_and_a_specified_one_is_kept(tmp_path):
     with Emulator() as emulator:
         temporary = emulator.platform.storage.url.removeprefix("file://")
         assert list(tmp_path.__class__(temporary).iterdir())
