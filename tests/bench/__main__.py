@@ -37,11 +37,11 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    def tell(self, line: str) -> None:
+    def write_line(self, line: str) -> None:
         assert self._process.stdin
         self._process.stdin.write(f"{line}\n".encode())
 
-    async def hear(self, seconds: float = GRACE) -> str:
+    async def read_line(self, seconds: float = GRACE) -> str:
         assert self._process.stdout
         line = await asyncio.wait_for(self._process.stdout.readline(), seconds)
         if not line:
@@ -81,21 +81,21 @@ async def run(cell: Cell, offset: float, all_ready: asyncio.Barrier) -> dict[str
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         try:
             server = await stack.enter_async_context(child("server", cell.as_json(), home))
-            variables = environment(cell.design, int(await server.hear()))
+            variables = environment(cell.design, int(await server.read_line()))
             triggerers: list[Child] = []
             for share in range(cell.triggerers):
                 arguments = {"cell": cell.as_json(), "share": share}
                 triggerers.append(await stack.enter_async_context(child("triggerer", arguments, home, **variables)))
-                await triggerers[-1].hear()
+                await triggerers[-1].read_line()
             passed = True
             await all_ready.wait()
             began = time.time() + 1 + offset
-            server.tell(f"start {began}")
+            server.write_line(f"start {began}")
             for triggerer in triggerers:
-                triggerer.tell(str(began))
-            told = [json.loads(await triggerer.hear(offset + cell.cap + GRACE)) for triggerer in triggerers]
-            server.tell("stop")
-            return measure(cell, json.loads(await server.hear()), told)
+                triggerer.write_line(str(began))
+            reports = [json.loads(await triggerer.read_line(offset + cell.cap + GRACE)) for triggerer in triggerers]
+            server.write_line("stop")
+            return measure(cell, json.loads(await server.read_line()), reports)
         except (EOFError, TimeoutError) as error:
             if not passed:
                 await all_ready.wait()

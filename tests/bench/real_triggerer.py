@@ -61,7 +61,7 @@ class Triggerer:
     def __post_init__(self) -> None:
         self.runner = self.supervisor.children()[0]
 
-    def look(self) -> Figures:
+    def usage(self) -> Figures:
         return {
             name: {"cpu": sum(process.cpu_times()[:2]), "rss": process.memory_info().rss}
             for name, process in (("supervisor", self.supervisor), ("runner", self.runner))
@@ -92,7 +92,7 @@ class Bench:
             cursor.execute("SELECT coalesce(state, 'none'), count(*) FROM task_instance GROUP BY 1")
             return Counter(dict(cursor.fetchall()))
 
-    def until(self, done: Callable[[], bool], seconds: float, told: Callable[[], object] | None = None) -> float:
+    def until(self, done: Callable[[], bool], seconds: float, status: Callable[[], object] | None = None) -> float:
         """Wait until something is so; returns after how many seconds, or raises."""
         begin = shown = time.monotonic()
         while not done():
@@ -102,7 +102,7 @@ class Bench:
                 raise TimeoutError(f"not after {seconds:.0f} s: {dict(self.states())}")
             if now - shown > 20:
                 shown = now
-                self.say(f"... {told() if told else dict(self.states())}")
+                self.say(f"... {status() if status else dict(self.states())}")
             time.sleep(0.5)
         return time.monotonic() - begin
 
@@ -112,10 +112,10 @@ class Bench:
     def blocked(self, name: str) -> None:
         """Note how often and how long at most Airflow has seen the runner's loop blocked since the last note."""
         log = (self.airflow.logs / "triggerer.out").read_text()
-        told = [float(seconds) for seconds in _BLOCKED.findall(log)]
+        blocked = [float(seconds) for seconds in _BLOCKED.findall(log)]
         self.figures["counted_as_dead"] = log.count("event loop appears deadlocked")
-        new = told[self._blocked :]
-        self._blocked = len(told)
+        new = blocked[self._blocked :]
+        self._blocked = len(blocked)
         self.figures[f"blocked_{name}"] = {"times": len(new), "longest": max(new, default=0.0)}
 
     def start_exports(self) -> list[str]:
@@ -147,7 +147,7 @@ class Bench:
 
     def defer(self, ids: Sequence[str], dag: str = DAG) -> None:
         """Start the runs and wait until every sensor waits and the Platform has been asked for every export."""
-        idle = self.triggerer.look()
+        idle = self.triggerer.usage()
         self.airflow.wait_for_dag(dag)
         begin = time.monotonic()
         for start in range(0, self.tasks, IN_A_RUN):
@@ -157,7 +157,7 @@ class Bench:
         self.until(lambda: self.states()["deferred"] == self.tasks, 1_800)
         self.figures["seconds_to_defer"] = time.monotonic() - begin
         self.say("all are deferred")
-        asked: set[str] = set()
+        polled: set[str] = set()
         seen = 0
 
         def waiting() -> int:
@@ -166,18 +166,18 @@ class Bench:
                 return len(list(self.airflow.logs.glob("dag_id=*/*/*/*.trigger.*.log")))
             new = self.platform.requests[seen:]
             seen += len(new)
-            asked.update(*(record.json["export_ids"] for record in new if record.path == POLL))
-            return len(asked)
+            polled.update(*(record.json["export_ids"] for record in new if record.path == POLL))
+            return len(polled)
 
         self.until(lambda: waiting() == self.tasks, 1_800, lambda: f"{waiting()} wait")
         self.figures["seconds_to_wait"] = time.monotonic() - begin
         self.figures["deferred_at_once"] = self.states()["deferred"]
-        ready = self.triggerer.look()
+        ready = self.triggerer.usage()
         self.blocked("start")
         self.figures["start_cpu"] = grown(idle, ready, "cpu")
         self.figures["rss_idle"] = {name: each["rss"] for name, each in idle.items()}
         self.figures["workers_used"] = self._workers_used()
-        self.say("all wait" if dag == FLOOR else "all wait: the Platform has been asked for each export")
+        self.say("all wait" if dag == FLOOR else "all wait: each export has been polled")
 
     def _workers_used(self) -> int:
         with self.database.cursor() as cursor:
@@ -188,9 +188,9 @@ class Bench:
         """Measure while all wait and nothing happens."""
         # The first cycle after the start is still uneven.
         time.sleep(INTERVAL)
-        before, begin = self.triggerer.look(), time.time()
+        before, begin = self.triggerer.usage(), time.time()
         time.sleep(INTERVAL * cycles)
-        after, seconds = self.triggerer.look(), time.time() - begin
+        after, seconds = self.triggerer.usage(), time.time() - begin
         polls = self.polls(begin)
         rss = {name: each["rss"] for name, each in after.items()}
         cpu = grown(before, after, "cpu")
@@ -212,7 +212,7 @@ class Bench:
 
     def release(self) -> None:
         """Let the exports end, and wait until the triggerer has handed over every event."""
-        before = self.triggerer.look()
+        before = self.triggerer.usage()
         begin = time.monotonic()
         self.platform.knobs.stuck = False
         ended = self.until(lambda: all(job.state == "COMPLETED" for job in self.platform.exports), 600)
@@ -220,7 +220,7 @@ class Bench:
         self.figures |= {
             "seconds_until_all_jobs_ended": ended,
             "seconds_until_all_events_handled": time.monotonic() - begin,
-            "release_cpu": grown(before, self.triggerer.look(), "cpu"),
+            "release_cpu": grown(before, self.triggerer.usage(), "cpu"),
             "polls": Counter(str(record.status) for record in self.polls()),
         }
         self.blocked("release")
@@ -323,7 +323,7 @@ def rows(figures: Figures) -> list[tuple[str, str]]:
         ("sensors waiting at the same time", f"{figures['deferred_at_once']:,} of {figures['tasks']:,}"),
         ("of them begun by a worker", f"{figures['workers_used']:,}"),
         ("from the first run's start until all are deferred, s", f"{figures['seconds_to_defer']:,.0f}"),
-        ("until the Platform has been asked for each, s", f"{figures['seconds_to_wait']:,.0f}"),
+        ("until each export has been polled, s", f"{figures['seconds_to_wait']:,.0f}"),
         ("CPU until then, s", both("start_cpu")),
         (
             f"polls in {INTERVAL:.0f} s while all wait (ideal {figures['tasks'] / BULK:,.0f})",

@@ -70,7 +70,7 @@ class Server:
         self.first_request: float | None = None
         self.timeline: dict[int, list[int]] = {}
         self.windows: dict[bytes, tuple[int, int]] = {}
-        self.told_ends: dict[int, float] = {}
+        self.reported_ends: dict[int, float] = {}
 
     def report(self) -> dict[str, object]:
         return {
@@ -79,7 +79,7 @@ class Server:
             "peak_in_flight": self.peak_in_flight,
             "first_request": self.first_request,
             "timeline": [[second, *counted] for second, counted in sorted(self.timeline.items())],
-            "told_ends": self.told_ends,
+            "reported_ends": self.reported_ends,
             "cpu": time.process_time(),
         }
 
@@ -99,7 +99,7 @@ class Server:
             return _response(b"200 OK", headers, body)
         done = [now - self.began >= self.finishes[number] for number in ids]
         for number in itertools.compress(ids, done):
-            self.told_ends.setdefault(number, now - self.began + LATENCY)
+            self.reported_ends.setdefault(number, now - self.began + LATENCY)
         return _response(b"200 OK", headers, _body(path, ids, done))
 
     def _ids(self, path: bytes, body: bytes) -> list[int]:
@@ -122,11 +122,11 @@ class Server:
         headers = (LIMIT, left, reset)
         return refused, b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n" % headers
 
-    def _count(self, now: float, asked: int, refused: bool, cost: int) -> None:
+    def _count(self, now: float, ids: int, refused: bool, cost: int) -> None:
         if self.first_request is None:
             self.first_request = now - self.began
         self.counts["requests"] += 1
-        self.counts["id_asks"] += asked
+        self.counts["id_asks"] += ids
         self.counts["refused"] += refused
         counted = self.timeline.setdefault(int((now - self.began) // BIN) * BIN, [0, 0, 0])
         counted[0] += 1
@@ -206,14 +206,14 @@ async def main(cell: Cell) -> None:
     print(listening.getsockname()[1], flush=True)
     stopped = asyncio.Event()
 
-    def told() -> None:
+    def read_command() -> None:
         word, _, moment = sys.stdin.readline().strip().partition(" ")
         if word == "start":
             server.began = float(moment)
         else:
             stopped.set()
 
-    loop.add_reader(0, told)
+    loop.add_reader(0, read_command)
     await stopped.wait()
     print(json.dumps(server.report()), flush=True)
 

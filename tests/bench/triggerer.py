@@ -65,11 +65,11 @@ class Events(deque["TriggerEventEntry"]):
 class ScriptedRunner(TriggerRunner):
     """Creates, runs and cleans up triggers as Airflow does; only what the supervisor would send comes from the cell."""
 
-    def __init__(self, cell: Cell, share: int, began: float, tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, cell: Cell, share: int, began: float, send: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
         self.events = Events(self)
         self._cell, self._began = cell, began
-        self._tell = tell
+        self._send = send
         self._design = DESIGNS[cell.design]
         self._script = [trigger for trigger in enumerate(cell.triggers()) if trigger[0] % cell.triggerers == share]
         self._creating = asyncio.Lock()
@@ -86,7 +86,7 @@ class ScriptedRunner(TriggerRunner):
 
     async def arun(self) -> None:
         await super().arun()
-        self._tell(self._report())
+        self._send(self._report())
         # Thousands of triggers may still wait; they need no farewell.
         os._exit(0)
 
@@ -188,7 +188,7 @@ class BareRunner(ScriptedRunner):
         await self.init_comms()
         while not self.stop:
             await asyncio.sleep(1)
-        self._tell(self._report())
+        self._send(self._report())
         os._exit(0)
 
     async def create_triggers(self) -> None:
@@ -250,10 +250,10 @@ def main(cell: Cell, share: int) -> None:
     print("ready", file=results, flush=True)
     began = float(sys.stdin.readline())
 
-    def tell(report: dict[str, Any]) -> None:
+    def send(report: dict[str, Any]) -> None:
         print(json.dumps({**report, "log_lines": log.lines, "look_ups": look_ups.total()}), file=results, flush=True)
 
-    runner = (BareRunner if cell.bare else ScriptedRunner)(cell, share, began, tell)
+    runner = (BareRunner if cell.bare else ScriptedRunner)(cell, share, began, send)
     runner.get_trigger_by_classpath(design.classpath)
     runner.run()
 

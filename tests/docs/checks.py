@@ -76,8 +76,8 @@ def check_command(words: list[str]) -> None:
 
 @cache
 def _make(*arguments: str) -> None:
-    told = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
+    process = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 def _airflow(*arguments: str) -> None:
@@ -110,11 +110,11 @@ def _python(flag: str, module: str, *arguments: str) -> None:
 def _help(module: str) -> str:
     assert importlib.util.find_spec(module), module
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", module, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    assert told.returncode == 0, told.stderr
-    return told.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def check_variable(name: str, value: str) -> None:

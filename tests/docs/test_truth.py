@@ -66,8 +66,8 @@ def test_every_environment():
 )
 def test_every_parameter(operator, text):
     parameters = inspect.signature(operator.__init__).parameters
-    told = [name for name in parameters if name not in ("self", "kwargs", "sevenbridges_conn_id")]
-    assert [name for name in told if not re.search(rf"`{name}[`=]", text)] == []
+    documented = [name for name in parameters if name not in ("self", "kwargs", "sevenbridges_conn_id")]
+    assert [name for name in documented if not re.search(rf"`{name}[`=]", text)] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -1,4 +1,4 @@
-"""A fixed part of what ``make fuzz`` reads, and proof that it would tell."""
+"""A fixed part of the inputs of ``make fuzz``, and proof that it detects errors."""
 
 from __future__ import annotations
 
@@ -75,5 +75,5 @@ def test_it_detects_a_removed_check(monkeypatch, name, broken):
 
 def test_it_detects_a_lost_response_that_would_be_retried(monkeypatch):
     monkeypatch.setattr("tests.fuzz.check.settle", lambda call, error: error)
-    with pytest.raises(AssertionError, match="might be asked for again"):
+    with pytest.raises(AssertionError, match="might be submitted again"):
         check_many(range(5 * READ), make, check)

@@ -1,4 +1,4 @@
-"""Properties of the single readers, with hypothesis; the same examples every time. FUZZ_EXAMPLES for more."""
+"""Properties of the parsers, with Hypothesis and fixed examples. FUZZ_EXAMPLES sets their number."""
 
 from __future__ import annotations
 
@@ -88,18 +88,18 @@ def test_every_error_can_be_shown_and_pickled(data, status, request_id):
 @many
 @given(TEXT, st.integers(1, 50))
 def test_sanitized_text_is_one_line_and_stable(text, limit):
-    told = readable(text, limit)
-    assert told.isprintable()
-    assert len(told) <= limit
-    assert readable(told, limit).strip() == told.strip()
-    told.encode()
+    clean = readable(text, limit)
+    assert clean.isprintable()
+    assert len(clean) <= limit
+    assert readable(clean, limit).strip() == clean.strip()
+    clean.encode()
 
 
 @many
 @given(st.sampled_from(samples()), st.integers(100, 999), st.dictionaries(HEADER, HEADER), JSON, st.booleans())
-def test_any_json_becomes_a_value_or_an_error(sample, status, headers, data, as_told):
+def test_any_json_becomes_a_value_or_an_error(sample, status, headers, data, with_sample_status):
     body = json.dumps(data).encode()
-    check(Input(0, samples().index(sample), sample.status if as_told else status, headers, (body,)))
+    check(Input(0, samples().index(sample), sample.status if with_sample_status else status, headers, (body,)))
 
 
 @many

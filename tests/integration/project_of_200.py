@@ -47,8 +47,8 @@ def check(platform, good, bad, *, summary, report, failure, manifest):
     assert {error["name"]: error["file"] for error in summary["errors"]} == bad
     assert "3 of 200 files were not exported" in failure
     for name, file in bad.items():
-        told = next(line for line in failure.splitlines() if file in line and "->" in line)
-        assert REASONS[name] in told.partition("->")[2].lower()
+        row = next(line for line in failure.splitlines() if file in line and "->" in line)
+        assert REASONS[name] in row.partition("->")[2].lower()
         assert name in report
     assert report.startswith("200 files: ")
 

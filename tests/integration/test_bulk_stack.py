@@ -41,10 +41,10 @@ def test_two_hundred_files_with_three_that_fail(tmp_path):
                 failure=log,
                 manifest=manifest.read_text(),
             )
-        tells_openlineage(lineage, platform, good, bad, manifest)
+        check_openlineage(lineage, platform, good, bad, manifest)
 
 
-def tells_openlineage(path, platform, good, bad, manifest):
+def check_openlineage(path, platform, good, bad, manifest):
     """The first hundred that landed before the deferred task failed, the manifest, and why three did not land."""
     event = openlineage_events.read_event(path, f"{DAG}.export", "FAIL")
     space = f"sevenbridges://{urlsplit(platform.url).netloc}"

@@ -139,9 +139,9 @@ def test_listing_exports_to_the_end(emulator, api):
     assert {export.destination.volume for export in page.all()} == {RESULTS}
     assert [export.id for export in api.volumes.get("demo/archive").get_exports()] == [elsewhere.id]
     assert api.exports.query(state="COMPLETED").total == 0
-    asked = len(emulator.requests)
+    before = len(emulator.requests)
     assert all(export.started_on for export in api.exports.query().all())
-    assert len(emulator.requests) - asked == 2, "a list item lacks a field, so the client asks for each again"
+    assert len(emulator.requests) - before == 2, "a list item lacks a field, so the client asks for each again"
 
 
 def test_files_and_folders(api):

@@ -75,7 +75,7 @@ def announces(airflow, platform):
     assert event["extra"] == {key: result[key] for key in same} | {"name": "announced.vcf", "project": "demo/genomics"}
 
 
-def tells_openlineage(path, platform, result):
+def check_openlineage(path, platform, result):
     """A deferred export that succeeded and one that failed, as the official client understands their events."""
     file = (f"sevenbridges://{urlsplit(platform.url).netloc}", VCF)
     event = openlineage_events.read_event(path, f"{DAG}.export", "COMPLETE")
@@ -133,10 +133,10 @@ def test_the_examples_on_a_real_airflow(tmp_path):
         ports = {connection.laddr.port for connection in psutil.net_connections("tcp") if connection.status == "LISTEN"}
         assert airflow.port not in ports
 
-        tells_openlineage(lineage, platform, result)
+        check_openlineage(lineage, platform, result)
         # The search does see the database and the logs.
-        told = holders(home, job.id)
-        assert any(name.startswith("airflow.db") for name in told)
-        assert any(name.startswith("logs") for name in told)
+        names = holders(home, job.id)
+        assert any(name.startswith("airflow.db") for name in names)
+        assert any(name.startswith("logs") for name in names)
         assert holders(home, platform.token) == []
         assert os.environ.get("AIRFLOW_HOME") != str(home)

@@ -102,5 +102,5 @@ def test_the_registry_lists_what_users_import():
         listed = [entry["module"].rpartition(".") for entry in registry[section]]
         for module, _, name in listed:
             assert getattr(importlib.import_module(module), name).__doc__
-        told = {module for entry in get_provider_info()[section] for module in entry["python-modules"]}
-        assert {module for module, _, _ in listed} == told
+        modules = {module for entry in get_provider_info()[section] for module in entry["python-modules"]}
+        assert {module for module, _, _ in listed} == modules

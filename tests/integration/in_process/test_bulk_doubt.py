@@ -1,4 +1,4 @@
-"""What a bulk export does where the Platform's lists cannot be trusted, or Airflow's memory."""
+"""Bulk exports when the Platform's lists or Airflow's store are unreliable."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_lost_bulk_response_waits_until_lists_can_be_read(platform, runner, id
 
 
 def test_a_retry_does_not_adopt_a_copy_of_another_client_as_the_move(platform, runner, ids):
-    """The first try takes over a running job, which it cannot tell from a move; the second sees its end."""
+    """The first try adopts a running job, which may be a move; the retry reads its result."""
     file = ids[0]
     hook = SevenBridgesHook()
     platform.knobs.running_seconds = 1
@@ -100,7 +100,7 @@ def test_long_names_and_messages_stay_below_airflows_limit(platform, runner):
 
 
 def test_a_retry_that_fails_before_it_submits_names_the_exports_in_flight(platform, runner, ids, deferrable, tmp_path):
-    """What an earlier try has completed is not in doubt only because this one has not checked it yet."""
+    """An export that an earlier try completed is not reported as in doubt before this try has checked it."""
     done, going_on = ids[:2]
     platform.trouble("job_stuck", after=1, times=0)
     with pytest.raises(AirflowException, match="time for this task is over"):

@@ -1,4 +1,4 @@
-"""What must hold for one export and for many, whatever the Platform answers: few requests, and nobody's bytes lost."""
+"""Guarantees for one export and for many, whatever the Platform responds: few requests, and no data is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUBMISSIONS = ("/v2/storage/exports", "/v2/bulk/storage/exports/create")
 
 @pytest.fixture(params=["single", "bulk"])
 def task(request, platform):
-    """Makes an operator of either kind for one file."""
+    """Create the single or the bulk operator for one file."""
 
     def make(file=None, volume="demo/results", location="a/b.txt", deferrable=False, **fields):
         file = file or platform.add_file("a.txt", BYTES).id
@@ -168,7 +168,7 @@ def test_a_copy_onto_the_object_that_the_file_is_an_alias_of(platform, runner, t
 
 
 class Killed(BaseException):
-    """SIGKILL, as far as a test can tell."""
+    """Simulates SIGKILL."""
 
 
 def killed_after_the_submission(runner, operator, monkeypatch):
@@ -193,7 +193,7 @@ UNREADABLE = ["s3://bucket/state/7", "", 7, [], {}, {"version": 2}, {"version": 
 @pytest.mark.parametrize("value", UNREADABLE, ids=repr)
 @pytest.mark.parametrize("intent", [{}, MOVE_OVER, COPY_OVER], ids=str)
 def test_a_record_that_cannot_be_read_is_in_doubt(platform, runner, task, monkeypatch, value, intent):
-    """The first try's request is accepted late: a second one would delete what the first has made."""
+    """The request of the first try is accepted late; a second one would delete the object of the first."""
     if intent:
         platform.put_object("demo/results", "a/b.txt", OLD)
     operator = task(**intent)
@@ -232,7 +232,7 @@ def test_a_try_without_a_store_is_in_doubt_for_a_retry_with_one(platform, task, 
 
 
 def test_an_error_before_an_overwriting_move_leaves_no_doubt(platform, runner, task):
-    """What was written before the check says that nothing was submitted."""
+    """The record that is written before the check shows that nothing was submitted."""
     platform.put_object("demo/results", "a/b.txt", OLD)
     operator = task(**MOVE_OVER)
     platform.trouble("error", method="GET", path="/v2/storage/exports", status=403, code=9020)
@@ -251,7 +251,7 @@ def test_an_error_before_an_overwriting_move_leaves_no_doubt(platform, runner, t
 def test_an_alias_that_matches_one_reading_does_not_prove_the_export(
     platform, runner, task, includes_prefix, overwrite
 ):
-    """A member moves the file below the prefix once more; an object of the same size lies where it should be."""
+    """The file was moved to a key with the prefix twice, and another object of the same size is at its destination."""
     platform.knobs.alias_location_includes_prefix = includes_prefix
     file = platform.add_file("a.txt", BYTES).id
     Runner().run(task(file, location="exports/a.txt"))
@@ -330,7 +330,7 @@ def test_an_error_while_exports_are_in_flight_names_them(platform, runner, task,
 
 
 def test_a_method_that_is_resumed_in_a_retry_submits_nothing_twice(platform, task):
-    """Airflow 3.0 runs it again with the same event, XComs kept, when the try that it resumed has failed."""
+    """Airflow 3.0 runs the method again with the same event and XComs after the resumed try has failed."""
     file = platform.add_file("a.txt", BYTES).id
     operator, xcom = task(file, deferrable=True), {}
 

@@ -1,4 +1,4 @@
-"""What one look costs and sees, on the local Platform."""
+"""What a check of the Platform's state costs and returns, on the local Platform."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_a_check_costs_the_stated_requests(platform, hook, in_flight, lists):
     request = request_for(platform)
     before = len(platform.requests)
     [found] = fetch_remote_state(hook, [request], [RETRY])
-    asked = paths(platform)[before:]
-    assert asked.count("GET storage/exports") == lists
-    assert asked.count("POST bulk/files/get") == 1
+    requests = paths(platform)[before:]
+    assert requests.count("GET storage/exports") == lists
+    assert requests.count("POST bulk/files/get") == 1
     assert found.jobs_complete
-    assert len(asked) <= lists + 1 + 2
+    assert len(requests) <= lists + 1 + 2
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest"])

@@ -1,4 +1,4 @@
-"""A second kind of job needs a kind, a trigger and a sensor; waiting knows none. Toys are made in this file only."""
+"""A second kind of job needs only a kind, a trigger and a sensor. Toys are a kind that exists in this file only."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class ToySensor(SevenBridgesJobSensor[Toy]):
 
 
 class Server:
-    """Answers polls of exports and of toys: ``states`` are each id's at the polls to come, the last one for ever."""
+    """Responds to polls of exports and toys. ``states`` has each id's states at successive polls; the last one stays."""
 
     def __init__(self, platform):
         self.platform = platform
@@ -144,10 +144,10 @@ class Server:
     def answer(self, handler):
         seen = self.platform.seen[-1]
         states = self.states[handler.path]
-        asked = json.loads(seen.body)["export_ids" if handler.path == EXPORTS else "toy_ids"]
+        ids = json.loads(seen.body)["export_ids" if handler.path == EXPORTS else "toy_ids"]
         field = "state" if handler.path == EXPORTS else "status"
         items = []
-        for each in asked:
+        for each in ids:
             ahead = states.get(each)
             state = ahead.pop(0) if ahead and len(ahead) > 1 else ahead[0] if ahead else None
             error = {"error": {"status": 404, "code": 9008, "message": "no such thing"}}
@@ -218,14 +218,14 @@ def test_a_trigger_serializes_their_ids():
 
 
 def test_both_kinds_share_a_poller_and_no_request(server, monkeypatch):
-    look_ups = []
+    lookups = []
     real = polling.load_settings
 
-    async def look_up(conn_id):
-        look_ups.append(conn_id)
+    async def load(conn_id):
+        lookups.append(conn_id)
         return await real(conn_id)
 
-    monkeypatch.setattr(polling, "look_up_settings", look_up)
+    monkeypatch.setattr(polling, "load_settings", load)
     ids = [f"j{number}" for number in range(150)]
     server.states = {EXPORTS: {each: ["RUNNING"] for each in ids}, TOYS: {each: ["RUNNING"] for each in ids}}
     end_time = time.time() + 4.5
@@ -235,11 +235,11 @@ def test_both_kinds_share_a_poller_and_no_request(server, monkeypatch):
     )
     assert [event.get("export_id") or event["toy_id"] for event in events] == ids * 2
     assert {event["job"].get("state") or event["job"]["status"] for event in events} == {"RUNNING"}
-    assert len(look_ups) == 1
+    assert len(lookups) == 1
     polls = Counter(path for path, _ in server.polls)
-    assert max(len(asked) for _, asked in server.polls) == 100
+    assert max(len(ids) for _, ids in server.polls) == 100
     for path in (EXPORTS, TOYS):
-        # Two requests in each of five cycles, and in the final poll.
+        # Two requests in each of five cycles and in the final poll.
         assert 8 <= polls[path] <= 2 * (4.5 + 1) + 1
 
 
@@ -268,7 +268,7 @@ def test_a_trigger_of_one_kind_that_ends_does_not_affect_the_other(server):
 
 
 def test_both_kinds_share_one_rate_limit(server):
-    """What is left of a window is spread over the polls of both."""
+    """The requests that are left in a window are spread over the polls of both kinds."""
     ids = [f"j{number}" for number in range(100)]
     server.states = {EXPORTS: {each: ["RUNNING"] for each in ids}, TOYS: {each: ["RUNNING"] for each in ids}}
     server.headers = {"X_RateLimit_Limit": "1000", "X_RateLimit_Remaining": "120"}
@@ -276,14 +276,14 @@ def test_both_kinds_share_one_rate_limit(server):
     end_time = time.time() + 3
     gather(ToyTrigger(ids, CONN, 0.1, end_time), SevenBridgesExportTrigger(ids, CONN, 0.1, end_time))
     polls = Counter(path for path, _ in server.polls)
-    # Without a common limit each would be polled thirty times.
+    # Without a common limit each kind would be polled thirty times.
     assert sum(polls.values()) <= 10
     assert min(polls.values()) >= 2
 
 
 @pytest.fixture(params=["poke", "reschedule", "deferred", "from trigger"])
 def sense(request, server):
-    """Runs a sensor as Airflow does: a reschedule and a resumption are each a new process."""
+    """Run a sensor like Airflow: each reschedule and each resumption is a new process."""
     how = {
         "poke": {},
         "reschedule": {"mode": "reschedule"},

@@ -1,6 +1,6 @@
-"""Late, wrong and missing answers, clocks that differ, rivals: what users see of one export and of many.
+"""Late, wrong and missing responses, different clocks, and other clients, for one export and for many.
 
-Each test makes one assumption wrong, of those that docs/assumptions.md lists.
+Each test violates one of the assumptions in docs/assumptions.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def file(platform):
 
 @pytest.fixture
 def task(kind, file):
-    """Makes an operator of either kind for one file."""
+    """Create the single or the bulk operator for one file."""
 
     def make(deferrable=False, volume=VOLUME, location=PLACE, **fields):
         common = {"task_id": "export", "retries": 2, "poll_interval": 0.1, "deferrable": deferrable}
@@ -64,7 +64,7 @@ def task(kind, file):
 
 @pytest.fixture(autouse=True)
 def only_short_pauses(monkeypatch):
-    """Fails a test whose task would pause longer than these time-outs call for."""
+    """Fail a test whose task pauses for longer than these time-outs require."""
 
     def pause(seconds):
         assert seconds < 5, f"a pause of {seconds:.0f} s"
@@ -76,7 +76,7 @@ def only_short_pauses(monkeypatch):
 
 @pytest.fixture
 def patient(platform, monkeypatch):
-    """Time-outs that leave room for lags: 1.2 s for a gateway, 0.4 s until everything is shown."""
+    """Set longer time-outs: 1.2 s for a gateway, and 0.4 s until reads are consistent."""
     use_token(monkeypatch, platform, platform.token, gateway_timeout=1.2)
 
 
@@ -115,7 +115,7 @@ def at_place(platform, location=PLACE):
 
 
 def killed_while_it_waits(runner, operator, monkeypatch):
-    """The worker dies before its first poll, so that the record has the job's id."""
+    """Kill the worker before its first poll, when the record has the job's id."""
 
     def die(*_):
         raise Killed
@@ -127,7 +127,7 @@ def killed_while_it_waits(runner, operator, monkeypatch):
 
 
 def killed_before_the_submission(runner, operator, monkeypatch):
-    """The worker dies between its record and the request."""
+    """Kill the worker after it wrote its record and before it sends the request."""
     real = SevenBridgesHook.send
 
     def send(self, call, **options):
@@ -141,7 +141,7 @@ def killed_before_the_submission(runner, operator, monkeypatch):
             runner.run(operator)
 
 
-# Loops
+# Endless failures
 
 
 @pytest.mark.parametrize("intent", [MOVE_OVER, COPY_OVER], ids=str)
@@ -180,7 +180,7 @@ def test_responses_lost_in_different_ways_fail_the_task(platform, runner, task, 
 
 @pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
 def test_jobs_that_fail_after_lost_responses_fail_the_task(platform, runner, task, deferrable, intent):
-    """Every other response is a gateway's page, and every job that is accepted fails."""
+    """Every second response is a gateway's page, and every accepted job fails."""
     for number in range(0, 20, 2):
         for path in SUBMISSIONS:
             platform.trouble("html", path=path, status=502, after=number)
@@ -190,7 +190,7 @@ def test_jobs_that_fail_after_lost_responses_fail_the_task(platform, runner, tas
     assert 1 <= len(posts(platform)) <= MAX_POSTS
 
 
-# Whose clock, which moment
+# Clocks and pauses
 
 
 @SKEWS
@@ -233,7 +233,7 @@ def test_maintenance_does_not_mean_that_nothing_was_accepted(platform, runner, t
 
 @pytest.fixture
 def slow_store(runner, monkeypatch):
-    """A store of which the first writes of a submission take a minute by the worker's clock."""
+    """Make the first writes of a submission to the store take a minute of the worker's clock."""
     late, slow = [0.0], {"left": 1, "writes": 0}
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0], time=time.time, sleep=lambda seconds: None)
     monkeypatch.setattr("airflow_sb_provider.engine.submitter.time", clock)
@@ -268,7 +268,7 @@ def test_records_that_are_always_slow_fail_the_task_before_any_request(platform,
     assert not posts(platform)
 
 
-# Lists that lie
+# Wrong lists
 
 
 @pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER], ids=str)
@@ -286,7 +286,7 @@ def test_lists_that_show_a_new_job_late(platform, runner, task, patient, monkeyp
 
 
 def test_a_job_that_completed_just_before_the_second_check(platform, runner, task, patient, monkeypatch, deferrable):
-    """No list has it any more, and its file does not show it yet."""
+    """Lists do not show it any more, and its file does not show the alias yet."""
     platform.knobs.alias_lag_seconds = 0.7
     for path in SUBMISSIONS:
         platform.trouble("late_accept", path=path, seconds=1.1)
@@ -315,7 +315,7 @@ def test_a_list_that_shows_less_than_its_total_leaves_doubt(platform, runner, ta
 
 
 def test_a_job_beyond_the_only_page_is_not_resubmitted(platform, runner, task, file, monkeypatch, deferrable):
-    """120 are in flight, and the list shows the oldest hundred without a link to more."""
+    """120 exports are in flight, and the list shows the oldest 100 without a link to the next page."""
     platform.knobs.update(stuck=True, list_order="oldest", total_lies=True)
     others = new_files(platform, 120)
     SevenBridgesHook().start_exports(
@@ -334,7 +334,7 @@ def test_a_job_beyond_the_only_page_is_not_resubmitted(platform, runner, task, f
 
 
 def test_a_rejection_whose_cause_the_file_shows_late(platform, runner, task, patient, deferrable):
-    """A proxy delivers the request twice; the second one is rejected, since the first has moved the file."""
+    """A proxy delivers the request twice; the second one is rejected because the first has moved the file."""
     platform.knobs.alias_lag_seconds = 0.4
     for path in SUBMISSIONS:
         platform.trouble("deliver_twice", path=path, seconds=0.2, answered="second")
@@ -446,7 +446,7 @@ def test_a_recorded_copy_that_another_export_replaced_is_doubt(platform, runner,
     assert len(platform.exports) == 2
 
 
-# Rivals, and a copy with overwrite onto the file's own move
+# Other clients, and a copy with overwrite onto the file's own move
 
 
 def test_an_object_written_while_a_retry_waits_is_not_overwritten(platform, runner, task, monkeypatch, deferrable):
@@ -462,7 +462,7 @@ def test_an_object_written_while_a_retry_waits_is_not_overwritten(platform, runn
 def test_an_overwriting_export_onto_its_own_move_when_the_alias_appears_late(
     platform, runner, task, file, patient, deferrable, intent
 ):
-    """The object there is the file's only copy, although the file does not show it yet."""
+    """The object there is the file's only copy, but the file does not show the alias yet."""
     platform.knobs.update(overwrite_deletes_first=True, alias_lag_seconds=0.4)
     SevenBridgesHook().start_export(file, VOLUME, PLACE)
     ended(platform)
@@ -493,7 +493,7 @@ def test_a_batch_copies_the_other_files_when_one_is_an_alias_of_its_destination(
     assert accepted(platform) == Counter(files)
 
 
-# Late words
+# Messages
 
 
 @pytest.mark.parametrize(
@@ -631,14 +631,14 @@ def test_a_copy_is_a_success_though_its_file_was_deleted_since(
     kill = killed_while_it_waits if recorded else killed_after_the_submission
     kill(runner, task(**intent), monkeypatch)
     ended(platform)
-    # Of a deleted file a read shows as little as of one that is not the token's.
+    # A read of a deleted file fails like that of a forbidden one.
     platform.platform.files[file].forbidden = True
     assert runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
     assert len(platform.exports) == len(posts(platform)) == 1
     assert at_place(platform) == BYTES
 
 
-# A spoiled id in a shared poll
+# An unreadable job in a shared poll
 
 
 @pytest.mark.parametrize("how", ["null", "missing", "stateless", "nul", "refused"])
@@ -651,7 +651,7 @@ def test_an_unreadable_job_does_not_delay_the_others(platform, runner, monkeypat
     )
     platform.knobs.running_seconds = 0.2
     with pytest.raises(AirflowException, match=r"Still (in flight at the Platform|perhaps accepted)") as caught:
-        # An answer with U+0000 is one that says nothing of any job, which is waited out.
+        # A response with U+0000 says nothing about any job, so the task polls again.
         runner.run(bulk(files, deferrable=deferrable, timeout=3 if how == "nul" else None))
     ids = [job.id for job in platform.exports]
     assert [each for each in ids if each in str(caught.value)] == [ids[1]]
@@ -723,7 +723,7 @@ def test_a_job_is_adopted_although_its_request_was_rejected(platform, runner, ta
     assert len(platform.exports) == len(posts(platform)) == 1
 
 
-# Small ones
+# Others
 
 
 def test_without_a_wait_a_failed_job_is_a_failure(platform, runner, export):

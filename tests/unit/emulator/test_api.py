@@ -198,7 +198,7 @@ def test_a_file_lists_its_secondary_files(emulator, caller):
 
 
 def test_all_filters_and_folders(emulator, caller):
-    """Folders have names, but neither tags nor metadata."""
+    """Folders have a name, but neither tags nor metadata."""
     emulator.add_file("x", b"x", folder="tagged", tags=("t",))
     assert names(caller.get("/files?project=demo/genomics&name=tagged&name=NA12878.vcf")) == ["NA12878.vcf", "tagged"]
     assert names(caller.get("/files?project=demo/genomics&name=tagged&tag=t")) == []

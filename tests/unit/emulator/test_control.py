@@ -122,11 +122,11 @@ def test_the_command(tmp_path, monkeypatch, stop, way):
         if way == "stdin":
             process.stdin.write(f"{token}\n")
             process.stdin.flush()
-        told = [process.stdout.readline()]
+        lines = [process.stdout.readline()]
         assert time.monotonic() - began < 30
-        while told[-1] and "Ctrl-C" not in told[-1]:
-            told.append(process.stdout.readline())
-        text = "".join(told)
+        while lines[-1] and "Ctrl-C" not in lines[-1]:
+            lines.append(process.stdout.readline())
+        text = "".join(lines)
         shell = re.search("export AIRFLOW_CONN_SEVENBRIDGES_DEFAULT='(.*)'", text)
         assert shell
         connection = json.loads(shell[1])

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from airflow_sb_provider.emulator.seed import BAM, VCF
-from tests.unit.emulator.conftest import Caller, code, eventually, wanted
+from tests.unit.emulator.conftest import Caller, code, eventually, export_body
 
 
 def test_an_accepted_export_has_the_documented_fields(emulator, caller):
@@ -77,12 +77,12 @@ def test_only_overwrite_replaces_the_object(emulator, caller):
 def test_overwrite_in_the_body_takes_precedence_over_the_query(emulator, caller):
     emulator.put_object("demo/results", "out.vcf", b"old")
     path = "/storage/exports?overwrite=true&copy_only=true"
-    assert code(caller.post(path, wanted(overwrite=False))) == (409, 9107)
-    assert caller.ended(caller.post(path, wanted()))["state"] == "COMPLETED"
+    assert code(caller.post(path, export_body(overwrite=False))) == (409, 9107)
+    assert caller.ended(caller.post(path, export_body()))["state"] == "COMPLETED"
 
 
 def test_the_second_of_two_overwriting_moves_destroys_the_object(emulator, caller):
-    """What users fear: the twin deletes the object before it finds that the file is gone."""
+    """The second job deletes the object before it detects that the file has no copy on the Platform."""
     emulator.knobs.stuck = True
     first, second = caller.export(overwrite=True), caller.export(overwrite=True)
     emulator.platform.exports[second.json()["id"]].held = "PENDING"
@@ -134,7 +134,7 @@ def test_a_job_goes_through_its_states(emulator, caller):
 
 
 def test_bulk_keeps_the_order_and_mixes_jobs_and_errors(emulator, caller):
-    items = [wanted(VCF, "1"), wanted("5f0000000000000000000099", "2"), wanted(BAM, "3", properties={})]
+    items = [export_body(VCF, "1"), export_body("5f0000000000000000000099", "2"), export_body(BAM, "3", properties={})]
     answer = caller.post("/bulk/storage/exports/create?copy_only=False", {"items": items})
     assert answer.status_code == 200
     first, second, third = answer.json()["items"]
@@ -154,7 +154,7 @@ def test_bulk_keeps_the_order_and_mixes_jobs_and_errors(emulator, caller):
 
 def test_bulk_accepts_at_most_a_hundred_items(emulator, caller):
     emulator.knobs.stuck = True
-    items = [wanted(VCF, str(number)) for number in range(101)]
+    items = [export_body(VCF, str(number)) for number in range(101)]
     assert code(caller.post("/bulk/storage/exports/create", {"items": items})) == (400, 9011)
     assert emulator.exports == []
     answer = caller.post("/bulk/storage/exports/create?copy_only=true", {"items": items[:100]})
@@ -209,11 +209,11 @@ def test_paging_keeps_every_parameter(emulator, caller):
 
 
 def test_callbacks_and_the_log_have_the_user(emulator, caller):
-    told = []
-    emulator.on("request", lambda record: told.append(("request", record.path, list(record.exports))))
-    emulator.on("accepted", lambda record: told.append(("accepted", record.path, list(record.exports))))
+    events = []
+    emulator.on("request", lambda record: events.append(("request", record.path, list(record.exports))))
+    emulator.on("accepted", lambda record: events.append(("accepted", record.path, list(record.exports))))
     job = caller.export().json()["id"]
-    assert told == [("request", "/v2/storage/exports", []), ("accepted", "/v2/storage/exports", [job])]
+    assert events == [("request", "/v2/storage/exports", []), ("accepted", "/v2/storage/exports", [job])]
     record = emulator.requests[-1]
     assert (record.method, record.status, record.username) == ("POST", 200, "demo")
     assert record.json["source"] == {"file": VCF}

@@ -9,7 +9,7 @@ import requests
 
 from airflow_sb_provider.emulator.faults import KINDS
 from airflow_sb_provider.emulator.seed import BAM, VCF
-from tests.unit.emulator.conftest import code, eventually, wanted
+from tests.unit.emulator.conftest import code, eventually, export_body
 
 
 def test_a_request_is_processed_although_its_response_is_lost(emulator, caller):
@@ -131,7 +131,7 @@ def test_an_error(emulator, caller, done):
 @pytest.mark.parametrize("refusal", [(503, 0), (400, 9011)])
 def test_an_error_response_to_an_accepted_submission(emulator, caller, bulk, refusal):
     emulator.trouble("error", path="*", code=refusal[1], done=True)
-    answer = caller.post("/bulk/storage/exports/create", {"items": [wanted()]}) if bulk else caller.export()
+    answer = caller.post("/bulk/storage/exports/create", {"items": [export_body()]}) if bulk else caller.export()
     assert code(answer) == refusal
     (job,) = emulator.exports
     assert job.reply_lost
@@ -144,7 +144,7 @@ def test_a_request_that_is_delivered_twice(emulator, caller, bulk, answered):
     emulator.knobs.stuck = True
     trouble = emulator.trouble("deliver_twice", path="*", answered=answered)
     if bulk:
-        body = {"items": [wanted(), wanted(BAM, "2")]}
+        body = {"items": [export_body(), export_body(BAM, "2")]}
         items = caller.post("/bulk/storage/exports/create", body).json()["items"]
         ids = [item["resource"]["id"] for item in items]
     else:
@@ -172,7 +172,7 @@ def test_the_caller_may_get_the_rejection_of_the_second_delivery(emulator, calle
 def test_a_brief_bulk_response(emulator, caller):
     def answered(**options: object) -> list[dict[str, object]]:
         emulator.trouble("brief_bulk", **options)
-        body = {"items": [wanted(copy_only=True), wanted("nothing"), wanted(BAM, "2")]}
+        body = {"items": [export_body(copy_only=True), export_body("nothing"), export_body(BAM, "2")]}
         answer = caller.post("/bulk/storage/exports/create", body, params={"copy_only": "true"})
         return answer.json()["items"]
 
@@ -191,7 +191,7 @@ def test_a_brief_bulk_response(emulator, caller):
 def test_delays(emulator, caller):
     emulator.trouble("delay", before=10, reply=0)
     with pytest.raises(requests.Timeout):
-        caller.session.post(f"{emulator.url}/storage/exports", json=wanted(), timeout=0.1)
+        caller.session.post(f"{emulator.url}/storage/exports", json=export_body(), timeout=0.1)
     assert emulator.exports == []
     emulator.trouble("delay", reply=0.1)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""No web page and no other user gets anything from the local Platform, and nobody a file of the machine."""
+"""No web page and no other user can read from the local Platform, and nobody can read files of the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_sb_provider.emulator import Emulator
 from airflow_sb_provider.emulator.__main__ import main
 from airflow_sb_provider.emulator.seed import VCF
 from airflow_sb_provider.emulator.storage import Storage
-from tests.unit.emulator.conftest import Caller, code, wanted
+from tests.unit.emulator.conftest import Caller, code, export_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ ROUTES = [
 
 
 def raw(emulator: Emulator, method: str, target: str, headers: Sequence[str]) -> tuple[int, str, str]:
-    """Status, head and body of a request that is sent as it stands."""
+    """Send a raw request; return status, headers and body of the response."""
     lines = [f"{method} {target} HTTP/1.1", *headers, "Connection: close", "", ""]
     with socket.create_connection((emulator.host, emulator.port), timeout=5) as connection:
         connection.sendall("\r\n".join(lines).encode())
@@ -159,9 +159,9 @@ def test_a_second_origin_does_not_hide_the_first(emulator):
 
 
 def test_no_preflight_is_granted(emulator):
-    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    value = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     for path in ("/_local/knobs", "/v2/storage/exports"):
-        answer = requests.options(f"http://127.0.0.1:{emulator.port}{path}", headers=asked)
+        answer = requests.options(f"http://127.0.0.1:{emulator.port}{path}", headers=value)
         assert answer.status_code == 403
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
@@ -186,7 +186,7 @@ def test_no_response_is_run_sniffed_or_embedded_by_a_browser(emulator, caller):
 
 
 def test_only_the_user_who_runs_it_can_use_routes_without_a_token(emulator, caller, monkeypatch):
-    """Linux tells whose a connection is."""
+    """Linux reports the owner of a connection."""
     base = f"http://127.0.0.1:{emulator.port}/_local"
     paths = ["/state", "/requests", "/s3/demo-results/exports/seen"]
     assert [requests.get(base + path).status_code for path in paths] == [200, 200, 200]
@@ -215,7 +215,7 @@ def has_ipv6() -> bool:
     return True
 
 
-# A machine may have no IPv6; a program may reach an IPv4 address through an IPv6 socket.
+# A machine may lack IPv6; a program may reach an IPv4 address through an IPv6 socket.
 WAYS = [("127.0.0.1", "127.0.0.1"), *([("::1", "::1"), ("127.0.0.1", "::ffff:127.0.0.1")] if has_ipv6() else [])]
 
 
@@ -447,15 +447,15 @@ def test_real_buckets_are_not_served(s3_endpoint):
         assert storage.stat("demo-results", "exports/seen") is None
 
 
-# Bounds
+# Limits
 
 
 def test_a_body_is_limited_and_recorded_for_users_only(emulator, caller):
-    body = json.dumps({**wanted(), "padding": "x" * (5 << 20)})
+    body = json.dumps({**export_body(), "padding": "x" * (5 << 20)})
     headers = {"Content-Type": "application/json"}
     assert caller.session.post(f"{emulator.url}/storage/exports", data=body, headers=headers).status_code == 413
     for token in ("wrong", ""):
-        requests.post(f"{emulator.url}/storage/exports", json=wanted(), headers={"X-SBG-Auth-Token": token})
+        requests.post(f"{emulator.url}/storage/exports", json=export_body(), headers={"X-SBG-Auth-Token": token})
     assert [record.json for record in emulator.requests] == [None, None]
     deep = caller.session.post(f"{emulator.url}/storage/exports", data="[" * 100_000, headers=headers)
     assert code(deep) == (400, 9011)
@@ -464,7 +464,7 @@ def test_a_body_is_limited_and_recorded_for_users_only(emulator, caller):
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "body"),
+    ("value", "status", "body"),
     [
         ("bytes=1-2", 206, b"yt"),
         ("bytes=1-", 206, b"ytes"),
@@ -477,9 +477,9 @@ def test_a_body_is_limited_and_recorded_for_users_only(emulator, caller):
         ("nonsense", 200, b"bytes"),
     ],
 )
-def test_ranges(emulator, asked, status, body):
+def test_ranges(emulator, value, status, body):
     url = f"http://127.0.0.1:{emulator.port}/_local/s3/demo-results/exports/seen"
-    answer = requests.get(url, headers={"Range": asked})
+    answer = requests.get(url, headers={"Range": value})
     assert (answer.status_code, answer.content) == (status, body)
 
 

@@ -8,7 +8,7 @@ import requests
 
 from airflow_sb_provider.emulator import Knobs
 from airflow_sb_provider.emulator.seed import ALIGNMENTS, BAM, REFERENCE, VCF
-from tests.unit.emulator.conftest import code, eventually, wanted
+from tests.unit.emulator.conftest import code, eventually, export_body
 
 
 def test_every_knob_is_described():
@@ -111,13 +111,13 @@ def test_refuse_in_job(emulator, caller):
     emulator.knobs.refuse_in_job = True
     emulator.put_object("demo/results", "taken", b"old")
     emulator.add_volume("demo/off", active=False)
-    for body, told in (
-        (wanted(REFERENCE), 9006),
-        (wanted(volume="demo/readonly"), 9101),
-        (wanted(volume="demo/off"), 9069),
-        (wanted(location="taken"), 9107),
+    for body, expected in (
+        (export_body(REFERENCE), 9006),
+        (export_body(volume="demo/readonly"), 9101),
+        (export_body(volume="demo/off"), 9069),
+        (export_body(location="taken"), 9107),
     ):
-        assert caller.ended(caller.post("/storage/exports", body))["error"]["code"] == told
+        assert caller.ended(caller.post("/storage/exports", body))["error"]["code"] == expected
 
 
 def test_refuse_busy_file(emulator, caller):

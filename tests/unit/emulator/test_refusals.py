@@ -4,7 +4,7 @@ import pytest
 
 from airflow_sb_provider.emulator.errors import CODES, ApiError
 from airflow_sb_provider.emulator.seed import ALIGNMENTS, READONLY, REFERENCE, VCF
-from tests.unit.emulator.conftest import Caller, code, wanted
+from tests.unit.emulator.conftest import Caller, code, export_body
 
 UNKNOWN = "5f0000000000000000000099"
 
@@ -12,24 +12,24 @@ UNKNOWN = "5f0000000000000000000099"
 @pytest.mark.parametrize(
     ("body", "refused"),
     [
-        (wanted(UNKNOWN), (404, 9009)),
-        (wanted(volume="demo/nowhere"), (404, 9007)),
-        (wanted(volume=READONLY), (403, 9026)),
-        (wanted(REFERENCE), (403, 9006)),
-        (wanted(ALIGNMENTS), (403, 9006)),
-        (wanted(location="folder/"), (400, 9072)),
-        (wanted(location=""), (400, 9011)),
-        (wanted(file=""), (400, 9011)),
-        (wanted(location=7), (400, 9011)),
-        (wanted(overwrite="true"), (400, 9011)),
-        (wanted(properties=["AES256"]), (400, 9011)),
+        (export_body(UNKNOWN), (404, 9009)),
+        (export_body(volume="demo/nowhere"), (404, 9007)),
+        (export_body(volume=READONLY), (403, 9026)),
+        (export_body(REFERENCE), (403, 9006)),
+        (export_body(ALIGNMENTS), (403, 9006)),
+        (export_body(location="folder/"), (400, 9072)),
+        (export_body(location=""), (400, 9011)),
+        (export_body(file=""), (400, 9011)),
+        (export_body(location=7), (400, 9011)),
+        (export_body(overwrite="true"), (400, 9011)),
+        (export_body(properties=["AES256"]), (400, 9011)),
         ({"source": {"file": VCF}}, (400, 9011)),
         ({"source": VCF, "destination": "demo/results"}, (400, 9011)),
         ([], (400, 9011)),
-        (wanted(properties={"sse_algorithm": "AES512"}), (400, 9023)),
-        (wanted(properties={"aws_canned_acl": "everybody"}), (400, 9022)),
-        (wanted(properties={"aws_storage_class": "ICE"}), (400, 9024)),
-        (wanted(properties={"sse_aws_kms_key_id": 1}), (400, 9011)),
+        (export_body(properties={"sse_algorithm": "AES512"}), (400, 9023)),
+        (export_body(properties={"aws_canned_acl": "everybody"}), (400, 9022)),
+        (export_body(properties={"aws_storage_class": "ICE"}), (400, 9024)),
+        (export_body(properties={"sse_aws_kms_key_id": 1}), (400, 9011)),
     ],
 )
 def test_rejected_submissions(emulator, caller, body, refused):
@@ -97,7 +97,7 @@ def test_bodies_that_are_not_json(emulator, caller):
     broken = post(url, data="{", headers={**headers, "Content-Type": "application/json"})
     assert code(broken) == (400, 9011)
     assert code(post(url, data={"a": "b"}, headers=headers)) == (415, 90008)
-    assert code(caller.post("/storage/exports?copy_only=maybe", wanted())) == (400, 9011)
+    assert code(caller.post("/storage/exports?copy_only=maybe", export_body())) == (400, 9011)
     assert code(caller.post("/bulk/storage/exports/create", {"items": []})) == (400, 9011)
 
 
