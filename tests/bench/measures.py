@@ -1,4 +1,4 @@
-"""From what server and triggerers saw of a cell to its figures."""
+"""Calculates a cell's figures from the reports of its server and triggerers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BEAT = 0.05
 
 
 def measure(cell: Cell, server: dict[str, Any], triggerers: list[dict[str, Any]]) -> dict[str, Any]:
-    """One cell's figures; times in seconds, what never happened is None."""
+    """Return the figures of a cell; times in seconds, None if it never happened."""
     reported_ends = server.pop("reported_ends")
     if cell.together > 1:
         triggerers = [_by_job(report, reported_ends, cell.together) for report in triggerers]
@@ -60,9 +60,9 @@ def measure(cell: Cell, server: dict[str, Any], triggerers: list[dict[str, Any]]
 
 
 def _by_job(report: dict[str, Any], reported_ends: dict[str, float], together: int) -> dict[str, Any]:
-    """What a triggerer whose triggers wait for many jobs told, as if each job had a trigger of its own.
+    """Convert the report of triggers that wait for many jobs, as if each job had its own trigger.
 
-    A job is seen when the server has answered that it has ended, if the event of its trigger came too.
+    A job's end is detected when the server has reported it, provided that the trigger has sent its event.
     """
 
     def jobs(trigger: str) -> list[str]:
@@ -78,7 +78,7 @@ def _by_job(report: dict[str, Any], reported_ends: dict[str, float], together: i
 
 
 def _percentile(late: list[float], jobs: int, percent: int) -> float | None:
-    # Jobs that failed or never ended are later than any other: the percentile is of all jobs.
+    # The percentile includes all jobs; those that failed or never ended count as the latest.
     rank = max(1, math.ceil(percent / 100 * jobs))
     return round(late[rank - 1], 3) if rank <= len(late) else None
 
@@ -95,7 +95,7 @@ def _waited(report: dict[str, Any]) -> float:
 
 
 def _ideal(report: dict[str, Any], first_request: float | None) -> int:
-    """Bulk requests that one for each hundred waiting triggers, every interval from the first request on, makes."""
+    """Return the number of requests with one bulk call per interval for every 100 waiting triggers."""
     if first_request is None:
         return 0
     created = sorted(report["created"].values())
@@ -109,6 +109,6 @@ def _ideal(report: dict[str, Any], first_request: float | None) -> int:
 
 
 def _corrected_p99(lates: list[float]) -> float | None:
-    # Coordinated omission: while one beat was late, those due meanwhile were not taken; they would have been late too.
+    # Coordinated omission: while one beat was late, the next ones were not recorded; add them as late.
     beats = sorted(late - BEAT * missed for late in lates for missed in range(1 + int(late / BEAT)))
     return beats[math.ceil(0.99 * len(beats)) - 1] if beats else None

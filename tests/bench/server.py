@@ -1,6 +1,6 @@
-"""The server that every design polls: scripted jobs behind each peer's API, in a process of its own.
+"""The server that every design polls: scripted jobs with the API of each peer, in a separate process.
 
-Written by hand on asyncio.Protocol so that it is never the bottleneck and sees TCP connections themselves.
+It uses asyncio.Protocol directly, to be fast enough and to count TCP connections.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _RESULT = (
     b'},"origin":{"task":"1e0d0fb1-5a3c-4b0c-8a3d-1f2e3d4c5b6a"},"tags":[],"metadata":{"sample_id":"S1"}}'
 )
 _REFUSAL = b'{"status":429,"code":1000,"message":"Rate limit exceeded! Check response headers.","more_info":""}'
-# The peers' answers: the fields that their triggers read, and as many bytes as the real ones.
+# The peers' responses: the fields that their triggers read, in the size of real responses.
 _DATABRICKS = (
     b'{"job_id":1,"run_id":%%d,"run_name":"run","run_page_url":"https://example.com/#job/1/run/1","tasks":[],'
     b'"cluster_spec":"%b","state":{"life_cycle_state":%%b,"state_message":""}}' % (b"x" * 950)
@@ -59,7 +59,7 @@ _PEERS = (
 
 
 class Server:
-    """The jobs' state, the rate limit, and everything that is counted."""
+    """The state of the jobs, the rate limit, and all counts."""
 
     def __init__(self, cell: Cell) -> None:
         self.limit = cell.limit
@@ -155,7 +155,7 @@ def _response(status: bytes, headers: bytes, body: bytes) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """HTTP/1.1 as far as the clients here speak it: one request at a time, bodies with a length."""
+    """The part of HTTP/1.1 that the clients need: one request at a time, bodies with a length."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
 
 
 async def main(cell: Cell) -> None:
-    """Print the port; read ``start TIME`` and ``stop``; print what was counted."""
+    """Print the port; read ``start TIME`` and ``stop``; print the counts."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loop = asyncio.get_running_loop()

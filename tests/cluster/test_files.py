@@ -1,4 +1,4 @@
-"""The Compose file and the Helm values are right, as far as that can be told without Docker and Kubernetes."""
+"""The Compose file and the Helm values are valid, as far as it can be checked without Docker and Kubernetes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VALUES = yaml.safe_load((FOLDER / "values.yaml").read_text())
 SERVICES = COMPOSE["services"]
 SETTINGS = retrieve_configuration_description()
 OURS = [name for name, service in SERVICES.items() if "build" in service]
-# Of the image's entrypoint and of PostgreSQL's image.
+# Variables of the images' entry points.
 FOREIGN = {"DUMB_INIT_SETSID", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"}
 SECRETS = {
     "FERNET_KEY": "secret",
@@ -32,7 +32,7 @@ SECRETS = {
 
 
 def filled(text):
-    """What Compose makes of a value, with an .env that has all secrets."""
+    """Return a value as Compose resolves it, with an .env that has all secrets."""
     return re.sub(r"\$\{(\w+):\?in \.env\}", lambda match: SECRETS[match[1]], text)
 
 

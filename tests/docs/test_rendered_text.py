@@ -1,7 +1,7 @@
-"""Every way in which examples and documentation let what a task returned reach a field that Airflow may render.
+"""Every path in examples and documentation from a task's result to a field that Airflow may render.
 
-Names, metadata and error texts are written by other people. Airflow renders mapped values in some places, so that each
-way is listed here with the reason why nothing of theirs is rendered.
+Names, metadata and error texts are written by other people, and Airflow renders mapped values in some places. Each path
+is listed here with the reason why it cannot render such a text.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ KNOWN = {
         "map_indexes=ti.map_index) }})": ONCE,
     },
 }
-# What a template may name without pulling anything: the form's values and Airflow's own.
+# Values that a template may use without an XCom: those of the form and of Airflow.
 PLAIN = re.compile(r"\{\{ (params\.\w+|ds|run_id) \}\}")
 
 
@@ -61,7 +61,7 @@ def sources():
 
 
 def flows(text):
-    """The calls of a source that hand on what comes from another task, as text."""
+    """Return the calls in a source that pass on the result of another task, as text."""
     tree = ast.parse(text)
     tasks = {
         node.name

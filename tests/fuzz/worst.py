@@ -93,7 +93,7 @@ def worst(bounds: calls.Bounds) -> dict[str, bytes]:
 
 
 def packed(bodies: dict[str, bytes], bounds: calls.Bounds) -> dict[str, bytes]:
-    """Compress a body."""
+    """Return bodies that are small when compressed."""
     empty = gzip.compress(b"")
     return {
         "gzip, a bomb": gzip.compress(bytes(64 * bounds.size)),

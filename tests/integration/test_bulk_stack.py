@@ -1,4 +1,4 @@
-"""The example of a whole project in one task, on a real Airflow."""
+"""The example DAG that exports a project in one task, on a real Airflow."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_two_hundred_files_with_three_that_fail(tmp_path):
 
 
 def check_openlineage(path, platform, good, bad, manifest):
-    """The first hundred that landed before the deferred task failed, the manifest, and why three did not land."""
+    """Check the event: the first 100 completed exports, the manifest, and the errors of the three others."""
     event = openlineage_events.read_event(path, f"{DAG}.export", "FAIL")
     space = f"sevenbridges://{urlsplit(platform.url).netloc}"
     read = openlineage_events.named(event.inputs)

@@ -1,4 +1,4 @@
-"""The official client, unmodified, does its own flows against the local Platform."""
+"""The unmodified official client runs its flows against the local Platform."""
 
 from __future__ import annotations
 

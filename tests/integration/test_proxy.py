@@ -1,4 +1,4 @@
-"""Both hooks through a real forward proxy, and against a server whose certificate a private authority signed."""
+"""Both hooks with a real forward proxy, and with a server whose certificate a private authority signed."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_credentials_are_sent_only_to_the_proxy(face, platform, connect, monkeyp
 def test_a_rejection_by_a_proxy_is_reported_without_its_password(face, platform, connect, monkeypatch, closed_proxy):
     connect(platform.url)
     monkeypatch.setenv("HTTP_PROXY", f"http://me:s3cret@{closed_proxy}")
-    # Who answers 407 cannot be known, so that a request that starts something counts as lost.
+    # A 407 may come from the server, so the response to a submission counts as lost.
     with pytest.raises(SevenBridgesReplyLost, match="Proxy Authentication Required") as caught:
         face.send(START)
     assert caught.value.__cause__.status == 407
@@ -205,7 +205,7 @@ def pem(certificate, key=None):
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    """A private authority's certificate, a server's, and one for another host."""
+    """Create the certificates of a private authority, of a server, and of another host."""
     folder = tmp_path_factory.mktemp("authority")
     root, root_key = certificate("Private authority")
     here, other = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))], [x509.DNSName("other.example")]

@@ -1,4 +1,4 @@
-"""Ten thousand files in one task: its memory, its requests, and how much Airflow has to keep."""
+"""Ten thousand files in one task: memory, requests, and the size of stored values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def run(emulator, fields):
-    """Run the task in a process of its own and return what it cost."""
+    """Run the task in its own process and return its cost."""
     environment = {**os.environ, "AIRFLOW_CONN_SEVENBRIDGES_DEFAULT": emulator.connection_json()}
     done = subprocess.run(
         [sys.executable, "-m", "tests.integration.ten_thousand"],

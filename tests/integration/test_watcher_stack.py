@@ -1,4 +1,4 @@
-"""An export that Airflow knows nothing of wakes a DAG, on a real Airflow whose triggerer is killed meanwhile."""
+"""An export of another client triggers a DAG, on a real Airflow whose triggerer is killed during the test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def until(airflow, condition):
 
 
 def landed(airflow):
-    """What each successful run of the DAG was told."""
+    """Return the event's data of each successful run of the DAG."""
     runs = airflow.get(f"/dags/{DAG}/dagRuns")["dag_runs"]
     return {
         run["dag_run_id"]: airflow.xcom(DAG, run["dag_run_id"], "landed") for run in runs if run["state"] == "success"
@@ -60,7 +60,7 @@ def test_an_export_from_any_source_triggers_a_dag_once(tmp_path, monkeypatch):
             until(airflow, lambda: triggering_exports(airflow) == [first])
             [[event]] = landed(airflow).values()
             assert event["uri"] == "s3://demo-results/exports/landed/first.vcf"
-            # The watch goes on asking once what it told has been recorded.
+            # The watcher continues to poll after its event has been recorded.
             requests = listed(platform)
             until(airflow, lambda: listed(platform) > requests + 1)
 

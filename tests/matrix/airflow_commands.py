@@ -1,4 +1,4 @@
-"""`python -m tests.matrix.airflow_commands RESULTS`: what Airflow's commands tell of the provider, all in one process."""
+"""`python -m tests.matrix.airflow_commands RESULTS`: runs Airflow's commands that list the provider."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main(results):
 
 
 def _rows(text):
-    """The one list of JSON in an output, around which some Airflows write what they log."""
+    """Return the JSON list in an output, which in some Airflows also has log lines."""
     start = -1
     while (start := text.find("[", start + 1)) >= 0:
         with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""What the cells take for a deprecation of the provider's own making."""
+"""Which deprecation warnings count as caused by the provider."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def names_ours():
 
 @pytest.fixture
 def seen(tmp_path, monkeypatch):
-    """The modules `library` and, in a folder of its own, `ours`, which are watched; and what was seen."""
+    """Create the modules `library` and, in another folder that is watched, `ours`; yields the warnings."""
     for name in ("warn", "warn_explicit"):
         monkeypatch.setattr(warnings, name, getattr(warnings, name))
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Mapped tasks, templates and XComs, in which each Airflow differs, by `airflow dags test`."""
+"""Mapped tasks, templates and XComs, which differ between Airflows, with `airflow dags test`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Airflow finds the provider and all that is in it, and has nothing to say against it."""
+"""Airflow finds the provider and all of its parts, and logs no warning about it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMPLAINTS = re.compile(r"warn|error|exception|fail|deprecat|traceback", re.IGNO
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory):
-    """What Airflow's commands answered, and all they wrote besides."""
+    """Return the results and the output of Airflow's commands."""
     path = tmp_path_factory.mktemp("commands") / "commands.json"
     home = tmp_path_factory.mktemp("airflow")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}

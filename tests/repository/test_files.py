@@ -1,4 +1,4 @@
-"""The files that speak to forges, registries and contributors tell of what is there."""
+"""Files for GitHub, package registries and contributors name only things that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example of a whole project in one task, and that of a mapped task for each file, by `dag.test()`."""
+"""The example DAGs that export a project in one task and in mapped tasks, with `dag.test()`."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_export_that_cannot_start_is_reported_too(run, platform):
 
 
 def fail_first_resumption(monkeypatch, operator, method):
-    """The worker of each first try is lost right after the deferral."""
+    """Each first try fails right after the deferral."""
     resume = getattr(operator, method)
 
     def fail_at_first(self, context, event):
@@ -89,7 +89,7 @@ def pulled(ti, key):
 
 
 def test_mapped_tasks_of_the_example_write_different_objects(run, platform, monkeypatch):
-    """Each has its own export, summary and name; on a retry it takes over its own export."""
+    """Each has its own export, summary and name; a retry adopts its own export."""
     files = {platform.add_file(f"{number}.txt", b"x" * (number + 1)).id: number for number in range(5)}
     fail_first_resumption(monkeypatch, SevenBridgesBulkExportOperator, "resume")
     dag = example(MAPPED)
@@ -108,7 +108,7 @@ def test_mapped_tasks_of_the_example_write_different_objects(run, platform, monk
 
 
 def test_mapped_tasks_of_one_file_write_different_objects(run, platform, monkeypatch):
-    """Each has its own export, result and name; on a retry it takes over its own export."""
+    """Each has its own export, result and name; a retry adopts its own export."""
     files = {platform.add_file(f"{number}.txt", b"x" * (number + 1)).id: number for number in range(5)}
     fail_first_resumption(monkeypatch, SevenBridgesExportOperator, "resume")
     with DAG("mapped", start_date=datetime(2026, 1, 1), schedule=None) as dag:

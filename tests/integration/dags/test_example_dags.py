@@ -1,4 +1,4 @@
-"""Every DAG that users copy, run as it is by `dag.test()` on the local Platform."""
+"""Every example DAG, unchanged, with `dag.test()` on the local Platform."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_the_example_runs_unchanged(run, name):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_parsing_the_example_sends_no_request(name, monkeypatch):
-    """The dag-processor runs what is at a file's top level again and again."""
+    """The dag-processor runs the top level of a DAG file repeatedly."""
 
     def forbidden(*args, **kwargs):
         raise AssertionError(f"while the file is parsed: {args}")

@@ -1,4 +1,4 @@
-"""Names of files in mapped and other fields of a task: no text that came through an XCom is rendered."""
+"""File names in mapped and other fields of a task: no text from an XCom is rendered."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ WRITTEN, RENDERED = "{{ dag.dag_id }}/{{ 7*191 }}", "written/1337"
 
 
 def give(value):
-    """The output of a task that returns a value; as an argument of the task it would be the author's text."""
+    """Return the output of a task; as an argument of the task, the value would be the author's template."""
 
     @task
     def given():

@@ -1,4 +1,4 @@
-"""Sensors behind mapped starts: each waits for its own export, or one waits for all."""
+"""Sensors after mapped submissions: each waits for its own export, or one waits for all."""
 
 from __future__ import annotations
 

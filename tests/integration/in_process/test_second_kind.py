@@ -133,7 +133,7 @@ class ToySensor(SevenBridgesJobSensor[Toy]):
 
 
 class Server:
-    """Responds to polls of exports and toys. ``states`` has each id's states at successive polls; the last one stays."""
+    """Responds to polls. ``states`` has the states of each id at successive polls; the last one stays."""
 
     def __init__(self, platform):
         self.platform = platform
