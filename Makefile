@@ -4,15 +4,15 @@ VENV ?= .venv
 
 BIN := $(VENV)/bin
 GROUPS := dev docs release cluster
-# Pure and long: run without the burden of coverage.
+# These tests are long and use only the CPU, so they run without coverage.
 SIMULATION := tests/faults/test_simulation.py tests/faults/test_mutants.py
-# Two processes share the tests: much of them is waiting.
+# Two processes share the tests, which often wait.
 SHARED := --numprocesses 2
 STAMP := $(VENV)/.installed
 BENCH_VENV ?= .venv-bench
 BENCH_BIN := $(BENCH_VENV)/bin
 BENCH_STAMP := $(BENCH_VENV)/.installed
-# What is installed is what constraints/ lists, by hash; the second call fetches nothing, and fails if something is missing there.
+# The first call installs the packages in constraints/, by hash. The second downloads nothing, and fails if one is missing.
 LOCKED := pip install --quiet --require-hashes --no-deps
 UNFETCHED := pip install --quiet --no-index --no-build-isolation
 COMPILE := pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate \
@@ -24,7 +24,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --upgrade --gen
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
-install: $(STAMP)  ## everything into .venv
+install: $(STAMP)  ## install everything into .venv
 
 $(STAMP): pyproject.toml constraints/dev.txt constraints/uv.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -34,56 +34,56 @@ $(STAMP): pyproject.toml constraints/dev.txt constraints/uv.txt Makefile
 	$(BIN)/uv $(UNFETCHED) --python $(BIN)/python $(GROUPS:%=--group %) --editable '.[emulator]'
 	@touch $@
 
-demo: $(STAMP)  ## one export, end to end: real Airflow, local Platform
+demo: $(STAMP)  ## run one export on a real Airflow and the local Platform
 	$(BIN)/python -m dev.demo
 
-ui: $(STAMP)  ## the same, left running for a look in the browser
+ui: $(STAMP)  ## the same, kept running for your browser
 	$(BIN)/python -m dev.demo --keep
 
-test: $(STAMP)  ## every test, with coverage
+test: $(STAMP)  ## run all tests, with coverage
 	$(BIN)/python -m pytest $(SHARED) $(SIMULATION)
 	$(BIN)/python -m pytest $(SHARED) --dist loadgroup --no-loadscope-reorder tests $(SIMULATION:%=--ignore=%) -m "not slow and not ui" \
 		--cov --cov-report=term --cov-report=json:coverage.json
 	$(BIN)/python -m dev.branches coverage.json
 
-test-unit: $(STAMP)  ## the tests without sockets or Airflow processes
+test-unit: $(STAMP)  ## run the tests without Airflow processes
 	$(BIN)/python -m pytest tests/unit
 
-test-ui: $(STAMP)  ## what is seen in Airflow, with Chromium (Debian: apt-get install chromium chromium-driver)
-	@command -v chromedriver > /dev/null || { echo "No chromedriver here. On Debian: apt-get install -y chromium chromium-driver" >&2; exit 1; }
+test-ui: $(STAMP)  ## test the user interface with Chromium (Debian: apt-get install chromium chromium-driver)
+	@command -v chromedriver > /dev/null || { echo "chromedriver is not installed. On Debian: apt-get install -y chromium chromium-driver" >&2; exit 1; }
 	$(BIN)/python -m pytest tests/ui
 
-faults: $(STAMP)  ## kill the processes of a real Airflow at every chosen point
+faults: $(STAMP)  ## test recovery: kill processes of a real Airflow at chosen points
 	$(BIN)/python -m pytest -s tests/faults/test_kills.py
 
-cluster: $(STAMP)  ## an Airflow of many processes, as in production, some of them killed (Debian: apt-get install redis-server)
+cluster: $(STAMP)  ## run many exports on a multi-process Airflow and kill some processes (Debian: apt-get install redis-server)
 	$(BIN)/python -m dev.cluster
 
-soak: $(STAMP)  ## a million simulated schedules, 2 hours (SEEDS=from:to for a part)
+soak: $(STAMP)  ## run a million simulated schedules, 2 hours (SEEDS=from:to for a part)
 	SEEDS=$${SEEDS:-0:1000000} $(BIN)/python -m pytest -s -o timeout=0 tests/faults/test_simulation.py -k invariant
 
 .PHONY: fuzz audit dist
-fuzz: $(STAMP)  ## 100,000 broken answers, some over sockets, the worst of each kind, and properties of the readers, 3 minutes (FUZZ="--help")
+fuzz: $(STAMP)  ## fuzz the parsers with 100,000 broken responses, 3 minutes (FUZZ="--help")
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 	$(BIN)/python -m tests.fuzz.worst
 	FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -o timeout=600 tests/fuzz/test_properties.py
 
-audit: $(STAMP)  ## known vulnerabilities and licences of what an installed provider brings
+audit: $(STAMP)  ## check the dependencies for known vulnerabilities, and list their licenses
 	$(BIN)/python -m dev.audit
 
-dist: $(STAMP)  ## wheel and sdist, built twice, compared, looked into and installed, in dist/
+dist: $(STAMP)  ## build wheel and sdist in dist/, and check that they are complete and reproducible
 	$(BIN)/python -m dev.release
 
-bench: $(BENCH_STAMP)  ## how much waiting costs, side by side with other providers (BENCH="--help")
+bench: $(BENCH_STAMP)  ## measure the cost of waiting, compared with other providers (BENCH="--help")
 	$(BENCH_BIN)/python -m tests.bench $(BENCH)
 
-bench-triggerer: $(STAMP)  ## 5,000 waiting sensors in a real Airflow, 20 minutes (BENCH=--finish: until all have ended)
+bench-triggerer: $(STAMP)  ## measure 5,000 deferred sensors in a real Airflow, 20 minutes (BENCH=--finish: until all are done)
 	$(BIN)/python -m tests.bench.real_triggerer $(BENCH)
 
-bench-bulk: $(STAMP)  ## many exports three ways on a real Airflow, end to end, 30 minutes (BENCH="--help")
+bench-bulk: $(STAMP)  ## measure many exports on a real Airflow in three ways, 30 minutes (BENCH="--help")
 	$(BIN)/python -m tests.bench.end_to_end $(BENCH)
 
-matrix: $(STAMP)  ## the wheel on every supported Airflow and Python (MATRIX="--list", "--only 2.11,3.3 --python here")
+matrix: $(STAMP)  ## test the wheel on every supported Airflow and Python (MATRIX="--list", "--only 2.11,3.3 --python here")
 	$(BIN)/python -m dev.matrix $(MATRIX)
 
 $(BENCH_STAMP): pyproject.toml constraints/bench.txt constraints/uv.txt Makefile
@@ -94,29 +94,29 @@ $(BENCH_STAMP): pyproject.toml constraints/bench.txt constraints/uv.txt Makefile
 	$(BENCH_BIN)/uv $(UNFETCHED) --python $(BENCH_BIN)/python --group bench --editable .
 	@touch $@
 
-lint: $(STAMP)  ## ruff, mypy, the layers, and the documentation
+lint: $(STAMP)  ## check style, types, imports between layers, and the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-docs: $(STAMP)  ## the documentation as a site, in build/site
+docs: $(STAMP)  ## build the documentation in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-format: $(STAMP)  ## let ruff rewrite what it can
+format: $(STAMP)  ## format the code, and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-size: $(STAMP)  ## lines of code per folder
+size: $(STAMP)  ## count lines of code per folder
 	$(BIN)/python -m dev.size
 
-constraints: $(STAMP)  ## pin the newest versions again, with their hashes
+constraints: $(STAMP)  ## pin the newest versions of all packages, with hashes
 	$(BIN)/uv $(COMPILE) --extra emulator $(GROUPS:%=--group %) pyproject.toml --output-file constraints/dev.txt
 	$(BIN)/uv $(COMPILE) --group bench pyproject.toml --output-file constraints/bench.txt
 	echo uv | $(BIN)/uv $(COMPILE) - --output-file constraints/uv.txt
 
-clean:  ## remove everything that is made here
+clean:  ## remove all generated files
 	rm -rf $(VENV) $(BENCH_VENV) build dist htmlcov .coverage .coverage.* coverage.json
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""A real Airflow made of separate processes, on loopback only, for the demo and for tests."""
+"""A real Airflow of separate processes on loopback, for the demo and for tests."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-# What /monitor/health calls them.
+# The names in /monitor/health.
 HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 FINISHED = frozenset({"success", "failed"})
 
 
 class StackError(RuntimeError):
-    """Airflow did not do what was asked of it; the message ends with what its logs say."""
+    """Airflow did not start or did not do as expected; the message ends with its last log lines."""
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on right now."""
+    """Return a TCP port of the loopback interface that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -46,26 +46,26 @@ def free_port() -> int:
 
 
 def no_proxy_for_loopback(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return NO_PROXY settings that add loopback to the ones in force."""
+    """Return the current NO_PROXY settings with loopback added."""
     present = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
     value = ",".join(filter(None, [present, "127.0.0.1", "localhost"]))
     return {"NO_PROXY": value, "no_proxy": value}
 
 
 def _sigint_back_to_default() -> None:
-    # A shell's `&` leaves SIGINT ignored, and children inherit that.
+    # A shell's `&` makes a process ignore SIGINT, and its children inherit this.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class AirflowStack:
-    """An Airflow with api-server, scheduler, dag-processor and triggerer, each a process of its own.
+    """An Airflow with api-server, scheduler, dag-processor and triggerer, each in its own process.
 
     Args:
-        home: an empty folder for AIRFLOW_HOME; outputs go to ``home/logs/<name>.out``.
-        dags_folder: where the DAGs are.
+        home: an empty folder for AIRFLOW_HOME; each process writes its output to ``home/logs/<name>.out``.
+        dags_folder: the folder of the DAGs.
         connections: Airflow connections by id, each as a URI or as JSON.
-        extra_env: environment variables that win over the stack's own.
-        sql_alchemy_conn: the metadata database; SQLite in ``home`` unless given.
+        extra_env: environment variables that override the stack's own.
+        sql_alchemy_conn: the metadata database; by default SQLite in ``home``.
         components: the arguments of ``airflow`` for each process, by its name.
     """
 
@@ -120,7 +120,7 @@ class AirflowStack:
         self._session.trust_env = False
 
     def __enter__(self) -> Self:
-        """Start everything and wait until it is healthy."""
+        """Start all components and wait until they are healthy."""
         try:
             self.migrate()
             for name in self.components:
@@ -148,14 +148,14 @@ class AirflowStack:
             raise StackError(f"airflow db migrate failed:\n{self.tail('db-migrate')}")
 
     def start(self, name: str) -> None:
-        """Start one component, whose earlier process must have ended."""
-        before = self.processes.get(name)
-        if before and before.poll() is None:
-            raise StackError(f"{name} still runs")
+        """Start a component, whose previous process must have ended."""
+        previous = self.processes.get(name)
+        if previous and previous.poll() is None:
+            raise StackError(f"{name} is still running")
         self.processes[name] = self._spawn(name, self.components[name])
 
     def kill(self, name: str) -> None:
-        """End a component and all that it started at once, as a crash of its machine would."""
+        """Kill a component and all of its child processes, as a crash of its machine would."""
         self._signal_all(self.members(name), signal.SIGKILL)
         self.processes[name].wait(timeout=30)
 
@@ -164,25 +164,25 @@ class AirflowStack:
         return list(_session_members(self.processes[name].pid))
 
     def stop(self, patience: float = 20.0) -> None:
-        """End every process that this stack started: ask, insist, then kill."""
+        """Stop every process of this stack: with SIGINT, then SIGTERM, then SIGKILL."""
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-        if self._outlast(patience):
-            for sign in (signal.SIGTERM, signal.SIGKILL):
-                self._signal_all(self._all_members(), sign)
-                if not self._outlast(5.0):
+        if self._survives(patience):
+            for signal_number in (signal.SIGTERM, signal.SIGKILL):
+                self._signal_all(self._all_members(), signal_number)
+                if not self._survives(5.0):
                     break
         self._session.close()
 
     def _all_members(self) -> list[psutil.Process]:
         return [member for name in self.processes for member in self.members(name)]
 
-    def _outlast(self, seconds: float) -> bool:
-        """Wait for every process to end; returns whether some live on after that long."""
+    def _survives(self, seconds: float) -> bool:
+        """Wait until every process has ended; return whether some are still alive after ``seconds``."""
         deadline = time.monotonic() + seconds
         while True:
-            # Zombies of our own children are no members, but are to be reaped.
+            # poll() also reaps zombies, which are not members.
             running = [process for process in self.processes.values() if process.poll() is None]
             if not running and not self._all_members():
                 return False
@@ -205,16 +205,16 @@ class AirflowStack:
             )
 
     @staticmethod
-    def _signal_all(processes: list[psutil.Process], sign: signal.Signals) -> None:
+    def _signal_all(processes: list[psutil.Process], signal_number: signal.Signals) -> None:
         for process in processes:
             with suppress(psutil.NoSuchProcess):
-                process.send_signal(sign)
+                process.send_signal(signal_number)
 
     def check_alive(self) -> None:
-        """Raise where a component has ended by itself."""
+        """Raise StackError if a component has ended."""
         for name, process in self.processes.items():
             if process.poll() is not None:
-                raise StackError(f"{name} ended with status {process.returncode}; its last lines:\n{self.tail(name)}")
+                raise StackError(f"{name} ended with status {process.returncode}. Its last output:\n{self.tail(name)}")
 
     def tail(self, name: str, lines: int = 30) -> str:
         """Return the last lines of a component's output."""
@@ -222,18 +222,18 @@ class AirflowStack:
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
 
     def api(self, method: str, path: str, **kwargs: Any) -> requests.Response:
-        """Send one request to /api/v2 and return its answer, whatever its status."""
+        """Send a request to /api/v2 and return the response, whatever its status."""
         return self._session.request(method, f"{self.url}/api/v2{path}", timeout=30, **kwargs)
 
     def get(self, path: str, **params: Any) -> Any:
-        """Return the JSON of a GET that must succeed."""
-        answer = self.api("GET", path, params=params)
-        if not answer.ok:
-            raise StackError(f"GET {path} answered {answer.status_code}: {answer.text[:500]}")
-        return answer.json()
+        """Return the JSON of a GET request, which must succeed."""
+        response = self.api("GET", path, params=params)
+        if not response.ok:
+            raise StackError(f"GET {path} failed with {response.status_code}: {response.text[:500]}")
+        return response.json()
 
     def wait_healthy(self, timeout: float = 120.0) -> None:
-        """Wait until the api-server answers and sees its database and the other components."""
+        """Wait until the api-server reports that its database and the other components are healthy."""
         health: dict[str, dict[str, Any]] = {}
         for _ in self._until(timeout):
             with suppress(requests.RequestException, ValueError):
@@ -243,30 +243,30 @@ class AirflowStack:
         raise StackError(f"Airflow is not healthy after {timeout:.0f} s: {health}")
 
     def wait_for_dag(self, dag_id: str, timeout: float = 60.0) -> None:
-        """Wait until a DAG has been parsed; a DAG file that cannot be imported is told at once."""
+        """Wait until a DAG has been parsed; raise StackError immediately if a DAG file has an import error."""
         for _ in self._until(timeout):
             if self.api("GET", f"/dags/{dag_id}").ok:
                 return
-            if broken := self.get("/importErrors")["import_errors"]:
-                raise StackError("\n".join(f"{one['filename']}:\n{one['stack_trace']}" for one in broken))
-        raise StackError(f"no DAG {dag_id!r} after {timeout:.0f} s:\n{self.tail('dag-processor')}")
+            if import_errors := self.get("/importErrors")["import_errors"]:
+                raise StackError("\n".join(f"{item['filename']}:\n{item['stack_trace']}" for item in import_errors))
+        raise StackError(f"DAG {dag_id!r} was not parsed within {timeout:.0f} s:\n{self.tail('dag-processor')}")
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Start a run of a DAG and return the run's id."""
+        """Trigger a DAG and return the id of the run."""
         self.wait_for_dag(dag_id)
-        answer = self.api("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf or {})})
-        if not answer.ok:
-            raise StackError(f"{dag_id} was not triggered: {answer.status_code} {answer.text[:1000]}")
-        run_id: str = answer.json()["dag_run_id"]
+        response = self.api("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf or {})})
+        if not response.ok:
+            raise StackError(f"DAG {dag_id!r} was not triggered: {response.status_code} {response.text[:1000]}")
+        run_id: str = response.json()["dag_run_id"]
         return run_id
 
     def run_state(self, dag_id: str, run_id: str) -> str:
-        """Return the state of a run."""
+        """Return the state of a DAG run."""
         state: str = self.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
         return state
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Return the task instances of a run as the API shows them."""
+        """Return the task instances of a DAG run, from the API."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         instances: list[dict[str, Any]] = []
         while True:
@@ -276,44 +276,44 @@ class AirflowStack:
                 return instances
 
     def states(self, dag_id: str, run_id: str) -> dict[str, str]:
-        """Return the state of each task of a run; mapped ones are called ``task[0]``, ``task[1]``, ..."""
+        """Return the state of each task of a DAG run; mapped tasks are named ``task[0]``, ``task[1]``, ..."""
         return {
-            one["task_id"] + (f"[{one['map_index']}]" if one["map_index"] >= 0 else ""): one["state"] or "none"
-            for one in self.task_instances(dag_id, run_id)
+            item["task_id"] + (f"[{item['map_index']}]" if item["map_index"] >= 0 else ""): item["state"] or "none"
+            for item in self.task_instances(dag_id, run_id)
         }
 
     def wait(
         self, dag_id: str, run_id: str, timeout: float = 120.0, on_change: OnChange | None = None
     ) -> dict[str, str]:
-        """Wait until a run has finished, and return the state of each of its tasks.
+        """Wait until a DAG run has finished, and return the state of each task.
 
-        ``on_change`` is called with a task and its new state, each time that one is seen to change.
+        ``on_change`` is called with a task and its new state after each change.
         """
-        seen: dict[str, str] = {}
+        known: dict[str, str] = {}
         for _ in self._until(timeout):
             finished = self.run_state(dag_id, run_id) in FINISHED
             now = self.states(dag_id, run_id)
             for task, state in now.items():
-                if on_change and seen.get(task) != state:
+                if on_change and known.get(task) != state:
                     on_change(task, state)
-            seen = now
+            known = now
             if finished:
                 return now
-        raise StackError(f"{dag_id} {run_id} did not finish in {timeout:.0f} s: {seen}")
+        raise StackError(f"{dag_id} {run_id} did not finish within {timeout:.0f} s: {known}")
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
-        """Return what a task pushed under a key."""
+        """Return the XCom that a task pushed with this key."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.get(path, map_index=map_index, stringify=False)["value"]
 
     def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
-        """Return the log of one try of a task, an event a line."""
+        """Return the log of one try of a task, one event per line."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         content = self.get(path, map_index=map_index, full_content=True)["content"]
         return "\n".join(_log_line(event) for event in content)
 
     def _until(self, timeout: float) -> Iterator[None]:
-        """Yield twice a second until ``timeout``, as long as all components live."""
+        """Yield twice a second until ``timeout``, and check that all components are alive."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             self.check_alive()
@@ -322,7 +322,7 @@ class AirflowStack:
 
 
 def _session_members(leader: int) -> Iterator[psutil.Process]:
-    """Yield the live processes of a session: tasks have process groups of their own, but no session."""
+    """Yield the live processes of a session; tasks have their own process groups, but share the session."""
     for process in psutil.process_iter():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
             if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:

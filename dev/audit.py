@@ -1,4 +1,4 @@
-"""What an installed provider brings: vulnerabilities that PyPI knows (``AUDIT_SERVICE=osv``: osv.dev), and licences."""
+"""Audit the provider's dependencies: vulnerabilities known to PyPI (``AUDIT_SERVICE=osv``: osv.dev), and licenses."""
 
 from __future__ import annotations
 
@@ -17,80 +17,80 @@ if TYPE_CHECKING:
 
 WORK = Path("build/audit")
 NAME = "airflow-sb-provider"
-FREE = re.compile(
+PERMISSIVE = re.compile(
     r"\b(apache|mit|mit-0|bsd|psf|python software foundation|mpl|mozilla public|isc|iscl|0bsd|unlicense|zlib)\b", re.I
 )
-NOT_FREE = re.compile(r"\b[al]?gpl|general public|affero|proprietary|commercial", re.I)
+RESTRICTIVE = re.compile(r"\b[al]?gpl|general public|affero|proprietary|commercial", re.I)
 
 
-def licence(told: Mapping[str, str]) -> str:
-    """Return the licence that a package tells of itself, shortly, in the first of its ways that says something."""
+def license_of(metadata: Mapping[str, str]) -> str:
+    """Return the license in a package's metadata, in short, from the first field that has one."""
     for key in ("License-Expression", "License-Classifier", "License-Metadata"):
-        if (text := told.get(key, "UNKNOWN").strip()) and text != "UNKNOWN":
+        if (text := metadata.get(key, "UNKNOWN").strip()) and text != "UNKNOWN":
             return " ".join(text.split())[:100]
     return "unknown"
 
 
 def is_allowed(text: str) -> bool:
-    """Whether a licence asks nothing of those who use the provider beyond keeping its notice."""
-    return bool(FREE.search(text)) and not NOT_FREE.search(text)
+    """Whether a license is permissive: it requires no more than to keep its notice."""
+    return bool(PERMISSIVE.search(text)) and not RESTRICTIVE.search(text)
 
 
-def judge(audited: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what is wrong with pip-audit's findings: a vulnerability, or that nobody could tell of any."""
-    found: list[str] = []
-    others = [each for each in audited if each["name"] != NAME]
-    for each in others:
-        for flaw in each.get("vulns", []):
-            mended = ", ".join(flaw.get("fix_versions", [])) or "none yet"
-            found.append(f"{each['name']} {each['version']}: {flaw['id']}; mended in: {mended}")
-    untold = [each["name"] for each in others if "skip_reason" in each]
-    if untold or not others:
-        found.append(
-            f"NOT AUDITED: of {len(untold)} of {len(others)} packages the vulnerability database told nothing "
-            f"({', '.join(untold[:5])}...). Ask where pypi.org's JSON API can be reached, or with AUDIT_SERVICE=osv."
+def find_problems(audited: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the vulnerabilities that pip-audit found, and whether packages could not be audited."""
+    problems: list[str] = []
+    others = [package for package in audited if package["name"] != NAME]
+    for package in others:
+        for vulnerability in package.get("vulns", []):
+            fixed_in = ", ".join(vulnerability.get("fix_versions", [])) or "none yet"
+            problems.append(f"{package['name']} {package['version']}: {vulnerability['id']}; fixed in: {fixed_in}")
+    skipped = [package["name"] for package in others if "skip_reason" in package]
+    if skipped or not others:
+        problems.append(
+            f"NOT AUDITED: the vulnerability database returned nothing for {len(skipped)} of {len(others)} packages "
+            f"({', '.join(skipped[:5])}...). Run this where pypi.org's JSON API is reachable, or set AUDIT_SERVICE=osv."
         )
-    return found
+    return problems
 
 
 def main() -> int:
-    """Return 0 if all was audited, nothing was found, and the provider's own dependencies may be used freely."""
+    """Return 0 if all packages were audited without findings and the direct dependencies have permissive licenses."""
     work = fresh(WORK)
     wheel, _ = build(Path(), work / "dist")
     python = install(wheel, work / "venv")
-    found = [*_licences(python), *_vulnerabilities(python, work / "audit.json")]
-    for line in found:
+    problems = [*_licenses(python), *_vulnerabilities(python, work / "audit.json")]
+    for line in problems:
         print(line, file=sys.stderr)
-    print("The audit failed." if found else "The audit found nothing.")
-    return 1 if found else 0
+    print("The audit failed." if problems else "The audit found no problems.")
+    return 1 if problems else 0
 
 
-def _licences(python: Path) -> list[str]:
+def _licenses(python: Path) -> list[str]:
     command = [_tool("pip-licenses"), "--python", str(python), "--from", "all", "--format", "json"]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    licences = {each["Name"].lower().replace("_", "-"): licence(each) for each in told}
+    output = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    licenses = {package["Name"].lower().replace("_", "-"): license_of(package) for package in output}
     script = f"import importlib.metadata as m; print(*m.requires({NAME!r}), sep='\\n')"
     required = subprocess.run([str(python), "-c", script], check=True, capture_output=True, text=True).stdout
     own = [re.split(r"[^\w.-]", line)[0].lower() for line in required.splitlines() if "extra ==" not in line]
-    print(f"{len(licences)} packages are installed. The provider's own dependencies:")
+    print(f"{len(licenses)} packages are installed. Direct dependencies of the provider:")
     for name in own:
-        print(f"  {name}: {licences.get(name, 'not installed')}")
-    print("Of what they bring, to be looked at:")
-    for name, text in sorted(licences.items()):
+        print(f"  {name}: {licenses.get(name, 'not installed')}")
+    print("Licenses of other packages to review:")
+    for name, text in sorted(licenses.items()):
         if not is_allowed(text):
             print(f"  {name}: {text}")
-    return [f"{name}: its licence is not allowed" for name in own if not is_allowed(licences.get(name, "unknown"))]
+    return [f"{name}: its license is not permissive" for name in own if not is_allowed(licenses.get(name, "unknown"))]
 
 
 def _vulnerabilities(python: Path, report: Path) -> list[str]:
     (packages,) = python.parent.parent.glob("lib/python*/site-packages")
     service = os.environ.get("AUDIT_SERVICE", "pypi")
     command = [_tool("pip-audit"), "--vulnerability-service", service, "--path", str(packages)]
-    told = subprocess.run([*command, "--format", "json", "--output", str(report)], capture_output=True, text=True)
+    output = subprocess.run([*command, "--format", "json", "--output", str(report)], capture_output=True, text=True)
     if not report.exists():
-        reason = (told.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return [f"NOT AUDITED: pip-audit could not ask {service}: {reason}"]
-    return judge(json.loads(report.read_text())["dependencies"])
+        reason = (output.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return [f"NOT AUDITED: pip-audit could not query {service}: {reason}"]
+    return find_problems(json.loads(report.read_text())["dependencies"])
 
 
 def _tool(name: str) -> str:

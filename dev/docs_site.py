@@ -1,6 +1,6 @@
-"""What MkDocs shows besides docs/: pages made of other files, and where their links lead.
+"""MkDocs hooks: pages made from files outside docs/, and links between them.
 
-Links in README.md and docs/ are those of a forge, relative to the file; here they become those of the site.
+Links in README.md and docs/ are relative to the file, as on GitHub; the hooks convert them to links of the site.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LINK = re.compile(r"(\]\()([^)\s#]+)")
 
 
 def _pages() -> dict[str, str]:
-    """Which page of the site each file outside docs/ is."""
+    """Return the page of the site for each file outside docs/."""
     examples = sorted((ROOT / "example_dags").glob("*.py"))
     return {
         "README.md": "index.md",
@@ -65,7 +65,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
-    """Turn links between files into links between pages."""
+    """Convert links between files to links between pages."""
     pages = _pages()
     uri = page.file.src_uri
     source = next((source for source, its_page in pages.items() if its_page == uri), f"docs/{uri}")
@@ -81,9 +81,9 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
 
 
 class Notes(griffe.Extension):
-    """Shows a docstring's ``.. note::`` as the site's own notes."""
+    """Converts ``.. note::`` in docstrings to the site's notes."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Rewrite the docstring of one object."""
+        """Convert the docstring of one object."""
         if obj.docstring:
             obj.docstring.value = _NOTE.sub(r"!!! note\n\n    \1", obj.docstring.value)

@@ -1,7 +1,7 @@
-"""The built wheel on every supported Airflow and Python, each as it was on the day of that Airflow's release.
+"""`make matrix`: test the built wheel on every supported Airflow and Python.
 
-A cell is one Airflow on one Python: an environment of its own under ``build/matrix``, into which the wheel is installed
-with its dependencies, as a managed service would have them. What runs in it is in ``tests/matrix`` and ``tests/unit``.
+A cell is one Airflow on one Python: a separate environment under ``build/matrix`` with the wheel and the packages that
+were current on the day of that Airflow's release. It runs ``tests/matrix`` and ``tests/unit``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "matrix"
-# A copy of what the cells run, without the package: they must find the wheel's.
+# A copy of the tests without the package, so that the cells import the installed wheel.
 TREE = BUILD / "tree"
 COPIED = ("dev", "docs", "example_dags", "tests", "pyproject.toml")
 UV = Path(sys.executable).with_name("uv")
@@ -42,7 +42,7 @@ TOOLS = (
     "requests-mock",
 )
 NO_PYTHON = "no Python"
-# What a cell does, and where the tests of it are.
+# The steps of a cell and their tests.
 STEPS = {
     "install": "",
     "provider": "tests/matrix/test_provider.py",
@@ -57,13 +57,13 @@ STEPS = {
 
 @dataclass(frozen=True)
 class Line:
-    """An Airflow release: the first moment after the day of its release, and the Pythons that it is made for."""
+    """An Airflow release, the end of the day of its release, and the Pythons that it supports."""
 
     airflow: str
     until: str
     pythons: tuple[str, ...] = PYTHONS
-    # 3.0 has the fields of no provider in its connection form without this one, which managed services bring.
-    also: tuple[str, ...] = ()
+    # Without this package, which managed services install, the connection form of 3.0 has no fields of providers.
+    extra_packages: tuple[str, ...] = ()
 
 
 LINES = (
@@ -76,74 +76,74 @@ LINES = (
 
 
 class StepFailed(Exception):
-    """A step of a cell failed; its log says why."""
+    """A step of a cell failed; see its log."""
 
 
 @dataclass
 class Cell:
-    """One Airflow on one Python, and what was seen of it."""
+    """One Airflow on one Python, and its results."""
 
     line: Line
     python: str
-    seen: dict[str, str] = field(default_factory=dict)
-    lacks: list[str] = field(default_factory=list)
+    results: dict[str, str] = field(default_factory=dict)
+    unavailable: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
     def name(self) -> str:
-        """What it is called in the table and on the disk."""
+        """The name in the table and of the folder."""
         return f"airflow-{self.line.airflow}-python-{self.python}"
 
     @property
     def failed(self) -> bool:
         """Whether a step failed."""
-        return "FAILED" in self.seen.values()
+        return "FAILED" in self.results.values()
 
     @property
     def folder(self) -> Path:
-        """Its environment and its logs."""
+        """The folder of its environment and logs."""
         return BUILD / self.name
 
     @property
     def executable(self) -> Path:
-        """The Python of its environment."""
+        """The Python executable of its environment."""
         return self.folder / "venv" / "bin" / "python"
 
     def run(self, wheel: Path) -> None:
-        """Do all steps; nothing can be seen where the wheel cannot be installed."""
+        """Run all steps; if the installation fails, no other step runs."""
         interpreter = find_python(self.python)
         if interpreter is None:
-            self.seen = dict.fromkeys(STEPS, NO_PYTHON)
+            self.results = dict.fromkeys(STEPS, NO_PYTHON)
             return
         begin = time.monotonic()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        if self._do("install", lambda: self._install(interpreter, wheel)):
-            # A real Airflow mostly waits; the unit tests do not.
-            with ThreadPoolExecutor(1) as beside:
-                beside.submit(self._do, "unit", lambda: self._pytest("unit", STEPS["unit"]))
+        if self._run_step("install", lambda: self._install(interpreter, wheel)):
+            # The unit tests run at the same time, because a real Airflow mostly waits.
+            with ThreadPoolExecutor(1) as executor:
+                executor.submit(self._run_step, "unit", lambda: self._pytest("unit", STEPS["unit"]))
                 for step in ("provider", "attributes", "sensor", "examples", "mapping", "running"):
-                    self._do(step, lambda step=step: self._pytest(step, STEPS[step]))  # type: ignore[misc]
+                    self._run_step(step, lambda step=step: self._pytest(step, STEPS[step]))  # type: ignore[misc]
         self.seconds = time.monotonic() - begin
 
-    def _do(self, step: str, what: Callable[[], str]) -> bool:
-        """Do a step and keep what was seen; returns whether it went well."""
+    def _run_step(self, step: str, action: Callable[[], str]) -> bool:
+        """Run a step and record its result; return whether it succeeded."""
         begin = time.monotonic()
         try:
-            self.seen[step] = what()
+            self.results[step] = action()
         except StepFailed as failure:
-            self.seen[step] = "FAILED"
+            self.results[step] = "FAILED"
             print(f"  {failure}", flush=True)
-        print(f"  {step}: {self.seen[step]}, {time.monotonic() - begin:.0f} s", flush=True)
-        return self.seen[step] != "FAILED"
+        print(f"  {step}: {self.results[step]}, {time.monotonic() - begin:.0f} s", flush=True)
+        return self.results[step] != "FAILED"
 
     def _install(self, interpreter: str, wheel: Path) -> str:
-        """Install the wheel into what this Airflow had, as a user would, and only then the tools of the tests."""
+        """Install Airflow with the wheel, as a user would, and then the test tools."""
         self._call("install", [UV, "venv", "--quiet", "--no-python-downloads", "--python", interpreter, "venv"])
         airflow = f"apache-airflow=={self.line.airflow}"
-        self._uv("pip", "install", "--exclude-newer", self.line.until, airflow, *self.line.also, str(wheel))
+        self._uv("pip", "install", "--exclude-newer", self.line.until, airflow, *self.line.extra_packages, str(wheel))
         self._uv("pip", "check")
-        # What a user gets must not change when the tools come.
+        # The test tools must not change the packages that a user would have.
         pins = self.folder / "installed.txt"
         listed = self._uv("pip", "freeze").splitlines()
         pins.write_text("\n".join(line for line in listed if "==" in line) + "\n")
@@ -170,26 +170,26 @@ class Cell:
             ],
             cwd=TREE,
         )
-        self.lacks += re.findall(r"^not offered: (.*)$", log, re.MULTILINE)
-        told = re.search(r"^=+ (.*) in [\d.]+s.*=+$", log, re.MULTILINE)
-        counts = {word: count for count, word in re.findall(r"(\d+) (\w+)", told[1] if told else "")}
-        # A test that is skipped tells nothing, so that a cell has none.
+        self.unavailable += re.findall(r"^not offered: (.*)$", log, re.MULTILINE)
+        summary = re.search(r"^=+ (.*) in [\d.]+s.*=+$", log, re.MULTILINE)
+        counts = {word: count for count, word in re.findall(r"(\d+) (\w+)", summary[1] if summary else "")}
+        # Skipped tests are not allowed.
         if not counts.get("passed") or set(counts) - {"passed", "warning", "warnings"}:
-            raise StepFailed(f"not all tests ran: {told[1] if told else 'no summary'}")
+            raise StepFailed(f"not all tests passed: {summary[1] if summary else 'no summary'}")
         return f"ok ({counts['passed']})"
 
     def _uv(self, *arguments: str) -> str:
         return self._call("install", [UV, *arguments[:2], "--python", self.executable, *arguments[2:]])
 
     def _call(self, step: str, command: Sequence[str | Path], cwd: Path | None = None) -> str:
-        """Run a command, add what it says to the step's log and return it."""
+        """Run a command, append its output to the step's log, and return the output."""
         log = self.folder / f"{step}.log"
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "PYTHON"))}
         with log.open("a+") as output:
             output.write(f"$ {' '.join(map(str, command))}\n")
             output.flush()
             begin = output.tell()
-            done = subprocess.run(
+            process = subprocess.run(
                 [str(part) for part in command],
                 cwd=cwd or self.folder,
                 env={**clean, "AIRFLOW_HOME": str(self.folder / f"{step}-home")},
@@ -199,31 +199,31 @@ class Cell:
                 check=False,
             )
             output.seek(begin)
-            said = output.read()
-        if done.returncode:
-            last = "\n".join(f"    {line[:200]}" for line in said.splitlines()[-20:])
-            raise StepFailed(f"status {done.returncode}, see {log.relative_to(ROOT)}; its end:\n{last}")
-        return said
+            text = output.read()
+        if process.returncode:
+            tail = "\n".join(f"    {line[:200]}" for line in text.splitlines()[-20:])
+            raise StepFailed(f"exit status {process.returncode}, see {log.relative_to(ROOT)}. Its end:\n{tail}")
+        return text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the chosen cells one after the other, and print the table; returns the exit status."""
+    """Run the selected cells one after the other and print the table. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dev.matrix", description=__doc__)
     parser.add_argument("--only", metavar="2.11,3.3", help="Airflow lines or releases (default: all)")
     parser.add_argument(
-        "--python", metavar="3.11,3.12", help="Pythons (default: all); 'here' is the one that runs this"
+        "--python", metavar="3.11,3.12", help="Python versions (default: all); 'here' is the one that runs this command"
     )
-    parser.add_argument("--list", action="store_true", help="tell the cells and run nothing")
+    parser.add_argument("--list", action="store_true", help="list the cells and run nothing")
     options = parser.parse_args(arguments)
     pythons = (options.python or ",".join(PYTHONS)).replace("here", HERE).split(",")
-    only = options.only.split(",") if options.only else [""]
-    chosen = [line for line in LINES if any(f"{line.airflow}.".startswith(part and f"{part}.") for part in only)]
+    selected = options.only.split(",") if options.only else [""]
+    chosen = [line for line in LINES if any(f"{line.airflow}.".startswith(part and f"{part}.") for part in selected)]
     cells = [Cell(line, python) for line in chosen for python in line.pythons if python in pythons]
     for line in chosen:
         if not any(cell.line is line for cell in cells):
-            print(f"Airflow {line.airflow} is not made for Python {', '.join(pythons)}: no cell.", flush=True)
+            print(f"Airflow {line.airflow} does not support Python {', '.join(pythons)}: no cell.", flush=True)
     if not cells:
-        parser.error(f"no cell is --only {options.only} --python {options.python}; --list tells them")
+        parser.error(f"no cell matches --only {options.only} --python {options.python}; see --list")
     if options.list:
         for cell in cells:
             where = find_python(cell.python) or NO_PYTHON
@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def prepare() -> Path:
-    """Build the wheel and copy what the cells run; returns the wheel."""
+    """Build the wheel, copy the files that the cells need, and return the wheel."""
     dist = BUILD / "dist"
     for folder in (dist, TREE):
         shutil.rmtree(folder, ignore_errors=True)
@@ -257,12 +257,12 @@ def prepare() -> Path:
 
 
 def find_python(version: str) -> str | None:
-    """Return an interpreter of this version: the one that runs this, one on the PATH, or one of pyenv's."""
+    """Return a Python of this version: the current one, one on the PATH, or one of pyenv."""
     if version == HERE:
         return sys.executable
     for path in _pythons(version):
         with_version = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-        # pyenv's shims are there also for versions that are not chosen.
+        # pyenv has shims also for versions that are not selected.
         if with_version.stdout.startswith(f"Python {version}."):
             return path
     return None
@@ -278,21 +278,25 @@ def _pythons(version: str) -> Iterator[str]:
 
 
 def table(cells: Sequence[Cell]) -> list[str]:
-    """Return the lines of the table, and below it what an Airflow does not offer."""
+    """Return the lines of the table and of the features that an Airflow does not offer."""
     head = ["Airflow", "Python", *STEPS, "seconds"]
     rows = [
-        [cell.line.airflow, cell.python, *(cell.seen.get(step, "-") for step in STEPS), f"{cell.seconds:.0f}"]
+        [cell.line.airflow, cell.python, *(cell.results.get(step, "-") for step in STEPS), f"{cell.seconds:.0f}"]
         for cell in cells
     ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
     ]
-    lacks: dict[str, list[str]] = {}
+    unavailable: dict[str, list[str]] = {}
     for cell in cells:
-        for lack in cell.lacks:
-            lacks.setdefault(lack, []).append(f"{cell.line.airflow} on {cell.python}")
-    return [*lines, "", *(f"Not offered by {', '.join(dict.fromkeys(where))}: {lack}" for lack, where in lacks.items())]
+        for feature in cell.unavailable:
+            unavailable.setdefault(feature, []).append(f"{cell.line.airflow} on {cell.python}")
+    return [
+        *lines,
+        "",
+        *(f"Not offered by {', '.join(dict.fromkeys(where))}: {feature}" for feature, where in unavailable.items()),
+    ]
 
 
 if __name__ == "__main__":

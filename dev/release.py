@@ -1,4 +1,4 @@
-"""Build wheel and sdist twice, compare them, look into them, install the wheel; ``dist/`` then holds both."""
+"""`make dist`: build wheel and sdist twice, compare and check them, install the wheel, and leave both in ``dist/``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "airflow_sb_provider"
 WORK = Path("build/release")
-# What the wheel is of no use without, and what a clone's tests need beside the package.
+# Files that the wheel requires, and files that the sdist requires to run the tests.
 IN_WHEEL = (
     "py.typed",
     "get_provider_info.py",
@@ -40,7 +40,7 @@ IN_SDIST = (
     *("constraints/dev.txt", "dev/demo.py", "docs/architecture.md", "example_dags/sevenbridges_export.py"),
     *("tests/conftest.py", "tests/fuzz/samples.json", "tests/unit/api/test_calls.py"),
 )
-# Run by the venv's Python outside the tree; the argument is a module that only some Airflows have.
+# Run by the venv's Python outside the source tree; the argument is a module that may be missing.
 IMPORT_ALL = """
 import importlib, importlib.metadata, pkgutil, sys
 import airflow_sb_provider as package
@@ -67,12 +67,12 @@ def build(source: Path, out: Path) -> list[Path]:
     return [*out.glob("*.whl"), *out.glob("*.tar.gz")]
 
 
-def problems(wheel: Collection[str], sdist: Collection[str]) -> list[str]:
-    """Return what is wrong with the names of the files in a wheel and in an sdist, without the sdist's own folder."""
-    found = [f"wheel: {name} is missing" for name in IN_WHEEL if f"{PACKAGE}/{name}" not in wheel]
+def content_problems(wheel: Collection[str], sdist: Collection[str]) -> list[str]:
+    """Return missing and unexpected files of a wheel and of an sdist, whose names omit its top folder."""
+    problems = [f"wheel: {name} is missing" for name in IN_WHEEL if f"{PACKAGE}/{name}" not in wheel]
     if not any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel):
-        found.append("wheel: LICENSE is missing")
-    found += [
+        problems.append("wheel: LICENSE is missing")
+    problems += [
         f"wheel: {name} does not belong there"
         for name in wheel
         if not name.startswith((f"{PACKAGE}/", f"{PACKAGE}-"))
@@ -80,15 +80,15 @@ def problems(wheel: Collection[str], sdist: Collection[str]) -> list[str]:
         or "/tests/" in name
         or name.rpartition("/")[2].startswith(("test_", "conftest"))
     ]
-    found += [f"sdist: {name} is missing" for name in IN_SDIST if name not in sdist]
-    found += [
+    problems += [f"sdist: {name} is missing" for name in IN_SDIST if name not in sdist]
+    problems += [
         f"sdist: {name} does not belong there"
         for name in sdist
         if name.startswith(("build/", "dist/", ".venv", ".git/")) or "__pycache__" in name or name.endswith(".env")
     ]
     packed = {name for name in wheel if name.startswith(f"{PACKAGE}/")}
-    found += [f"sdist: {name} is missing, though the wheel has it" for name in sorted(packed - set(sdist))]
-    return found
+    problems += [f"sdist: {name} is missing, though the wheel has it" for name in sorted(packed - set(sdist))]
+    return problems
 
 
 def install(wheel: Path, venv: Path) -> Path:
@@ -102,14 +102,14 @@ def install(wheel: Path, venv: Path) -> Path:
 
 
 def fresh(folder: Path) -> Path:
-    """Return an empty folder."""
+    """Create an empty folder and return it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
 
 
 def main() -> int:
-    """Leave wheel and sdist in ``dist/`` if nothing is wrong with them."""
+    """Write wheel and sdist to ``dist/`` if no check fails. Returns the exit status."""
     work = fresh(WORK)
     wheel, sdist = built = build(Path(), work / "first")
     with tarfile.open(sdist) as archive:
@@ -118,23 +118,23 @@ def main() -> int:
         in_sdist = [member.name.partition("/")[2] for member in archive if member.isfile()]
     with zipfile.ZipFile(wheel) as packed:
         in_wheel = packed.namelist()
-    found = problems(in_wheel, in_sdist)
-    again = build(work / "elsewhere" / root, work / "second")
-    found += [
-        f"{one.name}: built again elsewhere it has other bytes"
-        for one, two in zip(built, again, strict=True)
-        if one.name != two.name or one.read_bytes() != two.read_bytes()
+    problems = content_problems(in_wheel, in_sdist)
+    rebuilt = build(work / "elsewhere" / root, work / "second")
+    problems += [
+        f"{first.name}: a second build in another folder differs"
+        for first, second in zip(built, rebuilt, strict=True)
+        if first.name != second.name or first.read_bytes() != second.read_bytes()
     ]
     if subprocess.run([sys.executable, "-m", "twine", "--no-color", "check", "--strict", *map(str, built)]).returncode:
-        found.append("twine refuses it")
+        problems.append("twine check failed")
     python = install(wheel, work / "venv").absolute()
     environment = {**os.environ, "AIRFLOW_HOME": str((work / "home").absolute())}
     command = [str(python), "-c", IMPORT_ALL, "airflow.providers.openlineage"]
     if subprocess.run(command, cwd=work, env=environment).returncode:
-        found.append("the installed wheel cannot be imported")
-    for line in found:
+        problems.append("the installed wheel cannot be imported")
+    for line in problems:
         print(line, file=sys.stderr)
-    if found:
+    if problems:
         return 1
     for path in built:
         kept = shutil.copy2(path, fresh(Path("dist")) if path == wheel else Path("dist"))
@@ -143,9 +143,9 @@ def main() -> int:
 
 
 def _committed_at() -> str:
-    told = subprocess.run(["git", "log", "-1", "--format=%ct"], capture_output=True, text=True)
-    # What hatchling takes where there is no history.
-    return told.stdout.strip() or "1580601600"
+    output = subprocess.run(["git", "log", "-1", "--format=%ct"], capture_output=True, text=True)
+    # The default of hatchling without a Git history.
+    return output.stdout.strip() or "1580601600"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ LAYOUT = {
 
 
 def code_lines(source: str) -> int:
-    """Return how many lines of this Python source hold code."""
+    """Return the number of lines of Python source that contain code."""
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in LAYOUT:

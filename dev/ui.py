@@ -1,4 +1,4 @@
-"""An Airflow with users and a browser that looks at it, for the tests of what is seen and for the screenshots."""
+"""An Airflow with users, and a browser, for the tests of the user interface and for the screenshots."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CONFIG = Path(__file__).resolve().parent / "ui_config"
 ADMIN, OUTSIDER = "admin", "outsider"
 TAB = "sevenbridges-export"
-PATIENCE = 60.0
+TIMEOUT = 60.0
 _ARGUMENTS = (
     "--headless=new",
     "--no-sandbox",
@@ -44,17 +44,17 @@ _ARGUMENTS = (
 
 
 class NoBrowserError(RuntimeError):
-    """There is no Chromium; the message says how to install it."""
+    """Chromium is not installed; the message says how to install it."""
 
 
 class UiStack(AirflowStack):
-    """An Airflow with two users who log in: one may do everything, one may see no Dag. Has no connection yet.
+    """An Airflow with two users: an administrator, and one who may not see any Dag.
 
     Args:
         home: an empty folder for AIRFLOW_HOME.
         dags_folder: where the DAGs are.
-        platform: the local Platform, which links are made for as if it had web pages.
-        connected: whether the connection to the Platform is there from the start.
+        platform: the local Platform; links are built as if it had web pages.
+        connected: whether the connection to the Platform exists from the start.
     """
 
     def __init__(self, home: Path, dags_folder: Path, platform: Emulator, *, connected: bool = False) -> None:
@@ -78,30 +78,30 @@ class UiStack(AirflowStack):
         super().__init__(home, dags_folder, connections, environment)
 
     def wait_healthy(self, timeout: float = 120.0) -> None:
-        """Wait until everything is healthy, then log in for the REST API."""
+        """Wait until all components are healthy, then log in to the REST API."""
         super().wait_healthy(timeout)
-        answer = self._session.post(
+        response = self._session.post(
             f"{self.url}/auth/token", json={"username": ADMIN, "password": self.passwords[ADMIN]}, timeout=30
         )
-        answer.raise_for_status()
-        self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        response.raise_for_status()
+        self._session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
 
     def tab(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
-        """Return the address of the tab of a task instance."""
+        """Return the URL of a task instance's tab."""
         mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
         return f"{self.task(dag_id, run_id, task_id)}{mapped}/plugin/{TAB}"
 
     def task(self, dag_id: str, run_id: str, task_id: str) -> str:
-        """Return the address of a task instance's page."""
+        """Return the URL of a task instance's page."""
         return f"{self.url}/dags/{dag_id}/runs/{run_id}/tasks/{task_id}"
 
 
 class Browser:
-    """A Chromium without a window.
+    """A headless Chromium.
 
     Args:
-        width: of the page, in pixels.
-        height: of the page, in pixels.
+        width: the page's width in pixels.
+        height: the page's height in pixels.
     """
 
     def __init__(self, width: int = 1400, height: int = 900) -> None:
@@ -116,23 +116,23 @@ class Browser:
         self.resize(width, height)
 
     def close(self) -> None:
-        """End the browser."""
+        """Close the browser."""
         self.driver.quit()
         self._profile.cleanup()
 
     def resize(self, width: int, height: int) -> None:
-        """Give the page another size, in pixels."""
+        """Set the page's size in pixels."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def theme(self, name: str) -> None:
-        """Have pages light or dark, as the system's setting says and as Airflow keeps it."""
+        """Set the theme, light or dark, of the system and of Airflow."""
         features = [{"name": "prefers-color-scheme", "value": name}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         self.driver.execute_script("localStorage.setItem('theme', arguments[0])", name)
 
     def log_in(self, airflow: UiStack, user: str = ADMIN) -> None:
-        """Log in by Airflow's form, as another user than before."""
+        """Log out, and log in with Airflow's form."""
         self.driver.get(f"{airflow.url}/auth/login/")
         self.driver.delete_all_cookies()
         self.driver.get(f"{airflow.url}/auth/login/")
@@ -147,44 +147,44 @@ class Browser:
         self.driver.get(address)
 
     def field(self, name: str) -> WebElement:
-        """Return a form's field by its name."""
+        """Return a form field by its name."""
         return self.find(By.NAME, name)
 
-    def find(self, by: str, what: str) -> WebElement:
-        """Return an element as soon as it is there to be seen."""
+    def find(self, by: str, selector: str) -> WebElement:
+        """Wait until an element is displayed, and return it."""
         found: list[WebElement] = []
 
-        def there() -> bool:
-            found[:] = [each for each in self.driver.find_elements(by, what) if each.is_displayed()]
+        def is_displayed_now() -> bool:
+            found[:] = [element for element in self.driver.find_elements(by, selector) if element.is_displayed()]
             return bool(found)
 
-        self.until(there, what)
+        self.until(is_displayed_now, selector)
         return found[0]
 
     def button(self, text: str) -> WebElement:
-        """Return a button or link by its words."""
+        """Return a button or link by its text."""
         words = f"[contains(normalize-space(.), '{text}') or @aria-label='{text}']"
         return self.find(By.XPATH, f"//button{words} | //a{words}")
 
     def text(self) -> str:
-        """Return what can be read on the page, or in the frame that the browser is in."""
+        """Return the text of the page, or of the current frame."""
         try:
             return self.driver.find_element(By.TAG_NAME, "body").text
         except StaleElementReferenceException:
             return ""
 
-    def wait_for(self, *words: str, patience: float = PATIENCE) -> str:
-        """Wait until all these words can be read, and return the page's text."""
+    def wait_for(self, *words: str, patience: float = TIMEOUT) -> str:
+        """Wait until the page shows all these words, and return its text."""
         self.until(lambda: all(word in self.text() for word in words), " and ".join(map(repr, words)), patience)
         return self.text()
 
     def open_tab(self, airflow: UiStack, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> None:
-        """Open a task instance's tab and go into its frame."""
+        """Open a task instance's tab and switch to its frame."""
         self.go(airflow.tab(dag_id, run_id, task_id, map_index))
         self.driver.switch_to.frame(self.find(By.CSS_SELECTOR, "iframe[title='Seven Bridges']"))
 
     def complaints(self) -> Sequence[str]:
-        """Return what the console says that is an error, such as what a content security policy stopped."""
+        """Return the errors in the browser's console, such as violations of the content security policy."""
         return [
             entry["message"]
             for entry in self.driver.get_log("browser")  # type: ignore[no-untyped-call]
@@ -192,12 +192,12 @@ class Browser:
         ]
 
     def shoot(self, path: Path) -> None:
-        """Write a picture of the page."""
+        """Save a screenshot of the page."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.driver.save_screenshot(str(path))
 
-    def until(self, condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
-        """Wait for a condition; what is told when it never holds is what the page shows."""
+    def until(self, condition: Callable[[], Any], what: str, patience: float = TIMEOUT) -> None:
+        """Wait for a condition; on a timeout, raise AssertionError with the page's text."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
             try:
@@ -211,7 +211,7 @@ class Browser:
 
 @contextmanager
 def browser(width: int = 1400, height: int = 900) -> Iterator[Browser]:
-    """Give a browser, and end it."""
+    """Open a browser, and close it at the end of the block."""
     opened = Browser(width, height)
     try:
         yield opened
@@ -224,6 +224,6 @@ def _find(*names: str) -> str:
         if path := shutil.which(name):
             return path
     raise NoBrowserError(
-        f"No {names[0]} here. On Debian: apt-get install -y chromium chromium-driver. "
-        "Elsewhere: Chromium or Chrome, and the chromedriver of the same version."
+        f"{names[0]} is not installed. On Debian: apt-get install -y chromium chromium-driver. "
+        "On other systems: Chromium or Chrome, and the chromedriver of the same version."
     )

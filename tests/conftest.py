@@ -8,9 +8,9 @@ import tempfile
 import pytest
 import requests
 
-# Airflow reads these when it is first imported, which the tests do while they are collected.
+# Airflow reads these variables when it is first imported, which happens during collection.
 if "AIRFLOW_HOME" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
-    # Processes that share the tests share no database.
+    # Each process of pytest-xdist has its own database.
     home = os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-sb-tests-")
     atexit.register(shutil.rmtree, home, ignore_errors=True)
 os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
@@ -19,7 +19,7 @@ os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "True")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Let the processes of pytest-xdist share the tests by file, but only one of them start Airflows."""
+    """Distribute the tests to the processes of pytest-xdist by file; only one of them starts Airflows."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             starts_airflow = item.get_closest_marker("processes")
@@ -28,13 +28,13 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def s3_endpoint(monkeypatch):
-    """An empty S3-compatible service and the credentials for it."""
+    """Run an empty S3-compatible service and set its credentials; yields its URL."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     url = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
-    # All servers of a process share what they hold.
+    # All servers of a process share their contents.
     requests.post(f"{url}/moto-api/reset", timeout=10)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")

@@ -1,4 +1,4 @@
-"""The local Platform: a trustworthy imitation of the Seven Bridges API for demos and tests.
+"""The local Platform: a local server with the Seven Bridges API, for demos and tests.
 
 Start it with `python -m airflow_sb_provider.emulator`, or in Python with `Emulator`.
 """

@@ -1,4 +1,4 @@
-"""Reading the buckets as S3 clients do, so that a DAG's next task can open ``s3://bucket/key`` with no cloud at all."""
+"""Serves the buckets to S3 clients, so that a DAG's next task can open ``s3://bucket/key`` without a cloud account."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 
 
 class Buckets:
-    """GET and HEAD of an object, path style; signatures are not checked.
+    """GET and HEAD of an object, with path-style URLs. Signatures are not checked.
 
-    :param storage: where the objects are.
+    :param storage: holds the objects.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -33,22 +33,22 @@ class Buckets:
 
     async def _get(self, request: web.Request) -> web.Response:
         bucket, key = request.match_info["bucket"], request.match_info["key"]
-        found = await asyncio.to_thread(self._storage.look, bucket, key)
-        if found is None:
+        stored = await asyncio.to_thread(self._storage.stat, bucket, key)
+        if stored is None:
             body = "" if request.method == "HEAD" else "<Error><Code>NoSuchKey</Code></Error>"
             return web.Response(status=404, text=body, content_type="application/xml")
         headers = {
-            "ETag": f'"{found.etag}"',
-            "Last-Modified": format_datetime(found.modified, usegmt=True),
+            "ETag": f'"{stored.etag}"',
+            "Last-Modified": format_datetime(stored.modified, usegmt=True),
             "Accept-Ranges": "bytes",
         }
         if request.method == "HEAD":
-            return web.Response(headers={**headers, "Content-Length": str(found.size)})
+            return web.Response(headers={**headers, "Content-Length": str(stored.size)})
         data = await asyncio.to_thread(self._storage.read, bucket, key)
         if part := _RANGE.fullmatch(request.headers.get("Range", "")):
-            first, last = int(part[1]), min(int(part[2] or found.size), found.size - 1)
-            if first > last:
-                return web.Response(status=416, headers={"Content-Range": f"bytes */{found.size}"})
-            headers["Content-Range"] = f"bytes {first}-{last}/{found.size}"
-            return web.Response(status=206, body=data[first : last + 1], headers=headers)
+            start, end = int(part[1]), min(int(part[2] or stored.size), stored.size - 1)
+            if start > end:
+                return web.Response(status=416, headers={"Content-Range": f"bytes */{stored.size}"})
+            headers["Content-Range"] = f"bytes {start}-{end}/{stored.size}"
+            return web.Response(status=206, body=data[start : end + 1], headers=headers)
         return web.Response(body=data, headers=headers)

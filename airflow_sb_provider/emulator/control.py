@@ -1,4 +1,4 @@
-"""The control API under /_local: what tests and demos in other processes may look at and turn."""
+"""The control API under /_local, with which other processes inspect the local Platform and set its knobs."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ Json = dict[str, Any]
 
 
 class Control:
-    """Routes without a token; `guard.py` decides who may use them."""
+    """Routes that need no token; `guard.py` decides who may use them."""
 
-    def __init__(self, server: Server, troubles: Faults) -> None:
+    def __init__(self, server: Server, faults: Faults) -> None:
         self._server = server
         self._platform = server.platform
-        self._troubles = troubles
+        self._faults = faults
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
         app.add_routes(
             [
-                web.get("/_local/state", self._answered(self._state)),
-                web.get("/_local/requests", self._answered(self._requests)),
-                web.get("/_local/knobs", self._answered(self._knobs)),
-                web.post("/_local/knobs", self._answered(self._turn)),
-                web.post("/_local/trouble", self._answered(self._make_trouble)),
-                web.post("/_local/trouble/clear", self._answered(self._clear_trouble)),
-                web.post("/_local/exports/{id}/release", self._answered(self._release)),
+                web.get("/_local/state", self._json_handler(self._state)),
+                web.get("/_local/requests", self._json_handler(self._requests)),
+                web.get("/_local/knobs", self._json_handler(self._knobs)),
+                web.post("/_local/knobs", self._json_handler(self._set_knobs)),
+                web.post("/_local/trouble", self._json_handler(self._add_fault)),
+                web.post("/_local/trouble/clear", self._json_handler(self._clear_faults)),
+                web.post("/_local/exports/{id}/release", self._json_handler(self._release)),
             ]
         )
 
-    def _answered(self, answer: Callable[[web.Request], Awaitable[Json]]) -> Callable[..., Awaitable[web.Response]]:
+    def _json_handler(self, handle: Callable[[web.Request], Awaitable[Json]]) -> Callable[..., Awaitable[web.Response]]:
         async def handler(request: web.Request) -> web.Response:
             try:
-                return web.json_response(await answer(request))
-            except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as wrong:
-                return web.json_response({"error": str(wrong)}, status=400)
+                return web.json_response(await handle(request))
+            except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+                return web.json_response({"error": str(error)}, status=400)
 
         return handler
 
@@ -83,15 +83,15 @@ class Control:
     async def _knobs(self, request: web.Request) -> Json:
         return self._platform.knobs.as_json()
 
-    async def _turn(self, request: web.Request) -> Json:
+    async def _set_knobs(self, request: web.Request) -> Json:
         self._platform.knobs.update(**await request.json())
         return self._platform.knobs.as_json()
 
-    async def _make_trouble(self, request: web.Request) -> Json:
-        return vars(self._troubles.add(**await request.json()))
+    async def _add_fault(self, request: web.Request) -> Json:
+        return vars(self._faults.add(**await request.json()))
 
-    async def _clear_trouble(self, request: web.Request) -> Json:
-        self._troubles.clear()
+    async def _clear_faults(self, request: web.Request) -> Json:
+        self._faults.clear()
         return {}
 
     async def _release(self, request: web.Request) -> Json:

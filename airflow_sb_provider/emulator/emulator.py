@@ -1,4 +1,4 @@
-"""The local Platform as an object: started, watched and troubled from Python."""
+"""The local Platform as a Python object: start it, fill it, inject faults, and read what it received."""
 
 from __future__ import annotations
 
@@ -34,16 +34,17 @@ log = logging.getLogger(__name__)
 
 
 class Emulator:
-    """The local Platform, served by a thread of its own: `with Emulator() as emulator: ...`.
+    """The local Platform, served by its own thread: `with Emulator() as emulator: ...`.
 
-    :param host: the loopback address to listen on; ValueError for any other.
-    :param port: the port, 0 for a free one.
-    :param token: the first user's token; a new one unless given. Never taken from the environment.
-    :param username: the first user.
-    :param storage: a folder or an fsspec URL for the bytes; a temporary folder unless given.
+    :param host: the loopback address to listen on.
+    :param port: the port; 0 chooses a free one.
+    :param token: the first user's token; a new one by default. It is never read from the environment.
+    :param username: the first user's name.
+    :param storage: a folder or an fsspec URL where bytes are stored; a temporary folder by default.
     :param storage_endpoint: the URL of an S3-compatible service.
-    :param seeded: whether it starts with the demo project's files and volumes.
-    :param knobs: settings to start with.
+    :param seeded: whether to start with the demo project's files and volumes.
+    :param knobs: the initial settings.
+    :raises ValueError: the host is not a loopback address, or the token cannot be sent in a header.
     """
 
     def __init__(
@@ -60,16 +61,16 @@ class Emulator:
     ) -> None:
         if not is_loopback(host):
             raise ValueError(
-                f"host {host!r} is no loopback address; the local Platform listens on 127.0.0.1 or ::1 only"
+                f"host {host!r} is not a loopback address; the local Platform listens only on 127.0.0.1 or ::1"
             )
         self.knobs = knobs or Knobs()
         self.token = secrets.token_hex(16) if token is None else token
         if not re.fullmatch("[!-~]{1,512}", self.token):
-            raise ValueError("token: give one line of 1 to 512 printable ASCII characters without spaces")
+            raise ValueError("token: must be one line of 1 to 512 printable ASCII characters without spaces")
         self.platform = Platform(self.knobs, Storage(storage, storage_endpoint))
         self.platform.add_user(username, self.token)
         self.troubles = Faults()
-        # The name may have two addresses, whose free ports differ.
+        # The name may resolve to two addresses, and a port that is free on one may be taken on the other.
         self.host = "127.0.0.1" if host.lower().startswith("localhost") else host
         self.port = port
         self._listeners: dict[Event, list[Listener]] = {"request": [], "accepted": []}
@@ -80,10 +81,10 @@ class Emulator:
         if seeded:
             seed(self.platform)
 
-    # Its life
+    # Start and stop
 
     def start(self) -> Self:
-        """Listen; returns when requests are answered.
+        """Start to listen. Returns when the server is ready.
 
         :raises OSError: the port is taken.
         """
@@ -105,7 +106,7 @@ class Emulator:
         return self
 
     def stop(self) -> None:
-        """Stop listening, abandon running jobs, remove a temporary storage."""
+        """Stop listening, cancel running jobs, and remove temporary storage."""
         if self._loop and self._stopping and self._thread:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stopping.set)
@@ -137,20 +138,20 @@ class Emulator:
             await self._server.stop()
             await runner.cleanup()
 
-    # Where it is
+    # Addresses
 
     @property
     def url(self) -> str:
-        """The API's base URL."""
+        """The base URL of the API."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/v2"
 
     def connection_json(self) -> str:
-        """The Airflow connection to it, as JSON for AIRFLOW_CONN_SEVENBRIDGES_DEFAULT."""
+        """Return an Airflow connection to this Platform, as JSON for AIRFLOW_CONN_SEVENBRIDGES_DEFAULT."""
         return json.dumps({"conn_type": "sevenbridges", "host": self.url, "password": self.token})
 
     def s3_environment(self) -> dict[str, str]:
-        """Environment variables with which S3 clients read its buckets; empty where the buckets are real ones."""
+        """Return environment variables with which S3 clients read the buckets; empty for real buckets."""
         if self.platform.storage.has_real_buckets:
             return {}
         return {
@@ -160,15 +161,19 @@ class Emulator:
             "AWS_DEFAULT_REGION": "us-east-1",
         }
 
-    # What it holds
+    # Contents
 
     def add_file(
         self, name: str, data: bytes, project: str = PROJECT, folder: str | None = None, **details: Any
     ) -> File:
-        """A file with these bytes; its project is made if it is not there, and `folder`, a path such as `a/b`.
+        """Add a file with these bytes.
 
-        `details`: parent (a folder's id), file_id, alias=(volume, location), public, archived, hosted_on, tags,
-        metadata, task, secondary.
+        :param name: the file's name.
+        :param data: its bytes.
+        :param project: its project, created if it does not exist.
+        :param folder: the path of its folder, such as `a/b`, created if it does not exist.
+        :param details: `parent` (a folder's id), `file_id`, `alias=(volume, location)`, `public`, `archived`,
+            `hosted_on`, `tags`, `metadata`, `task`, `secondary`.
         """
         if project not in self.platform.projects:
             self.platform.add_project(project)
@@ -186,7 +191,7 @@ class Emulator:
         service_type: str = "S3",
         **details: Any,
     ) -> Volume:
-        """A volume; `details`: region, properties (its defaults for exports)."""
+        """Add a volume; `details` are `region` and `properties` (its defaults for exports)."""
         return self.platform.add_volume(
             volume_id,
             bucket,
@@ -198,35 +203,38 @@ class Emulator:
         )
 
     def add_token(self, username: str, access: Access = "write") -> str:
-        """A token of a user, who may "write" everywhere, only "read", or do nothing ("none")."""
+        """Add a user and return the token; the user may "write" everywhere, only "read", or access nothing ("none")."""
         return self.platform.add_user(username, access=access).token
 
     def put_object(self, volume_id: str, location: str, data: bytes) -> None:
-        """An object that no export made."""
+        """Write an object directly, without an export."""
         volume = self.platform.volumes[volume_id]
         self.platform.storage.write(volume.bucket, self.platform.key(volume, location), data)
 
     def object_bytes(self, volume_id: str, location: str) -> bytes:
-        """The bytes of an object; FileNotFoundError if there is none."""
+        """Return an object's bytes.
+
+        :raises FileNotFoundError: there is no such object.
+        """
         volume = self.platform.volumes[volume_id]
         return self.platform.storage.read(volume.bucket, self.platform.key(volume, location))
 
     def object_url(self, volume_id: str, location: str) -> str:
-        """Where an object's bytes can be read on this machine, as an fsspec URL."""
+        """Return the fsspec URL with which programs on this machine can read the object."""
         volume = self.platform.volumes[volume_id]
         return self.platform.storage.object_url(volume.bucket, self.platform.key(volume, location))
 
     @property
     def requests(self) -> list[RequestRecord]:
-        """All requests received so far, refused and troubled ones included."""
+        """All requests received so far, including those that were rejected or affected by a fault."""
         return list(self._server.requests) if self._server else []
 
     @property
     def exports(self) -> list[ExportJob]:
-        """All jobs accepted so far, oldest first, those included whose reply was lost."""
+        """All jobs accepted so far, oldest first, including those whose response was lost."""
         return list(self.platform.exports.values())
 
-    # What befalls it
+    # Faults and callbacks
 
     def trouble(
         self,
@@ -237,21 +245,21 @@ class Emulator:
         after: int = 0,
         **options: Any,
     ) -> Fault:
-        """Ask for a fault; see `Faults.add` and `KINDS`."""
+        """Inject a fault; see `Faults.add` and `KINDS`."""
         return self.troubles.add(kind, method, path, times, after, **options)
 
     def release(self, export_id: str) -> None:
-        """Let a job go on that a `job_stuck` holds."""
+        """Release a job that a `job_stuck` fault holds."""
         self.platform.exports[export_id].held = None
         if self._server:
             self._server.jobs.wake()
 
     def on(self, event: Event, callback: Listener) -> None:
-        """Call back in the server's thread, which waits meanwhile; a callback that returns False cuts the connection.
+        """Register a callback, which runs in the server's thread and blocks it.
 
-        :param event: "request", on receiving one, before anything is done; "accepted", when the jobs of a submission
-            are accepted, before its reply.
-        :param callback: gets the request's record.
+        :param event: "request": when a request is received, before it is processed. "accepted": when the jobs of a
+            submission are accepted, before the response.
+        :param callback: called with the request's record; if it returns False, the connection is cut.
         """
         self._listeners[event].append(callback)
 
@@ -261,5 +269,5 @@ class Emulator:
             try:
                 answers.append(callback(record))
             except Exception:
-                log.exception("a callback for %r failed", event)
+                log.exception("The callback for the event %r failed.", event)
         return False not in answers

@@ -1,4 +1,4 @@
-"""The Platform's refusals: documented codes, their HTTP status and their words."""
+"""The Platform's errors: documented codes with their HTTP status and message."""
 
 from __future__ import annotations
 
@@ -63,27 +63,27 @@ CODES: dict[int, tuple[int, str]] = {
     90008: (415, "Unsupported Media Type."),
     90009: (500, "An error occurred during the decoding of the request content."),
 }
-TOLD_IN_JOB = {9026: 9101, 9020: 9103, 9007: 9104, 9009: 9106, 9000: 9100}
-"""The code by which a failed job tells what a submission tells by another one."""
+CODE_IN_JOB = {9026: 9101, 9020: 9103, 9007: 9104, 9009: 9106, 9000: 9100}
+"""The codes that differ in a failed job, by the code with which a submission is rejected for the same reason."""
 
 
-class Refusal(Exception):
-    """What the Platform answers instead of doing what it was asked.
+class ApiError(Exception):
+    """A request or a job is rejected.
 
-    :param code: the Platform's error code; status and message follow from it where it is a documented one.
-    :param message: other words than the documented ones.
-    :param status: another HTTP status than the documented one.
+    :param code: the Platform's error code.
+    :param message: the message; by default the documented one.
+    :param status: the HTTP status; by default the documented one.
     """
 
     def __init__(self, code: int, message: str | None = None, status: int | None = None) -> None:
-        known_status, known_message = CODES.get(code, (400, "Bad request."))
+        documented_status, documented_message = CODES.get(code, (400, "Bad request."))
         self.code = code
-        self.status = status or known_status
-        self.message = message or known_message
+        self.status = status or documented_status
+        self.message = message or documented_message
         super().__init__(f"{self.status}/{code} {self.message}")
 
     def as_json(self, code_type: str = "int") -> dict[str, Any]:
-        """The standard error object; `code_type` "str" tells both numbers as text."""
+        """Return the standard error object; with `code_type` "str" both numbers are text."""
         number = str if code_type == "str" else int
         return {
             "status": number(self.status),
@@ -93,7 +93,7 @@ class Refusal(Exception):
         }
 
 
-def refusal_in_job(refusal: Refusal) -> Refusal:
-    """The same refusal as a failed job tells it."""
-    code = TOLD_IN_JOB.get(refusal.code)
-    return refusal if code is None else Refusal(code)
+def error_in_job(error: ApiError) -> ApiError:
+    """Return the error with the code that a failed job reports."""
+    code = CODE_IN_JOB.get(error.code)
+    return error if code is None else ApiError(code)

@@ -1,4 +1,4 @@
-"""Who may use the local Platform: programs of this machine, no web page, and under /_local no other user."""
+"""Who may use the local Platform: programs on this machine, but no web page, and under /_local no other user."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 LOCAL = "/_local"
-"""Below it is what needs no token."""
+"""The path below which no token is needed."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""What keeps a browser from running, sniffing or embedding stored bytes and names; every response has them."""
+"""Headers of every response, which prevent that a browser runs, sniffs or embeds stored bytes and names."""
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9.-]+))(?::[0-9]{0,5})?", re.IGNORECASE)
 _HOST_REJECTED = "Host must be a loopback name or address, such as 127.0.0.1 or localhost"
 _OWN_SITES = {"none", "same-origin"}
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a bare name or address can only mean this machine, whatever a DNS server says."""
+    """Whether a bare name or address always means this machine, whatever a DNS server answers."""
     host = host.lower().removesuffix(".")
     if host == "localhost":
         return True
@@ -42,7 +42,7 @@ def is_loopback(host: str) -> bool:
 async def guard(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Reject (403) what does not come from a program that may use the local Platform."""
+    """Reject (403) a request that does not come from a program that may use the local Platform."""
     if reason := _rejection(request):
         return web.json_response({"error": reason}, status=403)
     return await handler(request)
@@ -58,7 +58,7 @@ def _rejection(request: web.Request) -> str | None:
     parts = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
     if not parts or not is_loopback(parts["v6"] or parts["name"]):
         return _HOST_REJECTED
-    # A request target that is a whole URL wins over the header.
+    # A request target that is a complete URL takes precedence over the header.
     if request.host != hosts[0] and not is_loopback(request.host or ""):
         return _HOST_REJECTED
     origins, sites = request.headers.getall("Origin", []), request.headers.getall("Sec-Fetch-Site", [])
@@ -72,24 +72,24 @@ def _rejection(request: web.Request) -> str | None:
 
 
 def _is_same_user(request: web.Request) -> bool:
-    """Whether the caller's end of the connection belongs to this process's user; true where the system does not say."""
+    """Whether this process's user owns the caller's end of the connection; true where the system does not report it."""
     if request.transport is None:
         return False
     ends = [request.transport.get_extra_info(name)[:2] for name in ("peername", "sockname")]
-    wanted = [[_end(host, port) for host, port in ends]]
+    endpoints = [[_proc_address(host, port) for host, port in ends]]
     if ":" not in ends[0][0]:
-        # A program may reach an IPv4 address through an IPv6 socket, as Java's do.
-        wanted.append([_end(f"::ffff:{host}", port) for host, port in ends])
+        # A program may reach an IPv4 address through an IPv6 socket, as Java programs do.
+        endpoints.append([_proc_address(f"::ffff:{host}", port) for host, port in ends])
     try:
         # Linux only.
         rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()]
     except OSError:
         return True
-    return any(row[1:3] in wanted and int(row[7]) == os.geteuid() for row in rows)
+    return any(row[1:3] in endpoints and int(row[7]) == os.geteuid() for row in rows)
 
 
-def _end(host: str, port: int) -> str:
-    """An address and port as /proc/net/tcp and tcp6 write them: 32-bit words in the machine's byte order."""
+def _proc_address(host: str, port: int) -> str:
+    """Format an address and port as in /proc/net/tcp and tcp6: 32-bit words in the machine's byte order."""
     packed = ipaddress.ip_address(host).packed
     words = struct.unpack(f"={len(packed) // 4}I", packed)
     return f"{''.join(f'{word:08X}' for word in words)}:{port:04X}"

@@ -1,4 +1,4 @@
-"""The life of an export job: it waits, it runs while the bytes move, it ends."""
+"""Runs export jobs: PENDING, RUNNING while the bytes are copied, then a terminal state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from airflow_sb_provider.emulator.errors import Refusal, refusal_in_job
+from airflow_sb_provider.emulator.errors import ApiError, error_in_job
 from airflow_sb_provider.emulator.platform import now
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 
 class Jobs:
-    """Runs each job as a task of the server's loop; the bytes move in threads.
+    """Runs each job as a task of the server's event loop, and copies the bytes in threads.
 
-    Everything but `wake` is called in the loop's thread.
+    Call every method except `wake` in the loop's thread.
     """
 
     def __init__(self, platform: Platform) -> None:
@@ -37,20 +37,20 @@ class Jobs:
         self._knobs.on_change(self.wake)
 
     def start(self, job: ExportJob) -> asyncio.Task[None]:
-        """Let an accepted job run."""
-        task = self._loop.create_task(self._live(job))
+        """Start an accepted job."""
+        task = self._loop.create_task(self._run_to_end(job))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def stop(self) -> None:
-        """Abandon all jobs where they are."""
+        """Cancel all jobs."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def wake(self) -> None:
-        """Let waiting jobs look again at knobs and holds; from any thread."""
+        """Let waiting jobs check the knobs and holds again. Any thread may call it."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -58,47 +58,47 @@ class Jobs:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _live(self, job: ExportJob) -> None:
+    async def _run_to_end(self, job: ExportJob) -> None:
         try:
-            await self._leave(job, lambda: self._knobs.pending_seconds)
+            await self._wait_in_state(job, lambda: self._knobs.pending_seconds)
             job.enter("RUNNING")
             self._running += 1
             try:
-                await self._run(job)
+                await self._transfer(job)
             finally:
                 self._running -= 1
                 if self._knobs.max_running:
                     self._wake()
-        except Refusal as refusal:
-            self._end(job, refusal_in_job(refusal))
+        except ApiError as error:
+            self._finish(job, error_in_job(error))
         except Exception:
-            log.exception("export %s: the storage failed", job.id)
-            self._end(job, Refusal(9100))
+            log.exception("Export %s: the storage failed.", job.id)
+            self._finish(job, ApiError(9100))
 
-    async def _leave(self, job: ExportJob, seconds: Callable[[], float]) -> None:
-        """Return when the job has been long enough in its state and nothing holds it there."""
-        began = time.monotonic()
+    async def _wait_in_state(self, job: ExportJob, seconds: Callable[[], float]) -> None:
+        """Return when the job has been in its state for long enough and is not held there."""
+        start = time.monotonic()
         while True:
             changed = self._changed
-            rest = began + seconds() - time.monotonic()
+            remaining = start + seconds() - time.monotonic()
             if job.state == "PENDING":
                 full = 0 < self._knobs.max_running <= self._running
                 held = full or self._knobs.stuck or job.held == "PENDING"
             else:
                 held = job.held == job.state
-            if rest <= 0 and not held:
+            if remaining <= 0 and not held:
                 return
             try:
-                await asyncio.wait_for(changed.wait(), None if held else rest)
+                await asyncio.wait_for(changed.wait(), None if held else remaining)
             except TimeoutError:
                 continue
 
-    async def _run(self, job: ExportJob) -> None:
+    async def _transfer(self, job: ExportJob) -> None:
         platform, storage = self._platform, self._platform.storage
         file, volume = platform.files[job.file], platform.volumes[job.volume]
         key = platform.key(volume, job.location)
         if job.fail_with:
-            await self._leave(job, lambda: self._knobs.running_seconds)
+            await self._wait_in_state(job, lambda: self._knobs.running_seconds)
             raise job.fail_with
         platform.check_volume(volume)
         if not (self._knobs.delete_before_check or self._knobs.overwrite_deletes_first):
@@ -109,14 +109,14 @@ class Jobs:
         else:
             await asyncio.to_thread(platform.check_free, volume, job.location)
         platform.check_source(file, volume)
-        await self._leave(job, lambda: self._knobs.running_seconds)
-        # The world may have changed meanwhile: a twin may have moved the file, another job may have taken the place.
+        await self._wait_in_state(job, lambda: self._knobs.running_seconds)
+        # Check again: meanwhile another job may have moved the same file, or written to the same location.
         async with self._locks[volume.bucket, key], self._locks[(file.id,)]:
             platform.check_volume(volume)
             platform.check_source(file, volume)
             if not job.overwrite or self._knobs.overwrite_denied:
                 await asyncio.to_thread(platform.check_free, volume, job.location)
-            # Marked before the bytes are there and again at the end, so that a late object is never seen between.
+            # Set before and after the write, so that object_lag_seconds hides the object during the write, too.
             platform.exported[volume.bucket, key] = now()
             await asyncio.to_thread(storage.export, file.id, volume.bucket, key)
             if not job.copy_only:
@@ -124,9 +124,9 @@ class Jobs:
                 file.before_move = dataclasses.replace(file)
                 file.alias, file.modified_on = (volume.id, job.location), now()
             platform.exported[volume.bucket, key] = now()
-            self._end(job, None)
+            self._finish(job, None)
 
-    def _end(self, job: ExportJob, error: Refusal | None) -> None:
+    def _finish(self, job: ExportJob, error: ApiError | None) -> None:
         job.error = error
         job.finished_on = now()
         job.enter(job.fail_as if error else "COMPLETED")

@@ -1,4 +1,4 @@
-"""What the local Platform lets you turn: speed, trouble that lasts, and what nobody knows of the real API."""
+"""The settings of the local Platform: speed, lasting faults, and behavior that the real API does not document."""
 
 from __future__ import annotations
 
@@ -13,66 +13,77 @@ _TRUE, _FALSE = {"true", "1", "on", "yes"}, {"false", "0", "off", "no"}
 
 @dataclasses.dataclass
 class Knobs:
-    """Every knob; each may be set at any time, by attribute, and takes effect at once.
+    """All knobs. Set one at any time through its attribute; it takes effect immediately.
 
-    Values are checked; text is understood as the knob's type, so that the command line and JSON can set them too.
+    Values are checked. Text is converted to the knob's type, so that the command line and JSON can set knobs, too.
     """
 
-    # How fast
-    pending_seconds: Annotated[float, "how long a job is PENDING"] = 1.0
-    running_seconds: Annotated[float, "how long a job is RUNNING, the moving of its bytes aside"] = 2.0
-    max_running: Annotated[int, "how many jobs run at a time, 0 for any number"] = 0
-    instant: Annotated[bool, "a submission is answered only when its jobs have ended"] = False
-    latency: Annotated[float, "seconds before each request is looked at"] = 0.0
+    # Speed
+    pending_seconds: Annotated[float, "seconds that a job is PENDING"] = 1.0
+    running_seconds: Annotated[float, "seconds that a job is RUNNING, plus the time to copy its bytes"] = 2.0
+    max_running: Annotated[int, "how many jobs run at the same time; 0 for no limit"] = 0
+    instant: Annotated[bool, "respond to a submission only when its jobs are terminal"] = False
+    latency: Annotated[float, "seconds before each request is processed"] = 0.0
 
-    # Trouble that lasts
-    rate_limit: Annotated[int, "requests in a window, for each token"] = 1000
-    rate_window: Annotated[float, "seconds of a rate-limit window"] = 300.0
-    maintenance: Annotated[bool, "every call is answered 503 with code 0"] = False
-    offline: Annotated[bool, "every connection is cut before anything is done"] = False
+    # Lasting faults
+    rate_limit: Annotated[int, "requests per window, for each token"] = 1000
+    rate_window: Annotated[float, "length of a rate-limit window in seconds"] = 300.0
+    maintenance: Annotated[bool, "respond to every call with 503 and code 0"] = False
+    offline: Annotated[bool, "cut every connection before the request is processed"] = False
     stuck: Annotated[bool, "jobs stay PENDING"] = False
     overwrite_denied: Annotated[bool, "a job that would overwrite an object fails with 9107, the object stays"] = False
-    retention_seconds: Annotated[float, "how long an ended job can still be seen, 0 for ever"] = 0.0
+    retention_seconds: Annotated[float, "seconds that a terminal job can still be read; 0 for no limit"] = 0.0
 
-    # Late and wrong answers
-    list_lag_seconds: Annotated[float, "lists of jobs show a new job, and a change of its state, so much later"] = 0.0
-    job_lag_seconds: Annotated[float, "a new job is 404 by its id, also in a bulk get, for so long"] = 0.0
+    # Late and wrong responses
+    list_lag_seconds: Annotated[float, "lists of jobs show a new job, and a change of its state, this much later"] = 0.0
+    job_lag_seconds: Annotated[float, "a new job is 404 by its id for this long, also in a bulk request"] = 0.0
     alias_lag_seconds: Annotated[
-        float, "a moved file is shown as it was for so long after COMPLETED; the job's result shows the alias at once"
+        float,
+        "a moved file is shown as not yet moved for this long after COMPLETED; the job's result shows the alias "
+        "immediately",
     ] = 0.0
-    object_lag_seconds: Annotated[float, "an exported object is not on its volume for so long after COMPLETED"] = 0.0
+    object_lag_seconds: Annotated[float, "an exported object is 404 on its volume for this long after COMPLETED"] = 0.0
     stale_states: Annotated[
-        bool, "lists filtered by state have a RUNNING job under PENDING only, an ended one under RUNNING too"
+        bool, "lists filtered by state show a RUNNING job under PENDING only, and a terminal job under RUNNING too"
     ] = False
     total_lies: Annotated[bool, "lists of jobs report a total that is one too large, and link no next page"] = False
     date_skew_seconds: Annotated[float, "how far the Platform's clock is ahead, as Date and resources show it"] = 0.0
-    no_date_header: Annotated[bool, "no answer has a Date header"] = False
+    no_date_header: Annotated[bool, "responses have no Date header"] = False
 
-    # What nobody knows of the real API
-    bulk_cost: Annotated[Literal["call", "items"], "what a bulk call costs of the rate limit"] = "call"
-    refuse_in_job: Annotated[bool, "9006, 9026, 9027, 9069, 9107 fail the job, not the submission"] = False
-    refuse_busy_file: Annotated[bool, "9006 at submission while another move of the file is under way"] = False
-    delete_before_check: Annotated[bool, "overwrite deletes before the source is looked at"] = True
+    # Behavior that the real API does not document
+    bulk_cost: Annotated[
+        Literal["call", "items"], "what a bulk call counts for in the rate limit: one call, or its items"
+    ] = "call"
+    refuse_in_job: Annotated[bool, "9006, 9026, 9027, 9069 and 9107 fail the job instead of the submission"] = False
+    refuse_busy_file: Annotated[bool, "reject a submission (9006) while another move of the file is in flight"] = False
+    delete_before_check: Annotated[bool, "a job with overwrite deletes the object before it checks the source"] = True
     overwrite_deletes_first: Annotated[
-        bool, "overwrite is accepted for any file and deletes before the source is checked, even the file's own bytes"
+        bool,
+        "overwrite is accepted for any file, and the job deletes the object before it checks the source, even if the "
+        "object holds the file's own bytes",
     ] = False
     alias_location_includes_prefix: Annotated[bool, "an alias's location shows the volume's prefix too"] = False
-    prefix_joined_with_slash: Annotated[bool, "exactly one slash between prefix and location, or none"] = True
-    leading_slash: Annotated[Literal["keep", "strip", "refuse"], "of a location"] = "keep"
-    list_order: Annotated[Literal["newest", "oldest", "shuffled"], "of the list of jobs"] = "newest"
-    service_type_case: Annotated[Literal["upper", "lower"], "S3 or s3"] = "upper"
-    timestamp_style: Annotated[Literal["Z", "offset"], "UTC with a Z, or +02:00"] = "Z"
-    code_type: Annotated[Literal["int", "str"], "of an error's code and status"] = "int"
-    etag_style: Annotated[Literal["md5", "quoted", "multipart"], "of an object looked up"] = "md5"
-    omit: Annotated[frozenset[str], "fields that no resource has, such as started_on or export.result"] = frozenset()
+    prefix_joined_with_slash: Annotated[
+        bool, "put exactly one slash between prefix and location, or join them as they are"
+    ] = True
+    leading_slash: Annotated[Literal["keep", "strip", "refuse"], "what to do with a location's leading slash"] = "keep"
+    list_order: Annotated[Literal["newest", "oldest", "shuffled"], "order of the list of jobs"] = "newest"
+    service_type_case: Annotated[Literal["upper", "lower"], "spelling of a volume's service type, S3 or s3"] = "upper"
+    timestamp_style: Annotated[Literal["Z", "offset"], "times are in UTC with a Z, or have the offset +02:00"] = "Z"
+    code_type: Annotated[Literal["int", "str"], "type of an error's code and status"] = "int"
+    etag_style: Annotated[Literal["md5", "quoted", "multipart"], "style of an object's etag"] = "md5"
+    omit: Annotated[
+        frozenset[str],
+        "fields that are left out of all resources, such as started_on, or of one type, such as export.result",
+    ] = frozenset()
     echo_properties: Annotated[bool, "a job shows its effective properties"] = True
-    result_in_copy: Annotated[bool, "a completed copy has a result, the untouched source"] = True
-    created_status: Annotated[Literal[200, 201], "of an accepted submission"] = 200
-    unauthorized_body: Annotated[Literal["standard", "router", "empty"], "of a 401"] = "standard"
-    too_many_items_code: Annotated[int, "for more than 100 items in a bulk call"] = 9011
-    folder_export_code: Annotated[int, "for the export of a folder"] = 9006
-    region_mismatch_code: Annotated[int, "for a volume in a region where the file is not"] = 9027
-    over_limit: Annotated[Literal["clamp", "refuse"], "a list's limit above 100"] = "clamp"
+    result_in_copy: Annotated[bool, "a completed copy has a result, which is its unchanged source"] = True
+    created_status: Annotated[Literal[200, 201], "HTTP status of an accepted submission"] = 200
+    unauthorized_body: Annotated[Literal["standard", "router", "empty"], "body of a 401 response"] = "standard"
+    too_many_items_code: Annotated[int, "error code for more than 100 items in a bulk call"] = 9011
+    folder_export_code: Annotated[int, "error code for the export of a folder"] = 9006
+    region_mismatch_code: Annotated[int, "error code for a volume in a region where the file is not hosted"] = 9027
+    over_limit: Annotated[Literal["clamp", "refuse"], "what to do with a list's limit above 100"] = "clamp"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_listeners", [])
@@ -83,10 +94,10 @@ class Knobs:
             listener()
 
     def update(self, **values: object) -> None:
-        """Set several knobs; nothing is set when one of them is wrong.
+        """Set several knobs. If one value is wrong, none is set.
 
         :raises AttributeError: there is no such knob.
-        :raises ValueError: the value is none that the knob can have.
+        :raises ValueError: the value is not valid for the knob.
         """
         for name, value in {name: _coerce(name, value) for name, value in values.items()}.items():
             setattr(self, name, value)
@@ -96,13 +107,13 @@ class Knobs:
         self.__dict__["_listeners"].append(listener)
 
     def as_json(self) -> dict[str, Any]:
-        """All knobs with their values, as JSON has them."""
+        """Return all knobs with their values, for JSON."""
         values = dataclasses.asdict(self)
         return {**values, "omit": sorted(values["omit"])}
 
     @classmethod
     def descriptions(cls) -> dict[str, str]:
-        """What each knob does, in one line, with its default and its choices."""
+        """Return one line for each knob: its effect, its choices and its default."""
         lines = {}
         for field in dataclasses.fields(cls):
             kind, text = _knob(field.name)
@@ -122,7 +133,7 @@ def _knob(name: str) -> tuple[Any, str]:
 
 def _coerce(name: str, value: object) -> object:
     if name not in _HINTS:
-        raise AttributeError(f"there is no knob {name!r}; there are {', '.join(_HINTS)}")
+        raise AttributeError(f"unknown knob {name!r}; known are {', '.join(_HINTS)}")
     kind, _ = _knob(name)
     wrong = ValueError(f"knob {name}: {value!r} is not {kind}")
     if get_origin(kind) is Literal:

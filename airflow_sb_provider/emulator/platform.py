@@ -1,4 +1,4 @@
-"""What the Platform holds, and its rules for exports; no HTTP here."""
+"""The contents of the Platform, and its rules for exports. No HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from airflow_sb_provider.emulator.errors import Refusal
+from airflow_sb_provider.emulator.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.emulator.knobs import Knobs
     from airflow_sb_provider.emulator.storage import Storage, StoredObject
 
-Thing = TypeVar("Thing")
+Resource = TypeVar("Resource")
 Access = Literal["write", "read", "none"]
 State = Literal["PENDING", "RUNNING", "COMPLETED", "FAILED"]
 
@@ -41,13 +41,13 @@ CANNED_ACLS = {
 
 
 def now() -> datetime:
-    """The Platform's clock."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass
 class User:
-    """Who a token belongs to; `access` is what they may do with every project and volume."""
+    """The owner of a token; `access` applies to every project and volume."""
 
     username: str
     token: str
@@ -56,7 +56,7 @@ class User:
 
 @dataclass
 class Project:
-    """A project; its files hang under its root folder."""
+    """A project; its files are below its root folder."""
 
     id: str
     name: str
@@ -66,7 +66,7 @@ class Project:
 
 @dataclass
 class Volume:
-    """A customer's bucket as the Platform sees it. `region` is what the real API does not show."""
+    """A volume: a customer's bucket. The API does not show `region`."""
 
     id: str
     bucket: str
@@ -81,7 +81,7 @@ class Volume:
 
 @dataclass
 class File:
-    """A file or a folder. `alias` is the volume and location of its bytes once they are not the Platform's."""
+    """A file or a folder. `alias` is the volume and location of its bytes if they are not on the Platform."""
 
     id: str
     name: str
@@ -93,22 +93,22 @@ class File:
     public: bool = False
     archived: bool = False
     forbidden: bool = False
-    """Nobody may see it, whatever their access."""
+    """No user may read it, whatever their access."""
     hosted_on: tuple[str, ...] = ("aws:us-east-1",)
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     task: str | None = None
     secondary: tuple[str, ...] = ()
-    """Ids of the files that belong to it, such as an index."""
+    """Ids of its secondary files, such as an index."""
     created_on: datetime = field(default_factory=now)
     modified_on: datetime = field(default_factory=now)
     before_move: File | None = None
-    """What it was before a job moved it at `modified_on`."""
+    """The file before a job moved it at `modified_on`."""
 
 
 @dataclass
 class ExportJob:
-    """One accepted export. What follows `properties` is never shown by the API."""
+    """An accepted export. The API never shows `copy_only`, `username`, or what follows `error`."""
 
     id: str
     file: str
@@ -121,17 +121,17 @@ class ExportJob:
     state: State | str = "PENDING"
     started_on: datetime = field(default_factory=now)
     finished_on: datetime | None = None
-    error: Refusal | None = None
+    error: ApiError | None = None
     held: State | None = None
-    """The state that the job does not leave until it is released."""
-    fail_with: Refusal | None = None
-    """What this job is to fail with."""
+    """The state in which the job stays until it is released."""
+    fail_with: ApiError | None = None
+    """The error with which the job will fail."""
     fail_as: str = "FAILED"
-    """The state in which it is to end if it fails, perhaps one that is not documented."""
+    """The terminal state if it fails; it may be one that is not documented."""
     reply_lost: bool = False
-    """The caller never got the answer to the submission."""
+    """Whether the response to the submission was lost."""
     past_states: list[tuple[datetime, str]] = field(default_factory=list)
-    """The states that the job has left, and when, oldest first."""
+    """The earlier states, each with the time at which the job left it, oldest first."""
 
     def enter(self, state: str) -> None:
         """Change the state."""
@@ -139,7 +139,7 @@ class ExportJob:
         self.state = state
 
     def as_of(self, moment: datetime) -> ExportJob | None:
-        """The job as it was at a moment; None before it was accepted."""
+        """Return the job as of a moment; None before it was accepted."""
         if moment < self.started_on:
             return None
         past = [(left, state) for left, state in self.past_states if left <= moment]
@@ -149,7 +149,7 @@ class ExportJob:
         return dataclasses.replace(self, state=state, past_states=past, finished_on=None, error=None)
 
     def states_listed(self, stale: bool) -> set[str]:
-        """The states under which lists find the job."""
+        """Return the states under which lists show the job."""
         if not stale or not self.past_states:
             return {self.state}
         left = self.past_states[-1][1]
@@ -157,9 +157,9 @@ class ExportJob:
 
 
 class Platform:
-    """Users, projects, files, volumes and jobs, and who may do what with them.
+    """Users, projects, files, volumes and jobs, and who may access them.
 
-    Reads may come from any thread. `submit` looks at the storage, so it blocks.
+    Any thread may read. `submit` reads the storage, so it blocks.
     """
 
     def __init__(self, knobs: Knobs, storage: Storage) -> None:
@@ -171,19 +171,19 @@ class Platform:
         self.files: dict[str, File] = {}
         self.exports: dict[str, ExportJob] = {}
         self.exported: dict[tuple[str, str], datetime] = {}
-        """When jobs made objects, by bucket and key."""
+        """The times at which jobs wrote objects, by bucket and key."""
         self._file_numbers = itertools.count(1)
 
-    # Filling it
+    # Contents
 
     def add_user(self, username: str, token: str | None = None, access: Access = "write") -> User:
-        """A user with a token of 32 hex characters (a new one unless given)."""
+        """Add a user; by default with a new token of 32 hex characters."""
         user = User(username, token or secrets.token_hex(16), access)
         self.users[user.token] = user
         return user
 
     def add_project(self, project_id: str, name: str | None = None, root_folder: str | None = None) -> Project:
-        """A project `owner/name` with its root folder."""
+        """Add a project `owner/name` with its root folder."""
         root_folder = root_folder or self._new_file_id()
         project = Project(project_id, name or project_id.partition("/")[2], root_folder)
         self.projects[project_id] = project
@@ -191,18 +191,18 @@ class Platform:
         return project
 
     def add_folder(self, name: str, project: str, parent: str | None = None, file_id: str | None = None) -> File:
-        """A folder in a project, at its root unless `parent` is given."""
+        """Add a folder to a project, by default at its root."""
         parent = parent or self.projects[project].root_folder
         folder = File(file_id or self._new_file_id(), name, project, parent, "folder")
         self.files[folder.id] = folder
         return folder
 
     def folder_at(self, path: str, project: str) -> File:
-        """The folder at a path such as `a/b` below the project's root; folders are made where none are."""
+        """Return the folder at a path such as `a/b` below the project's root; missing folders are created."""
         folder = self.files[self.projects[project].root_folder]
         for name in filter(None, path.split("/")):
-            found = (each for each in self.children(folder) if each.type == "folder" and each.name == name)
-            folder = next(found, None) or self.add_folder(name, project, folder.id)
+            folders = (child for child in self.children(folder) if child.type == "folder" and child.name == name)
+            folder = next(folders, None) or self.add_folder(name, project, folder.id)
         return folder
 
     def add_file(
@@ -215,7 +215,7 @@ class Platform:
         alias: tuple[str, str] | None = None,
         **details: Any,
     ) -> File:
-        """A file with its bytes: the Platform's own, or an alias of (volume, location).
+        """Add a file with its bytes, stored on the Platform or as an alias of (volume, location).
 
         `details` are fields of `File`: public, archived, hosted_on, tags, metadata, task, secondary.
         """
@@ -230,7 +230,7 @@ class Platform:
         return file
 
     def add_volume(self, volume_id: str, bucket: str | None = None, **details: Any) -> Volume:
-        """A volume `owner/name` on a bucket, made if it is not there; `details` are fields of `Volume`."""
+        """Add a volume `owner/name` on a bucket, created if it does not exist; `details` are fields of `Volume`."""
         volume = Volume(volume_id, bucket or re.sub("[^A-Za-z0-9.-]", "-", volume_id), **details)
         self.storage.make_bucket(volume.bucket)
         self.volumes[volume_id] = volume
@@ -239,42 +239,42 @@ class Platform:
     def _new_file_id(self) -> str:
         return f"5fa{next(self._file_numbers):021x}"
 
-    # Who may see what
+    # Access
 
     def project(self, user: User, project_id: str) -> Project:
-        """The project, or 3002, or 3001."""
-        return self._seen(user, self.projects.get(project_id), 3002, 3001)
+        """Return the project; errors 3002, 3001."""
+        return self._readable(user, self.projects.get(project_id), 3002, 3001)
 
     def file(self, user: User, file_id: str, missing: int = 5002, forbidden: int = 5001) -> File:
-        """The file, or one of the two refusals."""
-        file = self._seen(user, self.files.get(file_id), missing, forbidden)
+        """Return the file; errors `missing`, `forbidden`."""
+        file = self._readable(user, self.files.get(file_id), missing, forbidden)
         if file.forbidden:
-            raise Refusal(forbidden)
+            raise ApiError(forbidden)
         return file
 
     def volume(self, user: User, volume_id: str) -> Volume:
-        """The volume, or 9007, or 9020."""
-        return self._seen(user, self.volumes.get(volume_id), 9007, 9020)
+        """Return the volume; errors 9007, 9020."""
+        return self._readable(user, self.volumes.get(volume_id), 9007, 9020)
 
-    def shown(self, file: File) -> File:
-        """The file as reads show it, which may be late."""
+    def as_read(self, file: File) -> File:
+        """Return the file as the API shows it, which may be its version before a move."""
         moved_late = file.before_move and self._is_within(file.modified_on, self.knobs.alias_lag_seconds)
         return file.before_move if file.before_move and moved_late else file
 
     def job(self, user: User, export_id: str) -> ExportJob:
-        """The user's own job, or 9008, or 9005 for another user's."""
+        """Return the user's job; errors 9008, and 9005 for another user's job."""
         job = self.exports.get(export_id)
-        if job is None or self._forgotten(job) or self._is_within(job.started_on, self.knobs.job_lag_seconds):
-            raise Refusal(9008)
+        if job is None or self._is_expired(job) or self._is_within(job.started_on, self.knobs.job_lag_seconds):
+            raise ApiError(9008)
         if job.username != user.username:
-            raise Refusal(9005)
+            raise ApiError(9005)
         return job
 
     def jobs(self, user: User, volume: str | None = None, states: Iterable[str] = ()) -> list[ExportJob]:
-        """The user's own jobs as lists show them, in the order that the knob says."""
+        """Return the user's jobs as lists show them, in the order that the knob sets."""
         wanted, moment = set(states), now() - timedelta(seconds=self.knobs.list_lag_seconds)
-        listed = [job.as_of(moment) for job in list(self.exports.values()) if not self._forgotten(job)]
-        found = [
+        listed = [job.as_of(moment) for job in list(self.exports.values()) if not self._is_expired(job)]
+        jobs = [
             job
             for job in listed
             if job
@@ -283,32 +283,32 @@ class Platform:
             and (not wanted or wanted & job.states_listed(self.knobs.stale_states))
         ]
         if self.knobs.list_order == "newest":
-            found.reverse()
+            jobs.reverse()
         elif self.knobs.list_order == "shuffled":
-            random.shuffle(found)
-        return found
+            random.shuffle(jobs)
+        return jobs
 
     def children(self, folder: File) -> list[File]:
-        """What lies directly in a folder."""
-        return [each for each in list(self.files.values()) if each.parent == folder.id]
+        """Return the files and folders directly in a folder."""
+        return [file for file in list(self.files.values()) if file.parent == folder.id]
 
     def object_of(self, volume: Volume, location: str) -> StoredObject:
-        """The object at a volume's location, or 9105; 9069 where the volume is inactive."""
+        """Return the object at a volume's location; errors 9105, and 9069 for an inactive volume."""
         if not volume.active:
-            raise Refusal(9069)
+            raise ApiError(9069)
         key = self.key(volume, location)
-        found = self.storage.look(volume.bucket, key)
-        if found is None or self._is_late(volume, key):
-            raise Refusal(9105)
-        return found
+        stored = self.storage.stat(volume.bucket, key)
+        if stored is None or self._is_hidden(volume, key):
+            raise ApiError(9105)
+        return stored
 
     def objects(self, volume: Volume, prefix: str) -> list[StoredObject]:
-        """The objects whose keys begin with `prefix`, as lists of the volume show them."""
-        found = self.storage.list(volume.bucket, prefix)
-        return [each for each in found if not self._is_late(volume, each.key)]
+        """Return the objects whose keys begin with `prefix`, as lists of the volume show them."""
+        objects = self.storage.list(volume.bucket, prefix)
+        return [stored for stored in objects if not self._is_hidden(volume, stored.key)]
 
     def key(self, volume: Volume, location: str) -> str:
-        """The object's key for a location of a volume."""
+        """Return the object's key for a location of a volume."""
         if self.knobs.leading_slash == "strip":
             location = location.lstrip("/")
         if not volume.prefix:
@@ -317,44 +317,44 @@ class Platform:
             return f"{volume.prefix.rstrip('/')}/{location}"
         return volume.prefix + location
 
-    def _is_late(self, volume: Volume, key: str) -> bool:
+    def _is_hidden(self, volume: Volume, key: str) -> bool:
         exported = self.exported.get((volume.bucket, key))
         return exported is not None and self._is_within(exported, self.knobs.object_lag_seconds)
 
     def _is_within(self, since: datetime, seconds: float) -> bool:
         return (now() - since).total_seconds() < seconds
 
-    def _seen(self, user: User, found: Thing | None, missing: int, forbidden: int) -> Thing:
-        if found is None:
-            raise Refusal(missing)
+    def _readable(self, user: User, resource: Resource | None, missing: int, forbidden: int) -> Resource:
+        if resource is None:
+            raise ApiError(missing)
         if user.access == "none":
-            raise Refusal(forbidden)
-        return found
+            raise ApiError(forbidden)
+        return resource
 
-    def _forgotten(self, job: ExportJob) -> bool:
+    def _is_expired(self, job: ExportJob) -> bool:
         limit = self.knobs.retention_seconds
         return bool(limit and job.finished_on and (now() - job.finished_on).total_seconds() > limit)
 
     # Exports
 
     def submit(self, user: User, body: Any, copy_only: bool, overwrite: bool = False) -> ExportJob:
-        """Accept an export, or refuse it.
+        """Accept or reject an export.
 
-        :param user: whose export it is.
+        :param user: the user who submits it.
         :param body: the JSON object of one export.
         :param copy_only: whether the file stays on the Platform.
-        :param overwrite: the query's value, which the body's replaces.
+        :param overwrite: the value in the query; a value in the body takes precedence.
         """
-        file_id, volume_id, location, overwrite, given = _parsed(body, overwrite)
+        file_id, volume_id, location, overwrite, properties = _parsed(body, overwrite)
         if location.endswith("/"):
-            raise Refusal(9072)
+            raise ApiError(9072)
         if location.startswith("/") and self.knobs.leading_slash == "refuse":
-            raise Refusal(9011)
+            raise ApiError(9011)
         volume = self.volume(user, volume_id)
         if volume.service_type.upper() == "S3":
-            _check_properties(given)
+            _check_properties(properties)
         if user.access != "write":
-            raise Refusal(9020)
+            raise ApiError(9020)
         file = self.file(user, file_id, missing=9009, forbidden=9004)
         if not self.knobs.refuse_in_job:
             self.check_volume(volume)
@@ -362,8 +362,8 @@ class Platform:
                 self.check_source(file, volume)
             if not overwrite:
                 self.check_free(volume, location)
-            if self.knobs.refuse_busy_file and not copy_only and self._moving(file):
-                raise Refusal(9006)
+            if self.knobs.refuse_busy_file and not copy_only and self._is_moving(file):
+                raise ApiError(9006)
         defaults = {"sse_algorithm": "AES256"} if volume.service_type.upper() == "S3" else {}
         job = ExportJob(
             id="".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(32)),
@@ -371,7 +371,7 @@ class Platform:
             volume=volume.id,
             location=location,
             overwrite=overwrite,
-            properties={**defaults, **volume.properties, **given},
+            properties={**defaults, **volume.properties, **properties},
             copy_only=copy_only,
             username=user.username,
         )
@@ -379,30 +379,30 @@ class Platform:
         return job
 
     def check_volume(self, volume: Volume) -> None:
-        """Refuse (9069, 9026) a volume that cannot be written now."""
+        """Reject (9069, 9026) a volume that cannot be written."""
         if not volume.active:
-            raise Refusal(9069)
+            raise ApiError(9069)
         if volume.access_mode != "RW":
-            raise Refusal(9026)
+            raise ApiError(9026)
 
     def check_source(self, file: File, volume: Volume) -> None:
-        """Refuse (9006, 9027) a file that cannot be exported now."""
+        """Reject (9006, 9027) a file that cannot be exported."""
         if file.type == "folder":
-            raise Refusal(self.knobs.folder_export_code)
+            raise ApiError(self.knobs.folder_export_code)
         if file.alias or file.public or file.archived:
-            raise Refusal(9006)
+            raise ApiError(9006)
         cloud = CLOUDS.get(volume.service_type.upper())
-        if not any(place.partition(":")[0] == cloud for place in file.hosted_on):
-            raise Refusal(9027)
+        if not any(region.partition(":")[0] == cloud for region in file.hosted_on):
+            raise ApiError(9027)
         if volume.region and f"{cloud}:{volume.region}" not in file.hosted_on:
-            raise Refusal(self.knobs.region_mismatch_code)
+            raise ApiError(self.knobs.region_mismatch_code)
 
     def check_free(self, volume: Volume, location: str) -> None:
-        """Refuse (9107) a location where an object is."""
-        if self.storage.look(volume.bucket, self.key(volume, location)):
-            raise Refusal(9107)
+        """Reject (9107) a location that holds an object."""
+        if self.storage.stat(volume.bucket, self.key(volume, location)):
+            raise ApiError(9107)
 
-    def _moving(self, file: File) -> bool:
+    def _is_moving(self, file: File) -> bool:
         return any(
             job.file == file.id and not job.copy_only and job.finished_on is None for job in list(self.exports.values())
         )
@@ -411,19 +411,19 @@ class Platform:
 def _parsed(body: Any, overwrite: bool) -> tuple[str, str, str, bool, dict[str, Any]]:
     try:
         texts = (body["source"]["file"], body["destination"]["volume"], body["destination"]["location"])
-        replacing: Any = body.get("overwrite", overwrite)
+        overwrite_value: Any = body.get("overwrite", overwrite)
         properties = body.get("properties") or {}
     except (KeyError, TypeError, AttributeError):
-        raise Refusal(9011) from None
+        raise ApiError(9011) from None
     if not all(isinstance(text, str) and text and _is_unicode(text) for text in texts):
-        raise Refusal(9011)
-    if not isinstance(replacing, bool) or not isinstance(properties, dict):
-        raise Refusal(9011)
-    return *texts, replacing, properties
+        raise ApiError(9011)
+    if not isinstance(overwrite_value, bool) or not isinstance(properties, dict):
+        raise ApiError(9011)
+    return *texts, overwrite_value, properties
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether the text can be sent and stored; JSON can escape halves of surrogate pairs."""
+    """Whether the text can be sent and stored; JSON can contain single surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -436,6 +436,6 @@ def _check_properties(properties: dict[str, Any]) -> None:
     for name, allowed, code in checks:
         value = properties.get(name)
         if not isinstance(value, str | None) or value not in allowed:
-            raise Refusal(code)
+            raise ApiError(code)
     if not isinstance(properties.get("sse_aws_kms_key_id"), str | None):
-        raise Refusal(9011)
+        raise ApiError(9011)

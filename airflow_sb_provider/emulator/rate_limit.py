@@ -1,4 +1,4 @@
-"""What each token has used of its requests."""
+"""The rate limit of each token."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_sb_provider.emulator.errors import Refusal
+from airflow_sb_provider.emulator.errors import ApiError
 
 if TYPE_CHECKING:
     from airflow_sb_provider.emulator.platform import Platform
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Window:
-    """What one token has used of its rate limit until `reset` (whole epoch seconds)."""
+    """How much of its rate limit a token has used; the window ends at `reset` (whole epoch seconds)."""
 
     reset: int
     used: int = 0
@@ -30,15 +30,15 @@ class RateLimit:
         self._windows: dict[str, Window] = {}
 
     def spend(self, token: str, body: Any) -> None:
-        """Count one request with its JSON body, or refuse (1000) it."""
+        """Count a request with its JSON body, or reject it (1000)."""
         window = self.window(token)
-        cost = _items_in(body) if self._knobs.bulk_cost == "items" else 1
+        cost = _items(body) if self._knobs.bulk_cost == "items" else 1
         if window.used + cost > self._knobs.rate_limit:
-            raise Refusal(1000)
+            raise ApiError(1000)
         window.used += cost
 
     def window(self, token: str) -> Window:
-        """The token's current window."""
+        """Return the token's current window."""
         moment = time.time()
         window = self._windows.get(token)
         if window is None or moment >= window.reset:
@@ -48,11 +48,11 @@ class RateLimit:
         return window
 
     def remaining(self, window: Window) -> int:
-        """How many requests are left in a window."""
+        """Return how many requests are left in a window."""
         return max(0, self._knobs.rate_limit - window.used)
 
 
-def _items_in(body: Any) -> int:
-    """How many things a bulk call asks about; any other call asks about one."""
+def _items(body: Any) -> int:
+    """Return the number of items of a bulk call, and 1 for any other call."""
     lists = [body.get(name) for name in ("items", "export_ids", "file_ids")] if isinstance(body, dict) else []
-    return next((len(each) for each in lists if isinstance(each, list)), 1)
+    return next((len(items) for items in lists if isinstance(items, list)), 1)

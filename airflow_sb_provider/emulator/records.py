@@ -1,4 +1,4 @@
-"""The log of who asked what, and the request that is being answered."""
+"""The record of each request, and the current request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_sb_provider.emulator.errors import Refusal
+from airflow_sb_provider.emulator.errors import ApiError
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -20,7 +20,7 @@ Event = Literal["request", "accepted"]
 
 @dataclass
 class RequestRecord:
-    """One request that was received, and what became of it."""
+    """A received request and its result."""
 
     method: str
     path: str
@@ -28,23 +28,23 @@ class RequestRecord:
     headers: CIMultiDictProxy[str]
     json: Any
     peer: tuple[str, int] | None
-    """The caller's address and port, by which its process can be found."""
+    """The caller's address and port, which identify its process."""
     time: float = field(default_factory=time.time)
     status: int | None = None
-    """The status answered; None while nothing is, or if the connection was cut."""
+    """The status of the response; None before there is one, or if the connection was cut."""
     user: User | None = None
     exports: list[str] = field(default_factory=list)
     """The ids of the jobs that this request started."""
     troubles: list[str] = field(default_factory=list)
-    """The kinds of trouble that struck it."""
+    """The kinds of the faults that affected it."""
 
     @property
     def username(self) -> str | None:
-        """Whose token it bore, if it was a good one."""
+        """The owner of the token, if the token is valid."""
         return self.user.username if self.user else None
 
     def as_json(self) -> dict[str, Any]:
-        """The record without the caller's token."""
+        """Return the record without the caller's token."""
         known = {name: value for name, value in vars(self).items() if name != "user"}
         secret = {"x-sbg-auth-token", "authorization"}
         return {
@@ -55,22 +55,21 @@ class RequestRecord:
         }
 
 
-answering: ContextVar[RequestRecord] = ContextVar("answering")
-"""The request that the current task answers."""
+current_record: ContextVar[RequestRecord] = ContextVar("current_record")
+"""The request that the current asyncio task responds to."""
 
 
 def current_user() -> User:
-    """Whose request is being answered."""
-    user = answering.get().user
+    """Return the user of the current request."""
+    user = current_record.get().user
     if user is None:
-        raise Refusal(90001)
+        raise ApiError(90001)
     return user
 
 
 def token_of(request: web.Request) -> str:
-    """The token that a request bears; empty if it bears none."""
-    given = request.headers.get("X-SBG-Auth-Token")
-    if given:
-        return given
+    """Return the token of a request; empty if it has none."""
+    if token := request.headers.get("X-SBG-Auth-Token"):
+        return token
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else ""

@@ -1,4 +1,4 @@
-"""What the local Platform holds when it starts: one project, a few small files, three volumes."""
+"""The initial contents of the local Platform: one project, a few small files, three volumes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RESULTS, ARCHIVE, READONLY = "demo/results", "demo/archive", "demo/readonly"
 
 
 def seed(platform: Platform) -> None:
-    """Fill an empty platform; the same ids and bytes every time."""
+    """Fill an empty platform, with the same ids and bytes every time."""
     platform.add_project(PROJECT, "genomics", ROOT_FOLDER)
     platform.add_folder("alignments", PROJECT, file_id=ALIGNMENTS)
     platform.add_folder("reports", PROJECT, file_id=REPORTS)

@@ -1,4 +1,4 @@
-"""How resources look as JSON."""
+"""The JSON of each resource."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BRIEF = {
     "volume": {"href", "id", "name"},
     "project": {"href", "id", "name"},
 }
-"""What the items of a list show unless `fields` asks for something else."""
+"""The fields of a list's items by default."""
 
 
-class Views:
-    """Turns the platform's things into JSON; `base` is the URL that the caller used, up to and with /v2."""
+class Serializer:
+    """Converts the platform's resources to JSON; `base` is the URL that the caller used, including /v2."""
 
     def __init__(self, platform: Platform, base: str) -> None:
         self._platform = platform
@@ -32,8 +32,8 @@ class Views:
         self._base = base
 
     def export(self, job: ExportJob) -> Json:
-        """A job; `result`, `error` and `finished_on` only once it has them, `copy_only` never."""
-        view: Json = {
+        """Return a job, with `result`, `error` and `finished_on` once it has them; `copy_only` is never shown."""
+        resource: Json = {
             "href": f"{self._base}/storage/exports/{job.id}",
             "id": job.id,
             "state": job.state,
@@ -43,19 +43,19 @@ class Views:
             "overwrite": job.overwrite,
         }
         if self._knobs.echo_properties:
-            view["properties"] = dict(job.properties)
+            resource["properties"] = dict(job.properties)
         if job.finished_on:
-            view["finished_on"] = self.time(job.finished_on)
+            resource["finished_on"] = self.time(job.finished_on)
         file = self._platform.files.get(job.file)
         if file and job.state == "COMPLETED" and (self._knobs.result_in_copy or not job.copy_only):
-            view["result"] = self.file(file)
+            resource["result"] = self.file(file)
         if job.error:
-            view["error"] = job.error.as_json(self._knobs.code_type)
-        return self._without_omitted("export", view)
+            resource["error"] = job.error.as_json(self._knobs.code_type)
+        return self._without_omitted("export", resource)
 
     def file(self, file: File) -> Json:
-        """A file with its storage, or a folder, which has neither size nor storage."""
-        view: Json = {
+        """Return a file with its storage, or a folder, which has neither size nor storage."""
+        resource: Json = {
             "href": f"{self._base}/files/{file.id}",
             "id": file.id,
             "name": file.name,
@@ -65,9 +65,9 @@ class Views:
             "modified_on": self.time(file.modified_on),
         }
         if file.parent:
-            view["parent"] = file.parent
+            resource["parent"] = file.parent
         if file.type == "file":
-            view |= {
+            resource |= {
                 "size": file.size,
                 "storage": self._storage(file),
                 "origin": {"task": file.task} if file.task else {},
@@ -75,10 +75,10 @@ class Views:
                 "metadata": dict(file.metadata),
             }
             if file.secondary:
-                view["_secondary_files"] = [
-                    {"href": f"{self._base}/files/{each}", "id": each} for each in file.secondary
+                resource["_secondary_files"] = [
+                    {"href": f"{self._base}/files/{file_id}", "id": file_id} for file_id in file.secondary
                 ]
-        return self._without_omitted("file", view)
+        return self._without_omitted("file", resource)
 
     def _storage(self, file: File) -> Json:
         if not file.alias:
@@ -89,7 +89,7 @@ class Views:
         return {"type": "VOLUME", "volume": volume_id, "location": location}
 
     def volume(self, volume: Volume) -> Json:
-        """A volume with the service behind it; secrets are never shown."""
+        """Return a volume with its service; secrets are never shown."""
         service: Json = {
             "type": self.service_type(volume),
             "bucket": volume.bucket,
@@ -100,7 +100,7 @@ class Views:
             service |= {"endpoint": "s3.amazonaws.com", "credentials": {"access_key_id": "AKIAIOSFODNN7EXAMPLE"}}
         else:
             service |= {"credentials": {"client_email": "exports@example.iam.gserviceaccount.com"}, "properties": {}}
-        view = {
+        resource = {
             "href": f"{self._base}/storage/volumes/{volume.id}",
             "id": volume.id,
             "name": volume.id.rpartition("/")[2],
@@ -111,28 +111,28 @@ class Views:
             "created_on": self.time(volume.created_on),
             "modified_on": self.time(volume.created_on),
         }
-        return self._without_omitted("volume", view)
+        return self._without_omitted("volume", resource)
 
-    def stored_object(self, volume: Volume, location: str, found: StoredObject) -> Json:
-        """An object of a volume."""
-        etag = {"md5": found.etag, "quoted": f'"{found.etag}"', "multipart": f"{found.etag}-2"}[self._knobs.etag_style]
-        view = {
+    def stored_object(self, volume: Volume, location: str, stored: StoredObject) -> Json:
+        """Return an object of a volume."""
+        etags = {"md5": stored.etag, "quoted": f'"{stored.etag}"', "multipart": f"{stored.etag}-2"}
+        resource = {
             "href": f"{self._base}/storage/volumes/{volume.id}/object?location={quote(location, safe='')}",
             "location": location,
             "volume": volume.id,
             "type": self.service_type(volume),
             "metadata": {
                 "bucket": volume.bucket,
-                "size": found.size,
-                "etag": etag,
-                "last_modified": self._written(found.modified),
+                "size": stored.size,
+                "etag": etags[self._knobs.etag_style],
+                "last_modified": self._format_time(stored.modified),
             },
         }
-        return self._without_omitted("object", view)
+        return self._without_omitted("object", resource)
 
     def project(self, project: Project) -> Json:
-        """A project with its root folder."""
-        view = {
+        """Return a project with its root folder."""
+        resource = {
             "href": f"{self._base}/projects/{project.id}",
             "id": project.id,
             "name": project.name,
@@ -145,11 +145,11 @@ class Views:
             "created_on": self.time(project.created_on),
             "modified_on": self.time(project.created_on),
         }
-        return self._without_omitted("project", view)
+        return self._without_omitted("project", resource)
 
     def user(self, user: User) -> Json:
-        """A user, without anything about the token."""
-        view = {
+        """Return a user, without the token."""
+        resource = {
             "href": f"{self._base}/users/{user.username}",
             "username": user.username,
             "email": f"{user.username}@example.com",
@@ -158,50 +158,50 @@ class Views:
             "role": "MEMBER",
             "tags": [],
         }
-        return self._without_omitted("user", view)
+        return self._without_omitted("user", resource)
 
     def time(self, moment: datetime) -> str:
-        """A moment as the Platform's clock shows it, without fractions."""
+        """Return a time as the Platform's clock shows it, without fractions of a second."""
         moment += timedelta(seconds=self._knobs.date_skew_seconds)
-        return self._written(moment)
+        return self._format_time(moment)
 
-    def _written(self, moment: datetime) -> str:
+    def _format_time(self, moment: datetime) -> str:
         if self._knobs.timestamp_style == "offset":
             return moment.astimezone(timezone(timedelta(hours=2))).isoformat(timespec="seconds")
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def service_type(self, volume: Volume) -> str:
-        """The cloud service's name in the spelling that the knob says."""
+        """Return the cloud service's name in the spelling that the knob sets."""
         name = volume.service_type
         return name.lower() if self._knobs.service_type_case == "lower" else name.upper()
 
-    def _without_omitted(self, kind: str, view: Json) -> Json:
+    def _without_omitted(self, kind: str, resource: Json) -> Json:
         omit = self._knobs.omit
-        return {name: value for name, value in view.items() if name not in omit and f"{kind}.{name}" not in omit}
+        return {name: value for name, value in resource.items() if name not in omit and f"{kind}.{name}" not in omit}
 
 
-def select(view: Json, fields: str | None, brief: set[str] | None = None) -> Json:
-    """The part of a resource that `fields` asks for.
+def select(resource: Json, fields: str | None, brief: set[str] | None = None) -> Json:
+    """Return the part of a resource that `fields` selects.
 
-    :param view: the whole resource.
-    :param fields: names, dotted names, `!name` to leave one out, or `_all`; nothing for what is usual.
-    :param brief: what is usual in a list; a single resource is usually whole.
+    :param resource: the complete resource.
+    :param fields: names, dotted names, `!name` to leave one out, or `_all`; None for the default fields.
+    :param brief: the default fields of a list's items; a single resource is complete by default.
     """
     names = [name.strip() for name in (fields or "").split(",") if name.strip()]
     wanted = [name for name in names if not name.startswith("!")]
     unwanted = {name[1:] for name in names if name.startswith("!")}
     if "_all" in wanted:
-        chosen = dict(view)
+        chosen = dict(resource)
     elif wanted:
         chosen = {}
         for name in wanted:
             top, _, rest = name.partition(".")
-            if top not in view:
+            if top not in resource:
                 continue
-            if rest and isinstance(view[top], dict):
-                chosen[top] = {**chosen.get(top, {}), **select(view[top], rest)}
+            if rest and isinstance(resource[top], dict):
+                chosen[top] = {**chosen.get(top, {}), **select(resource[top], rest)}
             else:
-                chosen[top] = view[top]
+                chosen[top] = resource[top]
     else:
-        chosen = {name: value for name, value in view.items() if brief is None or name in brief}
+        chosen = {name: value for name, value in resource.items() if brief is None or name in brief}
     return {name: value for name, value in chosen.items() if name not in unwanted}

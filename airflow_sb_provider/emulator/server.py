@@ -8,7 +8,7 @@ from aiohttp import web
 
 from airflow_sb_provider.emulator.guard import add_headers, guard
 from airflow_sb_provider.emulator.jobs import Jobs
-from airflow_sb_provider.emulator.middleware import FrontDoor
+from airflow_sb_provider.emulator.middleware import ApiMiddleware
 from airflow_sb_provider.emulator.rate_limit import RateLimit
 from airflow_sb_provider.emulator.routes.account import Account
 from airflow_sb_provider.emulator.routes.exports import Exports
@@ -25,36 +25,36 @@ MAX_BODY = 4 << 20
 
 
 class Server:
-    """Answers the API's requests; every method runs in the server's loop.
+    """Serves the API; call every method in the server's event loop.
 
-    :param platform: what it answers about.
-    :param troubles: the faults that may strike.
-    :param notify: called with an event and the record of its request; False cuts the connection there.
+    :param platform: the contents that it serves.
+    :param faults: the injected faults.
+    :param notify: called with an event and the record of its request; if it returns False, the connection is cut.
     """
 
-    def __init__(self, platform: Platform, troubles: Faults, notify: Notify) -> None:
+    def __init__(self, platform: Platform, faults: Faults, notify: Notify) -> None:
         self.platform = platform
         self.jobs = Jobs(platform)
-        self._troubles = troubles
+        self._faults = faults
         self._rate_limit = RateLimit(platform)
-        self._front_door = FrontDoor(platform, self._rate_limit, troubles, notify)
+        self._middleware = ApiMiddleware(platform, self._rate_limit, faults, notify)
 
     @property
     def requests(self) -> list[RequestRecord]:
         """All requests received so far."""
-        return self._front_door.requests
+        return self._middleware.requests
 
     def application(self) -> web.Application:
-        """The aiohttp application, with the control API of `control.py` still to be added."""
-        app = web.Application(middlewares=[guard, self._front_door.answer], client_max_size=MAX_BODY)
-        app.on_response_prepare.extend([add_headers, self._front_door.set_date])
+        """Return the aiohttp application, without the control API of `control.py`."""
+        app = web.Application(middlewares=[guard, self._middleware.handle], client_max_size=MAX_BODY)
+        app.on_response_prepare.extend([add_headers, self._middleware.set_date])
         Account(self.platform, self._rate_limit).add_to(app)
-        Exports(self.platform, self.jobs, self._troubles).add_to(app)
+        Exports(self.platform, self.jobs, self._faults).add_to(app)
         Files(self.platform).add_to(app)
         Volumes(self.platform).add_to(app)
         return app
 
     async def stop(self) -> None:
-        """Abandon jobs and late requests."""
-        self._front_door.stop()
+        """Cancel jobs and late requests."""
+        self._middleware.stop()
         await self.jobs.stop()

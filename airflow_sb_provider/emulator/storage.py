@@ -1,4 +1,4 @@
-"""Where the bytes are: the Platform's own copies of files, and the buckets behind the volumes."""
+"""The storage of all bytes: the Platform's copies of files, and the buckets of the volumes."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class StoredObject:
 
 
 class Storage:
-    """Bytes through fsspec; blocking, so call it from a thread of your own.
+    """Reads and writes bytes through fsspec. All methods block, so call them from a separate thread.
 
-    On S3 (or GCS) a volume's bucket is the real bucket of that name, and `s3://bucket` only says where the
-    Platform's own copies live. In a folder, each bucket is a sub-folder that only its owner may enter. Nothing is
-    read or written outside the buckets that `make_bucket` has made, and in a folder no symbolic link is followed.
+    On S3 (or GCS) a volume's bucket is the real bucket of that name, and `s3://bucket` is where the Platform's copies
+    are stored. In a folder, each bucket is a sub-folder that only its owner may enter. Nothing is read or written
+    outside the buckets that `make_bucket` created, and in a folder no symbolic link is followed.
 
-    :param where: a folder or an fsspec URL; nothing for a temporary folder that `close` removes.
+    :param where: a folder or an fsspec URL; None for a temporary folder, which `close` removes.
     :param endpoint: the URL of an S3-compatible service. Credentials come from the usual AWS environment variables.
     """
 
@@ -70,7 +70,7 @@ class Storage:
 
     @property
     def has_real_buckets(self) -> bool:
-        """Whether volumes stand for buckets of an object store rather than sub-folders."""
+        """Whether the buckets are those of an object store rather than sub-folders."""
         return self._real_buckets
 
     def close(self) -> None:
@@ -79,15 +79,15 @@ class Storage:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def make_bucket(self, bucket: str) -> None:
-        """Make the bucket unless it exists; from then on its objects can be read and written.
+        """Create the bucket if it does not exist, and allow access to its objects.
 
-        :raises ValueError: the name is none that a bucket can have, or its folder is a symbolic link.
+        :raises ValueError: the name is not valid for a bucket, or its folder is a symbolic link.
         """
         if not _BUCKET_NAME.fullmatch(bucket):
             raise ValueError(
-                f"bucket {bucket!r}: a name begins with a letter or digit and has only letters, digits and . - _"
+                f"bucket {bucket!r}: a name begins with a letter or digit and contains only letters, digits and . - _"
             )
-        path = self._bucket(bucket)
+        path = self._bucket_path(bucket)
         if not self._real_buckets:
             self._make_private_folder(path)
         elif not self._fs.exists(path):
@@ -95,86 +95,86 @@ class Storage:
         self._buckets.add(bucket)
 
     def object_url(self, bucket: str, key: str) -> str:
-        """Where the object's bytes can be read on this machine, as an fsspec URL."""
-        return str(self._fs.unstrip_protocol(self._object(bucket, key)))
+        """Return the fsspec URL with which programs on this machine can read the object."""
+        return str(self._fs.unstrip_protocol(self._object_path(bucket, key)))
 
-    # The Platform's own copies
+    # The Platform's copies
 
     def put_source(self, file_id: str, data: bytes) -> None:
-        """Keep the bytes of a Platform file."""
-        self._fs.pipe_file(self._source(file_id), data)
+        """Store the bytes of a Platform file."""
+        self._fs.pipe_file(self._source_path(file_id), data)
 
     def read_source(self, file_id: str) -> bytes:
-        """The bytes of a Platform file; FileNotFoundError once the Platform has none."""
-        return bytes(self._fs.cat_file(self._source(file_id)))
+        """Return the bytes of a Platform file; raises FileNotFoundError if the Platform has no copy."""
+        return bytes(self._fs.cat_file(self._source_path(file_id)))
 
     def delete_source(self, file_id: str) -> None:
-        """Forget the Platform's own copy."""
-        self._fs.rm_file(self._source(file_id))
+        """Delete the Platform's copy."""
+        self._fs.rm_file(self._source_path(file_id))
 
     # Objects
 
     def export(self, file_id: str, bucket: str, key: str) -> StoredObject:
-        """Write the Platform's copy of a file to an object, all of it or nothing."""
-        with self._fs.open(self._source(file_id), "rb") as source:
+        """Write the Platform's copy of a file to an object, as a whole or not at all."""
+        with self._fs.open(self._source_path(file_id), "rb") as source:
             return self._write(bucket, key, source)
 
     def write(self, bucket: str, key: str, data: bytes) -> StoredObject:
-        """Write an object that no export made."""
+        """Write an object directly, without an export."""
         return self._write(bucket, key, io.BytesIO(data))
 
     def read(self, bucket: str, key: str) -> bytes:
-        """The object's bytes; FileNotFoundError if there is none."""
-        return bytes(self._fs.cat_file(self._object(bucket, key)))
+        """Return the object's bytes; raises FileNotFoundError if there is no object."""
+        return bytes(self._fs.cat_file(self._object_path(bucket, key)))
 
-    def look(self, bucket: str, key: str) -> StoredObject | None:
-        """The object, if it is there."""
+    def stat(self, bucket: str, key: str) -> StoredObject | None:
+        """Return the object, or None if it does not exist."""
         try:
-            path = self._object(bucket, key)
+            path = self._object_path(bucket, key)
             info = self._fs.info(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as failure:
-            # No file has a name that is longer than the folder allows.
+            # No file can exist whose name is longer than the folder allows.
             if failure.errno == errno.ENAMETOOLONG:
                 return None
             raise
-        return self._described(key, path, info) if info["type"] == "file" else None
+        return self._stored_object(key, path, info) if info["type"] == "file" else None
 
     def delete(self, bucket: str, key: str) -> None:
-        """Remove the object, if it is there."""
-        if self.look(bucket, key):
-            self._fs.rm_file(self._object(bucket, key))
+        """Delete the object if it exists."""
+        if self.stat(bucket, key):
+            self._fs.rm_file(self._object_path(bucket, key))
 
     def list(self, bucket: str, prefix: str = "") -> list[StoredObject]:
-        """All objects whose key begins with `prefix`, by key."""
-        root = self._known(bucket)
-        found = []
+        """Return all objects whose key begins with `prefix`, sorted by key."""
+        root = self._existing_bucket(bucket)
+        objects = []
         for path, info in self._fs.find(root, detail=True).items():
-            key = _plain(path.removeprefix(f"{root}/"), self._real_buckets)
-            if key.startswith(prefix) and info["type"] == "file" and not self._leads_elsewhere(path):
-                found.append(self._described(key, path, info))
-        return sorted(found, key=lambda each: each.key)
+            key = _unescaped(path.removeprefix(f"{root}/"), self._real_buckets)
+            if key.startswith(prefix) and info["type"] == "file" and not self._crosses_symlink(path):
+                objects.append(self._stored_object(key, path, info))
+        return sorted(objects, key=lambda stored: stored.key)
 
     def _write(self, bucket: str, key: str, source: Any) -> StoredObject:
-        path = self._object(bucket, key)
+        path = self._object_path(bucket, key)
         if not self._real_buckets and self._fs.isdir(path):
             raise IsADirectoryError(path)
-        # A plain file would be seen half written; object stores show an object when it is whole.
-        landing = path if self._real_buckets else f"{self._root}/_platform/incoming-{uuid.uuid4().hex}"
+        # Others could read a plain file while it is written; object stores show an object only when it is complete.
+        target_path = path if self._real_buckets else f"{self._root}/_platform/incoming-{uuid.uuid4().hex}"
         if not self._real_buckets:
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
         digest, size = hashlib.md5(usedforsecurity=False), 0
-        with self._fs.open(landing, "wb") as target:
+        with self._fs.open(target_path, "wb") as target:
             while chunk := source.read(_CHUNK):
                 digest.update(chunk)
                 size += len(chunk)
                 target.write(chunk)
-        if landing != path:
-            self._fs.mv(landing, path)
+        if target_path != path:
+            self._fs.mv(target_path, path)
         return StoredObject(key, size, digest.hexdigest(), datetime.now(UTC))
 
-    def _described(self, key: str, path: str, info: dict[str, Any]) -> StoredObject:
+    def _stored_object(self, key: str, path: str, info: dict[str, Any]) -> StoredObject:
         modified = info.get("LastModified") or info.get("mtime") or info.get("created")
         if isinstance(modified, int | float):
             modified = datetime.fromtimestamp(modified, UTC)
@@ -188,27 +188,27 @@ class Storage:
                 digest.update(chunk)
         return digest.hexdigest()
 
-    def _source(self, file_id: str) -> str:
+    def _source_path(self, file_id: str) -> str:
         return f"{self._root}/_platform/{_escaped(file_id)}"
 
-    def _bucket(self, bucket: str) -> str:
+    def _bucket_path(self, bucket: str) -> str:
         return bucket if self._real_buckets else f"{self._root}/{bucket}"
 
-    def _known(self, bucket: str) -> str:
+    def _existing_bucket(self, bucket: str) -> str:
         if bucket not in self._buckets:
-            raise FileNotFoundError(f"there is no bucket {bucket!r}")
-        return self._bucket(bucket)
+            raise FileNotFoundError(f"no bucket {bucket!r}")
+        return self._bucket_path(bucket)
 
-    def _object(self, bucket: str, key: str) -> str:
-        root = self._known(bucket)
+    def _object_path(self, bucket: str, key: str) -> str:
+        root = self._existing_bucket(bucket)
         if self._real_buckets:
             return f"{root}/{key}"
         path = f"{root}/{'/'.join(map(_escaped, key.split('/')))}"
-        if self._leads_elsewhere(path):
+        if self._crosses_symlink(path):
             raise FileNotFoundError(f"{path} is or crosses a symbolic link")
         return path
 
-    def _leads_elsewhere(self, path: str) -> bool:
+    def _crosses_symlink(self, path: str) -> bool:
         """Whether a path below the folder is a symbolic link or crosses one."""
         return self._is_folder and os.path.realpath(path) != path
 
@@ -216,22 +216,22 @@ class Storage:
         if not self._is_folder:
             self._fs.makedirs(path, exist_ok=True)
             return
-        if self._leads_elsewhere(path):
-            raise ValueError(f"{path} is a symbolic link; remove it, or store in another folder")
-        # A folder that was there before keeps its mode, what is made in it is private.
+        if self._crosses_symlink(path):
+            raise ValueError(f"{path} is a symbolic link; remove it, or choose another storage folder")
+        # An existing folder keeps its mode; the folders created in it are private.
         os.makedirs(self._root, _PRIVATE, exist_ok=True)
         os.makedirs(path, exist_ok=True)
         os.chmod(path, _PRIVATE)
 
 
 def _escaped(part: str) -> str:
-    """A part of a key, which is free text, as a file's name that leads nowhere else."""
+    """Return a part of a key as a file name that cannot lead to another folder."""
     escaped = "".join(_ESCAPES.get(character, character) for character in part)
     return escaped.replace(".", "%2E") if escaped in {".", ".."} else escaped or "%"
 
 
-def _plain(path: str, real_buckets: bool) -> str:
+def _unescaped(path: str, real_buckets: bool) -> str:
     if real_buckets:
         return path
     parts = (part if part != "%" else "" for part in path.split("/"))
-    return "/".join(re.sub("%[0-9A-F]{2}", lambda found: chr(int(found[0][1:], 16)), part) for part in parts)
+    return "/".join(re.sub("%[0-9A-F]{2}", lambda escape: chr(int(escape[0][1:], 16)), part) for part in parts)

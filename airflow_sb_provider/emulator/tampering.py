@@ -1,4 +1,4 @@
-"""Answers that are spoiled on their way, and connections that break."""
+"""Changed responses and broken connections."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Json = dict[str, Any]
 
 
 def cut_connection(request: web.Request) -> web.Response:
-    """End the connection; the response that is returned reaches nobody."""
+    """Close the connection; the returned response is never sent."""
     if request.transport:
         request.transport.abort()
     return web.Response()
 
 
 async def cut_body(request: web.Request, whole: web.Response, cut: Fault) -> web.StreamResponse:
-    """Send the part of a body that a `cut_json` lets through."""
+    """Send the part of a body that a `cut_json` fault keeps."""
     body = whole.body
     if not isinstance(body, bytes):
         return whole
@@ -45,36 +45,36 @@ async def cut_body(request: web.Request, whole: web.Response, cut: Fault) -> web
 def gateway_page(
     status: int, body: str | None = None, content_type: str = "text/html; charset=utf-8", done: bool = False
 ) -> web.Response:
-    """An answer of something before the Platform; `done` is not for it."""
+    """Return a gateway's response; `done` is ignored."""
     if body is None:
         body = f"<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center>nginx</body></html>"
     return web.Response(status=int(status), body=body.encode(), headers={"Content-Type": content_type})
 
 
-def tampered(response: web.Response, struck: dict[str, Fault]) -> web.Response:
-    """The answer to a bulk call, with what its troubles do to the items."""
+def tamper(response: web.Response, faults: dict[str, Fault]) -> web.Response:
+    """Apply faults to the items of a bulk response."""
     kinds = {"short_bulk", "long_bulk", "swapped_bulk", "brief_bulk", "spoiled_bulk"}
-    if not kinds & struck.keys() or not response.text:
+    if not kinds & faults.keys() or not response.text:
         return response
     items = json.loads(response.text).get("items", [])
-    if "short_bulk" in struck:
+    if "short_bulk" in faults:
         items = items[:-1]
-    if "long_bulk" in struck:
+    if "long_bulk" in faults:
         items += items[-1:]
-    if "swapped_bulk" in struck:
+    if "swapped_bulk" in faults:
         items[:2] = items[1::-1]
-    if brief := struck.get("brief_bulk"):
+    if brief := faults.get("brief_bulk"):
         items = [_brief(item) for item in items]
         if brief.options["shuffled"]:
             items.reverse()
-    if spoiled := struck.get("spoiled_bulk"):
+    if spoiled := faults.get("spoiled_bulk"):
         items = list(_spoil(items, str(spoiled.options["ids"]).split(), str(spoiled.options["how"])))
     return web.json_response({"items": items}, status=response.status)
 
 
-def names_one(body: Any, spoiled: Fault) -> bool:
-    """Whether a bulk call asks about one of the ids of a `spoiled_bulk`."""
-    requested = {each for ids in body.values() for each in ids}
+def requests_spoiled_id(body: Any, spoiled: Fault) -> bool:
+    """Whether a bulk call requests one of the ids of a `spoiled_bulk` fault."""
+    requested = {item for items in body.values() for item in items}
     return not requested.isdisjoint(str(spoiled.options["ids"]).split())
 
 

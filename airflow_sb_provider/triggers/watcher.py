@@ -204,7 +204,9 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         self._cycle_is_over = self._feed.next_offset is None
         after = self._cycle_started_at + self.poll_interval if self._cycle_is_over else 0.0
         self._due = max(after, time.monotonic() + self._pause())
-        return [export_event(job, self._volume_details) for job in self._feed.next_batch()] if self._cycle_is_over else []
+        if not self._cycle_is_over:
+            return []
+        return [export_event(job, self._volume_details) for job in self._feed.next_batch()]
 
     def _pause(self) -> float:
         return self._limiter.pause(MOST_PAGES / self.poll_interval, time.time(), 1)

@@ -1,4 +1,4 @@
-"""Gives the local Platform a web address, so that the links of an export can be seen."""
+"""Gives the local Platform a web address, so that the links of an export are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Airflow's simple auth manager, with one user who may see no Dag: it knows roles only, and each sees all Dags."""
+"""Airflow's simple auth manager with a user who may not see any Dag; its own roles can all see every Dag."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ OUTSIDER = "outsider"
 
 
 class OutsiderAuthManager(SimpleAuthManager):
-    """Decides as the simple one does, but refuses the outsider everything that belongs to a Dag."""
+    """Decides like the simple auth manager, but denies the outsider everything that belongs to a Dag."""
 
     def is_authorized_dag(self, *, user: Any, **what: Any) -> bool:
-        """Whether the user may do this with a Dag or what belongs to it."""
+        """Whether the user may access a Dag or what belongs to it."""
         return user.get_name() != OUTSIDER and super().is_authorized_dag(user=user, **what)

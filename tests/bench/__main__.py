@@ -1,4 +1,4 @@
-"""`make bench`: run the cells, print the tables and the targets, write JSON and plots."""
+"""`make bench`: run the cells, print the tables and the targets, and write JSON and plots."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ WIDTH = 150
 
 
 class Child:
-    """A process that reads from and writes to us."""
+    """A process that exchanges lines with this one."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    def tell(self, line: str) -> None:
+    def write_line(self, line: str) -> None:
         assert self._process.stdin
         self._process.stdin.write(f"{line}\n".encode())
 
-    async def hear(self, seconds: float = GRACE) -> str:
+    async def read_line(self, seconds: float = GRACE) -> str:
         assert self._process.stdout
         line = await asyncio.wait_for(self._process.stdout.readline(), seconds)
         if not line:
@@ -51,8 +51,8 @@ class Child:
 
 @asynccontextmanager
 async def child(module: str, arguments: dict[str, Any], home: Path, **variables: str) -> AsyncIterator[Child]:
-    """Start a process that is gone at the end of the block, whatever happens."""
-    # Neither the caller's Airflow nor a proxy may take part.
+    """Start a process, and stop it at the end of the block."""
+    # The caller's Airflow settings and proxies must not apply.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     clean = {name: value for name, value in clean.items() if not name.lower().endswith("_proxy")}
     with (home / "errors.log").open("ab") as errors:
@@ -75,27 +75,27 @@ async def child(module: str, arguments: dict[str, Any], home: Path, **variables:
 
 
 async def run(cell: Cell, offset: float, all_ready: asyncio.Barrier) -> dict[str, Any]:
-    """Run one cell in processes of its own."""
+    """Run one cell in separate processes."""
     passed = False
     async with AsyncExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         try:
             server = await stack.enter_async_context(child("server", cell.as_json(), home))
-            variables = environment(cell.design, int(await server.hear()))
+            variables = environment(cell.design, int(await server.read_line()))
             triggerers: list[Child] = []
             for share in range(cell.triggerers):
                 arguments = {"cell": cell.as_json(), "share": share}
                 triggerers.append(await stack.enter_async_context(child("triggerer", arguments, home, **variables)))
-                await triggerers[-1].hear()
+                await triggerers[-1].read_line()
             passed = True
             await all_ready.wait()
             began = time.time() + 1 + offset
-            server.tell(f"start {began}")
+            server.write_line(f"start {began}")
             for triggerer in triggerers:
-                triggerer.tell(str(began))
-            told = [json.loads(await triggerer.hear(offset + cell.cap + GRACE)) for triggerer in triggerers]
-            server.tell("stop")
-            return measure(cell, json.loads(await server.hear()), told)
+                triggerer.write_line(str(began))
+            reports = [json.loads(await triggerer.read_line(offset + cell.cap + GRACE)) for triggerer in triggerers]
+            server.write_line("stop")
+            return measure(cell, json.loads(await server.read_line()), reports)
         except (EOFError, TimeoutError) as error:
             if not passed:
                 await all_ready.wait()
@@ -103,13 +103,13 @@ async def run(cell: Cell, offset: float, all_ready: asyncio.Barrier) -> dict[str
 
 
 async def run_stage(stage: Stage) -> list[dict[str, Any]]:
-    """Run a stage's cells; no clock starts before every process is ready."""
+    """Run the cells of a stage; the clocks start when every process is ready."""
     barrier = asyncio.Barrier(len(stage.cells))
     return list(await asyncio.gather(*(run(cell, offset, barrier) for offset, cell in stage.cells)))
 
 
 async def run_all(stages: list[Stage], console: Console, out: Path) -> dict[str, Any]:
-    """Run the stages one after the other; what is measured is on disk after each."""
+    """Run the stages one after the other, and write the results after each."""
     out.mkdir(parents=True, exist_ok=True)
     began, left = time.time(), sum(stage.expected for stage in stages)
     results: dict[str, Any] = {"machine": report.machine_facts(), "cells": []}
@@ -132,7 +132,7 @@ async def run_all(stages: list[Stage], console: Console, out: Path) -> dict[str,
 
 
 def main() -> None:
-    """Read the arguments, measure, and tell."""
+    """Parse the arguments, measure, and print the results."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", metavar="DESIGNS", help="such as ours,null", default=",".join(plan.DESIGNS))
     parser.add_argument("--n", metavar="JOBS", help="such as 100,1000", default=",".join(map(str, plan.SIZES)))
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--limit", choices=report.LIMITS, help="only with this rate limit")
     parser.add_argument("--seconds", type=float, help="for development: jobs last up to so long")
     parser.add_argument("--brief", action="store_true", help="half an hour: not a thousand short jobs, nor the slowest")
-    parser.add_argument("--list", action="store_true", help="tell what would run and how long it would take")
+    parser.add_argument("--list", action="store_true", help="list the cells and the expected time, and run nothing")
     parser.add_argument("--render", type=Path, metavar="JSON", help="only tables and plots, of an earlier complete run")
     options = parser.parse_args()
     sizes = {int(size) for size in options.n.split(",")}

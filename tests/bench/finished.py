@@ -1,4 +1,4 @@
-"""What HttpEventTrigger asks of an answer; small, because the trigger imports it again at every poll."""
+"""The check of HttpEventTrigger's responses; small, because the trigger imports it again at every poll."""
 
 import requests
 

@@ -1,4 +1,4 @@
-"""From what server and triggerers saw of a cell to its figures."""
+"""Calculates a cell's figures from the reports of its server and triggerers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ BEAT = 0.05
 
 
 def measure(cell: Cell, server: dict[str, Any], triggerers: list[dict[str, Any]]) -> dict[str, Any]:
-    """One cell's figures; times in seconds, what never happened is None."""
-    told_ends = server.pop("told_ends")
+    """Return the figures of a cell; times in seconds, None if it never happened."""
+    reported_ends = server.pop("reported_ends")
     if cell.together > 1:
-        triggerers = [_by_job(told, told_ends, cell.together) for told in triggerers]
+        triggerers = [_by_job(report, reported_ends, cell.together) for report in triggerers]
     finishes = [finish for _, finish in cell.schedule()]
     late = sorted(
-        max(0.0, moment - finishes[int(number)]) for told in triggerers for number, moment in told["fired"].items()
+        max(0.0, moment - finishes[int(number)]) for report in triggerers for number, moment in report["fired"].items()
     )
-    failed = sum(len(told["failed"]) for told in triggerers)
-    waited = sum(_waited(told) for told in triggerers)
-    cpu = sum(told["cpu"] for told in triggerers)
-    ideal = sum(_ideal(told, server["first_request"]) for told in triggerers)
-    lag = [beat for told in triggerers for beat in told["lag"]]
-    settled = max(max(told["created"].values(), default=0.0) for told in triggerers) + 1
+    failed = sum(len(report["failed"]) for report in triggerers)
+    waited = sum(_waited(report) for report in triggerers)
+    cpu = sum(report["cpu"] for report in triggerers)
+    ideal = sum(_ideal(report, server["first_request"]) for report in triggerers)
+    lag = [beat for report in triggerers for beat in report["lag"]]
+    settled = max(max(report["created"].values(), default=0.0) for report in triggerers) + 1
     return {
         **cell.as_json(),
         **server,
@@ -39,10 +39,10 @@ def measure(cell: Cell, server: dict[str, Any], triggerers: list[dict[str, Any]]
         "ideal_requests": ideal,
         "ratio": server["requests"] / ideal if ideal else None,
         "memory_per_job": sum(
-            (told["rss_at_peak"] - told["rss_before"]) / max(1, told["peak_waiting"]) for told in triggerers
+            (report["rss_at_peak"] - report["rss_before"]) / max(1, report["peak_waiting"]) for report in triggerers
         )
         / len(triggerers),
-        "peak_waiting": sum(told["peak_waiting"] for told in triggerers),
+        "peak_waiting": sum(report["peak_waiting"] for report in triggerers),
         "lag_p99": _corrected_p99([late for _, late, _ in lag]),
         "lag_max": max((late for _, late, _ in lag), default=None),
         "lag_max_start": max((late for at, late, _ in lag if at <= settled), default=None),
@@ -52,63 +52,63 @@ def measure(cell: Cell, server: dict[str, Any], triggerers: list[dict[str, Any]]
         "detection": [_percentile(late, cell.jobs, percent) for percent in range(101)],
         "failed": failed,
         "unfinished": cell.jobs - failed - len(late),
-        "reasons": [reason for told in triggerers for reason in told["reasons"]][:3],
-        "look_ups": sum(told["look_ups"] for told in triggerers),
-        "log_lines": sum(told["log_lines"] for told in triggerers),
-        "ended": max(told["ended"] for told in triggerers),
+        "reasons": [reason for report in triggerers for reason in report["reasons"]][:3],
+        "look_ups": sum(report["look_ups"] for report in triggerers),
+        "log_lines": sum(report["log_lines"] for report in triggerers),
+        "ended": max(report["ended"] for report in triggerers),
     }
 
 
-def _by_job(told: dict[str, Any], told_ends: dict[str, float], together: int) -> dict[str, Any]:
-    """What a triggerer whose triggers wait for many jobs told, as if each job had a trigger of its own.
+def _by_job(report: dict[str, Any], reported_ends: dict[str, float], together: int) -> dict[str, Any]:
+    """Convert the report of triggers that wait for many jobs, as if each job had its own trigger.
 
-    A job is seen when the server has answered that it has ended, if the event of its trigger came too.
+    A job's end is detected when the server has reported it, provided that the trigger has sent its event.
     """
 
     def jobs(trigger: str) -> list[str]:
         return [str(int(trigger) * together + each) for each in range(together)]
 
     return {
-        **told,
-        "created": {job: created for trigger, created in told["created"].items() for job in jobs(trigger)},
-        "fired": {job: told_ends[job] for trigger in told["fired"] for job in jobs(trigger)},
-        "failed": {job: failed for trigger, failed in told["failed"].items() for job in jobs(trigger)},
-        "peak_waiting": told["peak_waiting"] * together,
+        **report,
+        "created": {job: created for trigger, created in report["created"].items() for job in jobs(trigger)},
+        "fired": {job: reported_ends[job] for trigger in report["fired"] for job in jobs(trigger)},
+        "failed": {job: failed for trigger, failed in report["failed"].items() for job in jobs(trigger)},
+        "peak_waiting": report["peak_waiting"] * together,
     }
 
 
 def _percentile(late: list[float], jobs: int, percent: int) -> float | None:
-    # Jobs that failed or never ended are later than any other: the percentile is of all jobs.
+    # The percentile includes all jobs; those that failed or never ended count as the latest.
     rank = max(1, math.ceil(percent / 100 * jobs))
     return round(late[rank - 1], 3) if rank <= len(late) else None
 
 
-def _gone(told: dict[str, Any]) -> dict[str, float]:
-    gone: dict[str, float] = {**told["failed"], **told["fired"]}
-    return gone
+def _end_times(report: dict[str, Any]) -> dict[str, float]:
+    end_times: dict[str, float] = {**report["failed"], **report["fired"]}
+    return end_times
 
 
-def _waited(told: dict[str, Any]) -> float:
-    gone = _gone(told)
-    ended: float = told["ended"]
-    return sum(gone.get(number, ended) - created for number, created in told["created"].items())
+def _waited(report: dict[str, Any]) -> float:
+    end_times = _end_times(report)
+    ended: float = report["ended"]
+    return sum(end_times.get(number, ended) - created for number, created in report["created"].items())
 
 
-def _ideal(told: dict[str, Any], first_request: float | None) -> int:
-    """Bulk requests that one for each hundred waiting triggers, every interval from the first request on, makes."""
+def _ideal(report: dict[str, Any], first_request: float | None) -> int:
+    """Return the number of requests with one bulk call per interval for every 100 waiting triggers."""
     if first_request is None:
         return 0
-    created = sorted(told["created"].values())
-    gone = sorted(_gone(told).values())
+    created = sorted(report["created"].values())
+    end_times = sorted(_end_times(report).values())
     total, moment = 0, first_request
-    while moment < told["ended"]:
-        waiting = bisect.bisect(created, moment) - bisect.bisect(gone, moment)
+    while moment < report["ended"]:
+        waiting = bisect.bisect(created, moment) - bisect.bisect(end_times, moment)
         total += math.ceil(waiting / BULK)
         moment += INTERVAL
     return total
 
 
 def _corrected_p99(lates: list[float]) -> float | None:
-    # Coordinated omission: while one beat was late, those due meanwhile were not taken; they would have been late too.
+    # Coordinated omission: while one beat was late, the next ones were not recorded; add them as late.
     beats = sorted(late - BEAT * missed for late in lates for missed in range(1 + int(late / BEAT)))
     return beats[math.ceil(0.99 * len(beats)) - 1] if beats else None

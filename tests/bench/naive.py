@@ -1,4 +1,4 @@
-"""Triggers to compare with: what one would write first, and one that only sleeps."""
+"""Triggers for comparison: a simple one, and one that only sleeps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _BenchTrigger(BaseTrigger):
 
 
 class NaiveTrigger(_BenchTrigger):
-    """Asks for its one export at every interval, over a session that all triggers share."""
+    """Polls its export at every interval, with a session that all triggers share."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         if not _sessions:
@@ -43,7 +43,7 @@ class NaiveTrigger(_BenchTrigger):
 
 
 class SleepTrigger(_BenchTrigger):
-    """Sleeps until a poll would see the end, and asks nobody: the floor of Airflow and of this bench."""
+    """Sleeps until a poll would detect the end, without requests: the minimum cost of Airflow and this benchmark."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         interval = self.kwargs["poll_interval"]

@@ -1,4 +1,4 @@
-"""What is measured: designs, scenarios, their cells, and in which order they run."""
+"""The plan of the benchmark: designs, scenarios, cells, and their order."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ DESIGNS = ("ours", *PEERS, "naive", "null")
 
 @dataclass(frozen=True)
 class Cell:
-    """One measurement: a design with so many jobs, in ``triggerers`` processes that share a server and a token.
+    """One measurement: a design with a number of jobs, in ``triggerers`` processes that share a server and a token.
 
-    ``limit`` is ``none``, ``requests`` (1000 for 300 s), or ``items`` (the same, a bulk call costing its items).
-    ``bare`` leaves Airflow's runner out, so that what the triggers themselves cost can be seen.
-    ``together`` jobs are waited for by one trigger.
+    ``limit`` is ``none``, ``requests`` (1000 per 300 s), or ``items`` (the same, but a bulk call counts as its items).
+    ``bare`` omits Airflow's runner, to measure the cost of the triggers alone.
+    ``together`` is the number of jobs per trigger.
     """
 
     design: str
@@ -51,13 +51,13 @@ class Cell:
 
     @property
     def cap(self) -> float:
-        """Seconds after which whatever still waits counts as unfinished."""
+        """The seconds after which waiting triggers count as unfinished."""
         slack = 300.0 if self.limit == "items" else 0.0
         return CAPS[self.kind] + self.spread - SPREADS[self.kind] + slack
 
     @property
     def expected(self) -> float:
-        """Seconds that it will about take, for the progress bar."""
+        """The expected seconds, for the progress bar."""
         if self.design == "airbyte" and self.jobs >= 1_000:
             return 160.0 if self.jobs < 10_000 else self.cap
         if self.limit == "requests" and self.jobs >= 1_000 and self.design != "ours":
@@ -67,7 +67,7 @@ class Cell:
         return RAMP + self.spread + (100.0 if self.limit == "items" else 12.0)
 
     def schedule(self) -> list[tuple[float, float]]:
-        """When each job starts and finishes, in seconds; the same for every design."""
+        """Return when each job starts and finishes, in seconds; the same for every design."""
         if self.kind == "at-once":
             return [(0.0, ALL_END_AT)] * self.jobs
         dice = random.Random(SEED)
@@ -75,7 +75,7 @@ class Cell:
         return [(start, start + dice.uniform(0, self.spread)) for start in starts]
 
     def triggers(self) -> list[tuple[float, float]]:
-        """When each trigger is created and its last job finishes, in seconds."""
+        """Return when each trigger is created and its last job finishes, in seconds."""
         schedule = self.schedule()
         groups = [schedule[first : first + self.together] for first in range(0, self.jobs, self.together)]
         return [(max(start for start, _ in group), max(finish for _, finish in group)) for group in groups]
@@ -86,7 +86,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Stage:
-    """Cells that run together; each has the second at which its clock starts."""
+    """Cells that run at the same time, each with the second at which its clock starts."""
 
     cells: tuple[tuple[float, Cell], ...]
 
@@ -96,7 +96,7 @@ class Stage:
 
 
 def cells() -> list[Cell]:
-    """Every cell of a complete run."""
+    """Return every cell of a complete run."""
     found: list[Cell] = []
     for jobs in SIZES:
         found += [Cell(design, jobs) for design in DESIGNS]
@@ -124,12 +124,12 @@ def is_brief(cell: Cell) -> bool:
 
 
 def with_spread(found: Iterable[Cell], seconds: float) -> list[Cell]:
-    """The same cells with shorter jobs, for development."""
+    """Return the same cells with shorter jobs, for development."""
     return [cell if cell.kind == "at-once" else replace(cell, spread=seconds) for cell in found]
 
 
 def stages(found: list[Cell]) -> list[Stage]:
-    """Light cells together, their clocks apart so that no two create their triggers at once; the others alone."""
+    """Group light cells, with clocks that differ so that no two create triggers at the same time; run others alone."""
     light = [cell for cell in found if _light(cell)]
     long = sorted((cell for cell in light if cell.kind == "long"), key=lambda cell: -cell.jobs)
     offsets = [(15.0 * number, cell) for number, cell in enumerate(long)]

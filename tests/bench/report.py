@@ -30,7 +30,7 @@ LIMITS = {"none": "no rate limit", "requests": "rate limit", "items": "rate limi
 
 
 def machine_facts() -> Figures:
-    """Where and when it is measured."""
+    """Return the machine and the date of the measurement."""
     info = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
     return {
@@ -44,7 +44,7 @@ def machine_facts() -> Figures:
 
 
 def write_json(results: Figures, path: Path) -> None:
-    """Write the results with one cell in a line, so that a change can be read."""
+    """Write the results with one cell per line, so that diffs are readable."""
     cells = ",\n".join(json.dumps(_rounded(cell), separators=(",", ":")) for cell in results["cells"])
     path.write_text(f'{{"machine": {json.dumps(_rounded(results["machine"]))},\n"cells": [\n{cells}\n]}}\n')
 
@@ -58,7 +58,7 @@ def _rounded(value: Any) -> Any:
 
 
 def cell_of(figures: Figures) -> Cell:
-    """The cell that figures are of."""
+    """Return the cell of these figures."""
     return Cell(**{name: figures[name] for name in Cell.__dataclass_fields__ if name in figures})
 
 
@@ -94,7 +94,7 @@ LEGEND = (
 
 
 def line(figures: Figures) -> str:
-    """One line for a cell that has ended."""
+    """Return one line for a finished cell."""
     name = cell_of(figures).name
     if "error" in figures:
         return f"{name}: {figures['error']}"
@@ -103,7 +103,7 @@ def line(figures: Figures) -> str:
 
 
 def rows(cells: list[Figures]) -> dict[str, Rows]:
-    """The tables: by title, the rows below `COLUMNS`."""
+    """Return the rows of each table by its title; the columns are `COLUMNS`."""
     groups: dict[str, Rows] = {}
     for figures in cells:
         if "error" not in figures:
@@ -116,7 +116,7 @@ def rows(cells: list[Figures]) -> dict[str, Rows]:
 
 
 def table(title: str, headings: Sequence[str], body: Rows) -> Table:
-    """A table for the terminal."""
+    """Return a table for the terminal."""
     found = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for number, heading in enumerate(headings):
         right = title != "Targets" and number > 0
@@ -172,7 +172,7 @@ ITEMS = Cell("ours", 1_000, "long", "items", spread=600)
 
 
 def _load(form: str, *, ours: dict[str, Any], others: dict[str, Any]) -> list[Target]:
-    """What waiting costs the process: the same bounds for each form of waiting."""
+    """The cost of waiting, with the same bounds for each way of waiting."""
     big, at_once = replace(BIG, **ours), replace(AT_ONCE, **ours)
     naive, null, null_at_once = (replace(cell, **others) for cell in (NAIVE, NULL, NULL_AT_ONCE))
     short, ending_together = f"10,000 short{form}", f"10,000 ending together{form}"
@@ -193,7 +193,7 @@ def _load(form: str, *, ours: dict[str, Any], others: dict[str, Any]) -> list[Ta
 
 
 def _limited(jobs: str, cell: Cell) -> list[Target]:
-    """Under the rate limit."""
+    """The targets with a rate limit."""
     return [
         ("429s and lost jobs", jobs, 0, 0, _lost, (cell,)),
         ("detection p50, s", jobs, 7, 2, _seen(50), (cell,)),
@@ -216,7 +216,7 @@ TARGET_HEADINGS = ("target", "jobs", "at most", "measured", "result")
 
 
 def targets(cells: list[Figures]) -> Rows:
-    """Each target with its bound, what was measured, and whether it is met."""
+    """Return each target with its bound, the measured value, and whether it is met."""
     measured = {cell_of(figures): figures for figures in cells if "error" not in figures}
     found: Rows = []
     for name, jobs, bound, digits, figure, wanted in TARGETS:
@@ -233,7 +233,7 @@ def _markdown(headings: Sequence[str], body: Rows) -> str:
 
 
 def write_docs(results: Figures, path: Path) -> None:
-    """Put the figures between the marks of the page."""
+    """Write the figures between the marks of the page."""
     where = results["machine"]
     versions = ", ".join(
         f"{name.removeprefix('apache-airflow-providers-')} {of}" for name, of in where["versions"].items()

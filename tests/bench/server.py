@@ -1,6 +1,6 @@
-"""The server that every design polls: scripted jobs behind each peer's API, in a process of its own.
+"""The server that every design polls: scripted jobs with the API of each peer, in a separate process.
 
-Written by hand on asyncio.Protocol so that it is never the bottleneck and sees TCP connections themselves.
+It uses asyncio.Protocol directly, to be fast enough and to count TCP connections.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _RESULT = (
     b'},"origin":{"task":"1e0d0fb1-5a3c-4b0c-8a3d-1f2e3d4c5b6a"},"tags":[],"metadata":{"sample_id":"S1"}}'
 )
 _REFUSAL = b'{"status":429,"code":1000,"message":"Rate limit exceeded! Check response headers.","more_info":""}'
-# The peers' answers: the fields that their triggers read, and as many bytes as the real ones.
+# The peers' responses: the fields that their triggers read, in the size of real responses.
 _DATABRICKS = (
     b'{"job_id":1,"run_id":%%d,"run_name":"run","run_page_url":"https://example.com/#job/1/run/1","tasks":[],'
     b'"cluster_spec":"%b","state":{"life_cycle_state":%%b,"state_message":""}}' % (b"x" * 950)
@@ -59,7 +59,7 @@ _PEERS = (
 
 
 class Server:
-    """The jobs' state, the rate limit, and everything that is counted."""
+    """The state of the jobs, the rate limit, and all counts."""
 
     def __init__(self, cell: Cell) -> None:
         self.limit = cell.limit
@@ -70,7 +70,7 @@ class Server:
         self.first_request: float | None = None
         self.timeline: dict[int, list[int]] = {}
         self.windows: dict[bytes, tuple[int, int]] = {}
-        self.told_ends: dict[int, float] = {}
+        self.reported_ends: dict[int, float] = {}
 
     def report(self) -> dict[str, object]:
         return {
@@ -79,7 +79,7 @@ class Server:
             "peak_in_flight": self.peak_in_flight,
             "first_request": self.first_request,
             "timeline": [[second, *counted] for second, counted in sorted(self.timeline.items())],
-            "told_ends": self.told_ends,
+            "reported_ends": self.reported_ends,
             "cpu": time.process_time(),
         }
 
@@ -99,7 +99,7 @@ class Server:
             return _response(b"200 OK", headers, body)
         done = [now - self.began >= self.finishes[number] for number in ids]
         for number in itertools.compress(ids, done):
-            self.told_ends.setdefault(number, now - self.began + LATENCY)
+            self.reported_ends.setdefault(number, now - self.began + LATENCY)
         return _response(b"200 OK", headers, _body(path, ids, done))
 
     def _ids(self, path: bytes, body: bytes) -> list[int]:
@@ -122,11 +122,11 @@ class Server:
         headers = (LIMIT, left, reset)
         return refused, b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n" % headers
 
-    def _count(self, now: float, asked: int, refused: bool, cost: int) -> None:
+    def _count(self, now: float, ids: int, refused: bool, cost: int) -> None:
         if self.first_request is None:
             self.first_request = now - self.began
         self.counts["requests"] += 1
-        self.counts["id_asks"] += asked
+        self.counts["id_asks"] += ids
         self.counts["refused"] += refused
         counted = self.timeline.setdefault(int((now - self.began) // BIN) * BIN, [0, 0, 0])
         counted[0] += 1
@@ -155,7 +155,7 @@ def _response(status: bytes, headers: bytes, body: bytes) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """HTTP/1.1 as far as the clients here speak it: one request at a time, bodies with a length."""
+    """The part of HTTP/1.1 that the clients need: one request at a time, bodies with a length."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
 
 
 async def main(cell: Cell) -> None:
-    """Print the port; read ``start TIME`` and ``stop``; print what was counted."""
+    """Print the port; read ``start TIME`` and ``stop``; print the counts."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loop = asyncio.get_running_loop()
@@ -206,14 +206,14 @@ async def main(cell: Cell) -> None:
     print(listening.getsockname()[1], flush=True)
     stopped = asyncio.Event()
 
-    def told() -> None:
+    def read_command() -> None:
         word, _, moment = sys.stdin.readline().strip().partition(" ")
         if word == "start":
             server.began = float(moment)
         else:
             stopped.set()
 
-    loop.add_reader(0, told)
+    loop.add_reader(0, read_command)
     await stopped.wait()
     print(json.dumps(server.report()), flush=True)
 

@@ -1,6 +1,6 @@
-"""Airflow's own TriggerRunner with a script in the place of its supervisor; one process for one cell.
+"""Airflow's TriggerRunner with a script instead of its supervisor; one process per cell.
 
-Prints ``ready``, reads the moment at which the clock starts, prints what was measured.
+Prints ``ready``, reads the time at which the clock starts, and prints the report.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BEATS_PER_SAMPLE = 5
 
 
 class CountedNull(io.FileIO):
-    """Swallows the log as the pipe to the supervisor would, and counts it."""
+    """Discards and counts the log lines, which would go to the supervisor."""
 
     def __init__(self) -> None:
         super().__init__(os.devnull, "wb")
@@ -51,7 +51,7 @@ class CountedNull(io.FileIO):
 
 
 class Events(deque["TriggerEventEntry"]):
-    """The runner's queue of events, that also tells when one came."""
+    """The runner's queue of events, which also records the time of each event."""
 
     def __init__(self, runner: ScriptedRunner) -> None:
         super().__init__()
@@ -63,13 +63,13 @@ class Events(deque["TriggerEventEntry"]):
 
 
 class ScriptedRunner(TriggerRunner):
-    """Creates, runs and cleans up triggers as Airflow does; only what the supervisor would send comes from the cell."""
+    """Creates, runs and cleans up triggers like Airflow; the cell replaces the messages of the supervisor."""
 
-    def __init__(self, cell: Cell, share: int, began: float, tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, cell: Cell, share: int, began: float, send: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
         self.events = Events(self)
         self._cell, self._began = cell, began
-        self._tell = tell
+        self._send = send
         self._design = DESIGNS[cell.design]
         self._script = [trigger for trigger in enumerate(cell.triggers()) if trigger[0] % cell.triggerers == share]
         self._creating = asyncio.Lock()
@@ -86,8 +86,8 @@ class ScriptedRunner(TriggerRunner):
 
     async def arun(self) -> None:
         await super().arun()
-        self._tell(self._report())
-        # Thousands of triggers may still wait; they need no farewell.
+        self._send(self._report())
+        # Thousands of triggers may still wait; they need no cleanup.
         os._exit(0)
 
     @property
@@ -125,7 +125,7 @@ class ScriptedRunner(TriggerRunner):
         return messages.TriggerStateSync(to_create=[], to_cancel=set())
 
     async def create_triggers(self) -> None:
-        # The script and the runner's own loop both come here; two at once would pop from an empty queue.
+        # The script and the runner's loop both call this; concurrent calls would pop from an empty queue.
         async with self._creating:
             await super().create_triggers()
 
@@ -141,7 +141,7 @@ class ScriptedRunner(TriggerRunner):
         await self.create_triggers()
 
     def run_trigger(self, trigger_id: int, *args: Any, **kwargs: Any) -> Any:
-        # Not async: a coroutine around the runner's own would cost memory that is not Airflow's.
+        # Not async: another coroutine around the runner's would add memory to Airflow's.
         self.created[trigger_id] = self._now
         return super().run_trigger(trigger_id, *args, **kwargs)
 
@@ -182,13 +182,13 @@ class ScriptedRunner(TriggerRunner):
 
 
 class BareRunner(ScriptedRunner):
-    """Triggers on an event loop without Airflow's runner: only the portal that it gives each, and their events."""
+    """Runs triggers on an event loop without Airflow's runner, with only the portal that each gets from it."""
 
     async def arun(self) -> None:
         await self.init_comms()
         while not self.stop:
             await asyncio.sleep(1)
-        self._tell(self._report())
+        self._send(self._report())
         os._exit(0)
 
     async def create_triggers(self) -> None:
@@ -229,14 +229,14 @@ def _count_look_ups() -> Counter[str]:
 
 
 def main(cell: Cell, share: int) -> None:
-    # What Airflow prints must not end up among the results.
+    # Airflow's output must not mix with the results.
     results = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     log = CountedNull()
     configure_logging(json_output=True, output=log, sending_to_supervisor=True)
-    # Else the bench's own mistakes would vanish with the log.
+    # Otherwise errors of the benchmark would be discarded with the log.
     sys.excepthook = sys.__excepthook__
     design = DESIGNS[cell.design]
     manager = ProvidersManager()
@@ -250,10 +250,10 @@ def main(cell: Cell, share: int) -> None:
     print("ready", file=results, flush=True)
     began = float(sys.stdin.readline())
 
-    def tell(report: dict[str, Any]) -> None:
+    def send(report: dict[str, Any]) -> None:
         print(json.dumps({**report, "log_lines": log.lines, "look_ups": look_ups.total()}), file=results, flush=True)
 
-    runner = (BareRunner if cell.bare else ScriptedRunner)(cell, share, began, tell)
+    runner = (BareRunner if cell.bare else ScriptedRunner)(cell, share, began, send)
     runner.get_trigger_by_classpath(design.classpath)
     runner.run()
 

@@ -1,10 +1,10 @@
-"""`make cluster` tells what is not as it must be."""
+"""`make cluster` reports the figures that are not as required."""
 
 from __future__ import annotations
 
 import pytest
 
-from dev.cluster import misses, table
+from dev.cluster import failed_checks, table
 
 GOOD = {
     "mapped tasks": 2,
@@ -23,9 +23,9 @@ GOOD = {
 }
 
 
-def test_nothing_is_missed_where_all_is_well():
-    assert misses(GOOD) == []
-    assert "| killed: a worker | worker-1 at 3 s, replaced at 4 s |" in table(GOOD)
+def test_no_check_fails_when_all_figures_are_right():
+    assert failed_checks(GOOD) == []
+    assert "| killed: a worker | worker-1 at 3 s, restarted at 4 s |" in table(GOOD)
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,5 @@ def test_nothing_is_missed_where_all_is_well():
         ("killed", {"a worker": ("", None, None)}),
     ],
 )
-def test_each_figure_that_is_wrong_is_missed(name, value):
-    assert len(misses(GOOD | {name: value})) == 1
+def test_each_wrong_figure_fails_a_check(name, value):
+    assert len(failed_checks(GOOD | {name: value})) == 1

@@ -1,4 +1,4 @@
-"""The Compose file and the Helm values are right, as far as that can be told without Docker and Kubernetes."""
+"""The Compose file and the Helm values are valid, as far as it can be checked without Docker and Kubernetes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VALUES = yaml.safe_load((FOLDER / "values.yaml").read_text())
 SERVICES = COMPOSE["services"]
 SETTINGS = retrieve_configuration_description()
 OURS = [name for name, service in SERVICES.items() if "build" in service]
-# Of the image's entrypoint and of PostgreSQL's image.
+# Variables of the images' entry points.
 FOREIGN = {"DUMB_INIT_SETSID", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"}
 SECRETS = {
     "FERNET_KEY": "secret",
@@ -32,12 +32,12 @@ SECRETS = {
 
 
 def filled(text):
-    """What Compose makes of a value, with an .env that has all secrets."""
+    """Return a value as Compose resolves it, with an .env that has all secrets."""
     return re.sub(r"\$\{(\w+):\?in \.env\}", lambda match: SECRETS[match[1]], text)
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_variable_is_airflows(service):
+def test_every_variable_exists_in_airflow(service):
     for name, value in SERVICES[service].get("environment", {}).items():
         assert isinstance(value, str), name
         if name.startswith("AIRFLOW_CONN_"):
@@ -49,7 +49,7 @@ def test_every_variable_is_airflows(service):
 
 
 @pytest.mark.parametrize("service", OURS)
-def test_every_command_is_airflows(service):
+def test_every_command_exists_in_airflow(service):
     get_parser().parse_args(shlex.split(SERVICES[service]["command"]))
 
 
@@ -69,7 +69,7 @@ def test_every_component_runs_and_waits_for_the_database():
     assert {name for name in named if not name.startswith(".")} == COMPOSE["volumes"].keys()
 
 
-def test_the_image_is_the_airflow_that_is_developed_on():
+def test_the_image_has_the_airflow_version_of_the_development_environment():
     lines = (FOLDER / "Dockerfile").read_text().splitlines()
     assert lines[0] == f"FROM apache/airflow:{airflow_version}"
     assert lines[1].endswith('pip install --no-cache-dir "apache-airflow==${AIRFLOW_VERSION}" airflow-sb-provider')
@@ -77,7 +77,7 @@ def test_the_image_is_the_airflow_that_is_developed_on():
     assert VALUES["airflowVersion"] == VALUES["images"]["airflow"]["tag"] == airflow_version
 
 
-def test_every_setting_of_the_chart_is_airflows():
+def test_every_setting_of_the_chart_exists_in_airflow():
     for section, options in VALUES["config"].items():
         assert options.keys() <= SETTINGS[section]["options"].keys()
 

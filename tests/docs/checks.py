@@ -1,4 +1,4 @@
-"""What makes a command, a setting or a requirement of the documentation right."""
+"""Checks of the commands, settings and requirements in the documentation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from tests.docs.pages import ROOT
 
 OURS = "airflow-sb-provider"
-# What cannot be run here, and why. Blocks are still parsed, and what else they hold is checked.
+# Commands that cannot run here, with the reason. The rest of their blocks is still checked.
 NOT_RUN = {
     "astro": "wants Docker and Astronomer's own command line",
     "gcloud": "wants a Google Cloud project",
@@ -30,9 +30,9 @@ NOT_RUN = {
     "zip": "packs what pip has brought from a package index",
     "dockerfile": "wants Docker; its lines of pip are checked",
 }
-# Variables of other programs that the documentation may set.
+# Variables of other programs in the documentation.
 _VARIABLES = {"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "PYTHON"}
-# Settings that Airflow reads but lists nowhere.
+# Settings that Airflow reads but does not list.
 _UNLISTED = {("core", "execution_api_server_url")}
 _CONSTRAINTS = re.compile(
     r"https://raw\.githubusercontent\.com/apache/airflow/constraints-[23]\.\d+\.\d+/constraints-3\.1[123]\.txt"
@@ -40,7 +40,7 @@ _CONSTRAINTS = re.compile(
 
 
 def commands(script: str) -> list[list[str]]:
-    """The simple commands of a shell script, as words; of a session with prompts, what follows them."""
+    """Return the simple commands of a shell script as words; in a session, those after the prompts."""
     if "\n$ " in f"\n{script}":
         script = "\n".join(line[2:] for line in script.splitlines() if line.startswith("$ "))
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
@@ -59,7 +59,7 @@ def commands(script: str) -> list[list[str]]:
 
 
 def check_command(words: list[str]) -> None:
-    """Check one command: run it, or let the program that it is for parse it, or find it in `NOT_RUN`."""
+    """Check a command: run it, let its program parse it, or find it in `NOT_RUN`."""
     while words and (words[0] == "export" or re.fullmatch(r"[A-Z_][A-Z0-9_]*=.*", words[0], re.DOTALL)):
         if words[0] != "export":
             check_variable(*words[0].split("=", 1))
@@ -76,8 +76,8 @@ def check_command(words: list[str]) -> None:
 
 @cache
 def _make(*arguments: str) -> None:
-    told = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
+    process = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 def _airflow(*arguments: str) -> None:
@@ -110,15 +110,15 @@ def _python(flag: str, module: str, *arguments: str) -> None:
 def _help(module: str) -> str:
     assert importlib.util.find_spec(module), module
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", module, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    assert told.returncode == 0, told.stderr
-    return told.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def check_variable(name: str, value: str) -> None:
-    """Check an environment variable: a connection by the hook, a setting by Airflow's own."""
+    """Check an environment variable: a connection with the hook, a setting with Airflow's list."""
     if name.startswith("AIRFLOW_CONN_"):
         conn_id = name.removeprefix("AIRFLOW_CONN_").lower()
         before = os.environ.get(name)
@@ -137,7 +137,7 @@ def check_variable(name: str, value: str) -> None:
 
 
 def check_setting(section: str, option: str, value: str) -> None:
-    """Check that Airflow has a setting, and what a secrets backend is told."""
+    """Check that Airflow has a setting, and the arguments of a secrets backend."""
     from airflow.configuration import conf
 
     known = (section, option) in _UNLISTED or conf.has_option(section, option)
@@ -147,13 +147,13 @@ def check_setting(section: str, option: str, value: str) -> None:
 
 
 def check_settings_in(text: str) -> None:
-    """Check all settings and connections that a text names, such as values for Helm."""
+    """Check all settings and connections in a text, such as Helm values."""
     for name in set(re.findall(r"\bAIRFLOW__\w+", text)):
         check_variable(name, "{}")
 
 
 def check_requirement(line: str) -> None:
-    """Check a line of requirements: ours in a version and with extras that are there, or one that is installed here."""
+    """Check a requirement: an existing version and extras of this package, or an installed package."""
     requirement = Requirement(line)
     if requirement.name != OURS:
         metadata.distribution(requirement.name)

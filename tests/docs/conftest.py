@@ -13,7 +13,7 @@ PROJECT, VOLUME = "rfranklin/my-project", "rfranklin/output"
 
 @pytest.fixture
 def my_bucket(s3_endpoint, monkeypatch):
-    """The bucket that the documentation writes manifests to."""
+    """Create the bucket to which the documentation writes manifests."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     fsspec.filesystem("s3").mkdir("my-bucket")
@@ -21,7 +21,7 @@ def my_bucket(s3_endpoint, monkeypatch):
 
 @pytest.fixture
 def world(quick, monkeypatch):
-    """The Platform that the documentation speaks of: its project, volume and files."""
+    """Run a Platform with the project, the volume and the files of the documentation."""
     with Emulator(knobs=Knobs(pending_seconds=0, running_seconds=0)) as platform:
         use(monkeypatch, platform)
         # What the official client reads.

@@ -1,4 +1,4 @@
-"""The pages of the documentation and what is in them."""
+"""The pages of the documentation and their contents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTA
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: where it begins, its language and its text."""
+    """A fenced block: its first line, its language and its text."""
 
     page: str
     line: int
@@ -26,7 +26,7 @@ class Block:
 
 
 def blocks() -> list[Block]:
-    """All fenced blocks of all pages."""
+    """Return all fenced blocks of all pages."""
     found = []
     for path in PAGES:
         text = path.read_text()
@@ -46,5 +46,5 @@ def blocks() -> list[Block]:
 
 
 def in_languages(*languages: str) -> list[Block]:
-    """Those in one of these languages."""
+    """Return the blocks in one of these languages."""
     return [block for block in blocks() if block.language in languages]

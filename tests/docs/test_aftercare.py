@@ -1,4 +1,4 @@
-"""The script that lists which files depend on a volume does not stop at one that it cannot see."""
+"""The script that lists the files on a volume continues after a file that it cannot read."""
 
 from __future__ import annotations
 

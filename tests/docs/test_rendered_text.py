@@ -1,7 +1,7 @@
-"""Every way in which examples and documentation let what a task returned reach a field that Airflow may render.
+"""Every path in examples and documentation from a task's result to a field that Airflow may render.
 
-Names, metadata and error texts are written by other people. Airflow renders mapped values in some places, so that each
-way is listed here with the reason why nothing of theirs is rendered.
+Names, metadata and error texts are written by other people, and Airflow renders mapped values in some places. Each path
+is listed here with the reason why it cannot render such a text.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ KNOWN = {
         "map_indexes=ti.map_index) }})": ONCE,
     },
 }
-# What a template may name without pulling anything: the form's values and Airflow's own.
+# Values that a template may use without an XCom: those of the form and of Airflow.
 PLAIN = re.compile(r"\{\{ (params\.\w+|ds|run_id) \}\}")
 
 
@@ -61,7 +61,7 @@ def sources():
 
 
 def flows(text):
-    """The calls of a source that hand on what comes from another task, as text."""
+    """Return the calls in a source that pass on the result of another task, as text."""
     tree = ast.parse(text)
     tasks = {
         node.name
@@ -101,7 +101,7 @@ def comes_from_a_task(value, tasks):
     return False
 
 
-def test_every_way_is_known():
+def test_every_path_into_rendered_text_is_known():
     found: dict[str, set[str]] = {}
     for page, text in sources():
         for flow in flows(text):
@@ -121,11 +121,11 @@ def test_every_way_is_known():
         "use(choose())",
     ],
 )
-def test_a_way_is_seen(source):
+def test_a_path_into_rendered_text_is_found(source):
     decorated = "@task\ndef choose(): ...\n@task()\ndef use(x): ...\n"
     assert list(flows(decorated + source))
 
 
 @pytest.mark.parametrize("source", ["expand_kwargs([{'file': 'x'}])", "XOperator(location='results/{{ ds }}/output')"])
-def test_what_the_author_wrote_is_none(source):
+def test_constant_text_is_not_a_path(source):
     assert not list(flows(source))

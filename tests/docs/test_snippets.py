@@ -1,4 +1,4 @@
-"""Every fenced block of the documentation is run, or checked as far as it can be here."""
+"""Every fenced block of the documentation is run, or checked as far as possible."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_no_block_is_left_out():
     assert {block.language for block in blocks()} <= {*SHELL, "python", *DATA, *NOT_RUN}
 
 
-def test_the_table_of_what_is_not_run_has_no_dead_rows():
+def test_the_table_of_blocks_that_are_not_run_has_no_unused_rows():
     programs = {words[0] for block in in_languages(*SHELL) for words in commands(block.text)}
     assert NOT_RUN.keys() <= programs | {block.language for block in blocks()}
 
@@ -139,7 +139,7 @@ def test_python(block, world, run_dag, monkeypatch, tmp_path, request):
 
 
 def left_out():
-    """What a snippet of some lines leaves out: the imports, and the DAG that it is in."""
+    """Add what a snippet omits: the imports and the DAG."""
     from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
     from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 
@@ -148,7 +148,7 @@ def left_out():
 
 
 def imported(block, folder):
-    """The DAGs of a file that holds the block, as a DAG processor finds them."""
+    """Return the DAGs of a file with the block, as the DAG processor loads them."""
     from airflow.dag_processing.dagbag import DagBag
 
     (folder / "snippet.py").write_text(block.text)

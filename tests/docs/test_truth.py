@@ -1,4 +1,4 @@
-"""What the documentation lists is what the code has."""
+"""The lists in the documentation match the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An Airflow that is simulated: tasks, their tries as greenlets, and what can strike them between any two steps."""
+"""A simulated Airflow: tasks, their tries as greenlets, and faults between any two steps."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ MAX_STEPS = 6000
 
 
 class Killed(BaseException):
-    """SIGKILL: nothing in the process runs any more."""
+    """SIGKILL: the process stops immediately."""
 
 
-class StoreRefused(Exception):
-    """Airflow refuses a write of a task that has moved on."""
+class WriteRejected(Exception):
+    """Airflow rejects a write, because another try of the task runs now."""
 
 
-class InProcess:
-    """Mixed into a real operator: only its hook and its log are the simulation's."""
+class SimulatedOperator:
+    """Mixin for a real operator, whose hook and log are simulated."""
 
     process: Any = None
 
@@ -52,55 +52,56 @@ class InProcess:
 
 @dataclass(eq=False)
 class SimTask:
-    """A task instance as Airflow knows it, and what it has sent and said."""
+    """A task instance in Airflow's database, with the exports that it submitted and the messages that it logged."""
 
     name: str
     operator: Any
     has_store: bool
-    wishes: list[dict[str, Any]]
+    intents: list[dict[str, Any]]
     max_tries: int
     map_index: int = -1
     fields: dict[str, Any] = field(default_factory=dict)
-    """of its operator, other than at first"""
+    """parameters of its operator that were changed"""
     state: str = "scheduled"
     try_number: int = 0
     not_before: float = START
     store: dict[str, Any] = field(default_factory=dict)
     xcom: dict[str, Any] = field(default_factory=dict)
     before: dict[str, Any] = field(default_factory=dict)
-    """what its record was before each key's last write"""
+    """the previous value of each key of its record"""
     deferred: TaskDeferred | None = None
     watch: Watch | None = None
     polls_at: float = 0.0
     event: Any = None
-    """the last that resumed it in its try"""
+    """the last event that resumed it in this try"""
     was_resumed: bool = False
     process: SimProcess | None = None
     clears: int = 0
-    wanted_since: float = START
+    requested_since: float = START
+    """the time at which it was scheduled or cleared"""
     changed_at: float = START
-    """when it was scheduled or cleared"""
+    """the time at which its parameters were changed"""
     resumable: tuple[str, Mapping[str, Any]] | None = None
-    """the method that a worker's own failure ended, and its arguments: Airflow 3.0 runs it again in a retry"""
+    """the method that failed in a worker, and its arguments: Airflow 3.0 runs it again in a retry"""
     began: float = 0.0
-    """when its try began"""
+    """the start time of its try"""
     sent: list[Sent] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    """what its try has logged as a warning or an error"""
+    messages: list[str] = field(default_factory=list)
+    """the warnings and errors that its try has logged"""
     error: str = ""
     posts: Counter[tuple[int, str]] = field(default_factory=Counter)
-    """by try and file"""
+    """the number of submissions by try and file"""
     requests: Counter[int] = field(default_factory=Counter)
     record_is_kept: bool = True
-    """whether a later try can know what an earlier one has sent"""
+    """whether a later try can read what an earlier one has submitted"""
     record_was_read: bool = True
-    """in this try"""
+    """whether this try could read its record"""
     reads_fail_until: float = 0.0
     reads_fail_with: int = 0
 
 
 class SimProcess:
-    """One run of a task's code in a worker: a try, or what follows a deferral. ``request`` is the subclass's."""
+    """A worker's process that runs a try, or its part after a deferral. Subclasses define ``request``."""
 
     hook_class: type[SevenBridgesHook]
 
@@ -128,7 +129,7 @@ class SimProcess:
         self.note(text, *arguments)
 
     def _warn(self, text, *arguments, **_):
-        self.task.said.append(str(text) % arguments if arguments else str(text))
+        self.task.messages.append(str(text) % arguments if arguments else str(text))
         self.note(text, *arguments)
 
     def note(self, text, *arguments):
@@ -155,12 +156,12 @@ class SimProcess:
             return "deferred", deferred
         except AirflowFailException as failure:
             return "failed", str(failure)
-        except (AirflowException, StoreRefused, SevenBridgesError) as failure:
+        except (AirflowException, WriteRejected, SevenBridgesError) as failure:
             return "error", str(failure)
         except Killed:
             return "killed", ""
 
-    # What Airflow gives a task
+    # The interfaces that Airflow provides to a task
 
     def xcom_push(self, key, value):
         self._write(self.task.xcom, key, value)
@@ -175,34 +176,34 @@ class SimProcess:
         self._write(self.task.store, key, value)
 
     def delete(self, key):
-        self.give_way()
+        self.yield_control()
         self._must_be_current()
         self.task.store.pop(key, None)
 
     def _read(self, place, key, default):
-        self.give_way()
-        if self.world.strike(0.1, "reads of the record fail"):
+        self.yield_control()
+        if self.world.draw_fault(0.1, "reads of the record fail"):
             self.task.record_was_read = False
             raise AirflowException("the API server does not answer")
-        if key in self.task.before and self.world.strike(0.3, "records are stale"):
-            self.world.excuse("records are stale", *self.world.platform.files)
+        if key in self.task.before and self.world.draw_fault(0.3, "records are stale"):
+            self.world.weaken("records are stale", *self.world.platform.files)
             self.task.record_is_kept = False
             return self.task.before[key]
         return place.get(key, default)
 
     def _write(self, place, key, value):
-        self.give_way()
-        if self.world.strike(0.08, "writes are slow"):
+        self.yield_control()
+        if self.world.draw_fault(0.08, "writes are slow"):
             self.sleep(60.0)
         self._must_be_current()
-        fails = self.world.strike(0.08, "writes fail")
+        fails = self.world.draw_fault(0.08, "writes fail")
         if fails and self.world.luck.random() < 0.5:
             raise AirflowException("the API server does not answer")
         if key.startswith(RECORD):
             self.task.before[key] = place.get(key)
-        # What comes back is what the database gives, not the same object.
+        # A later read returns a copy, as from a database.
         place[key] = json.loads(json.dumps(value))
-        self.give_way()
+        self.yield_control()
         if fails:
             raise AirflowException("the API server does not answer")
 
@@ -210,40 +211,40 @@ class SimProcess:
         if self.current:
             return
         if "writes of the dead are accepted" in self.world.on:
-            self.world.excuse("writes of the dead are accepted", *self.world.platform.files)
+            self.world.weaken("writes of the dead are accepted", *self.world.platform.files)
             return
-        raise StoreRefused("the task has moved on")
+        raise WriteRejected("the task has moved on")
 
-    def give_way(self):
-        """Let the rest of the world act; it may end this process here."""
+    def yield_control(self):
+        """Let other processes and events run. They may kill this process."""
         self.world.main.switch()
 
     def sleep(self, seconds):
         self.wake = self.world.platform.now + seconds
-        self.give_way()
+        self.yield_control()
 
     def die(self):
-        """Be killed by what was just done, which Airflow notices."""
+        """Kill this process; Airflow notices it."""
         if self.current:
             self.current = False
-            self.world.over(self.task, "error", "the worker is gone")
+            self.world.end_try(self.task, "error", "the worker is gone")
         raise Killed
 
 
 class SimAirflow:
-    """A schedule: everything follows from its seed. The subclass says who wishes what, and what must hold."""
+    """A schedule, determined by its seed. Subclasses define the exports and the invariants."""
 
     process_class: type[SimProcess]
 
     def __init__(self, seed: int, off: frozenset[str], only: frozenset[str] | None, dropped: frozenset[int]) -> None:
-        # Streams of their own, so that what is switched off changes the rest as little as possible.
+        # Separate random streams, so that a disabled weakening changes the rest as little as possible.
         self.draw, self.rng, self.luck = (random.Random(seed * 4 + stream) for stream in range(3))
-        # The product's own jitter.
+        # The jitter of the package.
         random.seed(seed)
         self.seed, self.dropped = seed, dropped
-        self.is_calm = self.draw.random() < 0.06
+        self.is_fault_free = self.draw.random() < 0.06
         drawn = {name for name, weakening in WEAKENINGS.items() if self.draw.random() < weakening.chance}
-        self.on = frozenset() if self.is_calm else frozenset(drawn - off)
+        self.on = frozenset() if self.is_fault_free else frozenset(drawn - off)
         if only is not None:
             self.on = only - off
         self.faults = self.draw.randint(1, 6)
@@ -255,13 +256,13 @@ class SimAirflow:
         self.running: SimProcess | None = None
         self.processes: list[SimProcess] = []
         self.tasks: list[SimTask] = []
-        self._misfortunes = [
+        self._incidents = [
             (name, getattr(self, method))
             for name, method in (
                 ("workers die", "lose_worker"),
                 ("workers pause", "pause"),
                 ("tasks are cleared", "clear"),
-                ("records are unreadable", "spoil_record"),
+                ("records are unreadable", "corrupt_record"),
                 ("pages are lost", "lose_page"),
                 ("others export too", "rival"),
                 ("files are deleted", "delete_file"),
@@ -273,19 +274,19 @@ class SimAirflow:
     def clock_skew(self):
         return self.rng.uniform(-CLOCK_SKEW, CLOCK_SKEW) if "clocks differ" in self.on else 0.0
 
-    # What strikes
+    # Faults
 
-    def strike(self, chance, *names):
-        """Return which of these weakenings strikes now, None if none does; each can as long as faults are left."""
+    def draw_fault(self, chance, *names):
+        """Return one of these weakenings if a fault happens now, else None. A schedule has few faults."""
         if self.faults <= 0:
             return None
         enabled = [name for name in names if name in self.on]
         if not enabled or self.luck.random() >= chance:
             return None
         name = enabled[0] if len(enabled) == 1 else self.luck.choice(enabled)
-        return name if self._may_fire(name) else None
+        return name if self._use_fault(name) else None
 
-    def _may_fire(self, name):
+    def _use_fault(self, name):
         self.faults -= 1
         self.fired += 1
         if self.fired in self.dropped:
@@ -293,75 +294,75 @@ class SimAirflow:
         self.platform.note("fault", "%d: %s", self.fired, name)
         return True
 
-    def misfortune(self):
-        """Have something strike between two steps."""
-        name, act = self.luck.choice(self._misfortunes)
+    def cause_incident(self):
+        """Cause a random incident between two steps."""
+        name, act = self.luck.choice(self._incidents)
         task = self.luck.choice(self.tasks)
         place = len(self.platform.history)
-        if self._may_fire(name) and act(task) is False:
-            # It had nobody to strike.
+        if self._use_fault(name) and act(task) is False:
+            # The incident was not possible.
             self.faults += 1
             del self.platform.history[place:]
 
-    def excuse(self, name, *files):
-        """Have the weaker invariants of a weakening hold for these files from now on."""
+    def weaken(self, name, *files):
+        """Weaken the invariants of these files from now on, as the weakening specifies."""
         raise NotImplementedError
 
     def lose_worker(self, task):
-        """A worker dies, or only Airflow believes so."""
+        """A worker dies, or Airflow assumes that it died."""
         if not task.process:
             return False
         self.kill(task, lives_on="dead workers live on" in self.on and self.luck.random() < 0.5)
-        self.over(task, "error", "the worker is gone")
+        self.end_try(task, "error", "the worker is gone")
         return True
 
     def pause(self, task):
-        """A worker stands still; Airflow takes it for dead after a while, and it goes on."""
+        """A worker is paused and continues later; meanwhile Airflow may assume that it died."""
         process = task.process
         if not process:
             return False
         seconds = self.luck.uniform(5, PAUSE)
         process.wake = max(process.wake, self.platform.now) + seconds
-        process.note("stands still for %.0f s", seconds)
+        process.note("is paused for %.0f s", seconds)
         if self.luck.random() < 0.7:
             process.current = False
-            self.over(task, "error", "the worker sends no heartbeat")
+            self.end_try(task, "error", "the worker sends no heartbeat")
         return True
 
     def kill(self, task, *, lives_on):
-        """End a task's process, or let it live on where Airflow does not see it."""
+        """Kill a task's process, or let it run on without Airflow's knowledge."""
         process = task.process
         process.current = False
-        # It does not last: its supervisor stops it within seconds.
+        # It does not run for long: its supervisor stops it within seconds.
         process.stops_at = self.platform.now + 15
         if not lives_on:
             self._stop(process)
-        process.note("killed, but lives on" if lives_on else "killed")
+        process.note("assumed dead, but runs on" if lives_on else "killed")
 
     def clear(self, task):
-        """A person clears the task in the UI."""
+        """A user clears the task in the UI."""
         if not task.try_number or task.clears >= 2:
             return False
         if task.process:
             task.process.operator.on_kill()
-            self.stopped(task.process)
+            self.check_stopped_task(task.process)
             self.kill(task, lives_on=False)
         task.clears += 1
         task.process, task.deferred, task.resumable = None, None, None
         task.max_tries = task.try_number + task.operator.retries
         task.state = "scheduled"
-        task.not_before = task.wanted_since = self.platform.now
+        task.not_before = task.requested_since = self.platform.now
         if "records are discarded" in self.on:
             task.store.clear()
             task.before.clear()
             task.record_is_kept = False
         self.platform.note(task.name, "cleared")
-        if self.strike(0.3, "parameters change"):
-            self.change(task)
+        if self.draw_fault(0.3, "parameters change"):
+            self.change_parameters(task)
         return True
 
-    def spoil_record(self, task):
-        """What the task wrote is replaced by something that it cannot read."""
+    def corrupt_record(self, task):
+        """A part of the record is replaced by a value that the task cannot read."""
         place = task.store if task.has_store else task.xcom
         keys = [key for key in place if key.startswith(RECORD)]
         if not keys:
@@ -373,7 +374,7 @@ class SimAirflow:
         return True
 
     def lose_page(self, task):
-        """A page of the record expires, or a person deletes it."""
+        """A page of the record expires or is deleted."""
         place = task.store if task.has_store else task.xcom
         pages = [key for key in place if key.startswith(f"{RECORD}_")]
         if not pages:
@@ -383,26 +384,26 @@ class SimAirflow:
         self.platform.note(task.name, "lost %s", pages[0])
         return True
 
-    # Running
+    # Execution
 
-    def over(self, task, state, text):
-        """A try has ended."""
+    def end_try(self, task, state, text):
+        """End a try of a task."""
         task.process = None
         if state == "error":
             state = "up_for_retry" if task.try_number <= task.max_tries else "failed"
             task.not_before = self.platform.now + self.rng.choice([0, 5, 60, 300])
         task.state, task.error = state, text
         self.platform.note(f"{task.name}.{task.try_number}", "%s %s", state, text)
-        if state == "up_for_retry" and self.strike(0.3, "parameters change"):
-            self.change(task)
+        if state == "up_for_retry" and self.draw_fault(0.3, "parameters change"):
+            self.change_parameters(task)
 
-    def go(self):
-        """Run until nothing is left to happen."""
+    def run_until_idle(self):
+        """Run until no event is left."""
         platform, processes, luck = self.platform, self.processes, self.luck
         for _ in range(MAX_STEPS):
             platform.advance(platform.now + self.rng.random() * 2)
-            if self.faults > 0 and self._misfortunes and luck.random() < 0.04:
-                self.misfortune()
+            if self.faults > 0 and self._incidents and luck.random() < 0.04:
+                self.cause_incident()
             for task in self.tasks:
                 self._schedule(task)
             for zombie in [each for each in processes if each.stops_at and each.stops_at < platform.now]:
@@ -437,19 +438,19 @@ class SimAirflow:
         return min((moment for moment in moments if moment > self.platform.now), default=None)
 
     def check(self):
-        """Check what must hold after every step."""
+        """Check the invariants that hold after every step."""
         raise NotImplementedError
 
-    def ended(self, process, state, value):
-        """Check what must hold when a try has ended."""
+    def check_ended_try(self, process, state, value):
+        """Check the invariants that hold when a try has ended."""
         raise NotImplementedError
 
-    def stopped(self, process):
-        """Check what must hold when a person stops a task."""
+    def check_stopped_task(self, process):
+        """Check the invariants that hold when a user stops a task."""
         raise NotImplementedError
 
-    def change(self, task):
-        """Have the task wish something else from its next try on."""
+    def change_parameters(self, task):
+        """Change the task's parameters from its next try on."""
         raise NotImplementedError
 
     def _schedule(self, task):
@@ -457,7 +458,7 @@ class SimAirflow:
             if task.not_before > self.platform.now:
                 return
             task.try_number += 1
-            task.said, task.record_was_read = [], True
+            task.messages, task.record_was_read = [], True
             task.event, task.was_resumed = None, False
             task.began, task.reads_fail_until = self.platform.now, 0.0
             again = "resumed methods run again" in self.on and not task.has_store
@@ -478,7 +479,7 @@ class SimAirflow:
         task.state, task.deferred, task.process = "deferred", deferred, None
         trigger, now = deferred.trigger, self.platform.now
         if isinstance(trigger, SevenBridgesExportTrigger):
-            # As the trigger does: from then on its triggerer counts seconds.
+            # As in the trigger: from now on the triggerer's clock counts.
             deadline = trigger.end_time and trigger.end_time - self.triggerer_skew
             task.watch = Watch(
                 EXPORT, trigger.export_ids, deadline, min_finished=trigger.min_finished, fail_fast=trigger.fail_fast
@@ -488,11 +489,11 @@ class SimAirflow:
             task.watch = None
             task.polls_at = trigger.moment.timestamp() - self.triggerer_skew
         self.platform.note(task.name, "defers until %.1f", task.polls_at - START)
-        if task.was_resumed and self.strike(0.5, "events come twice"):
+        if task.was_resumed and self.draw_fault(0.5, "events come twice"):
             self._start(task, deferred.method_name, {"event": task.event})
 
     def _poll(self, task):
-        """Poll as a trigger does, and return its event if there is one."""
+        """Poll like the trigger, and return its event if there is one."""
         watch, now = task.watch, self.platform.now
         for batch in watch.batches:
             watch.update(batch, self.poll_answers(batch), now)
@@ -504,7 +505,7 @@ class SimAirflow:
         return step.event if isinstance(step, Over) else None
 
     def poll_answers(self, ids):
-        """Return what a poll shows of jobs."""
+        """Return the response to a poll."""
         raise NotImplementedError
 
     def _start(self, task, method, arguments):
@@ -533,5 +534,5 @@ class SimAirflow:
             return
         if state == "error" and process.method != "execute":
             task.resumable = process.method, process.arguments
-        self.over(task, state, "" if state == "success" else value)
-        self.ended(process, state, value)
+        self.end_try(task, state, "" if state == "success" else value)
+        self.check_ended_try(process, state, value)

@@ -7,5 +7,5 @@ from tests.faults.simulation import simulated_clock
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The clock of the simulated world, in place of the machine's."""
+    """The simulated clock, which replaces the machine's."""
     return simulated_clock(monkeypatch.setattr)

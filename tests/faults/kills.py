@@ -1,4 +1,4 @@
-"""Real processes, really killed: scenarios, and what each must end as."""
+"""The scenarios of `make faults`: processes of a real Airflow are killed, and the result is checked."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ FILES_GET = "/v2/bulk/files/get"
 VOLUME = "demo/results"
 CONTENT = b"only copy" * 100
 FOREIGN = b"foreign.." * 100
-RIVAL = b"the only copy of another file"
+OTHER_OBJECT = b"the only copy of another file"
 FINAL = ("success", "failed")
 
 
 @dataclass
 class Stage:
-    """One run of a task on a real Airflow, which exports a file or many, and what may be done to it.
+    """A run of a task on a real Airflow that exports one file or many, and the means to disturb it.
 
-    ``conf`` are the run's parameters; ``files`` are the ids of what it exports.
+    ``conf`` are the parameters of the DAG run; ``files`` are the ids of the files.
     """
 
     stack: AirflowStack
@@ -58,7 +58,7 @@ class Stage:
 
     @property
     def jobs(self) -> list[Any]:
-        """The accepted jobs of its files, but those that a trouble has fail."""
+        """The accepted jobs of its files, without those that a fault makes fail."""
         return [job for job in self.emulator.exports if job.file in self.files and not job.fail_with]
 
     @property
@@ -68,47 +68,49 @@ class Stage:
         names = sorted(self.emulator.platform.files[file].name for file in self.files)
         return [f"{self.conf['folder']}/{name}" for name in names]
 
-    def put_rival(self) -> None:
-        """Put another object where its file is bound for."""
-        self.emulator.put_object(VOLUME, self.conf["location"], RIVAL)
+    def put_other_object(self) -> None:
+        """Put another object at the destination of its file."""
+        self.emulator.put_object(VOLUME, self.conf["location"], OTHER_OBJECT)
 
     def export_directly(self, file: str, location: str, **query: Any) -> None:
-        """Export what somebody else wants exported."""
-        answer = requests.post(
+        """Export a file as another client."""
+        response = requests.post(
             f"{self.emulator.url}/storage/exports",
             json={"source": {"file": file}, "destination": {"volume": VOLUME, "location": location}, **query},
             params={"copy_only": "true"},
             headers={"X-SBG-Auth-Token": self.emulator.token},
             timeout=30,
         )
-        assert answer.ok, answer.text
+        assert response.ok, response.text
 
     def replace_records(self, value: str) -> None:
-        """Replace what Airflow's database keeps for its task."""
+        """Replace the task's record in Airflow's database."""
         with create_engine(self.stack.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]).begin() as database:
             statement = text("UPDATE task_state_store SET value = :value WHERE run_id = :run_id")
             assert database.execute(statement, {"value": value, "run_id": self.run_id}).rowcount
 
     def stopped(self) -> list[psutil.Process]:
-        """Return the processes of its workers that stand still."""
+        """Return the stopped processes of its workers."""
         return [each for each in self.stack.members("scheduler") if each.status() == psutil.STATUS_STOPPED]
 
     @property
     def posts(self) -> int:
-        return sum(self.asks(record) for record in self.emulator.requests)
+        return sum(self.submits(record) for record in self.emulator.requests)
 
-    def asks(self, record: Any) -> bool:
-        """Whether a request asks for exports of this stage's files."""
+    def submits(self, record: Any) -> bool:
+        """Whether a request submits exports of this stage's files."""
         if record.method != "POST" or record.path not in (SUBMIT, CREATE):
             return False
         items = record.json["items"] if record.path == CREATE else [record.json]
         return not self.files.isdisjoint(item["source"]["file"] for item in items)
 
-    def until(self, condition: Callable[[], Any], what: str, seconds: float = 90) -> None:
+    def until(self, condition: Callable[[], Any], description: str, seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within {seconds} s: {what}; the task is {self.task['state']}\n{self.logs()}")
+                raise AssertionError(
+                    f"not within {seconds} s: {description}; the task is {self.task['state']}\n{self.logs()}"
+                )
             time.sleep(0.2)
 
     def until_state(self, *states: str) -> None:
@@ -133,33 +135,37 @@ class Stage:
             "only_failed": False,
             "reset_dag_runs": True,
         }
-        answer = self.stack.api("POST", f"/dags/{self.dag_id}/clearTaskInstances", json=body)
-        assert answer.ok, answer.text
+        response = self.stack.api("POST", f"/dags/{self.dag_id}/clearTaskInstances", json=body)
+        assert response.ok, response.text
 
     def mark_failed(self) -> None:
         path = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/export"
-        answer = self.stack.api("PATCH", path, json={"new_state": "failed"})
-        assert answer.ok, answer.text
+        response = self.stack.api("PATCH", path, json={"new_state": "failed"})
+        assert response.ok, response.text
 
-    def strike_caller(
+    def kill_caller(
         self,
         event: str,
         path: str | None = None,
         *,
         after: int = 0,
-        sign: int = signal.SIGKILL,
+        signal_number: int = signal.SIGKILL,
         parent: bool = False,
         delay: float = 0,
     ) -> None:
-        """Kill the process that sends the next request to a path, or that asks for exports, as the Platform sees it.
+        """Send a signal to the process that sends the next submission, or the next request to a path.
 
-        :param after: how many such requests come before.
-        :param delay: seconds until the blow, so that the request is answered.
+        :param event: when: "request" or "accepted"; see `Emulator.on`.
+        :param path: the path; by default the submission of this stage's files.
+        :param after: how many such requests to skip first.
+        :param signal_number: the signal, by default SIGKILL.
+        :param parent: whether to send it to the parent process, too.
+        :param delay: seconds until the signal, so that the request gets its response.
         """
         left = {"before": after, "done": False}
 
-        def strike(record: Any) -> bool | None:
-            fits = (record.method, record.path) == ("POST", path) if path else self.asks(record)
+        def act(record: Any) -> bool | None:
+            fits = (record.method, record.path) == ("POST", path) if path else self.submits(record)
             if left["done"] or not fits:
                 return None
             if left["before"]:
@@ -168,32 +174,32 @@ class Stage:
             left["done"] = True
             caller = process_at(record.peer)
             self.killed.append(" ".join(caller.cmdline())[:60] or caller.name())
-            above = caller.parent() if parent else None
+            supervisor = caller.parent() if parent else None
             if delay:
-                threading.Timer(delay, caller.send_signal, [sign]).start()
+                threading.Timer(delay, caller.send_signal, [signal_number]).start()
                 return None
-            os.kill(caller.pid, sign)
-            if above:
-                os.kill(above.pid, sign)
-            return False if sign == signal.SIGKILL else None
+            os.kill(caller.pid, signal_number)
+            if supervisor:
+                os.kill(supervisor.pid, signal_number)
+            return False if signal_number == signal.SIGKILL else None
 
-        self.emulator.on(event, strike)
+        self.emulator.on(event, act)
 
 
 def process_at(peer: tuple[str, int]) -> psutil.Process:
-    """Return the process on this machine that holds a loopback port."""
+    """Return the process on this machine that uses a loopback port."""
     for connection in psutil.net_connections("tcp"):
         if connection.laddr and connection.laddr.port == peer[1] and connection.pid and connection.pid != os.getpid():
             return psutil.Process(connection.pid)
-    raise AssertionError(f"nobody holds {peer}")
+    raise AssertionError(f"no process uses {peer}")
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """``submissions`` is how many jobs the Platform must have accepted for each file; ``words`` must be in the log.
+    """A scenario and its expected result.
 
-    ``many`` is of how many files a bulk task is, ``posts`` how many requests to submit there may be at most, and
-    ``content`` what must be at the destination if the task fails.
+    ``submissions`` is the number of accepted jobs for each file, ``words`` a pattern in the log, ``many`` the number of
+    files of a bulk task, ``posts`` the maximum of submissions, ``content`` the object there if the task fails.
     """
 
     name: str
@@ -209,24 +215,24 @@ class Scenario:
     content: bytes | None = None
 
 
-def at_the_post(stage: Stage) -> None:
-    stage.strike_caller("request")
+def at_the_submission(stage: Stage) -> None:
+    stage.kill_caller("request")
     stage.start()
 
 
 def after_acceptance(stage: Stage) -> None:
-    stage.strike_caller("accepted")
+    stage.kill_caller("accepted")
     stage.start()
 
 
 def worker_and_supervisor(stage: Stage) -> None:
-    stage.strike_caller("accepted", parent=True)
+    stage.kill_caller("accepted", parent=True)
     stage.start()
 
 
 def at_a_poll(stage: Stage) -> None:
     stage.emulator.knobs.running_seconds = 8
-    stage.strike_caller("request", BULK_GET, after=1)
+    stage.kill_caller("request", BULK_GET, after=1)
     stage.start()
     if stage.defers:
         stage.until(lambda: stage.killed, "the triggerer's runner is killed")
@@ -234,32 +240,32 @@ def at_a_poll(stage: Stage) -> None:
 
 
 def sigterm_while_waiting(stage: Stage) -> None:
-    stage.strike_caller("request", BULK_GET, sign=signal.SIGTERM)
+    stage.kill_caller("request", BULK_GET, signal_number=signal.SIGTERM)
     stage.start()
 
 
-def reply_lost(stage: Stage) -> None:
+def response_lost(stage: Stage) -> None:
     stage.emulator.trouble("lose_reply")
     stage.start()
 
 
 def at_the_second_hundred(stage: Stage) -> None:
-    stage.strike_caller("request", after=1)
+    stage.kill_caller("request", after=1)
     stage.start()
 
 
 def after_acceptance_of_the_second_hundred(stage: Stage) -> None:
-    stage.strike_caller("accepted", after=1)
+    stage.kill_caller("accepted", after=1)
     stage.start()
 
 
 def between_two_hundreds(stage: Stage) -> None:
-    stage.strike_caller("accepted", delay=0.03)
+    stage.kill_caller("accepted", delay=0.03)
     stage.start()
 
 
 def in_a_later_wave(stage: Stage) -> None:
-    stage.strike_caller("accepted", after=2)
+    stage.kill_caller("accepted", after=2)
     stage.start()
 
 
@@ -353,24 +359,24 @@ def gateway_in_the_way(stage: Stage) -> None:
 
 
 def object_is_locked(stage: Stage) -> None:
-    stage.put_rival()
+    stage.put_other_object()
     stage.emulator.knobs.overwrite_denied = True
     stage.start()
 
 
 def at_the_post_clock_ahead(stage: Stage) -> None:
     stage.emulator.knobs.date_skew_seconds = 600
-    at_the_post(stage)
+    at_the_submission(stage)
 
 
 def at_the_post_clock_behind(stage: Stage) -> None:
     stage.emulator.knobs.date_skew_seconds = -600
-    at_the_post(stage)
+    at_the_submission(stage)
 
 
 def reply_lost_clock_behind(stage: Stage) -> None:
     stage.emulator.knobs.date_skew_seconds = -600
-    reply_lost(stage)
+    response_lost(stage)
 
 
 def maintenance_but_accepted(stage: Stage) -> None:
@@ -381,33 +387,33 @@ def maintenance_but_accepted(stage: Stage) -> None:
 
 def paused_until_the_retry_begins(stage: Stage) -> None:
     stage.start()
-    stage.until(lambda: len(stage.stopped()) >= 2, "worker and supervisor stand still")
+    stage.until(lambda: len(stage.stopped()) >= 2, "worker and supervisor are paused")
     stage.until_second_try("running")
     assert not stage.posts
-    go_on(stage)
+    resume(stage)
 
 
 def paused_until_the_retry_has_ended(stage: Stage) -> None:
     stage.start()
-    stage.until(lambda: len(stage.stopped()) >= 2, "worker and supervisor stand still")
+    stage.until(lambda: len(stage.stopped()) >= 2, "worker and supervisor are paused")
     stopped_at = time.monotonic()
     stage.until_state(*FINAL)
-    # Airflow's time-out for heartbeats is over, and so is the time in which the request may be sent.
-    stage.until(lambda: time.monotonic() > stopped_at + 35, "half a minute is over")
-    go_on(stage)
+    # Wait longer than Airflow's time-out for heartbeats and the time in which the request may be sent.
+    stage.until(lambda: time.monotonic() > stopped_at + 35, "35 seconds have passed")
+    resume(stage)
 
 
 def paused_at_the_check_until_the_retry_begins(stage: Stage) -> None:
-    stage.put_rival()
-    stage.strike_caller("request", FILES_GET, sign=signal.SIGSTOP, parent=True)
+    stage.put_other_object()
+    stage.kill_caller("request", FILES_GET, signal_number=signal.SIGSTOP, parent=True)
     stage.start()
-    stage.until(lambda: stage.killed, "it stands still")
+    stage.until(lambda: stage.killed, "it is paused")
     stage.until_second_try("running")
-    go_on(stage)
+    resume(stage)
 
 
-def go_on(stage: Stage) -> None:
-    """Let what stands still go on, until its task has sent its request or has given up."""
+def resume(stage: Stage) -> None:
+    """Resume the paused processes, and wait until their task process ends."""
     processes = stage.stopped()
     pids = {each.pid for each in processes}
     tasks = [each for each in processes if each.ppid() in pids]
@@ -423,7 +429,7 @@ def after_acceptance_lists_lag(stage: Stage) -> None:
 
 def reply_lost_lists_lag(stage: Stage) -> None:
     stage.emulator.knobs.update(list_lag_seconds=5, running_seconds=12)
-    reply_lost(stage)
+    response_lost(stage)
 
 
 def after_acceptance_stale_states(stage: Stage) -> None:
@@ -443,7 +449,7 @@ def after_acceptance_files_lag(stage: Stage) -> None:
 
 def at_a_poll_jobs_lag(stage: Stage) -> None:
     stage.emulator.knobs.update(job_lag_seconds=6, running_seconds=10)
-    stage.strike_caller("request", BULK_GET)
+    stage.kill_caller("request", BULK_GET)
     stage.start()
     if stage.defers:
         stage.until(lambda: stage.killed, "the triggerer's runner is killed")
@@ -452,35 +458,35 @@ def at_a_poll_jobs_lag(stage: Stage) -> None:
 
 def at_the_post_record_spoiled(stage: Stage) -> None:
     stage.emulator.trouble("late_accept", seconds=4)
-    at_the_post_but_sent(stage)
+    at_the_submission_that_still_arrives(stage)
     stage.until(lambda: stage.killed, "it is killed")
     stage.replace_records('"s3://bucket/state/7"')
 
 
 def at_the_post_over_an_object_record_spoiled(stage: Stage) -> None:
-    stage.put_rival()
+    stage.put_other_object()
     at_the_post_record_spoiled(stage)
 
 
-def at_the_post_but_sent(stage: Stage) -> None:
-    """The worker dies, and its request is on the way."""
+def at_the_submission_that_still_arrives(stage: Stage) -> None:
+    """The worker is killed while its request is on the way."""
 
-    def strike(record: Any) -> None:
-        if stage.asks(record) and not stage.killed:
+    def act(record: Any) -> None:
+        if stage.submits(record) and not stage.killed:
             caller = process_at(record.peer)
             stage.killed.append(caller.name())
             os.kill(caller.pid, signal.SIGKILL)
 
-    stage.emulator.on("request", strike)
+    stage.emulator.on("request", act)
     stage.start()
 
 
 def copy_replaced_after_a_kill(stage: Stage) -> None:
     stage.emulator.knobs.update(pending_seconds=0, running_seconds=0)
-    stage.strike_caller("request", BULK_GET)
+    stage.kill_caller("request", BULK_GET)
     stage.start()
     stage.until(lambda: stage.killed, "it is killed")
-    other = stage.emulator.add_file("other.txt", RIVAL)
+    other = stage.emulator.add_file("other.txt", OTHER_OBJECT)
     stage.export_directly(other.id, stage.conf["location"], overwrite=True)
 
 
@@ -489,21 +495,21 @@ def source_deleted_after_a_kill(stage: Stage) -> None:
     after_acceptance(stage)
     stage.until(lambda: stage.jobs and stage.jobs[0].finished_on, "the copy is made")
     for file in stage.files:
-        # Of a deleted file a read shows as little as of one that is not the token's.
+        # A read of a deleted file fails like that of a forbidden one.
         stage.emulator.platform.files[file].forbidden = True
 
 
 def foreign_object_of_the_same_size(stage: Stage) -> None:
-    at_the_post(stage)
+    at_the_submission(stage)
     stage.until(lambda: stage.killed, "it is killed")
     stage.emulator.put_object(VOLUME, stage.conf["location"], FOREIGN)
 
 
-def rival_after_the_check(stage: Stage) -> None:
-    stage.strike_caller("request")
+def other_object_after_the_check(stage: Stage) -> None:
+    stage.kill_caller("request")
     stage.start()
     stage.until(lambda: stage.killed, "it is killed")
-    stage.put_rival()
+    stage.put_other_object()
 
 
 def copied_over_its_own_move(stage: Stage) -> None:
@@ -515,19 +521,19 @@ def copied_over_its_own_move(stage: Stage) -> None:
 
 
 def copied_over_its_own_move_in_flight(stage: Stage) -> None:
-    """The worker dies while the copy that it adopted is a move."""
+    """The worker is killed while it waits for an adopted job, which is a move."""
     stage.emulator.knobs.update(overwrite_deletes_first=True, running_seconds=20)
     stage.start()
     stage.until(lambda: stage.jobs, "the move is accepted")
     stage.conf |= {"overwrite": True, "copy_only": True}
-    stage.strike_caller("request", BULK_GET, after=1)
+    stage.kill_caller("request", BULK_GET, after=1)
     stage.start()
     if stage.defers:
         stage.until(lambda: stage.killed, "the triggerer's runner is killed")
         replace(stage, "triggerer")
 
 
-def checks_refused_after_a_lost_reply(stage: Stage) -> None:
+def checks_fail_after_a_lost_response(stage: Stage) -> None:
     stage.emulator.knobs.running_seconds = 5
     stage.emulator.trouble("lose_reply")
     stage.emulator.trouble("error", method="GET", path=SUBMIT, code=90001, times=0)
@@ -537,30 +543,30 @@ def checks_refused_after_a_lost_reply(stage: Stage) -> None:
 def selection_grows_while_in_flight(stage: Stage) -> None:
     stage.emulator.knobs.running_seconds = 60
     stage.conf["max_files"] = 5
-    stage.strike_caller("request", BULK_GET, after=1)
+    stage.kill_caller("request", BULK_GET, after=1)
     stage.start()
     stage.until(lambda: stage.killed, "it is killed")
     for number in range(5):
-        stage.emulator.add_file(f"new{number}.txt", RIVAL, stage.conf["project"])
+        stage.emulator.add_file(f"new{number}.txt", OTHER_OBJECT, stage.conf["project"])
 
 
 def volume_inactive_while_in_flight(stage: Stage) -> None:
     stage.emulator.knobs.running_seconds = 60
-    stage.strike_caller("request", BULK_GET, after=1)
+    stage.kill_caller("request", BULK_GET, after=1)
     stage.start()
     stage.until(lambda: stage.killed, "it is killed")
     stage.emulator.platform.volumes[VOLUME].active = False
 
 
 def file_leaves_the_selection(stage: Stage) -> None:
-    """One file of the project goes to another one while all are in flight."""
+    """One file is moved to another project while all are in flight."""
     stage.emulator.knobs.running_seconds = 15
-    stage.strike_caller("request", BULK_GET, after=1)
+    stage.kill_caller("request", BULK_GET, after=1)
     stage.start()
     stage.until(lambda: stage.killed, "it is killed")
-    leaver = stage.emulator.platform.files[min(stage.files)]
+    file = stage.emulator.platform.files[min(stage.files)]
     stage.emulator.platform.add_project("demo/elsewhere")
-    leaver.project, leaver.parent = "demo/elsewhere", stage.emulator.platform.projects["demo/elsewhere"].root_folder
+    file.project, file.parent = "demo/elsewhere", stage.emulator.platform.projects["demo/elsewhere"].root_folder
 
 
 def first_failure_while_others_are_in_flight(stage: Stage) -> None:
@@ -581,14 +587,14 @@ def rejected_but_accepted(stage: Stage) -> None:
 def rejected_but_accepted_then_killed(stage: Stage) -> None:
     stage.emulator.knobs.running_seconds = 12
     stage.emulator.trouble("error", code=9011, done=True)
-    stage.strike_caller("request", FILES_GET)
+    stage.kill_caller("request", FILES_GET)
     stage.start()
 
 
 def brief_answer_then_killed(stage: Stage) -> None:
     stage.emulator.knobs.running_seconds = 8
     stage.emulator.trouble("brief_bulk")
-    stage.strike_caller("request", BULK_GET, after=1)
+    stage.kill_caller("request", BULK_GET, after=1)
     stage.start()
 
 
@@ -600,10 +606,10 @@ def brief_answer_whose_jobs_cannot_be_fetched(stage: Stage) -> None:
 
 
 def shared_poll(stage: Stage, how: str) -> None:
-    """Another run's export is in the same polls of the triggerer, and its id spoils them."""
+    """The triggerer polls this export together with one of another run, whose id makes the response unreadable."""
     emulator, running = stage.emulator, stage.emulator.knobs.running_seconds
     emulator.knobs.running_seconds = 15
-    other = emulator.add_file("spoiled.txt", RIVAL)
+    other = emulator.add_file("spoiled.txt", OTHER_OBJECT)
     stage.stack.trigger(stage.dag_id, {"file": other.id, "location": f"spoiled/{other.id}"})
     stage.until(lambda: any(job.file == other.id for job in emulator.exports), "the other is accepted")
     [job] = [job for job in emulator.exports if job.file == other.id]
@@ -628,7 +634,7 @@ WAVES = ("waves_deferred", "waves_waiting")
 FAST = ("fast_deferred", "fast_waiting")
 
 SCENARIOS = [
-    Scenario("killed on receiving the POST", at_the_post, quick=True, words="ended before the response came"),
+    Scenario("killed on receiving the POST", at_the_submission, quick=True, words="ended before the response came"),
     Scenario("killed after acceptance, before the reply", after_acceptance, quick=True, words="waiting for it|is made"),
     Scenario("worker and its supervisor killed after acceptance", worker_and_supervisor, dags=("deferred",)),
     Scenario("killed at the second poll", at_a_poll),
@@ -638,7 +644,7 @@ SCENARIOS = [
         dags=("waiting",),
         words="the Platform cannot cancel",
     ),
-    Scenario("reply lost", reply_lost, words="before submitting again"),
+    Scenario("reply lost", response_lost, words="before submitting again"),
     Scenario("reply lost, accepted late", accepted_late, words="checking once more"),
     Scenario("request lost on the way", never_arrived, words="checking once more"),
     Scenario("triggerer killed and replaced", triggerer_replaced, dags=("deferred",)),
@@ -647,11 +653,13 @@ SCENARIOS = [
     Scenario("cleared after success", cleared_after_success, words="adopting it|the move is made"),
     Scenario("marked failed, then cleared", marked_failed_then_cleared, words="adopting it|waiting for it"),
     Scenario("Platform in trouble while it waits", gateway_down_while_waiting, words="Polling failed; still waiting"),
-    Scenario("move, overwrite: killed on receiving the POST", at_the_post, 0, "failed", OVERWRITE, words="in doubt"),
+    Scenario(
+        "move, overwrite: killed on receiving the POST", at_the_submission, 0, "failed", OVERWRITE, words="in doubt"
+    ),
     Scenario("move, overwrite: killed after acceptance", after_acceptance, options=OVERWRITE),
-    Scenario("copy: killed on receiving the POST", at_the_post, options=COPY),
+    Scenario("copy: killed on receiving the POST", at_the_submission, options=COPY),
     Scenario("copy: killed after acceptance", after_acceptance, options=COPY),
-    Scenario("copy: reply lost", reply_lost, options=COPY),
+    Scenario("copy: reply lost", response_lost, options=COPY),
     Scenario("bulk: killed on receiving the second hundred", at_the_second_hundred, dags=BULK),
     Scenario("bulk: killed after its acceptance", after_acceptance_of_the_second_hundred, dags=BULK, quick=True),
     Scenario("bulk: killed between two hundreds", between_two_hundreds, dags=BULK),
@@ -662,10 +670,12 @@ SCENARIOS = [
     Scenario("bulk: triggerer killed and replaced", triggerer_replaced, dags=("bulk_deferred", "waves_deferred")),
     Scenario("bulk: cleared after success", cleared_after_success, dags=BULK),
     Scenario("bulk: cleared while it waits", cleared_while_it_waits, dags=BULK),
-    # Loops
+    # Endless failures
     Scenario("gateway in the way for ever", gateway_in_the_way, 0, "failed", dags=("deferred",), posts=16),
-    Scenario("overwrite: object locked", object_is_locked, 1, "failed", OVERWRITE, words="object lock", content=RIVAL),
-    # Whose clock, which moment
+    Scenario(
+        "overwrite: object locked", object_is_locked, 1, "failed", OVERWRITE, words="object lock", content=OTHER_OBJECT
+    ),
+    # Clocks and pauses
     Scenario("killed at the POST, clock ahead", at_the_post_clock_ahead),
     Scenario("killed at the POST, clock behind", at_the_post_clock_behind),
     Scenario("maintenance, but accepted", maintenance_but_accepted, posts=1),
@@ -680,7 +690,7 @@ SCENARIOS = [
         dags=("waiting",),
         posts=1,
     ),
-    # Lists that lie
+    # Wrong lists
     Scenario("killed after acceptance, lists lag", after_acceptance_lists_lag, words="waiting for it", posts=1),
     Scenario("reply lost, lists lag", reply_lost_lists_lag, words="checking once more", posts=1),
     Scenario("killed after acceptance, stale states", after_acceptance_stale_states, words="waiting for it", posts=1),
@@ -706,7 +716,7 @@ SCENARIOS = [
         COPY,
         dags=("waiting",),
         words="another export to the same place has ended since",
-        content=RIVAL,
+        content=OTHER_OBJECT,
     ),
     Scenario(
         "killed at the POST, foreign object",
@@ -716,27 +726,27 @@ SCENARIOS = [
         words="already holds an object",
         content=FOREIGN,
     ),
-    # Rivals
+    # Other clients
     Scenario(
         "copy, overwrite: rival after the check",
-        rival_after_the_check,
+        other_object_after_the_check,
         0,
         "failed",
         COPY_OVER,
         words="has appeared there since",
-        content=RIVAL,
+        content=OTHER_OBJECT,
     ),
     Scenario(
         "move, overwrite: rival after the check",
-        rival_after_the_check,
+        other_object_after_the_check,
         0,
         "failed",
         OVERWRITE,
         words="in doubt",
-        content=RIVAL,
+        content=OTHER_OBJECT,
     ),
-    # Late words
-    Scenario("reply lost, checks refused", checks_refused_after_a_lost_reply, 1, "failed", words="perhaps accepted"),
+    # Messages
+    Scenario("reply lost, checks refused", checks_fail_after_a_lost_response, 1, "failed", words="perhaps accepted"),
     Scenario(
         "bulk: selection grows while in flight",
         selection_grows_while_in_flight,
@@ -758,7 +768,7 @@ SCENARIOS = [
     # Copies
     Scenario("copy: killed, source deleted", source_deleted_after_a_kill, options=COPY, posts=1),
     Scenario("copy, overwrite: reply lost, clock behind", reply_lost_clock_behind, options=COPY_OVER, posts=1),
-    # A spoiled id in a shared poll
+    # An unreadable job in a shared poll
     Scenario("another's id has polls refused", shared_poll_refused, dags=("deferred",), posts=1),
     Scenario("another's id has no state", shared_poll_without_a_state, dags=("deferred",), posts=1),
     # Copy with overwrite onto its own move
@@ -783,7 +793,7 @@ SCENARIOS = [
     ),
     Scenario("rejected, but accepted", rejected_but_accepted, posts=1),
     Scenario("rejected, but accepted, then killed", rejected_but_accepted_then_killed, posts=1),
-    # Small ones
+    # Others
     Scenario("bulk: brief answer, then killed", brief_answer_then_killed, dags=("bulk_waiting",), many=5, posts=1),
     Scenario(
         "bulk: brief answer, jobs not fetched", brief_answer_whose_jobs_cannot_be_fetched, dags=BULK, many=5, posts=1

@@ -1,4 +1,4 @@
-"""What lies between a task and the Platform: requests and responses, which may be lost, late, doubled or false."""
+"""The simulated network: requests and responses may be lost, late, delivered twice or false."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_sb_provider.hooks.connection import ConnectionSettings, Secret
 from airflow_sb_provider.hooks.retry import clean, fail
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from tests.faults.airflow import SimProcess
-from tests.faults.platform import Look, Sent, Violation, error
+from tests.faults.platform import Sent, Snapshot, Violation, error
 from tests.faults.weakenings import GATEWAY
 
 MAX_POSTS = 4
@@ -21,12 +21,12 @@ PAGE_OF_A_GATEWAY = b"<html>Bad Gateway</html>"
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What becomes of a submission.
+class Delivery:
+    """How a submission is delivered.
 
     :param done: how many of its exports are accepted: all, half or none.
     :param rest: when the others arrive: never, late, or too late.
-    :param answer: what its sender sees.
+    :param answer: the response that the sender gets.
     """
 
     done: str = "all"
@@ -34,29 +34,37 @@ class Fate:
     rest: str = "never"
 
 
-FATES = {
-    "requests do not arrive": [Fate("none", "unsent")],
-    "responses are lost": [Fate("all", "lost"), Fate("none", "lost"), Fate("half", "lost")],
-    "requests arrive late": [Fate("none", "lost", "late"), Fate("half", "lost", "late")],
-    "requests arrive later than any bound": [Fate("none", "lost", "too late")],
-    "requests are delivered twice": [Fate("twice"), Fate("twice", "lost")],
-    "maintenance is a lie": [Fate("all", "maintenance")],
-    "a rejection is a lie": [Fate("all", "malformed")],
+DELIVERIES = {
+    "requests do not arrive": [Delivery("none", "unsent")],
+    "responses are lost": [Delivery("all", "lost"), Delivery("none", "lost"), Delivery("half", "lost")],
+    "requests arrive late": [Delivery("none", "lost", "late"), Delivery("half", "lost", "late")],
+    "requests arrive later than any bound": [Delivery("none", "lost", "too late")],
+    "requests are delivered twice": [Delivery("twice"), Delivery("twice", "lost")],
+    "maintenance is a lie": [Delivery("all", "maintenance")],
+    "a rejection is a lie": [Delivery("all", "malformed")],
     "calls are rejected as a whole": [
-        Fate("none", "maintenance"),
-        Fate("none", "rejected"),
-        Fate("none", "rate limit"),
+        Delivery("none", "maintenance"),
+        Delivery("none", "rejected"),
+        Delivery("none", "rate limit"),
     ],
-    "workers die": [Fate("all", "killed"), Fate("none", "killed"), Fate("none", "killed", "late")],
-    "bulk answers are in disorder": [Fate("all", "short"), Fate("all", "swapped"), Fate("all", "brief and shuffled")],
-    "items are in trouble": [Fate("all", "an item in trouble"), Fate("all", "no item"), Fate("all", "no state")],
+    "workers die": [Delivery("all", "killed"), Delivery("none", "killed"), Delivery("none", "killed", "late")],
+    "bulk answers are in disorder": [
+        Delivery("all", "short"),
+        Delivery("all", "swapped"),
+        Delivery("all", "brief and shuffled"),
+    ],
+    "items are in trouble": [
+        Delivery("all", "an item in trouble"),
+        Delivery("all", "no item"),
+        Delivery("all", "no state"),
+    ],
 }
 _WITHOUT_RESPONSE = ("lost", "killed")
 _REJECTED = {"maintenance": 0, "malformed": 9011, "rejected": 9000, "rate limit": 1000}
 
 
 class SimHook(SevenBridgesHook):
-    """The real hook with the simulated Platform instead of the network."""
+    """The real hook, connected to the simulated Platform."""
 
     settings = ConnectionSettings("https://sim/v2", Secret("token"), gateway_timeout=GATEWAY)
 
@@ -70,10 +78,10 @@ class SimHook(SevenBridgesHook):
         return self._process.log
 
     def reconnect(self):
-        """Nothing to look up."""
+        """Do nothing: there is no connection to read again."""
 
     def send(self, call, *, retry=True):
-        # Most succeed at once, and what the real method does for them costs more than all the rest.
+        # Most calls succeed on the first attempt, and the real method would take most of the time of a schedule.
         try:
             return self._send_once(call)
         except SevenBridgesError as failure:
@@ -104,21 +112,21 @@ class SimHook(SevenBridgesHook):
 
 
 class Process(SimProcess):
-    """A process whose requests go through the simulated network."""
+    """A process that sends its requests through the simulated network."""
 
     hook_class = SimHook
 
-    def __init__(self, *given):
-        super().__init__(*given)
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
         self.listed_at = self.files_read_at = 0.0
         self.objects_seen: dict[tuple[str, str], tuple[float, bool]] = {}
 
     def request(self, call):
         """Return status, body and headers of a response."""
         platform = self.world.platform
-        self.give_way()
+        self.yield_control()
         if platform.now > call.send_by:
-            # The hook does not send the body any more, so that the request is broken off.
+            # The hook does not send the body after this time, so the request stays incomplete.
             raise SevenBridgesConnectionError("broken off")
         query = dict(call.query)
         is_list = call.path == "storage/exports" and call.method == "GET"
@@ -126,7 +134,7 @@ class Process(SimProcess):
             self._count_request()
         if not call.idempotent:
             status, body, headers = self._submit(call, query.get("copy_only") == "true")
-        elif trouble := self._read_trouble():
+        elif trouble := self._failed_read():
             status, body, headers = trouble
         else:
             if is_list and ("state", "PENDING") in call.query and query["offset"] == "0":
@@ -138,18 +146,18 @@ class Process(SimProcess):
             elif call.path == "bulk/files/get":
                 self.files_read_at = platform.now
             elif call.path == "bulk/storage/exports/get":
-                items = self.world.spoiled(body["items"])
+                items = self.world.corrupted(body["items"])
                 status, body = (404, error(9008)) if items is None else (200, {"items": items})
         self.note("%s %s%s: %s", call.method, call.path, _shown(query), status)
         headers |= platform.headers()
-        self.give_way()
+        self.yield_control()
         return status, body, headers
 
-    def _read_trouble(self):
+    def _failed_read(self):
         world, task = self.world, self.task
         if task.reads_fail_until > world.platform.now:
             status = task.reads_fail_with
-        elif world.strike(0.04, "reads fail"):
+        elif world.draw_fault(0.04, "reads fail"):
             status = world.luck.choice([502, -502])
         else:
             return None
@@ -161,39 +169,39 @@ class Process(SimProcess):
         world, platform, task = self.world, self.world.platform, self.task
         items = call.body["items"] if call.path == CREATE else [call.body]
         files = [item["source"]["file"] for item in items]
-        weakening, fate = world.fate_of_submission(is_bulk=call.path == CREATE)
-        self.note("submits %s: %s", files, fate)
-        if fate.answer == "unsent":
+        weakening, delivery = world.draw_delivery(is_bulk=call.path == CREATE)
+        self.note("submits %s: %s", files, delivery)
+        if delivery.answer == "unsent":
             raise SevenBridgesConnectionError("refused", sent=False)
         self._count_submissions(files)
         if weakening:
-            world.excuse(weakening, *files)
+            world.weaken(weakening, *files)
         sent = [self._sent(item, copy_only) for item in items]
         task.sent += sent
-        done = {"none": 0, "half": len(items) // 2}.get(fate.done, len(items))
+        done = {"none": 0, "half": len(items) // 2}.get(delivery.done, len(items))
         answers = [platform.submit(each) for each in sent[:done]]
-        if fate.done == "twice":
+        if delivery.done == "twice":
             for each in sent:
                 platform.at(platform.now + world.luck.uniform(0, 20), "again", each)
         for each in sent[done:]:
-            if fate.rest != "never":
-                platform.send_late(each, world.luck.uniform(1, GATEWAY if fate.rest == "late" else 1000))
-        if fate.answer == "killed":
+            if delivery.rest != "never":
+                platform.send_late(each, world.luck.uniform(1, GATEWAY if delivery.rest == "late" else 1000))
+        if delivery.answer == "killed":
             self.die()
-        if fate.answer == "lost":
-            if world.strike(0.5, "reads fail after a lost response"):
+        if delivery.answer == "lost":
+            if world.draw_fault(0.5, "reads fail after a lost response"):
                 task.reads_fail_until = platform.now + world.luck.uniform(10, 1200)
                 task.reads_fail_with = world.luck.choice([401, 403, 502, -502])
             if world.luck.random() < 0.5:
                 return 502, PAGE_OF_A_GATEWAY, {}
             raise SevenBridgesConnectionError("cut")
-        if (code := _REJECTED.get(fate.answer)) is not None:
+        if (code := _REJECTED.get(delivery.answer)) is not None:
             body = error(code)
             for each in sent:
-                each.is_denied = fate.answer == "malformed"
-                each.is_rejected = fate.answer in ("rejected", "rate limit")
+                each.is_denied = delivery.answer == "malformed"
+                each.is_rejected = delivery.answer in ("rejected", "rate limit")
             return body["status"], body, {}
-        return self._answer(call, sent, answers, fate.answer)
+        return self._answer(call, sent, answers, delivery.answer)
 
     def _answer(self, call, sent, answers, how):
         platform = self.world.platform
@@ -227,7 +235,7 @@ class Process(SimProcess):
                 "no state": {"resource": {**items[number].get("resource", {}), "state": None}},
             }[how]
         if how not in ("true", "an item in trouble"):
-            # Such an answer is not believed.
+            # The task cannot trust such a response.
             for each in sent:
                 each.answered = False
         elif how != "true":
@@ -237,7 +245,7 @@ class Process(SimProcess):
     def _count_request(self):
         requests, world = self.task.requests, self.world
         requests[self.try_number] += 1
-        for_each = requests[self.try_number] / len(self.task.wishes)
+        for_each = requests[self.try_number] / len(self.task.intents)
         world.most_requests = max(world.most_requests, for_each)
         if for_each > MAX_REQUESTS:
             raise Violation("I7", f"{self.name} sends more than {MAX_REQUESTS} requests for each export")
@@ -253,8 +261,8 @@ class Process(SimProcess):
     def _sent(self, item, copy_only):
         place = item["destination"]["volume"], item["destination"]["location"]
         at, there = self.objects_seen.get(place, (0.0, False))
-        look, task, now = Look(self.listed_at, at, there), self.task, self.world.platform.now
-        sent = Sent(task.name, self.try_number, item["source"]["file"], copy_only, look, item, process=self, at=now)
+        snapshot, task, now = Snapshot(self.listed_at, at, there), self.task, self.world.platform.now
+        sent = Sent(task.name, self.try_number, item["source"]["file"], copy_only, snapshot, item, process=self, at=now)
         sent.by_the_dead = task.process is not self
         return sent
 

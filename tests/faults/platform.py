@@ -1,4 +1,4 @@
-"""A Platform in memory with a clock of its own: what it accepts, when, what becomes of it, and what it shows when."""
+"""A simulated Platform in memory, with its own clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATUS = {0: 503, 1000: 429, 5002: 404, 9000: 400, 9006: 403, 9008: 404, 9011: 4
 
 
 class Violation(AssertionError):
-    """An invariant that does not hold; the text says which, and how."""
+    """A violated invariant."""
 
     def __init__(self, invariant: str, text: str) -> None:
         super().__init__(f"{invariant}: {text}")
@@ -27,11 +27,11 @@ class Violation(AssertionError):
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a process had seen of a place when it sent a request for it."""
+class Snapshot:
+    """What a process knew about a destination when it submitted an export to it."""
 
     listed_at: float = 0.0
-    """when it began to list what is in flight"""
+    """when it started to list the exports in flight"""
     object_at: float = 0.0
     object_there: bool = False
 
@@ -58,21 +58,21 @@ class SimObject:
 
 @dataclass(eq=False)
 class Sent:
-    """One export of a request that a task sent."""
+    """One export of a submission that a task sent."""
 
     by: str
     try_number: int
     file: str
     copy_only: bool
-    look: Look
+    snapshot: Snapshot
     body: dict[str, Any]
     job: SimJob | None = None
     answered: bool = False
-    """whether its response reached the task"""
+    """whether the response reached the task"""
     is_denied: bool = False
-    """whether it was accepted and its response says that it was not"""
+    """whether it was accepted although the response is a rejection"""
     is_rejected: bool = False
-    """whether its response proves that nothing was done"""
+    """whether the response proves that it was not accepted"""
     on_its_way: bool = False
     by_the_dead: bool = False
     """whether Airflow had declared its process dead before"""
@@ -109,7 +109,7 @@ class SimJob:
 
 
 class SimPlatform:
-    """Files, objects and jobs. ``version`` changes with each of them."""
+    """Files, objects and jobs. ``version`` increases with every change."""
 
     def __init__(self, rng, on):
         self.rng, self.on = rng, on
@@ -118,23 +118,23 @@ class SimPlatform:
         self.includes_prefix = rng.random() < 0.5
         self.with_slash = rng.random() < 0.7
         self.order = "shuffled" if "lists have no order" in on else rng.choice(["newest", "oldest"])
-        self.refuses_in_job = rng.random() < 0.4
+        self.rejects_in_job = rng.random() < 0.4
         self.total_is = rng.choice(["missing", "more"]) if "totals lie" in on else "true"
         self.files: dict[str, SimFile] = {}
         self.objects: dict[str, SimObject] = {}
-        self.held: dict[str, list[tuple[float, str | None]]] = {}
-        """by key, since when whose object was there"""
+        self.contents: dict[str, list[tuple[float, str | None]]] = {}
+        """by key, the file whose object is there from each time on"""
         self.jobs: list[SimJob] = []
         self.by_id: dict[str, SimJob] = {}
         self.completed: list[SimJob] = []
         self.destroyed: list[tuple[SimJob, SimObject]] = []
         self.history: list[tuple[float, str, str, tuple[Any, ...]]] = []
         self.locked: set[str] = set()
-        """keys of objects that cannot be deleted, by an object lock or a policy"""
+        """keys of objects that cannot be deleted, because of an object lock or a policy"""
         self.archived: set[str] = set()
         self.version = 0
         self.open = 0
-        """how many requests of tasks and others are on their way or in flight"""
+        """the number of submissions that are on their way and of jobs in flight"""
         self._events: list[tuple[float, int, str, Any]] = []
         self._number = count()
 
@@ -147,7 +147,7 @@ class SimPlatform:
 
     @property
     def lists_are_readable(self):
-        """Whether a client can know from lists what is in flight."""
+        """Whether lists show all exports in flight."""
         return self.total_is == "true" and (
             len(self.jobs) <= PAGE_CAP or not {"jobs jump", "lists have no order"} & self.on
         )
@@ -158,27 +158,27 @@ class SimPlatform:
     def next_at(self):
         return self._events[0][0] if self._events else None
 
-    def at(self, time, what, thing):
-        heappush(self._events, (time, next(self._number), what, thing))
+    def at(self, time, what, item):
+        heappush(self._events, (time, next(self._number), what, item))
         self.version += 1
 
     def advance(self, now):
-        """Let time pass, and what is due happen at its time."""
+        """Advance the clock, and process the events that are due."""
         while self._events and self._events[0][0] <= now:
-            due, _, what, thing = heappop(self._events)
+            due, _, what, item = heappop(self._events)
             self.now = max(self.now, due)
             self.version += 1
             if what == "arrives":
-                thing.on_its_way = False
+                item.on_its_way = False
                 self.open -= 1
-                answer = self.submit(thing)
+                answer = self.submit(item)
                 self.note("Platform", "the late request was %s", answer if isinstance(answer, int) else answer.id)
             elif what == "again":
-                self.submit(Sent(**{**vars(thing), "by": f"{thing.by}'s proxy", "job": None}))
+                self.submit(Sent(**{**vars(item), "by": f"{item.by}'s proxy", "job": None}))
             elif what == "runs":
-                thing.state = "RUNNING"
+                item.state = "RUNNING"
             else:
-                self._end(thing)
+                self._end(item)
         self.now = max(self.now, now)
 
     def send_late(self, sent, seconds):
@@ -186,10 +186,10 @@ class SimPlatform:
         self.open += 1
         self.at(self.now + seconds, "arrives", sent)
 
-    # What the API does
+    # Submissions
 
     def submit(self, sent) -> SimJob | int:
-        """Accept an export and return its job, or return the code of the rejection."""
+        """Accept an export and return its job, or return the error code of the rejection."""
         sent.job = answer = self.accept(sent.body, sent.copy_only, sent)
         if isinstance(answer, int):
             sent.job = None
@@ -201,9 +201,9 @@ class SimPlatform:
         key, overwrite = self.key(volume, location), body["overwrite"]
         if file.deleted:
             return 5002
-        if file.id in self.archived or (file.alias_key and not self.refuses_in_job):
+        if file.id in self.archived or (file.alias_key and not self.rejects_in_job):
             return 9006
-        if key in self.objects and not overwrite and not self.refuses_in_job:
+        if key in self.objects and not overwrite and not self.rejects_in_job:
             return 9107
         rng = self.rng
         runs = self.now + (rng.uniform(0, 3) if rng.random() < 0.3 else rng.uniform(1, 60))
@@ -234,11 +234,11 @@ class SimPlatform:
             job.state, job.error = "FAILED", 9107
         else:
             if found:
-                # Overwriting deletes first, and only then looks at the source.
+                # An overwriting job deletes the object before it checks the source.
                 self.remove(job.key)
                 self.destroyed.append((job, found))
                 only = f", the only copy of {found.only_copy_of}" if found.only_copy_of else ""
-                self.note("Platform", "%s deletes what %s holds: %s%s", job.id, job.key, found.content, only)
+                self.note("Platform", "%s deletes the object at %s: %s%s", job.id, job.key, found.content, only)
             if file.deleted:
                 job.state, job.error = "FAILED", 5002
             elif file.alias_key:
@@ -265,24 +265,24 @@ class SimPlatform:
 
     def put(self, key, made):
         self.objects[key] = made
-        self.held.setdefault(key, []).append((self.now, made.content))
+        self.contents.setdefault(key, []).append((self.now, made.content))
         self.version += 1
 
     def remove(self, key):
         del self.objects[key]
-        self.held.setdefault(key, []).append((self.now, None))
+        self.contents.setdefault(key, []).append((self.now, None))
         self.version += 1
 
-    def has_held(self, key, content, since):
-        """Whether at some time since then the object of a file was at a place."""
-        for time, what in reversed(self.held.get(key, ())):
-            if what == content:
+    def has_contained(self, key, content, since):
+        """Whether the key held an object with this content at any time since then."""
+        for time, held in reversed(self.contents.get(key, ())):
+            if held == content:
                 return True
             if time < since:
                 return False
         return False
 
-    # What the API shows
+    # Reads
 
     def headers(self):
         return (
@@ -290,7 +290,7 @@ class SimPlatform:
         )
 
     def answer(self, call):
-        """Return (status, body, further headers) for a call that reads."""
+        """Return status, body and headers of the response to a read."""
         path = call.path
         if path == "storage/exports":
             return self._list(call.query)
@@ -315,7 +315,7 @@ class SimPlatform:
             volume = path[16:]
             service = {"type": "S3", "bucket": BUCKET, "prefix": PREFIXES[volume]}
             return 200, {"id": volume, "access_mode": "RW", "active": True, "service": service}, {}
-        raise AssertionError(f"the simulation knows no {call.method} {path}")
+        raise AssertionError(f"the simulation does not implement {call.method} {path}")
 
     def object_shown(self, key):
         found = self.objects.get(key)
@@ -336,7 +336,7 @@ class SimPlatform:
             self.rng.shuffle(jobs)
         total = len(jobs)
         if "jobs jump" in self.on and 0 < offset < total and self.rng.random() < 0.8:
-            # Most others are of no interest.
+            # Prefer a job that a task submitted.
             wanted = [place for place in range(offset, total) if jobs[place].sent]
             jobs.insert(0, jobs.pop(self.rng.choice(wanted or range(offset, total))))
         page = jobs[offset : offset + PAGE_CAP]
@@ -346,7 +346,7 @@ class SimPlatform:
         return 200, {"items": [self.job_json(job) for job in page], "links": links}, headers
 
     def _listed_as(self, job):
-        """Return the state under which a job is listed: what it was a while ago."""
+        """Return the state that lists show, which is the state of a while ago."""
         then = self.now - job.lag
         if job.started > then:
             return None

@@ -1,20 +1,20 @@
-"""One seed, one schedule: real operators against a Platform, a network, clocks and an Airflow that are simulated.
+"""Simulation: real operators run against a simulated Platform, network, Airflow and clocks. A seed makes a schedule.
 
-A schedule has one wish for the operator of one export, or several for that of many. Each try of a task runs in a
-greenlet and gives way before and after every request, store write and XCom, so that anything can strike between any two
-steps. What may strike is drawn from the `weakenings`; what must hold in spite of it are the invariants:
+A schedule has one intended export for the single operator, or several for the bulk operator. Each try of a task runs in
+a greenlet, which yields before and after every request, store write and XCom, so that faults can happen between any two
+steps. The faults are drawn from the `weakenings`. The invariants must hold in spite of them:
 
 ====  ==================================================================================================================
-I1    never two accepted jobs for one wished move
-I2    a copy at most once per wish, where a store exists
-I3    success only with this file's object at this place
-I4    nobody's only copy is destroyed, but what an overwriting wish names
-I5    a task that fails says truthfully what goes on or may go on, and a retry finds it
-I6    always an end
+I1    at most one accepted job for an intended move
+I2    at most one copy for an intended copy, where a store exists
+I3    a task succeeds only if the file's object is at its destination
+I4    an only copy of a file is never destroyed, except the object that an overwriting export replaces
+I5    a task that fails names what is or may be in flight, and a retry finds it
+I6    every schedule ends
 I7    at most 4 submissions of an export in a try, and at most 50 requests besides polls and lists of jobs
 ====  ==================================================================================================================
 
-A schedule that breaks one is printed, made as small as it can be. To see it again::
+A schedule that violates an invariant is reduced to the smallest one that still does, and printed. To run it again::
 
     SEEDS=123:124 python -m pytest tests/faults/test_simulation.py
 """
@@ -32,72 +32,72 @@ from airflow_sb_provider.api.calls import get_exports
 from airflow_sb_provider.api.models import error_from_json
 from airflow_sb_provider.exceptions import SevenBridgesMalformedReply
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
-from tests.faults.airflow import InProcess, SimAirflow, SimTask
-from tests.faults.network import FATES, Fate, Process
+from tests.faults.airflow import SimAirflow, SimTask, SimulatedOperator
+from tests.faults.network import DELIVERIES, Delivery, Process
 from tests.faults.platform import SimFile, SimObject, Violation, error
 from tests.faults.weakenings import CLOCK_SKEW, GATEWAY, LIST_LAG, READ_LAG, WEAKENINGS
 
-HUNDRED = 3
+SMALL_BULK_LIMIT = 3
 RECORD_PAGE = 2
 OTHER = "9" * 24
-MANY = 0.1
+BULK_SHARE = 0.1
 _FIGURES = ("schedules", "success", "failed", "most submissions", "most requests", "violations")
-# Words of an error that says nothing of an export: Airflow or the Platform did not answer.
+# Errors of Airflow or the Platform, which say nothing about an export.
 _GOES_ON = re.compile("go(es)? on")
 _IS_BAD = re.compile(" +(FAILED|REFUSED)")
 _IN_TROUBLE = re.compile("does not answer|trouble|Bad Gateway")
 _TIME_IS_OVER = re.compile("at the end of the time|The time for this task is over")
 
 
-class OneExport(InProcess, SevenBridgesExportOperator):
+class SimExportOperator(SimulatedOperator, SevenBridgesExportOperator):
     """The real operator in a simulated process."""
 
 
-class ManyExports(InProcess, SevenBridgesBulkExportOperator):
+class SimBulkExportOperator(SimulatedOperator, SevenBridgesBulkExportOperator):
     """The real operator in a simulated process."""
 
 
-ONE = OneExport(task_id="one", file="", volume="", location="", poll_interval=20)
-MANY_AT_ONCE = ManyExports(task_id="many", exports=[], poll_interval=20)
+SINGLE_OPERATOR = SimExportOperator(task_id="one", file="", volume="", location="", poll_interval=20)
+BULK_OPERATOR = SimBulkExportOperator(task_id="many", exports=[], poll_interval=20)
 
 
 class World(SimAirflow):
-    """A schedule, and what must hold in it."""
+    """A schedule and its invariants."""
 
     process_class = Process
 
     def __init__(self, seed, *, off=frozenset(), only=None, dropped=frozenset(), many=None):
         super().__init__(seed, off, only, dropped)
-        drawn = self.draw.random() < MANY
+        drawn = self.draw.random() < BULK_SHARE
         self.many = drawn if many is None else many
-        self.excuses: dict[str, set[str]] = defaultdict(set)
-        self.meddled: set[str] = set()
-        """files whose copies somebody has replaced, or which somebody has deleted"""
-        self.lost_to_a_twin: set[str] = set()
+        self.weakened: dict[str, set[str]] = defaultdict(set)
+        self.changed_by_others: set[str] = set()
+        """files that others deleted, or whose copies others replaced"""
+        self.lost_to_another_task: set[str] = set()
         self.is_disturbed = False
         self.most_posts, self.most_requests = 0, 0.0
         self._checked_version = -1
         self._checked_jobs = self._checked_completed = self._checked_destroyed = 0
-        self.is_hopeless = "the Platform accepts nothing" in self.on
-        self.wishes = self._draw_wishes()
-        self._furnish()
+        self.accepts_nothing = "the Platform accepts nothing" in self.on
+        self.intents = self._draw_intents()
+        self._add_existing_objects()
         self._draw_tasks()
         if {"clocks differ", "the Platform sends no date"} <= self.on:
-            # The time that one process writes and another compares is then of two clocks.
-            self.excuse("the Platform sends no date", *self.platform.files)
+            # One process then compares times that another wrote with another clock.
+            self.weaken("the Platform sends no date", *self.platform.files)
 
-    # Who wishes what
+    # Intended exports
 
-    def _draw_wishes(self):
+    def _draw_intents(self):
         draw = self.draw
         names = "abcdef"[: draw.randint(2, 6)] if self.many else "a"
-        wishes = []
+        intents = []
         mode = draw.random() < 0.5, draw.random() < 0.35
         is_mixed = draw.random() < 0.4
         volume = draw.choice(["o/plain", "o/prefixed"])
         for name in names:
             overwrite, copy_only = (draw.random() < 0.4, draw.random() < 0.3) if is_mixed else mode
-            wishes.append(
+            intents.append(
                 {
                     "file": name * 24,
                     "volume": draw.choice(["o/plain", "o/prefixed"]) if is_mixed else volume,
@@ -106,32 +106,32 @@ class World(SimAirflow):
                     "copy_only": copy_only,
                 }
             )
-        return wishes
+        return intents
 
-    def _furnish(self):
+    def _add_existing_objects(self):
         platform, draw = self.platform, self.draw
         platform.files[OTHER] = SimFile(OTHER, draw.choice([7, 10]))
-        for wish in self.wishes:
-            platform.files[wish["file"]] = SimFile(wish["file"], 10)
+        for intent in self.intents:
+            platform.files[intent["file"]] = SimFile(intent["file"], 10)
         is_crowded = draw.random() < 0.4
-        for number, wish in enumerate(self.wishes):
+        for number, intent in enumerate(self.intents):
             chance = draw.random() if is_crowded else 1.0
             if chance < 0.05:
-                platform.archived.add(wish["file"])
+                platform.archived.add(intent["file"])
             elif chance < 0.4:
-                self._occupy(f"{number + 1:024x}", wish, is_move=draw.random() < 0.5)
+                self._put_existing_object(f"{number + 1:024x}", intent, is_move=draw.random() < 0.5)
                 if "objects are locked" in self.on:
-                    platform.locked.add(self.key(wish))
+                    platform.locked.add(self.key(intent))
             elif chance < 0.6:
-                # Moved before: to where it should be, or elsewhere.
-                place = wish if draw.random() < 0.5 else {**wish, "location": f"pre/{wish['location']}"}
-                self._occupy(wish["file"], place, is_move=True)
-                if place is not wish and draw.random() < 0.5:
-                    # What lies at the destination may be as large as the file that lies elsewhere.
-                    self._occupy(f"{number + 31:024x}", wish, is_move=False)
+                # Moved before, to its destination or to another one.
+                place = intent if draw.random() < 0.5 else {**intent, "location": f"pre/{intent['location']}"}
+                self._put_existing_object(intent["file"], place, is_move=True)
+                if place is not intent and draw.random() < 0.5:
+                    # The object at the destination may have the same size as the file.
+                    self._put_existing_object(f"{number + 31:024x}", intent, is_move=False)
         others = draw.choice([0, 0, 0, 0, 5, 25])
         if {"jobs jump", "lists have no order", "totals lie"} & self.on:
-            # These matter to a list of several pages.
+            # These affect lists of several pages.
             others = 25
         for number in range(others):
             file = f"{number + 201:024x}"
@@ -141,8 +141,8 @@ class World(SimAirflow):
                 {"source": {"file": file}, "destination": destination, "overwrite": False}, True, is_noise=True
             )
 
-    def _occupy(self, file, place, *, is_move):
-        """Put an object of a file there, as an earlier export of it would."""
+    def _put_existing_object(self, file, place, *, is_move):
+        """Put an object of a file at a destination, like an earlier export."""
         platform = self.platform
         known = platform.files.setdefault(file, SimFile(file, self.draw.choice([7, 10])))
         key = self.key(place)
@@ -163,8 +163,8 @@ class World(SimAirflow):
             fields["on_error"] = draw.choice(["fail_at_end", "fail_at_end", "fail_fast", "report"])
         else:
             fields["wait_for_completion"] = draw.random() < 0.9
-        operator = object.__new__(ManyExports if self.many else OneExport)
-        operator.__dict__.update((MANY_AT_ONCE if self.many else ONE).__dict__)
+        operator = object.__new__(SimBulkExportOperator if self.many else SimExportOperator)
+        operator.__dict__.update((BULK_OPERATOR if self.many else SINGLE_OPERATOR).__dict__)
         operator.__dict__.update(fields)
         has_store = "there is no store" not in self.on
         are_mapped = draw.random() < 0.5
@@ -174,7 +174,7 @@ class World(SimAirflow):
                 f"task{slot}",
                 operator,
                 has_store,
-                self.wishes,
+                self.intents,
                 max_tries=fields["retries"],
                 map_index=slot if are_mapped and count > 1 else -1,
             )
@@ -189,40 +189,40 @@ class World(SimAirflow):
             has_store,
             count,
             platform.order,
-            "in the job" if platform.refuses_in_job else "at once",
+            "in the job" if platform.rejects_in_job else "at once",
             platform.includes_prefix,
             platform.with_slash,
         )
-        platform.note("world", "without: %s", ", ".join(sorted(self.on)) or "nothing")
-        for wish in self.wishes:
-            there = platform.objects.get(self.key(wish))
-            platform.note("world", "wish: %s%s", wish, f"; {there.content} is there" if there else "")
+        platform.note("world", "weakenings: %s", ", ".join(sorted(self.on)) or "none")
+        for intent in self.intents:
+            there = platform.objects.get(self.key(intent))
+            platform.note("world", "intent: %s%s", intent, f"; {there.content} is there" if there else "")
 
     def _start(self, task, method, arguments):
         super()._start(task, method, arguments)
-        fields = {"exports": task.wishes} if self.many else task.wishes[0]
+        fields = {"exports": task.intents} if self.many else task.intents[0]
         task.process.operator.__dict__.update(fields | task.fields)
 
-    def key(self, wish):
-        return self.platform.key(wish["volume"], wish["location"])
+    def key(self, intent):
+        return self.platform.key(intent["volume"], intent["location"])
 
-    # What strikes
+    # Faults
 
-    def excuse(self, name, *files):
+    def weaken(self, name, *files):
         spoils = WEAKENINGS[name].spoils
         for file in files if spoils else ():
-            self.excuses[file].update(spoils)
+            self.weakened[file].update(spoils)
 
-    def fate_of_submission(self, *, is_bulk):
-        if self.is_hopeless:
-            return None, Fate("none", "lost")
-        names = [name for name in FATES if is_bulk or not name.startswith("bulk")]
-        name = self.strike(0.5, *names)
-        return name, self.luck.choice(FATES[name]) if name else Fate()
+    def draw_delivery(self, *, is_bulk):
+        if self.accepts_nothing:
+            return None, Delivery("none", "lost")
+        names = [name for name in DELIVERIES if is_bulk or not name.startswith("bulk")]
+        name = self.draw_fault(0.5, *names)
+        return name, self.luck.choice(DELIVERIES[name]) if name else Delivery()
 
-    def spoiled(self, items):
-        """Return the items of a poll's answer, spoiled where that strikes; None if all of it is rejected."""
-        if not items or not self.strike(0.2, "poll answers are spoiled"):
+    def corrupted(self, items):
+        """Return a poll's items, corrupted if that fault happens; None if the whole call is rejected."""
+        if not items or not self.draw_fault(0.2, "poll answers are spoiled"):
             return items
         items = list(items)
         number = self.luck.randrange(len(items))
@@ -240,7 +240,7 @@ class World(SimAirflow):
         return items
 
     def poll_answers(self, ids):
-        items = self.spoiled([self.platform.job_item(each) for each in ids])
+        items = self.corrupted([self.platform.job_item(each) for each in ids])
         if items is None:
             return error_from_json(error(9008))
         try:
@@ -248,39 +248,39 @@ class World(SimAirflow):
         except ValueError as problem:
             return SevenBridgesMalformedReply(200, message=str(problem))
 
-    def change(self, task):
-        """The task wishes something else: elsewhere, by another kind of export, less, or what it wished at first."""
+    def change_parameters(self, task):
+        """Change the task's exports: other destinations, other options, fewer exports, invalid, or as at first."""
         luck, task.changed_at = self.luck, self.platform.now
-        changed = [dict(wish) for wish in self.wishes]
+        changed = [dict(intent) for intent in self.intents]
         luck.shuffle(changed)
         how = luck.choice(["elsewhere", "otherwise", "as at first", "wrong", *(["less"] if self.many else [])])
-        # What no task can be run with, such as too many files.
+        # Parameters with which no task can run.
         task.fields = ({"max_files": 0} if self.many else {"location": ""}) if how == "wrong" else {}
         if how == "elsewhere":
-            for wish in changed[: luck.randint(1, 3)]:
-                wish["location"] = f"changed-{wish['location']}"
+            for intent in changed[: luck.randint(1, 3)]:
+                intent["location"] = f"changed-{intent['location']}"
             self.is_disturbed = True
         elif how == "otherwise":
-            for wish in changed[: luck.randint(1, 3)]:
+            for intent in changed[: luck.randint(1, 3)]:
                 field = luck.choice(["overwrite", "copy_only"])
-                wish[field] = not wish[field]
+                intent[field] = not intent[field]
             self.is_disturbed = True
         elif how == "less":
             del changed[: luck.randint(1, len(changed) - 1)]
-        task.wishes = self.wishes if how == "as at first" else changed
-        self.platform.note(task.name, "its wishes change, %s: %s", how, [wish["location"] for wish in task.wishes])
+        task.intents = self.intents if how == "as at first" else changed
+        self.platform.note(task.name, "parameters change, %s: %s", how, [intent["location"] for intent in task.intents])
 
     def rival(self, _):
-        """Somebody else exports to the same place: another file, or the same one by another kind of export."""
+        """Another client exports to the same destination: another file, or the same file with other options."""
         self.is_disturbed = True
-        wish, luck = self.luck.choice(self.wishes), self.luck
+        intent, luck = self.luck.choice(self.intents), self.luck
         body = {
-            "source": {"file": wish["file"]},
-            "destination": self._near(wish),
+            "source": {"file": intent["file"]},
+            "destination": self._near(intent),
             "overwrite": luck.random() < 0.2,
         }
         if luck.random() < 0.3 and not body["overwrite"]:
-            self.platform.accept(body, not wish["copy_only"])
+            self.platform.accept(body, not intent["copy_only"])
             return True
         if self.platform.files[OTHER].alias_key:
             return False
@@ -288,9 +288,9 @@ class World(SimAirflow):
         self.platform.accept(body, luck.random() < 0.3)
         return True
 
-    def _near(self, wish):
-        """Return the wish's place, or one on another volume that is the same or is taken for it easily."""
-        volume, location = wish["volume"], wish["location"]
+    def _near(self, intent):
+        """Return the destination, or one on another volume that is, or looks like, the same."""
+        volume, location = intent["volume"], intent["location"]
         if self.luck.random() < 0.3:
             if volume == "o/prefixed":
                 volume, location = "o/plain", self.luck.choice([f"pre/{location}", f"pre{location}"])
@@ -299,48 +299,48 @@ class World(SimAirflow):
         return {"volume": volume, "location": location}
 
     def delete_file(self, _):
-        """A file is deleted after its copy was made."""
+        """A file is deleted after its copy has completed."""
         copied = [job.file for job in self.platform.jobs if job.copy_only and job.state == "COMPLETED" and job.sent]
         if not copied:
             return False
         self.platform.files[copied[0]].deleted = True
         self.platform.version += 1
-        self.meddled.add(copied[0])
+        self.changed_by_others.add(copied[0])
         self.platform.note("somebody", "deletes file %s", copied[0])
         return True
 
     def replace_copy(self, _):
-        """Somebody replaces a copy by something of their own."""
+        """Another client replaces a copy with its own object."""
         for job in self.platform.jobs:
             found = self.platform.objects.get(job.key)
             if job.copy_only and job.sent and found and found.content == job.file and not found.only_copy_of:
                 self.platform.put(job.key, SimObject("theirs", self.luck.choice([7, 10]), None, self.platform.now))
-                self.meddled.add(job.file)
+                self.changed_by_others.add(job.file)
                 if self.many or self.platform.objects[job.key].size == found.size:
-                    # Neither a job nor a file says which etag a copy had, and many are not read again.
-                    self.excuses[job.file].add("I3")
+                    # Neither jobs nor files show the etag of a copy, and a bulk task does not read its objects again.
+                    self.weakened[job.file].add("I3")
                 self.platform.note("somebody", "replaces the copy at %s", job.key)
                 return True
         return False
 
-    # Running
+    # Execution
 
     def run(self):
-        self.go()
+        self.run_until_idle()
         if not any(task.state == "failed" for task in self.tasks):
             return
-        # When all trouble is over, a person clears what failed.
+        # Without further faults, a user clears the failed tasks.
         self.faults = 0
         for task in self.tasks:
             if task.state == "failed":
-                task.wishes, task.fields = self.wishes, {}
+                task.intents, task.fields = self.intents, {}
                 task.max_tries, task.state = task.try_number + task.operator.retries, "scheduled"
-                task.not_before = task.wanted_since = self.platform.now
-        self.platform.note("world", "all trouble is over, and what failed is cleared")
+                task.not_before = task.requested_since = self.platform.now
+        self.platform.note("world", "no more faults; the failed tasks are cleared")
         self.platform.advance(self.platform.now + 1000)
         self.cleared_at_last = True
-        self.go()
-        self._check_that_all_is_made()
+        self.run_until_idle()
+        self._check_all_fulfilled()
 
     cleared_at_last = False
 
@@ -364,7 +364,7 @@ class World(SimAirflow):
         self._checked_destroyed = len(platform.destroyed)
 
     def _keeps_records(self, task):
-        """Whether a try can know what an earlier one has sent."""
+        """Whether a try can read what an earlier one has submitted."""
         return task.has_store and task.record_is_kept and not self.tries_without_store
 
     @staticmethod
@@ -374,8 +374,8 @@ class World(SimAirflow):
     def _check_accepted(self, job):
         own = [other for other in self.platform.jobs if (other.file, other.by) == (job.file, job.by)]
         moves = [other.id for other in own if not other.copy_only and other.state != "FAILED"]
-        if len(moves) > 1 and "I1" not in self.excuses[job.file]:
-            raise Violation("I1", f"{job.by} has two moves of {job.file} accepted: {moves}")
+        if len(moves) > 1 and "I1" not in self.weakened[job.file]:
+            raise Violation("I1", f"{job.by} has two accepted moves of {job.file}: {moves}")
 
     def _check_copied(self, job):
         [task] = [task for task in self.tasks if task.name == job.by]
@@ -386,50 +386,53 @@ class World(SimAirflow):
         ]
         can_know = self._keeps_records(task)
         allowed = 1 + task.clears + self.cleared_at_last
-        # What somebody has replaced or deleted is made again, and so is what no list shows.
-        is_excused = "I2" in self.excuses[job.file] or job.file in self.meddled or self.is_disturbed
-        if len(copies) > allowed and can_know and not is_excused and self.platform.lists_are_readable:
-            raise Violation("I2", f"{job.by} has made copies of {job.file} for {allowed} wishes: {copies}")
+        # A copy is made again if others replaced or deleted it, or if no list shows it.
+        is_weakened = "I2" in self.weakened[job.file] or job.file in self.changed_by_others or self.is_disturbed
+        if len(copies) > allowed and can_know and not is_weakened and self.platform.lists_are_readable:
+            raise Violation("I2", f"{job.by} has made {len(copies)} copies of {job.file}, {allowed} allowed: {copies}")
 
     def _check_destroyed(self, job, found):
         if not found.only_copy_of:
             return
-        if "I4" in self.excuses[job.file] or not job.sent:
-            self.lost_to_a_twin.add(found.only_copy_of)
+        if "I4" in self.weakened[job.file] or not job.sent:
+            self.lost_to_another_task.add(found.only_copy_of)
             return
-        look = job.sent.look
+        snapshot = job.sent.snapshot
         if found.only_copy_of == job.file:
-            if not self._by_a_twin_at_the_same_moment(job, found):
+            if not self._replaced_by_a_concurrent_task(job, found):
                 raise Violation("I4", f"{job.id} destroyed the only copy of its own file")
-            self.lost_to_a_twin.add(job.file)
+            self.lost_to_another_task.add(job.file)
             return
-        # What was there before the first request of the wish is named; what comes after the last check nobody can know.
-        is_named = found.made <= self._first_look(job.sent)
-        is_unseen = look.object_there and found.made >= look.object_at - READ_LAG
+        # The object of the first check may be replaced, and no client can know of one written after its check.
+        is_named = found.made <= self._first_check_of_object(job.sent)
+        is_unseen = snapshot.object_there and found.made >= snapshot.object_at - READ_LAG
         if not (is_named or is_unseen):
-            raise Violation("I4", f"{job.id} destroyed the only copy of {found.only_copy_of}, which came meanwhile")
-        self.lost_to_a_twin.add(found.only_copy_of)
+            raise Violation(
+                "I4", f"{job.id} destroyed the only copy of {found.only_copy_of}, which was written meanwhile"
+            )
+        self.lost_to_another_task.add(found.only_copy_of)
 
-    def _first_look(self, sent):
-        """When a task looked for an object before it sent the first request for a wish that may have done something."""
+    def _first_check_of_object(self, sent):
+        """Return when a task checked the object before the first submission that may have been accepted."""
         [task] = [task for task in self.tasks if task.name == sent.by]
         place = sent.body["destination"]
-        looks = [
-            other.look.object_at
+        check_times = [
+            other.snapshot.object_at
             for other in task.sent
             if (other.file, other.body["destination"]) == (sent.file, place)
             and not other.is_rejected
-            and other.at >= max(task.wanted_since, task.changed_at)
+            and other.at >= max(task.requested_since, task.changed_at)
             and (other.process is sent.process or self._keeps_records(task))
         ]
-        return min(looks, default=sent.look.object_at)
+        return min(check_times, default=sent.snapshot.object_at)
 
-    def _by_a_twin_at_the_same_moment(self, job, found):
-        """Whether the only copy of a job's own file was made by another while it could not be seen.
+    def _replaced_by_a_concurrent_task(self, job, found):
+        """Whether another task moved the job's file at a time when its lists could not show it.
 
-        Two tasks overwrite the same place with the same file: no client can know. docs/exporting-once.md says so.
+        Two tasks overwrite the same destination with the same file, which no client can detect. See
+        docs/exporting-once.md.
         """
-        look = job.sent.look
+        snapshot = job.sent.snapshot
         movers = [
             other
             for other in self.platform.jobs
@@ -439,38 +442,43 @@ class World(SimAirflow):
         return (
             bool(movers)
             and movers[-1].by != job.by
-            and movers[-1].started >= look.listed_at - lag
-            and look.object_there
+            and movers[-1].started >= snapshot.listed_at - lag
+            and snapshot.object_there
         )
 
-    def _is_made(self, wish, since):
-        """Whether at some time since then the wish was fulfilled."""
-        if wish["file"] in self.lost_to_a_twin or "I3" in self.excuses[wish["file"]]:
+    def _was_fulfilled(self, intent, since):
+        """Whether the export was complete at any time since then."""
+        if intent["file"] in self.lost_to_another_task or "I3" in self.weakened[intent["file"]]:
             return True
-        key = self.key(wish)
-        is_alias = self.platform.files[wish["file"]].alias_key == key
-        return self.platform.has_held(key, wish["file"], since) and (wish["copy_only"] or is_alias)
+        key = self.key(intent)
+        is_alias = self.platform.files[intent["file"]].alias_key == key
+        return self.platform.has_contained(key, intent["file"], since) and (intent["copy_only"] or is_alias)
 
-    def _was_replaced(self, wish, before):
-        """Whether before that time a job that is listed put another file's object in a copy's place."""
-        if wish["file"] in self.lost_to_a_twin:
+    def _was_replaced(self, intent, before):
+        """Whether a job that lists show replaced the copy with another file's object before that time."""
+        if intent["file"] in self.lost_to_another_task:
             return False
-        key = self.key(wish)
+        key = self.key(intent)
         there = [job for job in self.platform.completed if job.key == key and job.ends < before - LIST_LAG]
-        return bool(there) and there[-1].file != wish["file"] and not self.platform.has_held(key, wish["file"], before)
+        return (
+            bool(there)
+            and there[-1].file != intent["file"]
+            and not self.platform.has_contained(key, intent["file"], before)
+        )
 
-    def _passes_for_the_copy(self, wish):
+    def _passes_for_the_copy(self, intent):
         """Whether another export has replaced a copy by an object of its size, and lists cannot show that."""
-        found, size = self.platform.objects.get(self.key(wish)), self.platform.files[wish["file"]].size
-        return wish["copy_only"] and not self.platform.lists_are_readable and found is not None and found.size == size
+        found, size = self.platform.objects.get(self.key(intent)), self.platform.files[intent["file"]].size
+        is_hidden = intent["copy_only"] and not self.platform.lists_are_readable
+        return is_hidden and found is not None and found.size == size
 
-    def ended(self, process, state, value):
+    def check_ended_try(self, process, state, value):
         task = process.task
         if state == "success":
             self._check_success(task, process.operator, value)
-            self._check_left_out(process, value)
+            self._check_omitted_exports(process, value)
         else:
-            self._check_words(process, value)
+            self._check_messages(process, value)
             if "time to wait" in value or "time for this task" in value:
                 self._check_time(task, process.operator)
             if state == "failed" or task.state == "failed":
@@ -478,43 +486,45 @@ class World(SimAirflow):
 
     def _check_success(self, task, operator, result):
         missing = [
-            wish
-            for wish in task.wishes
-            if not (self._is_made(wish, task.wanted_since) and not self._was_replaced(wish, task.began))
-            and not self._passes_for_the_copy(wish)
+            intent
+            for intent in task.intents
+            if not (self._was_fulfilled(intent, task.requested_since) and not self._was_replaced(intent, task.began))
+            and not self._passes_for_the_copy(intent)
         ]
         if not self.many:
             if result["state"] == "COMPLETED" and missing:
-                raise Violation("I3", f"{task.name} succeeds, but {missing} is not made")
+                raise Violation("I3", f"{task.name} succeeds, but {missing} is not complete")
             if result["state"] not in ("COMPLETED", *(() if operator.wait_for_completion else ("PENDING", "RUNNING"))):
                 raise Violation("I3", f"{task.name} succeeds with state {result['state']}")
             return
         bad = {each["file"] for each in result["errors"]}
-        missing = [wish for wish in missing if wish["file"] not in bad]
+        missing = [intent for intent in missing if intent["file"] not in bad]
         if missing:
-            raise Violation("I3", f"{task.name} succeeds, but {missing} is not made")
-        if result["total"] != len(task.wishes) and "parameters change" not in self.on:
-            raise Violation("I3", f"{task.name} succeeds for {result['total']} of {len(task.wishes)} files")
+            raise Violation("I3", f"{task.name} succeeds, but {missing} is not complete")
+        if result["total"] != len(task.intents) and "parameters change" not in self.on:
+            raise Violation("I3", f"{task.name} succeeds for {result['total']} of {len(task.intents)} files")
         if bad and operator.on_error != "report":
             raise Violation("I3", f"{task.name} succeeds although {bad} failed")
 
-    def _check_left_out(self, process, result):
-        """What a try knows to be in flight and does not wait for any more must be in the result or the warnings."""
+    def _check_omitted_exports(self, process, result):
+        """Check that the result or the warnings name each known export in flight that the task does not wait for."""
         task = process.task
         if not (self.many or process.operator.wait_for_completion):
             return
-        said = "\n".join([*task.said, str(result)])
+        messages = "\n".join([*task.messages, str(result)])
         for sent in task.sent:
             # A later try may have overwritten the record of what a process sent that Airflow had declared dead.
             is_known = sent.process is process or (self._keeps_records(task) and not sent.by_the_dead)
-            goes_on = sent.answered and sent.job.in_flight and not self._is_there(sent)
-            if goes_on and is_known and sent.job.id not in said:
-                raise Violation("I5", f"{task.name} succeeds without a word of {sent.job.id} of {sent.file} in flight")
+            goes_on = sent.answered and sent.job.in_flight and not self._is_already_fulfilled(sent)
+            if goes_on and is_known and sent.job.id not in messages:
+                raise Violation(
+                    "I5", f"{task.name} succeeds and does not name {sent.job.id} of {sent.file}, which is in flight"
+                )
 
-    def _check_words(self, process, text):
-        """What goes on, or may, must be in the error or in the log's warnings, and must not be denied."""
+    def _check_messages(self, process, text):
+        """Check that the error or the warnings name each export that is or may be in flight, and do not deny it."""
         task = process.task
-        said = "\n".join([*task.said, text])
+        messages = "\n".join([*task.messages, text])
         can_know = self._keeps_records(task) and task.record_was_read
         for sent in task.sent:
             goes_on = sent.on_its_way or (sent.job is not None and sent.job.in_flight)
@@ -524,50 +534,53 @@ class World(SimAirflow):
                 # It is later than any bound: the next request has shown that it was taken for not accepted.
                 continue
             if sent.is_denied and _IN_TROUBLE.search(text):
-                # It is taken for rejected, and something else ends the task.
+                # The task treats it as rejected, and fails because of another error.
                 continue
-            if self._is_there(sent) or (not task.record_was_read and sent.process is not process):
+            if self._is_already_fulfilled(sent) or (not task.record_was_read and sent.process is not process):
                 continue
-            # Whoever got the response may have ended before it wrote that down.
+            # The process that got the response may have died before it wrote the record.
             is_known = sent.answered and sent.process is process
-            is_named = (sent.job and sent.job.id in said) or (not is_known and sent.file in said)
+            is_named = (sent.job and sent.job.id in messages) or (not is_known and sent.file in messages)
             if not task.record_is_kept and sent.process is not process:
-                # Nobody can know which: it must say that something may.
-                is_named = is_named or "continue" in said
+                # The task cannot know which; it must say that exports may be in flight.
+                is_named = is_named or "continue" in messages
             what = sent.job.id if sent.job else "a request"
             if not is_named:
-                raise Violation("I5", f"{task.name} fails without a word of {what} of {sent.file}: {text}")
+                raise Violation("I5", f"{task.name} fails and does not name {what} of {sent.file}: {text}")
             denials = [
                 line for line in text.splitlines() if sent.file in line and "nothing was submitted" in line.lower()
             ]
             if any(not sent.job or sent.job.id not in line for line in denials):
-                raise Violation("I5", f"{task.name} says that nothing was submitted while {what} goes on: {text}")
+                raise Violation("I5", f"{task.name} says that nothing was submitted while {what} is in flight: {text}")
 
-    def stopped(self, process):
-        """Whoever stops a task must learn that something goes on: the API has no cancel."""
+    def check_stopped_task(self, process):
+        """Check that the log of a stopped task says what stays in flight, because the API has no cancel."""
         for sent in process.task.sent:
             goes_on = sent.on_its_way or (sent.job is not None and sent.job.in_flight)
-            is_known = sent.process is process and not sent.is_denied and not self._is_there(sent)
-            if goes_on and is_known and not any(_GOES_ON.search(line) for line in process.task.said):
-                raise Violation("I5", f"{process.name} is stopped without a word of what goes on: {sent.file}")
+            is_known = sent.process is process and not sent.is_denied and not self._is_already_fulfilled(sent)
+            if goes_on and is_known and not any(_GOES_ON.search(line) for line in process.task.messages):
+                raise Violation(
+                    "I5",
+                    f"{process.name} is stopped, and its log does not say that an export is in flight: {sent.file}",
+                )
 
-    def _is_there(self, sent):
-        """Whether what a request was for is there already."""
+    def _is_already_fulfilled(self, sent):
+        """Whether the export of a submission is complete."""
         place = sent.body["destination"]
-        wish = {"file": sent.file, "copy_only": sent.copy_only, **place}
-        return self._is_made(wish, self.platform.now)
+        intent = {"file": sent.file, "copy_only": sent.copy_only, **place}
+        return self._was_fulfilled(intent, self.platform.now)
 
     def _check_time(self, task, operator):
-        """The time to wait counts from the submission, of many from the start of the first try."""
+        """Check that the time-out is counted from the submission, for a bulk task from the start of the first try."""
         jobs = [] if self.many else [sent.job for sent in task.sent if sent.job]
-        starts = [job.started for job in jobs] or [task.wanted_since]
+        starts = [job.started for job in jobs] or [task.requested_since]
         tolerance = 60.0
         if operator.deferrable or "the Platform sends no date" in self.on:
-            # The trigger compares a moment with another machine's clock.
+            # The trigger compares a time with another machine's clock.
             tolerance += 2 * CLOCK_SKEW if "clocks differ" in self.on else 0.0
         waited = self.platform.now - min(starts)
         if waited < operator.timeout - tolerance:
-            raise Violation("I5", f"{task.name} says that its time is over after {waited:.0f} s")
+            raise Violation("I5", f"{task.name} times out after {waited:.0f} s")
 
     def _check_failure(self, process, text):
         task = process.task
@@ -577,27 +590,27 @@ class World(SimAirflow):
         if task.fields or _IN_TROUBLE.search(text) or any(sent.is_denied for sent in task.sent):
             return
         if _TIME_IS_OVER.search(text):
-            # No verdict on the wish: a triggerer whose clock is ahead ends the time early, and its last poll may fail.
+            # A time-out says nothing about the export: a triggerer whose clock is ahead may end the wait early.
             return
-        for wish in task.wishes:
-            if wish["file"] in self.lost_to_a_twin or not self._is_known_as_made(process, wish):
+        for intent in task.intents:
+            if intent["file"] in self.lost_to_another_task or not self._must_know_it_is_fulfilled(process, intent):
                 continue
             lines = [text]
             if self.many:
-                lines = [line for line in text.splitlines() if wish["file"] in line and _IS_BAD.match(line)]
-            # A twin may make the move after this task has read the file, and before it fails.
+                lines = [line for line in text.splitlines() if intent["file"] in line and _IS_BAD.match(line)]
+            # Another task may make the move after this task has read the file, and before it fails.
             is_overtaken = len(self.tasks) > 1 or self.is_disturbed
             if lines and not is_overtaken:
-                raise Violation("I5", f"{task.name} fails for good although {wish} is made: {text}")
+                raise Violation("I5", f"{task.name} fails permanently although {intent} is complete: {text}")
 
-    def _is_known_as_made(self, process, wish):
-        """Whether what a task wishes is made, and it must know."""
-        task, key, file = process.task, self.key(wish), wish["file"]
-        if not wish["copy_only"]:
+    def _must_know_it_is_fulfilled(self, process, intent):
+        """Whether an export is complete and the task is able to know it."""
+        task, key, file = process.task, self.key(intent), intent["file"]
+        if not intent["copy_only"]:
             alias = self.platform.files[file]
             # The move may be made between the last check and the end of the task.
             return alias.alias_key == key and alias.shown_from <= process.files_read_at
-        if not (self._keeps_records(task) and self.platform.lists_are_readable) or "I2" in self.excuses[file]:
+        if not (self._keeps_records(task) and self.platform.lists_are_readable) or "I2" in self.weakened[file]:
             return False
         found = self.platform.objects.get(key)
         return (
@@ -605,43 +618,47 @@ class World(SimAirflow):
             and found.content == file
             and any(
                 (job.by, job.file, job.key, job.copy_only) == (task.name, file, key, True)
-                and job.started >= task.wanted_since
+                and job.started >= task.requested_since
                 and job.ends <= process.listed_at
                 for job in self.platform.completed
             )
         )
 
-    def _check_that_all_is_made(self):
-        """After a clear without trouble all is made that could be."""
+    def _check_all_fulfilled(self):
+        """Check that every possible export is complete after the last clear."""
         platform = self.platform
-        if self.is_disturbed or self.is_hopeless or len(self.tasks) > 1 or not platform.lists_are_readable:
+        if self.is_disturbed or self.accepts_nothing or len(self.tasks) > 1 or not platform.lists_are_readable:
             return
-        free = [wish for wish in self.wishes if self._is_free(wish)]
+        free = [intent for intent in self.intents if self._is_free(intent)]
         operator, task = self.tasks[0].operator, self.tasks[0]
         if operator.timeout:
             return
-        if self.many and operator.on_error == "fail_fast" and len(free) < len(self.wishes):
+        if self.many and operator.on_error == "fail_fast" and len(free) < len(self.intents):
             return
-        for wish in free:
-            if not self._is_made(wish, 0.0):
-                raise Violation("I5", f"all trouble is over, but {wish} is not made: {task.error}")
+        for intent in free:
+            if not self._was_fulfilled(intent, 0.0):
+                raise Violation("I5", f"{intent} is not complete although there are no more faults: {task.error}")
 
-    def _is_free(self, wish):
-        """Whether a wish can be fulfilled after any trouble; where doubt stays an overwriting move is not submitted."""
-        file = self.platform.files[wish["file"]]
-        found = self.platform.objects.get(self.key(wish))
+    def _is_free(self, intent):
+        """Whether an export can complete after any faults; an overwriting move that stays in doubt is not submitted."""
+        file = self.platform.files[intent["file"]]
+        found = self.platform.objects.get(self.key(intent))
         is_taken = found is not None and found.content != file.id
-        is_elsewhere = file.alias_key is not None and (wish["copy_only"] or file.alias_key != self.key(wish))
-        doubt_stays = wish["overwrite"] and not wish["copy_only"]
-        can_be = file.id not in self.platform.archived and file.id not in self.meddled and "jobs fail" not in self.on
+        is_elsewhere = file.alias_key is not None and (intent["copy_only"] or file.alias_key != self.key(intent))
+        doubt_stays = intent["overwrite"] and not intent["copy_only"]
+        can_be = (
+            file.id not in self.platform.archived
+            and file.id not in self.changed_by_others
+            and "jobs fail" not in self.on
+        )
         return can_be and not (is_taken or is_elsewhere or doubt_stays)
 
 
-# Running many, and making one small
+# Running and reducing schedules
 
 
 class Clock:
-    """What product modules import as ``time``: the clock of the process that runs."""
+    """Replaces ``time`` in the package: the clock of the current process."""
 
     def __init__(self):
         self.world = None
@@ -658,11 +675,11 @@ class Clock:
 
 
 def simulated_clock(patch):
-    """Put the simulated clock and log in place of the machine's in all modules, and make what is hundreds small."""
+    """Replace the clock and the log in all modules, and reduce the limit of bulk calls."""
     clock = Clock()
     log = SimpleNamespace(
         **{
-            level: lambda *told, level=level, **more: getattr(clock.world.running.log, level)(*told, **more)
+            level: lambda *arguments, level=level, **more: getattr(clock.world.running.log, level)(*arguments, **more)
             for level in ("debug", "info", "warning", "error", "exception")
         }
     )
@@ -673,7 +690,7 @@ def simulated_clock(patch):
             if isinstance(getattr(module, "log", None), logging.Logger):
                 patch(module, "log", log)
             if hasattr(module, "BULK_LIMIT"):
-                patch(module, "BULK_LIMIT", HUNDRED)
+                patch(module, "BULK_LIMIT", SMALL_BULK_LIMIT)
     patch("airflow_sb_provider.operators.state_store.PAGE", RECORD_PAGE)
     patch("airflow.sdk.bases.operator.ExecutorSafeguard.test_mode", True)
     for module in ("tenacity", "tenacity.nap"):
@@ -682,7 +699,7 @@ def simulated_clock(patch):
 
 
 def run(seed, clock, **options):
-    """Run a schedule and return its world, and the violation if there is one."""
+    """Run a schedule, and return its world and the violation, if any."""
     clock.world = world = World(seed, **options)
     try:
         world.run()
@@ -695,11 +712,11 @@ def run(seed, clock, **options):
 
 
 def shrink(seed, invariant, clock, *, off=frozenset(), **options):
-    """Return the smallest world that breaks the same invariant: weakenings off and faults dropped one by one."""
+    """Return the smallest world that violates the same invariant, with as few weakenings and faults as possible."""
     dropped = frozenset()
     world, violation = run(seed, clock, off=off, **options)
 
-    def still(**less):
+    def breaks_when(**less):
         smaller, problem = run(seed, clock, **options, **less)
         return (smaller, problem) if problem and problem.invariant == invariant else None
 
@@ -707,28 +724,28 @@ def shrink(seed, invariant, clock, *, off=frozenset(), **options):
     while is_smaller:
         is_smaller = False
         for name in sorted(world.on - off):
-            if found := still(off=off | {name}, dropped=dropped):
+            if found := breaks_when(off=off | {name}, dropped=dropped):
                 world, violation = found
                 off, is_smaller = off | {name}, True
         for number in range(1, world.fired + 1):
-            if number not in dropped and (found := still(off=off, dropped=dropped | {number})):
+            if number not in dropped and (found := breaks_when(off=off, dropped=dropped | {number})):
                 world, violation = found
                 dropped, is_smaller = dropped | {number}, True
     return world, violation
 
 
 def trace(world):
-    """Return who did what when, in seconds since the start."""
+    """Return the history of a schedule, with times in seconds since its start."""
     lines = [
         f"{at:8.1f}  {who:9} {text % arguments if arguments else text}"
         for at, who, text, arguments in world.platform.history
     ]
-    # An id is one letter, many times.
+    # An id consists of one repeated letter; print the letter.
     return re.sub(r"\b([0-9a-f])\1{23}\b", r"\1", "\n".join(lines))
 
 
 def survey(seeds, clock, **options):
-    """Run a schedule for each seed; return the figures of all, and the first violation with its smallest schedule."""
+    """Run a schedule for each seed, and return the total figures and the first violation with its smallest schedule."""
     figures: Counter[str] = Counter()
     first = None
     for seed in seeds:
@@ -745,11 +762,11 @@ def survey(seeds, clock, **options):
 
 
 def add(figures, more):
-    """Add figures, of which some are of the most that one export has cost in a try."""
+    """Add figures; of those that begin with "most", keep the maximum."""
     for name, number in more.items():
         figures[name] = max(figures[name], number) if name.startswith("most") else figures[name] + number
 
 
-def shown(figures):
-    """Return figures on one line."""
+def format_figures(figures):
+    """Return the figures on one line."""
     return ", ".join(f"{figures[name]:,} {name}" for name in _FIGURES)

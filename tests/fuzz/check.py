@@ -1,4 +1,4 @@
-"""What must hold for whatever comes: a value of the types that it promises, or an error of ours, and nothing else."""
+"""The check of every input: it must become a value of the declared types, or an error of this package."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ NOW = 1_700_000_000.0
 
 
 def check(given) -> str:
-    """Read an input as the hooks do; return what came of it in a word.
+    """Read an input like the hooks, and return the kind of result in a word.
 
-    :raises AssertionError: if it is anything but a sound value or error. Any other exception is as bad.
+    :raises AssertionError: the result is not a valid value or error. Any other exception is a failure, too.
     """
     headers = CaseInsensitiveDict(given.headers)
     check_rate(RateLimit.from_headers(headers))
@@ -68,11 +68,11 @@ def check_error(call, error) -> None:
     if not call.idempotent and not isinstance(error, SevenBridgesReplyLost):
         assert isinstance(error, SevenBridgesApiError)
         ends_by_itself = isinstance(error, SevenBridgesRateLimitError | SevenBridgesMaintenanceError)
-        assert ends_by_itself or error.permanent, f"an export might be asked for again after {error!r}"
+        assert ends_by_itself or error.permanent, f"an export might be submitted again after {error!r}"
 
 
 def check_value(value) -> None:
-    """Check a value that a call returned: its types, and that Airflow can keep it."""
+    """Check the types of a value that a call returned, and that Airflow can store it."""
     if isinstance(value, list):
         for each in value:
             check_value(each)
@@ -111,7 +111,7 @@ def check_value(value) -> None:
 
 
 def check_rate(rate: RateLimit) -> None:
-    """Check that whatever the rate limit is said to be, no pause is without end."""
+    """Check that no rate limit causes an endless pause."""
     assert all(_fits(number, int | None) for number in (rate.limit, rate.remaining, rate.reset))
     limiter = RateLimiter()
     limiter.observe(rate, 100, NOW)
@@ -141,7 +141,7 @@ def _fits(value, kind) -> bool:
 
 
 def _check_kept(value, levels: int = MAX_NESTING + 10) -> None:
-    """Check that logs, Airflow's messages and its database can keep a value."""
+    """Check that logs, Airflow's messages and its database can store a value."""
     assert levels > 0, "nested too deeply"
     if isinstance(value, Mapping):
         for key, each in value.items():
@@ -161,10 +161,10 @@ def _check_kept(value, levels: int = MAX_NESTING + 10) -> None:
         json.dumps(value, allow_nan=False)
 
 
-def check_many(seeds, make, check=check, tell=lambda done: None) -> Counter[str]:
-    """Check the inputs of seeds; return how often each came of it.
+def check_many(seeds, make, check=check, report=lambda done: None) -> Counter[str]:
+    """Check the inputs of seeds, and count the kinds of results.
 
-    :raises AssertionError: naming the seed and showing the input that failed.
+    :raises AssertionError: an input failed; the message has its seed and the input.
     """
     seen: Counter[str] = Counter()
     for done, seed in enumerate(seeds, 1):
@@ -175,5 +175,5 @@ def check_many(seeds, make, check=check, tell=lambda done: None) -> Counter[str]
             raise AssertionError(
                 f"seed {seed}: {problem!r}\n{given.call.method} {given.call.path}\n{given!r}"
             ) from problem
-        tell(done)
+        report(done)
     return seen

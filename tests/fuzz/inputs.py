@@ -1,4 +1,4 @@
-"""What may come from the network instead of an answer: a real one, changed by one seed in ways that hurt."""
+"""Generated inputs: real responses, changed at random from a seed."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ HEADER_VALUES += [
 
 @dataclass(frozen=True)
 class Input:
-    """An answer to the call of a sample, as the hooks take it; ``chunks`` are the body as it comes."""
+    """A response to the call of a sample; ``chunks`` are the parts of the body."""
 
     seed: int
     sample: int
@@ -191,7 +191,7 @@ def _edit(dice, body):
 
 
 def _changed(dice, text):
-    """Change the JSON, so that it stays JSON."""
+    """Change the JSON into other valid JSON."""
     data = json.loads(text)
     for _ in range(dice.choice([1, 1, 1, 2, 3, 6])):
         places = list(_places(data))
@@ -217,7 +217,7 @@ def _changed(dice, text):
 
 
 def _spliced(dice, text):
-    """Take another call's answer, or halves of two."""
+    """Take the response to another call, or halves of two."""
     other = dice.choice(samples()).body
     if dice.random() < 0.5:
         return other.encode()
@@ -225,7 +225,7 @@ def _spliced(dice, text):
 
 
 def _grown(dice, text):
-    """Grow a tree of the known names."""
+    """Generate a random tree with known names."""
 
     def grow(levels):
         if levels == 0 or dice.random() < 0.3:
@@ -263,10 +263,10 @@ def _noise(dice, text):
 def _dumped(dice, data):
     text = json.dumps(data, ensure_ascii=dice.random() < 0.7)
     if dice.random() < 0.5:
-        # What is infinite without being called so.
+        # Numbers that become infinite.
         text = text.replace("Infinity", "1e999")
     while dice.random() < 0.1:
-        # A key given twice.
+        # A duplicate key.
         at = text.find("{", dice.randrange(len(text)))
         if at >= 0:
             text = f'{text[: at + 1]}"{dice.choice(KEYS)}": {json.dumps(dice.choice(VALUES))}, {text[at + 1 :]}'

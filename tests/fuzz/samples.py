@@ -1,4 +1,4 @@
-"""Answers of the local Platform to every call, kept in ``samples.json``; ``python -m tests.fuzz.samples`` asks anew."""
+"""Responses of the local Platform to every call, in ``samples.json``; ``python -m tests.fuzz.samples`` updates it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADERS = ("X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-Rate
 
 @dataclass(frozen=True)
 class Sample:
-    """A call by name and arguments, and an answer to it."""
+    """A call by name and arguments, and a response to it."""
 
     name: str
     arguments: dict[str, Any]
@@ -54,12 +54,12 @@ def main() -> None:
     kept = []
     with Emulator(knobs=Knobs(pending_seconds=0, running_seconds=0), token="0" * 32) as emulator:
 
-        def ask(name, **arguments):
-            asked = call(name, arguments)
+        def record(name, **arguments):
+            prepared = call(name, arguments)
             answer = requests.request(
-                asked.method,
-                asked.url(emulator.url),
-                json=asked.body,
+                prepared.method,
+                prepared.url(emulator.url),
+                json=prepared.body,
                 headers={"X-SBG-Auth-Token": emulator.token},
                 timeout=30,
             )
@@ -78,35 +78,35 @@ def main() -> None:
         one = {"file": VCF, "volume": RESULTS, "location": "a/one.vcf"}
         two = {"file": BAM, "volume": RESULTS, "location": "a/two.bam"}
         missing = {"file": "5" * 24, "volume": RESULTS, "location": "a/three"}
-        job = ask("start_export", export=one, copy_only=False)
-        many = ask("start_exports", exports=[two, missing], copy_only=True)
+        job = record("start_export", export=one, copy_only=False)
+        many = record("start_exports", exports=[two, missing], copy_only=True)
         time.sleep(1)
         ids = [job["id"], many["items"][0]["resource"]["id"], "none"]
-        ask("get_exports", export_ids=ids)
+        record("get_exports", export_ids=ids)
         for export_id in ids:
-            ask("get_export", export_id=export_id)
-        ask("start_export", export=one, copy_only=False)
-        ask("start_export", export=missing, copy_only=True)
-        ask("list_exports")
-        ask("list_exports", volume=RESULTS, states=["COMPLETED", "FAILED"], limit=1)
-        ask("get_file", file_id=VCF)
-        ask("get_file", file_id="5" * 24)
-        ask("get_files", file_ids=[VCF, BAM, "5" * 24])
-        ask("list_files", project=PROJECT)
-        ask("list_files", project=PROJECT, limit=1)
-        ask("get_volume", volume=RESULTS)
-        ask("list_volumes")
-        ask("get_volume_object", volume=RESULTS, location="a/one.vcf")
-        ask("get_volume_object", volume=RESULTS, location="nowhere")
-        ask("get_user")
-        ask("get_rate_limit")
+            record("get_export", export_id=export_id)
+        record("start_export", export=one, copy_only=False)
+        record("start_export", export=missing, copy_only=True)
+        record("list_exports")
+        record("list_exports", volume=RESULTS, states=["COMPLETED", "FAILED"], limit=1)
+        record("get_file", file_id=VCF)
+        record("get_file", file_id="5" * 24)
+        record("get_files", file_ids=[VCF, BAM, "5" * 24])
+        record("list_files", project=PROJECT)
+        record("list_files", project=PROJECT, limit=1)
+        record("get_volume", volume=RESULTS)
+        record("list_volumes")
+        record("get_volume_object", volume=RESULTS, location="a/one.vcf")
+        record("get_volume_object", volume=RESULTS, location="nowhere")
+        record("get_user")
+        record("get_rate_limit")
         emulator.knobs.maintenance = True
-        ask("get_user")
-        ask("start_export", export=two, copy_only=False)
+        record("get_user")
+        record("start_export", export=two, copy_only=False)
         emulator.knobs.maintenance = False
         emulator.knobs.rate_limit = 1
-        ask("get_exports", export_ids=ids)
-        ask("start_exports", exports=[one, two], copy_only=False)
+        record("get_exports", export_ids=ids)
+        record("start_exports", exports=[one, two], copy_only=False)
     FILE.write_text(json.dumps(kept, indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""A fixed part of what ``make fuzz`` reads, and proof that it would tell."""
+"""A fixed part of the inputs of ``make fuzz``, and proof that it detects errors."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ READ = 4_000
 SENT = 250
 
 
-def test_whatever_comes_is_a_sound_value_or_an_error_of_ours():
+def test_every_response_becomes_a_valid_value_or_an_error_of_this_package():
     seen = check_many(range(READ), make, check)
     assert seen["value"] > READ / 10
     assert len(seen) > 8
 
 
 @pytest.mark.timeout(300)
-def test_so_it_is_over_a_socket_with_broken_http_around_it():
+def test_the_same_holds_over_a_socket_with_broken_http():
     environment = dict(os.environ)
     with wired() as wire:
         seen = check_many(range(SENT), make_answer, wire.check)
@@ -42,7 +42,7 @@ def test_every_call_has_samples_that_are_read():
     }
 
 
-def test_a_seed_means_the_same_input_every_time():
+def test_a_seed_always_makes_the_same_input():
     assert [make(seed) for seed in range(200)] == [make(seed) for seed in range(200)]
     assert make_answer(7) == make_answer(7)
     assert len({repr(make(seed)) for seed in range(200)}) > 190
@@ -68,13 +68,13 @@ GUARDS = {
 
 
 @pytest.mark.parametrize(("name", "broken"), GUARDS.values(), ids=GUARDS)
-def test_it_tells_when_a_guard_is_gone(monkeypatch, name, broken):
+def test_it_detects_a_removed_check(monkeypatch, name, broken):
     monkeypatch.setattr(name, broken)
     with pytest.raises(AssertionError, match=r"(?s)seed \d+: .*Input\(seed="):
         check_many(range(5 * READ), make, check)
 
 
-def test_it_tells_when_a_lost_answer_would_have_an_export_asked_for_again(monkeypatch):
+def test_it_detects_a_lost_response_that_would_be_retried(monkeypatch):
     monkeypatch.setattr("tests.fuzz.check.classify_failure", lambda call, error: error)
-    with pytest.raises(AssertionError, match="might be asked for again"):
+    with pytest.raises(AssertionError, match="might be submitted again"):
         check_many(range(5 * READ), make, check)

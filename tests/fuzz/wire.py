@@ -1,4 +1,4 @@
-"""The same inputs as bytes on a socket, also with broken HTTP around them, for both hooks."""
+"""The same inputs over a socket, also with broken HTTP, for both hooks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ LINES += [
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server sends before it closes the connection."""
+    """The bytes that the server sends before it closes the connection."""
 
     seed: int
     sample: int
@@ -66,7 +66,7 @@ class Answer:
 
 
 def make_answer(seed: int) -> Answer:
-    """Return the answer of a seed, always the same."""
+    """Return the response of a seed, which is always the same."""
     given = make(seed)
     dice = random.Random(f"wire {seed}")
     head = [f"HTTP/1.1 {given.status:03d} Whatever\r\n".encode()]
@@ -90,7 +90,7 @@ def make_answer(seed: int) -> Answer:
 
 
 class Wire:
-    """A server that answers every request with `data`, and both hooks that ask it."""
+    """A server that responds to every request with `data`, and both hooks as its clients."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.data = b""
@@ -130,15 +130,15 @@ class Wire:
                     continue
 
     def check(self, answer: Answer) -> str:
-        """Let both hooks ask; return what came of it in a word.
+        """Send the call with both hooks, and return the kinds of results in a word.
 
-        :raises AssertionError: if it is anything but a sound value or error. Any other exception is as bad.
+        :raises AssertionError: a result is not a valid value or error. Any other exception is a failure, too.
         """
         self.data = answer.data
         words = []
-        for ask in (self._ask, self._ask_asynchronously):
+        for send in (self._send_sync, self._send_async):
             try:
-                value = ask(answer.call)
+                value = send(answer.call)
             except SevenBridgesError as error:
                 check_error(answer.call, error)
                 words.append(type(error).__name__)
@@ -147,18 +147,18 @@ class Wire:
                 words.append("value")
         return " / ".join(dict.fromkeys(words))
 
-    def _ask(self, call):
-        # What the last answer told of the rate limit would have it wait.
+    def _send_sync(self, call):
+        # Forget the rate limit of the last response, because the hook would wait.
         self._sync.rate_limit = None
         return self._sync.send(call, retry=False)
 
-    def _ask_asynchronously(self, call):
+    def _send_async(self, call):
         return self._runner.run(self._async.send(call, retry=False))
 
 
 @contextmanager
 def wired():
-    """A wire, for as long as the environment names it as the connection."""
+    """Run the server, with the connection to it in the environment."""
     before = dict(os.environ)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):

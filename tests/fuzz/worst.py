@@ -1,7 +1,7 @@
-"""``python -m tests.fuzz.worst``: what the worst answers of each kind cost: memory, and time without a pause.
+"""``python -m tests.fuzz.worst``: memory and longest blocking time of the most expensive responses.
 
-A poll is read on a triggerer's event loop, which must not be blocked longer than 100 ms by one answer; a list of files
-is read in a worker. Time depends on the machine, so that tests assert only what is refused.
+A poll is read on a triggerer's event loop, which must not be blocked for more than 100 ms by a response; a list of
+files is read in a worker. Time depends on the machine, so the tests assert only which responses are rejected.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tracemalloc
 
 from requests.structures import CaseInsensitiveDict
 
-# Before Airflow is imported: it would make its home.
+# Before Airflow is imported, because it would create its home.
 import tests.conftest  # noqa: F401
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.masking import Mask
@@ -34,7 +34,7 @@ def in_items(*items: bytes) -> bytes:
 
 
 def filled(unit: bytes, size: int, values: int, marks: int) -> bytes:
-    """As many units as the bounds allow, each with so many marks that count as values."""
+    """Return as many units as the limits allow, each with this many values."""
     count = min((size - 100) // len(unit), (values - 20) // marks if marks else size)
     return unit * count
 
@@ -45,7 +45,7 @@ def numbered(form: str, size: int, values: int, marks: int) -> bytes:
 
 
 def worst(bounds: calls.Bounds) -> dict[str, bytes]:
-    """Bodies that just keep to the bounds, of each kind."""
+    """Return bodies of each kind that are just within the limits."""
     size, values = bounds.size, bounds.values
 
     def text(unit: bytes) -> bytes:
@@ -93,7 +93,7 @@ def worst(bounds: calls.Bounds) -> dict[str, bytes]:
 
 
 def packed(bodies: dict[str, bytes], bounds: calls.Bounds) -> dict[str, bytes]:
-    """What is small on the way."""
+    """Return bodies that are small when compressed."""
     empty = gzip.compress(b"")
     return {
         "gzip, a bomb": gzip.compress(bytes(64 * bounds.size)),
@@ -103,7 +103,7 @@ def packed(bodies: dict[str, bytes], bounds: calls.Bounds) -> dict[str, bytes]:
 
 
 def read(call, status, body, headers):
-    """Read a body as the hooks do; return what came of it, and the longest time without a pause."""
+    """Read a body like the hooks, and return the result and the longest time without a pause."""
     longest = 0.0
     try:
         began = time.perf_counter()
@@ -112,7 +112,7 @@ def read(call, status, body, headers):
             longest = max(longest, time.perf_counter() - began)
             began = time.perf_counter()
             held.add(body[start : start + CHUNK])
-        # The last chunk is followed by no pause.
+        # There is no pause after the last chunk.
         value = read_reply(call, status, headers, held.whole(), MASK)
         clean(call, value, MASK)
         outcome = "value"

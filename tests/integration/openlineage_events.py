@@ -1,4 +1,4 @@
-"""OpenLineage's events as its file transport wrote them, read into the official client's own classes."""
+"""Reads OpenLineage events, as its file transport writes them, into the classes of the official client."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from openlineage.client import event_v2, facet_v2
 from openlineage.client.generated import extraction_error_run, lifecycle_state_change_dataset
 from openlineage.client.serde import Serde
 
-# The client's facets by the names under which events have them.
+# The client's classes of facets, by their name in events.
 FACETS = {
     "documentation": facet_v2.documentation_dataset.DocumentationDatasetFacet,
     "version": facet_v2.dataset_version_dataset.DatasetVersionDatasetFacet,
@@ -28,13 +28,13 @@ PARTS = {
 
 
 def settings(path):
-    """What has Airflow write its events to a file."""
+    """Return the settings with which Airflow writes its events to a file."""
     transport = {"type": "file", "log_file_path": str(path), "append": True}
     return {"AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)}
 
 
 def read_event(path, job, state):
-    """The only event of a file that tells this state of a job, as the client's classes take it and write it again."""
+    """Return the only event of a file with this state of a job, parsed and serialized by the client's classes."""
     events = [json.loads(line) for line in Path(path).read_text().splitlines()]
     [event] = [event for event in events if (event["job"]["name"], event["eventType"]) == (job, state)]
     return _event(event)
@@ -49,7 +49,7 @@ def _event(data):
         eventTime=data["eventTime"],
         producer=data["producer"],
         eventType=event_v2.RunState(data["eventType"]),
-        # Airflow has facets of its own there, which the client does not know.
+        # The client does not know the facets of Airflow.
         run=event_v2.Run(
             runId=data["run"]["runId"],
             facets={name: _facet(name, each) for name, each in data["run"]["facets"].items() if name in FACETS},

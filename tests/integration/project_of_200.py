@@ -1,4 +1,4 @@
-"""A project of 200 files on the local Platform, three of which cannot be exported, and what must come of it."""
+"""A project of 200 files on the local Platform, three of which cannot be exported, and the expected result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REASONS = {"public.vcf.gz": "public", "archived.vcf.gz": "archived", "alias.vcf.
 
 
 def fill(platform):
-    """Make the project; return the ids of the good files and, by name, of the bad ones."""
+    """Create the project; return the ids of the exportable files and, by name, of the others."""
     good = [
         platform.add_file(f"{number:03}.vcf.gz", b"x" * 10, PROJECT, FOLDERS[number % len(FOLDERS)]).id
         for number in range(GOOD)
@@ -34,7 +34,7 @@ def fill(platform):
 
 
 def check(platform, good, bad, *, summary, report, failure, manifest):
-    """Each good file is moved, once; each bad one is named with its reason; the manifest has every file."""
+    """Check that each exportable file is moved once, the others have their reason, and all are in the manifest."""
     assert Counter(job.file for job in platform.exports if job.state == "COMPLETED") == Counter(good)
     files = platform.platform.files
     assert files[good[0]].alias == ("demo/results", "bulk/000.vcf.gz")
@@ -47,8 +47,8 @@ def check(platform, good, bad, *, summary, report, failure, manifest):
     assert {error["name"]: error["file"] for error in summary["errors"]} == bad
     assert "3 of 200 files were not exported" in failure
     for name, file in bad.items():
-        told = next(line for line in failure.splitlines() if file in line and "->" in line)
-        assert REASONS[name] in told.partition("->")[2].lower()
+        row = next(line for line in failure.splitlines() if file in line and "->" in line)
+        assert REASONS[name] in row.partition("->")[2].lower()
         assert name in report
     assert report.startswith("200 files: ")
 

@@ -1,4 +1,4 @@
-"""One try of a bulk export in a process of its own: prints what it cost as JSON. Run by `test_ten_thousand.py`."""
+"""Runs one try of a bulk export and prints its cost as JSON; `test_ten_thousand.py` starts it as a process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.integration.in_process.conftest import Runner, Store, first_event
 
 
 class Measured(Runner):
-    """Remembers the size of the largest value of each kind that Airflow has to keep."""
+    """A store that records the size of the largest value of each key."""
 
     def __init__(self):
         super().__init__()
@@ -40,10 +40,10 @@ class MeasuredStore(Store):
 
 
 def peak_memory():
-    """Return the most memory that this program has held, in bytes."""
+    """Return the peak memory of this process in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not getrusage, in which Linux counts the process that started this one.
+        # Not getrusage, because on Linux it includes the process that started this one.
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -54,7 +54,7 @@ def main(fields):
     from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
     from tests.integration.in_process import conftest
 
-    # Jobs are quick here, so that the first look is too.
+    # Jobs are short here, so the first poll is early.
     schedule.FIRST_POLL = 1.0
     before, runner = peak_memory(), Measured()
 

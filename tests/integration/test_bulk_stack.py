@@ -1,4 +1,4 @@
-"""The example of a whole project in one task, on a real Airflow."""
+"""The example DAG that exports a project in one task, on a real Airflow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DAG = "sevenbridges_bulk_export"
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 
-def test_two_hundred_files_with_three_bad_ones(tmp_path):
+def test_two_hundred_files_with_three_that_fail(tmp_path):
     manifest = tmp_path / "manifest.jsonl"
     lineage = tmp_path / "openlineage.jsonl"
     with Emulator(knobs=Knobs(pending_seconds=0.5, running_seconds=1.0)) as platform:
@@ -41,11 +41,11 @@ def test_two_hundred_files_with_three_bad_ones(tmp_path):
                 failure=log,
                 manifest=manifest.read_text(),
             )
-        tells_openlineage(lineage, platform, good, bad, manifest)
+        check_openlineage(lineage, platform, good, bad, manifest)
 
 
-def tells_openlineage(path, platform, good, bad, manifest):
-    """The first hundred that landed before the deferred task failed, the manifest, and why three did not land."""
+def check_openlineage(path, platform, good, bad, manifest):
+    """Check the event: the first 100 completed exports, the manifest, and the errors of the three others."""
     event = openlineage_events.read_event(path, f"{DAG}.export", "FAIL")
     space = f"sevenbridges://{urlsplit(platform.url).netloc}"
     read = openlineage_events.named(event.inputs)

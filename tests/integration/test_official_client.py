@@ -1,4 +1,4 @@
-"""The official client, unmodified, does its own flows against the local Platform."""
+"""The unmodified official client runs its flows against the local Platform."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ended(export: Any) -> Any:
     return export
 
 
-def test_who_am_i_and_what_may_i_still_ask(api):
+def test_the_user_and_the_rate_limit(api):
     assert api.users.me().username == "demo"
     assert api.limit == 1000
     assert 0 < api.remaining < 1000
@@ -139,9 +139,9 @@ def test_listing_exports_to_the_end(emulator, api):
     assert {export.destination.volume for export in page.all()} == {RESULTS}
     assert [export.id for export in api.volumes.get("demo/archive").get_exports()] == [elsewhere.id]
     assert api.exports.query(state="COMPLETED").total == 0
-    asked = len(emulator.requests)
+    before = len(emulator.requests)
     assert all(export.started_on for export in api.exports.query().all())
-    assert len(emulator.requests) - asked == 2, "a list item lacks a field, so the client asks for each again"
+    assert len(emulator.requests) - before == 2, "a list item lacks a field, so the client asks for each again"
 
 
 def test_files_and_folders(api):
@@ -191,7 +191,7 @@ def test_volumes_and_their_contents(emulator, api):
     assert missing.value.code == 9105
 
 
-def test_errors_are_understood(emulator, api):
+def test_errors_become_the_clients_exceptions(emulator, api):
     with pytest.raises(NotFound):
         api.exports.get("x" * 32)
     with pytest.raises(Unauthorized) as refused:

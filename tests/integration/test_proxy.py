@@ -1,4 +1,4 @@
-"""Both hooks through a real forward proxy, and against a server whose certificate a private authority signed."""
+"""Both hooks with a real forward proxy, and with a server whose certificate a private authority signed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_the_environments_proxy_is_used(face, platform, connect, monkeypatch, fo
     ("no_proxy", "direct"),
     [("127.0.0.1", True), ("127.0.0.0/8", True), ("*", True), ("example.com,127.0.0.1", True), ("example.com", False)],
 )
-def test_no_proxy_is_respected(face, platform, connect, monkeypatch, forward_proxy, no_proxy, direct):
+def test_the_no_proxy_variable_is_respected(face, platform, connect, monkeypatch, forward_proxy, no_proxy, direct):
     connect(platform.url)
     monkeypatch.setenv("HTTP_PROXY", f"http://{forward_proxy}")
     monkeypatch.setenv("NO_PROXY", no_proxy)
@@ -125,7 +125,7 @@ def test_the_path_stays_raw_through_a_proxy(face, platform, connect, monkeypatch
     assert platform.seen[0].path == "/v2/storage/volumes/a%2Fb%40c%20%25/out"
 
 
-def test_credentials_of_a_proxy_are_its_own(face, platform, connect, monkeypatch, closed_proxy):
+def test_credentials_are_sent_only_to_the_proxy(face, platform, connect, monkeypatch, closed_proxy):
     connect(platform.url)
     monkeypatch.setenv("HTTP_PROXY", f"http://me:p%40ss@{closed_proxy}")
     assert face.send(START).id == JOB["id"]
@@ -134,10 +134,10 @@ def test_credentials_of_a_proxy_are_its_own(face, platform, connect, monkeypatch
     assert "Authorization" not in seen.headers
 
 
-def test_a_proxy_that_refuses_is_told_without_its_password(face, platform, connect, monkeypatch, closed_proxy):
+def test_a_rejection_by_a_proxy_is_reported_without_its_password(face, platform, connect, monkeypatch, closed_proxy):
     connect(platform.url)
     monkeypatch.setenv("HTTP_PROXY", f"http://me:s3cret@{closed_proxy}")
-    # Who answers 407 cannot be known, so that a request that starts something counts as lost.
+    # A 407 may come from the server, so the response to a submission counts as lost.
     with pytest.raises(SevenBridgesReplyLost, match="Proxy Authentication Required") as caught:
         face.send(START)
     assert caught.value.__cause__.status == 407
@@ -146,7 +146,7 @@ def test_a_proxy_that_refuses_is_told_without_its_password(face, platform, conne
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_is_not_there_is_no_lost_reply(face, connect, monkeypatch, clock, scheme):
+def test_an_unreachable_proxy_is_not_a_lost_response(face, connect, monkeypatch, clock, scheme):
     connect(f"{scheme}://127.0.0.1:{free_port()}")
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://me:s3cret@127.0.0.1:{free_port()}")
     with pytest.raises(SevenBridgesConnectionError) as caught:
@@ -157,7 +157,7 @@ def test_a_proxy_that_is_not_there_is_no_lost_reply(face, connect, monkeypatch, 
 
 
 @pytest.mark.parametrize("value", ["socks5://127.0.0.1:1080", "http://[bad", "http://127.0.0.1:port"])
-def test_a_proxy_that_cannot_be_used_is_no_lost_reply(face, platform, connect, monkeypatch, value):
+def test_an_unusable_proxy_is_not_a_lost_response(face, platform, connect, monkeypatch, value):
     connect(platform.url)
     monkeypatch.setenv("HTTP_PROXY", value)
     with pytest.raises(SevenBridgesConnectionError) as caught:
@@ -166,7 +166,7 @@ def test_a_proxy_that_cannot_be_used_is_no_lost_reply(face, platform, connect, m
     assert platform.seen == []
 
 
-def test_a_proxy_that_drops_the_connection_may_have_passed_the_export_on(face, platform, connect, monkeypatch):
+def test_a_proxy_that_drops_the_connection_is_a_lost_response(face, platform, connect, monkeypatch):
     connect(platform.url)
     with serving(drop) as dropping:
         monkeypatch.setenv("HTTP_PROXY", dropping.url)
@@ -205,7 +205,7 @@ def pem(certificate, key=None):
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    """A private authority's certificate, a server's, and one for another host."""
+    """Create the certificates of a private authority, of a server, and of another host."""
     folder = tmp_path_factory.mktemp("authority")
     root, root_key = certificate("Private authority")
     here, other = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))], [x509.DNSName("other.example")]
@@ -259,7 +259,7 @@ def assert_not_trusted(face, server, words):
     assert TOKEN not in str(caught.value)
 
 
-def test_a_certificate_that_is_not_trusted_is_no_lost_reply(face, secure_platform, connect):
+def test_an_untrusted_certificate_is_not_a_lost_response(face, secure_platform, connect):
     connect(secure_platform.url)
     assert_not_trusted(face, secure_platform, "(?i)certificate.verify.failed")
     passed, words = SevenBridgesHook().test_connection()
@@ -281,15 +281,13 @@ def test_a_tunnel_through_the_proxy(face, secure_platform, authority, connect, m
     assert not came_through_the_proxy(secure_platform.seen[0])
 
 
-def test_the_certificate_counts_through_a_tunnel_too(face, secure_platform, connect, monkeypatch, forward_proxy):
+def test_the_certificate_is_checked_through_a_tunnel_too(face, secure_platform, connect, monkeypatch, forward_proxy):
     connect(secure_platform.url)
     monkeypatch.setenv("HTTPS_PROXY", f"http://{forward_proxy}")
     assert_not_trusted(face, secure_platform, "(?i)certificate.verify.failed")
 
 
-def test_a_proxy_that_makes_no_tunnel_is_no_lost_reply(
-    face, secure_platform, authority, connect, monkeypatch, closed_proxy
-):
+def test_a_rejected_tunnel_is_not_a_lost_response(face, secure_platform, authority, connect, monkeypatch, closed_proxy):
     connect(secure_platform.url, extra={"ca_bundle": str(authority / "root.pem")})
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:s3cret@{closed_proxy}")
     with pytest.raises(SevenBridgesConnectionError, match="407") as caught:

@@ -1,4 +1,4 @@
-"""Example DAGs on a real Airflow: api-server, scheduler, dag-processor and triggerer, each a process of its own."""
+"""Example DAGs on a real Airflow with api-server, scheduler, dag-processor and triggerer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 
 def processes_of(home):
-    """Every process that runs with this AIRFLOW_HOME."""
+    """Return all processes with this AIRFLOW_HOME."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -39,15 +39,15 @@ def holders(home, word):
 
 
 def export(airflow, **params):
-    """Run the example; return the run's id, its tasks' states and all states that its export was seen in."""
+    """Run the example; return the run's id, the states of its tasks, and all states of its export task."""
     seen = []
     run_id = airflow.trigger(DAG, {"file": VCF, "volume": "demo/results", **params})
     states = airflow.wait(DAG, run_id, on_change=lambda task, state: task == "export" and seen.append(state))
     return run_id, states, seen
 
 
-def announces(airflow, platform):
-    """An export that lands starts the run of another DAG, which reads the object."""
+def check_asset_event(airflow, platform):
+    """A completed export triggers another DAG, which reads the object."""
     file = platform.add_file("announced.vcf", b"##announced").id
     airflow.wait_for_dag(CONSUMER)
     run_id = airflow.trigger(PRODUCER, {"file": file, "volume": "demo/results", "location": "stack/no #1.vcf"})
@@ -75,8 +75,8 @@ def announces(airflow, platform):
     assert event["extra"] == {key: result[key] for key in same} | {"name": "announced.vcf", "project": "demo/genomics"}
 
 
-def tells_openlineage(path, platform, result):
-    """A deferred export that succeeded and one that failed, as the official client understands their events."""
+def check_openlineage(path, platform, result):
+    """Check the events of a deferred export that succeeded and of one that failed, with the official client."""
     file = (f"sevenbridges://{urlsplit(platform.url).netloc}", VCF)
     event = openlineage_events.read_event(path, f"{DAG}.export", "COMPLETE")
     assert openlineage_events.named(event.inputs) == [file]
@@ -123,7 +123,7 @@ def test_the_examples_on_a_real_airflow(tmp_path):
             assert states["export"] == "failed"
             assert "already an alias of demo/results/stack/sample.vcf" in airflow.task_log(DAG, run_id, "export")
             assert len(platform.exports) == 1
-            announces(airflow, platform)
+            check_asset_event(airflow, platform)
 
             running = processes_of(home)
             assert len(running) >= len(airflow.processes)
@@ -133,10 +133,10 @@ def test_the_examples_on_a_real_airflow(tmp_path):
         ports = {connection.laddr.port for connection in psutil.net_connections("tcp") if connection.status == "LISTEN"}
         assert airflow.port not in ports
 
-        tells_openlineage(lineage, platform, result)
-        # The search does see the database and the logs.
-        told = holders(home, job.id)
-        assert any(name.startswith("airflow.db") for name in told)
-        assert any(name.startswith("logs") for name in told)
+        check_openlineage(lineage, platform, result)
+        # The search includes the database and the logs.
+        names = holders(home, job.id)
+        assert any(name.startswith("airflow.db") for name in names)
+        assert any(name.startswith("logs") for name in names)
         assert holders(home, platform.token) == []
         assert os.environ.get("AIRFLOW_HOME") != str(home)

@@ -1,4 +1,4 @@
-"""Sensors that start from their trigger, on a real Airflow: no worker is needed until the wait is over."""
+"""Sensors that start from their trigger, on a real Airflow: no worker runs until the wait is over."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def test_a_worker_is_needed_only_at_the_end(tmp_path):
                 airflow.check_alive()
                 time.sleep(0.5)
                 for task in airflow.task_instances(DAG, run_id):
-                    # What a mapped task pushed is found by a worker only, after the trigger has waited for nothing.
+                    # Only a worker can read the XCom of a mapped task, after the trigger had nothing to wait for.
                     early = task["task_id"] == "wait_for_mapped" and not task["hostname"]
                     if task["state"] == "deferred" and task["task_id"] in WAITING and not early:
                         deferred[task["task_id"]] = task
-            # Others had a worker, which shows that a worker can be seen.
+            # The other tasks had a worker, which proves that the check detects one.
             assert {task_id: bool(task["hostname"]) for task_id, task in deferred.items()} == {
                 "wait": False,
                 "wait_for_list": False,

@@ -1,4 +1,4 @@
-"""Ten thousand files in one task: its memory, its requests, and how much Airflow has to keep."""
+"""Ten thousand files in one task: memory, requests, and the size of stored values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def run(emulator, fields):
-    """Run the task in a process of its own and return what it cost."""
+    """Run the task in its own process and return its cost."""
     environment = {**os.environ, "AIRFLOW_CONN_SEVENBRIDGES_DEFAULT": emulator.connection_json()}
     done = subprocess.run(
         [sys.executable, "-m", "tests.integration.ten_thousand"],
@@ -43,18 +43,18 @@ def test_thousands_of_files(kind, count, allowed, capsys):
         else:
             fields = {"project": PROJECT, "volume": "demo/results", "location_pattern": "many/{name}"}
         cost = run(emulator, fields)
-        asked = Counter(record.path for record in emulator.requests)
+        requests = Counter(record.path for record in emulator.requests)
         exported = Counter(job.file for job in emulator.exports)
-    polls = asked.pop(POLL)
-    for_a_hundred = asked.total() / (count / 100)
-    told = [
+    polls = requests.pop(POLL)
+    for_a_hundred = requests.total() / (count / 100)
+    figures = [
         f"{count:,} files of {kind}: {cost['memory'] / 1e6:.0f} MB (before: {cost['memory_before'] / 1e6:.0f})",
         f"{for_a_hundred:.2f} requests for a hundred and {polls} polls",
         f"{cost['seconds']:.0f} s ({cost['cpu_seconds']:.0f} s CPU)",
         f"{cost['deferrals']} deferrals, {cost['store_writes']} writes, largest values {cost['largest']}",
     ]
     with capsys.disabled():
-        print("\n  " + ", ".join(told))
+        print("\n  " + ", ".join(figures))
     assert exported == Counter(ids)
     assert cost["counts"] == {"COMPLETED": count}
     assert cost["memory"] < 300e6

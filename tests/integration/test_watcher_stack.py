@@ -1,4 +1,4 @@
-"""An export that Airflow knows nothing of wakes a DAG, on a real Airflow whose triggerer is killed meanwhile."""
+"""An export of another client triggers a DAG, on a real Airflow whose triggerer is killed during the test."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def until(airflow, condition):
 
 
 def landed(airflow):
-    """What each successful run of the DAG was told."""
+    """Return the event's data of each successful run of the DAG."""
     runs = airflow.get(f"/dags/{DAG}/dagRuns")["dag_runs"]
     return {
         run["dag_run_id"]: airflow.xcom(DAG, run["dag_run_id"], "landed") for run in runs if run["state"] == "success"
     }
 
 
-def told(airflow):
+def triggering_exports(airflow):
     return [export["export_id"] for exports in landed(airflow).values() for export in exports]
 
 
-def test_an_export_from_anywhere_wakes_a_dag_once(tmp_path, monkeypatch):
+def test_an_export_from_any_source_triggers_a_dag_once(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Emulator(knobs=Knobs(pending_seconds=0.2, running_seconds=0.2)) as platform:
         client = sevenbridges.Api(url=platform.url, token=platform.token, debug=True)
@@ -57,21 +57,21 @@ def test_an_export_from_anywhere_wakes_a_dag_once(tmp_path, monkeypatch):
             airflow.wait_for_dag(DAG)
             until(airflow, lambda: listed(platform) > 1)
             first = export(VCF, "landed/first.vcf")
-            until(airflow, lambda: told(airflow) == [first])
+            until(airflow, lambda: triggering_exports(airflow) == [first])
             [[event]] = landed(airflow).values()
             assert event["uri"] == "s3://demo-results/exports/landed/first.vcf"
-            # The watch goes on asking once what it told has been recorded.
-            asked = listed(platform)
-            until(airflow, lambda: listed(platform) > asked + 1)
+            # The watcher continues to poll after its event has been recorded.
+            requests = listed(platform)
+            until(airflow, lambda: listed(platform) > requests + 1)
 
             airflow.kill("triggerer")
             second = export(REPORT, "landed/second.html")
             third = export(VCF, "landed/third.vcf")
             while {job.state for job in platform.exports} != {"COMPLETED"}:
                 time.sleep(0.1)
-            asked = listed(platform)
+            requests = listed(platform)
             airflow.start("triggerer")
-            until(airflow, lambda: set(told(airflow)) >= {first, second, third})
-            until(airflow, lambda: listed(platform) > asked + 5)
-            assert sorted(told(airflow)) == sorted([first, second, third])
+            until(airflow, lambda: set(triggering_exports(airflow)) >= {first, second, third})
+            until(airflow, lambda: listed(platform) > requests + 5)
+            assert sorted(triggering_exports(airflow)) == sorted([first, second, third])
             assert platform.token not in "".join(airflow.tail(name, 10**6) for name in airflow.processes)

@@ -1,4 +1,4 @@
-"""The tab and the links on a real Airflow whose XCom backend keeps everything in a store, and is slow."""
+"""The tab and the links on a real Airflow with a slow XCom backend that stores all values elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINKS = {
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 
-def test_what_is_shown_is_kept_in_airflows_own_database(tmp_path):
+def test_the_tabs_data_is_kept_in_airflows_database(tmp_path):
     calls = tmp_path / "calls.jsonl"
     with Emulator(knobs=Knobs(stuck=True, pending_seconds=0.1, running_seconds=0.1)) as platform:
         environment = {
@@ -76,7 +76,7 @@ def test_what_is_shown_is_kept_in_airflows_own_database(tmp_path):
             assert links() == LINKS
 
     called = [json.loads(line) for line in calls.read_text().splitlines()]
-    # The results and the id are values of the user, who chose the backend.
+    # The result and the id are the user's values, so they are in the user's backend.
     assert {"export_id", "return_value"} <= {call["key"] for call in called}
     assert not [call for call in called if str(call["key"]).startswith(("sevenbridges_", "_link_"))]
     assert not [call for call in called if call["on_loop"]]

@@ -1,4 +1,4 @@
-"""A real Airflow 2 made of separate processes, with the same face as the stack of Airflow 3."""
+"""A real Airflow 2 of separate processes, with the interface of the stack of Airflow 3."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dev.airflow_stack import AirflowStack, StackError
 
 COMPONENTS = {
     "webserver": ("webserver",),
-    # It parses the DAGs too.
+    # The scheduler parses the DAGs, too.
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-# Whoever comes is an admin, as in the stack of Airflow 3.
+# Every user is an administrator, as in the stack of Airflow 3.
 WEBSERVER_CONFIG = "AUTH_ROLE_PUBLIC = 'Admin'\nWTF_CSRF_ENABLED = True\n"
 
 
@@ -27,7 +27,7 @@ class Airflow2Stack(AirflowStack):
         super().__init__(home, dags_folder, connections, extra_env)
         self.env |= {
             "AIRFLOW__API__AUTH_BACKENDS": "airflow.api.auth.backend.default",
-            # SQLite takes no other.
+            # SQLite allows no other executor.
             "AIRFLOW__CORE__EXECUTOR": "SequentialExecutor",
             "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "5",
             "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "30",
@@ -35,7 +35,7 @@ class Airflow2Stack(AirflowStack):
             "AIRFLOW__WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
             "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(self.port),
             "AIRFLOW__WEBSERVER__WORKERS": "1",
-            # Its executor starts tasks by the name of the command.
+            # Its executor starts tasks with the `airflow` command.
             "PATH": os.pathsep.join([os.path.dirname(sys.executable), self.env["PATH"]]),
         }
 
@@ -77,7 +77,7 @@ class Airflow2Stack(AirflowStack):
         return answer.json()["dag_run_id"]
 
     def xcom(self, dag_id, run_id, task_id, key="return_value", map_index=-1):
-        """What Airflow 2 shows is Python's text of a value."""
+        """Airflow 2 returns a value as Python's repr."""
         import ast
 
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"

@@ -22,7 +22,7 @@ def platform():
 
 @pytest.fixture(scope="module")
 def dags_folder(tmp_path_factory):
-    """The examples that this Airflow can run, and DAGs of these tests."""
+    """Return a folder with the examples that this Airflow can run and the DAGs of these tests."""
     from tests.matrix.offered import examples
 
     folder = tmp_path_factory.mktemp("dags")
@@ -34,7 +34,7 @@ def dags_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory, dags_folder, platform):
-    """The environment variables of an Airflow with a database and the DAGs."""
+    """Return the environment of an Airflow with a database and the DAGs."""
     home = tmp_path_factory.mktemp("airflow")
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},

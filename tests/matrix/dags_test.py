@@ -1,4 +1,4 @@
-"""`python -m tests.matrix.dags_test RESULTS DAG_ID...`: `airflow dags test` of each in one process, and its outcome."""
+"""`python -m tests.matrix.dags_test RESULTS DAG_ID...`: runs `airflow dags test` for each DAG in one process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main(results, *dag_ids):
     seen = Deprecations(provider, os.environ["AIRFLOW__CORE__DAGS_FOLDER"]).watch()
     from airflow_sb_provider.jobs import poll_schedule as schedule
 
-    # Exports take less than a second here; asked for earlier, they would wait for a whole interval.
+    # Exports take less than a second here; an earlier first poll would cost a whole interval.
     schedule.FIRST_POLL = 1.0
     runs = {dag_id: _run(dag_id) for dag_id in dag_ids}
     Path(results).write_text(json.dumps({"runs": runs, "deprecations": seen.ours}))

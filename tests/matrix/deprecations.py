@@ -1,4 +1,4 @@
-"""Tells which deprecation warnings the provider itself causes, whatever filters and loggers make of them."""
+"""Collects the deprecation warnings that the provider causes, independent of filters and loggers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 import warnings
 
 KINDS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
-# What only hands on a warning, or an import, on its way to who caused it.
+# Files that only pass on a warning or an import.
 HELPERS = ("<frozen importlib", "<string>", "deprecation_tools.py", "typing_extensions.py", "/deprecated/")
 
 
 class Deprecations:
-    """From `watch()` on, what is deprecated and used by a file of these folders or names one of them."""
+    """Collects, from `watch()` on, the deprecation warnings that files in these folders cause or that name them."""
 
     def __init__(self, *folders):
         self.folders = tuple(os.path.abspath(folder) + os.sep for folder in folders)
@@ -48,14 +48,14 @@ class Deprecations:
 
 
 def _reported(frame, stacklevel):
-    """The file that the warning points at."""
+    """Return the file that the warning names."""
     for _ in range(max(stacklevel, 1) - 1):
         frame = _outwards(frame)
     return frame.f_code.co_filename if frame else None
 
 
 def _user(frame):
-    """The file that uses what warns, however many frames the warning's own file takes."""
+    """Return the file that uses the deprecated object."""
     warner = frame.f_code.co_filename
     while frame and (frame.f_code.co_filename == warner or any(name in frame.f_code.co_filename for name in HELPERS)):
         frame = frame.f_back

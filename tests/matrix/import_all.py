@@ -1,6 +1,6 @@
 """`python -m tests.matrix.import_all [with_optional]`: import every module of the wheel.
 
-It fails for a deprecation of the wheel's own making. What is for an optional package must import where that is.
+It fails for a deprecation warning that the wheel causes. With `with_optional`, optional modules must import, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OPTIONAL = {"airflow_sb_provider.lineage.openlineage": "airflow.providers.openli
 
 
 def main(with_optional):
-    # Found, not imported: the first import must be seen.
+    # Find the package without an import, so that its first import is watched.
     folder = Path(importlib.util.find_spec("airflow_sb_provider").origin).parent
     seen = Deprecations(folder).watch()
     names = [module.name for module in pkgutil.walk_packages([str(folder)], "airflow_sb_provider.")]

@@ -1,4 +1,4 @@
-"""What an Airflow must have for an example to run; every other example runs everywhere."""
+"""The examples that need a newer Airflow; all others run everywhere."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import re
 from pathlib import Path
 
 EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
-# By name: the first Airflow that can run it, and why.
+# By name: the first Airflow that can run it, and the reason.
 NEEDS: dict[str, tuple[tuple[int, int], str]] = {
-    "sevenbridges_asset_watcher": ((3, 3), "an asset watcher keeps its place in the asset's store, which 3.3 brought"),
+    "sevenbridges_asset_watcher": (
+        (3, 3),
+        "an asset watcher keeps its checkpoint in the asset state store, which is new in Airflow 3.3",
+    ),
 }
 
 
 def examples(airflow):
-    """The paths of the examples that this Airflow can run, and for each other one the reason."""
-    here, lacks = [], []
+    """Return the paths of the examples that this Airflow can run, and the reasons for the others."""
+    paths, reasons = [], []
     for path in sorted(EXAMPLE_DAGS.glob("*.py")):
         first, why = NEEDS.get(path.stem, ((2, 11), ""))
         if airflow >= first:
-            here.append(path)
+            paths.append(path)
         else:
-            lacks.append(f"{path.stem}: {why}")
-    return here, lacks
+            reasons.append(f"{path.stem}: {why}")
+    return paths, reasons
 
 
 def dag_ids(path):
-    """The DAGs of an example."""
+    """Return the ids of the DAGs of an example."""
     return re.findall(r'dag_id="(\w+)"', path.read_text())

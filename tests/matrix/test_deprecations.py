@@ -1,4 +1,4 @@
-"""What the cells take for a deprecation of the provider's own making."""
+"""Which deprecation warnings count as caused by the provider."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def names_ours():
 
 @pytest.fixture
 def seen(tmp_path, monkeypatch):
-    """The modules `library` and, in a folder of its own, `ours`, which are watched; and what was seen."""
+    """Create the modules `library` and, in another folder that is watched, `ours`; yields the warnings."""
     for name in ("warn", "warn_explicit"):
         monkeypatch.setattr(warnings, name, getattr(warnings, name))
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -56,21 +56,21 @@ def seen(tmp_path, monkeypatch):
         "import warnings; warnings.warn_explicit('x', DeprecationWarning, __file__, 1)",
     ],
 )
-def test_what_a_file_of_ours_uses_is_ours(seen, code):
+def test_a_warning_from_our_files_is_ours(seen, code):
     found = seen(code)
     assert (len(found.ours), found.others) == (1, 0)
     assert "module.py" in found.ours[0]
 
 
-def test_what_names_ours_is_ours_wherever_it_is_used(seen):
+def test_a_warning_that_names_our_package_is_ours(seen):
     assert len(seen("library.names_ours()", inside=False).ours) == 1
 
 
-def test_what_others_use_is_theirs(seen):
+def test_a_warning_from_other_files_is_not_ours(seen):
     found = seen("library.old()", inside=False)
     assert (found.ours, found.others) == ([], 1)
 
 
-def test_other_warnings_are_none(seen):
+def test_other_warnings_are_ignored(seen):
     found = seen("library.plain()")
     assert (found.ours, found.others) == ([], 0)

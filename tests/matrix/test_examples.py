@@ -1,4 +1,4 @@
-"""Each example DAG that this Airflow can run, by `airflow dags test`, against the local Platform."""
+"""Each example DAG that this Airflow can run, with `airflow dags test` on the local Platform."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.matrix.offered import dag_ids, examples
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 HERE, LACKS = examples(AIRFLOW)
 DAG_IDS = [dag_id for path in HERE for dag_id in dag_ids(path)]
-# How many exports each asks for.
+# The number of exports of each DAG.
 EXPORTS = {
     "sevenbridges_asset_consumer": 0,
     "sevenbridges_asset_producer": 1,
@@ -30,13 +30,13 @@ EXPORTS = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory, environment):
-    """What `airflow dags test` made of them, all in one process."""
+    """Run `airflow dags test` for all of them in one process, and return the results."""
     for lack in LACKS:
         print(f"not offered: the example {lack}")
     path = tmp_path_factory.mktemp("results") / "results.json"
     for command in (
         ["airflow", "db", "migrate"],
-        # Airflow 2 fails a task whose dataset alias its database does not know, as it does once a DAG has been parsed.
+        # Airflow 2 fails a task whose dataset alias is not in its database, into which the scheduler writes it.
         *([["airflow", "dags", "reserialize"]] if AIRFLOW < (3,) else []),
         ["tests.matrix.dags_test", str(path), *DAG_IDS],
     ):
@@ -57,12 +57,12 @@ def test_each_export_is_made_once(results, platform):
     assert len(made) == len(set(made)) == sum(EXPORTS[dag_id] for dag_id in DAG_IDS)
 
 
-def test_no_deprecation_is_of_our_making(results):
+def test_no_deprecation_warning_is_ours(results):
     assert results["deprecations"] == []
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
-def test_airflows_own_dry_run_renders_and_does_nothing(results, environment, platform, dag_id):
+def test_airflows_own_dry_run_renders_and_sends_nothing(results, environment, platform, dag_id):
     if AIRFLOW >= (3,):
         print("not offered: `airflow tasks test --dry-run`, which Airflow 3 has no more")
         return

@@ -1,4 +1,4 @@
-"""Mapped tasks, templates and XComs, in which each Airflow differs, by `airflow dags test`."""
+"""Mapped tasks, templates and XComs, which differ between Airflows, with `airflow dags test`."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def test_no_name_is_rendered(results, platform, files, way):
     assert made == {f"{way}/{name}": file for name, file in files.items()}
 
 
-def test_what_the_author_wrote_is_rendered(results, platform, files):
+def test_templates_of_the_author_are_rendered(results, platform, files):
     made = [job.location for job in platform.exports if job.location.startswith("matrix_mapped_names/")]
     assert sorted(made) == sorted(f"matrix_mapped_names/{file}" for file in files.values())
 
 
-def test_a_bulk_export_took_what_mapped_tasks_pushed(results, platform, waited):
+def test_a_bulk_export_used_the_xcoms_of_mapped_tasks(results, platform, waited):
     assert sorted(job.file for job in platform.exports if job.volume == "demo/archive") == sorted(waited)

@@ -1,4 +1,4 @@
-"""Airflow finds the provider and all that is in it, and has nothing to say against it."""
+"""Airflow finds the provider and all of its parts, and logs no warning about it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ COMPLAINTS = re.compile(r"warn|error|exception|fail|deprecat|traceback", re.IGNO
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory):
-    """What Airflow's commands answered, and all they wrote besides."""
-    path = tmp_path_factory.mktemp("asked") / "asked.json"
+def commands(tmp_path_factory):
+    """Return the results and the output of Airflow's commands."""
+    path = tmp_path_factory.mktemp("commands") / "commands.json"
     home = tmp_path_factory.mktemp("airflow")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.matrix.ask_airflow", str(path)],
+        [sys.executable, "-m", "tests.matrix.airflow_commands", str(path)],
         cwd=ROOT,
         env={**environment, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"},
         stdout=subprocess.PIPE,
@@ -47,36 +47,36 @@ def only(rows, **wanted):
     return row
 
 
-def test_the_provider(asked):
-    row = only(asked["told"]["providers list"], package_name="airflow-sb-provider")
+def test_the_provider(commands):
+    row = only(commands["rows"]["providers list"], package_name="airflow-sb-provider")
     assert row["version"] == __version__
     assert row["description"].startswith("Exports files from the Seven Bridges Platform")
 
 
-def test_the_connection_type_and_its_hook(asked):
-    row = only(asked["told"]["providers hooks"], connection_type="sevenbridges")
+def test_the_connection_type_and_its_hook(commands):
+    row = only(commands["rows"]["providers hooks"], connection_type="sevenbridges")
     assert row["class"] == INFO["connection-types"][0]["hook-class-name"]
     assert row["conn_id_attribute_name"] == "sevenbridges_conn_id"
     assert row["package_name"] == "airflow-sb-provider"
     assert row["hook_name"] == "Seven Bridges"
 
 
-def test_the_links(asked):
-    listed = {name for row in asked["told"]["providers links"] for name in row.values()}
+def test_the_links(commands):
+    listed = {name for row in commands["rows"]["providers links"] for name in row.values()}
     assert set(INFO["extra-links"]) <= listed
 
 
-def test_the_plugin(asked):
-    assert only(asked["told"]["plugins"], name="sevenbridges_export")
+def test_the_plugin(commands):
+    assert only(commands["rows"]["plugins"], name="sevenbridges_export")
 
 
-def test_airflow_complains_of_nothing_of_ours(asked):
-    lines = asked["output"].splitlines()
+def test_airflow_logs_no_warning_about_this_package(commands):
+    lines = commands["output"].splitlines()
     assert [line for line in lines if OF_OURS.search(line) and COMPLAINTS.search(line)] == []
-    assert asked["deprecations"] == []
+    assert commands["deprecations"] == []
 
 
-def test_a_watcher_says_what_it_needs():
+def test_a_watcher_reports_what_it_needs():
     if AIRFLOW >= (3, 3):
         assert SevenBridgesExportEventTrigger(volume="demo/results").volume == "demo/results"
     else:

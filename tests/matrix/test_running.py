@@ -1,4 +1,4 @@
-"""A real Airflow of this release: what it serves, and deferred tasks in its triggerer."""
+"""A real Airflow of this release: its user interface, and deferred tasks in its triggerer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def airflow(tmp_path_factory, dags_folder, platform):
     home = tmp_path_factory.mktemp("running") / "airflow"
     with Stack(home, dags_folder, connections, platform.s3_environment()) as airflow:
         if (3,) <= AIRFLOW < (3, 2):
-            # Later releases take a request without a token for an admin's, where all are admins.
+            # Where all users are administrators, later releases accept requests without a token.
             token = airflow._session.get(f"{airflow.url}/auth/token", timeout=30).json()["access_token"]
             airflow._session.headers["Authorization"] = f"Bearer {token}"
         yield airflow
@@ -30,7 +30,7 @@ def airflow(tmp_path_factory, dags_folder, platform):
 
 @pytest.fixture(scope="module")
 def runs(airflow, platform):
-    """A run of each DAG, by its id, with the file that it exports; they wait beside each other."""
+    """Trigger each DAG; return the runs and their files by DAG id. The runs wait at the same time."""
     files = {
         "sevenbridges_export": VCF,
         "matrix_lost_worker": platform.add_file("lost.txt", b"kept", "demo/matrix").id,
@@ -46,7 +46,7 @@ def page(airflow, path):
     return answer
 
 
-def test_it_is_that_release(airflow):
+def test_the_release_is_the_expected_one(airflow):
     assert airflow.get("/version")["version"] == version("apache-airflow")
 
 
@@ -100,20 +100,20 @@ def test_an_export_waits_in_the_triggerer(airflow, platform, runs):
     assert airflow.xcom(dag_id, run_id, "export", key="sevenbridges_export_status")["state"] == "COMPLETED"
 
 
-def test_after_a_lost_worker_a_retry_takes_the_export_over(airflow, platform, runs):
+def test_after_a_lost_worker_a_retry_adopts_the_export(airflow, platform, runs):
     dag_id = "matrix_lost_worker"
     run_id, file = runs[dag_id]
     assert airflow.wait(dag_id, run_id) == {"export": "success"}
     (instance,) = airflow.task_instances(dag_id, run_id)
     assert instance["try_number"] == 2
-    # Also on Airflow 3.0, which runs the method again that the deferral had resumed: it begins anew.
+    # Also on Airflow 3.0, which runs the resumed method again: it starts from the beginning.
     assert airflow.xcom(dag_id, run_id, "export")["adopted"] is True
     (job,) = [job for job in platform.exports if job.file == file]
     assert job.state == "COMPLETED"
     assert platform.object_bytes("demo/results", "lost-worker.txt") == b"kept"
     assert airflow.xcom(dag_id, run_id, "export", key="has_store") is (AIRFLOW >= (3, 3))
     if AIRFLOW < (3, 3):
-        print("not offered: a record across retries, which Airflow 3.3 keeps; a retry asks the Platform instead")
+        print("not offered: a record across retries, which is new in Airflow 3.3; a retry checks the Platform instead")
 
 
 def test_a_sensor_may_start_from_its_trigger(airflow, platform, runs):
@@ -126,7 +126,7 @@ def test_a_sensor_may_start_from_its_trigger(airflow, platform, runs):
         print("not offered: start_from_trigger, which needs Airflow 3.3; the sensor defers from a worker")
 
 
-def test_an_export_that_lands_starts_another_dag(airflow, runs):
+def test_a_completed_export_triggers_another_dag(airflow, runs):
     run_id, _ = runs["sevenbridges_asset_producer"]
     assert airflow.wait("sevenbridges_asset_producer", run_id) == {"export": "success"}
     started = []
@@ -137,7 +137,7 @@ def test_an_export_that_lands_starts_another_dag(airflow, runs):
     (run,) = started
     assert run["run_type"] in ("dataset_triggered", "asset_triggered")
     if AIRFLOW >= (3, 3):
-        # Before, only the amazon provider lets Airflow open s3://.
+        # In earlier releases Airflow opens s3:// only with the amazon provider.
         run_id = run["dag_run_id"]
         assert airflow.wait("sevenbridges_asset_consumer", run_id) == {"read_objects": "success"}
         read = airflow.xcom("sevenbridges_asset_consumer", run_id, "read_objects")

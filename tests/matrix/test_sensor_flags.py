@@ -1,4 +1,4 @@
-"""What a sensor's flags make of each failure in each mode, as docs/operators.md has it: the same on every Airflow."""
+"""The effect of a sensor's flags on each failure in each mode, as in docs/operators.md; the same on every Airflow."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ FLAGS = {
     "soft_fail, silent_fail": {"soft_fail": True, "silent_fail": True},
     "silent_fail, never_fail": {"silent_fail": True, "never_fail": True},
 }
-# The ends of a task: it succeeds, is skipped, fails for good, fails and is retried, or fails since its time is over.
+# The results of a task: success, skipped, failed without retry, failed with retry, timed out.
 OK, SKIP, FAIL, RETRY, TIMEOUT = "ok", "skip", "fail", "retry", "timeout"
 
-# By failure, one end for each of FLAGS. Where a mode differs, the end in each of MODES.
+# By failure, one result for each of FLAGS; where modes differ, a result for each of MODES.
 MISCONFIGURED = (FAIL, FAIL, FAIL, SKIP, FAIL, SKIP)
 NOT_SEEN = (RETRY, RETRY, TIMEOUT, SKIP, SKIP, SKIP)
 TIME_IS_OVER = (TIMEOUT, SKIP, TIMEOUT, SKIP, SKIP, SKIP)
 TRANSIENT = (OK, OK, OK, OK, OK, OK)
 REJECTED_LONGER = (RETRY, RETRY, OK, SKIP, OK, OK)
-# After a deferral this is no poll any more.
+# After a deferral there is no poll.
 IN_DOUBT = (
     RETRY,
     RETRY,
@@ -127,7 +127,7 @@ def change_connection(monkeypatch, platform, **fields):
 
 
 def have(failure, platform, monkeypatch):
-    """Bring a failure about; return the ids to wait for, and for how long if the failure tells that."""
+    """Cause a failure; return the ids to wait for, and the time-out if the failure requires one."""
     match failure:
         case "an id that is no id":
             return "no id!", 20
@@ -209,7 +209,7 @@ def polls(platform):
 
 
 def resume(make, context, deferred):
-    """Run a trigger as the triggerer does, and the sensor's second half as a worker does."""
+    """Run a trigger like the triggerer, and resume the sensor like a worker."""
     trigger, method, seconds = deferred
     trigger.poll_interval = 0.05
     try:
@@ -226,7 +226,7 @@ async def first_event(trigger):
 
 
 def run(make, monkeypatch):
-    """Run a sensor as Airflow does: each poke of a rescheduled one and each resumption is a new process."""
+    """Run a sensor like Airflow: each rescheduled poke and each resumption is a new process."""
     began = datetime.now(UTC)
     ti = SimpleNamespace(
         dag_id="d",
@@ -255,7 +255,7 @@ def run(make, monkeypatch):
 
 
 @pytest.mark.parametrize(("failure", "flags", "mode", "end"), cells())
-def test_the_end_of_a_sensor(platform, monkeypatch, failure, flags, mode, end):
+def test_a_sensor_ends_as_its_flags_require(platform, monkeypatch, failure, flags, mode, end):
     export_id, timeout = have(failure, platform, monkeypatch)
     if timeout is None:
         timeout = SHORT if FLAGS[flags].get("silent_fail") and end in (TIMEOUT, SKIP) else 20
@@ -275,7 +275,7 @@ def test_the_end_of_a_sensor(platform, monkeypatch, failure, flags, mode, end):
 
 
 @pytest.mark.parametrize(("flags", "end"), zip(FLAGS, (RETRY, RETRY, RETRY, SKIP, RETRY, SKIP), strict=True))
-def test_the_end_of_a_sensor_whose_trigger_breaks(platform, flags, end):
+def test_a_sensor_whose_trigger_fails_ends_as_its_flags_require(platform, flags, end):
     sensor = SevenBridgesExportSensor(task_id="wait", export_id="a", deferrable=True, **FLAGS[flags])
     assert end_of(lambda: sensor.resume_execution("__fail__", {"error": "Trigger failure"}, {})) == end
 

@@ -1,4 +1,4 @@
-"""No attribute of ours takes the place of one of Airflow's, on any Airflow, but for those that are meant to."""
+"""No attribute of this package shadows one of Airflow, on any release, except where it is intended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator,
 from airflow_sb_provider.plugins.export_tab import AirflowPlugin
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 
-# What Airflow expects a subclass to override or to set, by its class.
+# Attributes that Airflow expects a subclass to override or set, by class.
 INTENDED = [
     (BaseSensorOperator, {"poke", "resume_execution"}),
     (
@@ -62,10 +62,10 @@ INTENDED = [
     ),
     (BaseOperatorLink, {"get_link", "name", "xcom_key"}),
     (AirflowPlugin, {"external_views", "fastapi_apps", "name", "on_load"}),
-    # In one class with ours, Airflow's comes first.
+    # In a class with both, Airflow's attribute comes first.
     (AirflowException, {"serialize"}),
 ]
-# What Airflow itself writes into a class or an instance when it is used.
+# Attributes that Airflow writes to a class or an instance at run time.
 WRITTEN_BY_AIRFLOW = {"_BaseOperator__serialized_fields", "_log"}
 
 
@@ -78,7 +78,7 @@ def is_airflows(cls):
 
 
 def find_faces():
-    """Every class of ours that is made from one of Airflow's."""
+    """Return every class of this package that inherits from one of Airflow."""
     found = set()
     for module in pkgutil.walk_packages(airflow_sb_provider.__path__, "airflow_sb_provider."):
         if module.name.startswith(("airflow_sb_provider.emulator", "airflow_sb_provider.lineage.openlineage")):
@@ -96,7 +96,7 @@ def find_faces():
 
 
 def names(cls):
-    """What a class has, what it declares, and what its methods set of an instance; not what Python itself knows."""
+    """Return the attributes that a class has and declares and that its methods set, without those of `object`."""
     found = {*vars(cls), *vars(cls).get("__annotations__", ())}
     found = {name for name in found if name != "_abc_impl" and not (name.startswith("__") and name.endswith("__"))}
     try:
@@ -107,13 +107,13 @@ def names(cls):
 
 
 def assigned(tree, *names):
-    """The attributes that code assigns of what it calls by one of these names."""
+    """Return the attributes that code assigns on variables with these names."""
     stores = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
     return {node.attr for node in stores if isinstance(node.value, ast.Name) and node.value.id in names}
 
 
 def set_by_the_triggerer():
-    """What Airflow's triggerer sets of a trigger from outside."""
+    """Return the attributes that Airflow's triggerer sets on a trigger."""
     runner = importlib.import_module("airflow.jobs.triggerer_job_runner")
     return assigned(ast.parse(inspect.getsource(runner)), "trigger", "trigger_instance")
 
@@ -121,7 +121,7 @@ def set_by_the_triggerer():
 FACES = find_faces()
 
 
-def test_there_is_something_to_compare():
+def test_the_comparison_is_not_empty():
     found = {cls.__name__ for cls in FACES}
     assert {"SevenBridgesExportOperator", "SevenBridgesBulkExportOperator", "SevenBridgesExportSensor"} <= found
     assert {
@@ -135,7 +135,7 @@ def test_there_is_something_to_compare():
 
 
 @pytest.mark.parametrize("face", FACES, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
-def test_nothing_of_airflows_is_shadowed(face):
+def test_no_attribute_of_airflow_is_shadowed(face):
     airflows = {name for cls in face.__mro__ if not is_ours(cls) for name in names(cls)}
     airflows |= set_by_the_triggerer() if issubclass(face, BaseTrigger) else set()
     ours = {name for cls in face.__mro__ if is_ours(cls) for name in names(cls)}
@@ -158,11 +158,11 @@ def test_nothing_of_airflows_is_shadowed(face):
     ],
     ids=["export", "bulk", "sensor"],
 )
-def test_an_instance_sets_nothing_that_its_class_has_of_airflow(make, base):
+def test_an_instance_sets_no_attribute_that_its_class_inherits_from_airflow(make, base):
     instance, plain = make(), base()
     added = vars(instance).keys() - vars(plain).keys()
     assert {name for name in added if hasattr(plain, name)} <= {"start_from_trigger", "start_trigger_args"}
-    # What has a value of its own has it from a parameter of Airflow's.
+    # An attribute with its own value comes from a parameter of Airflow.
     for name in vars(plain).keys() - {"start_from_trigger", "start_trigger_args"}:
         assert type(getattr(instance, name)) is type(getattr(plain, name)), name
     parameters = inspect.signature(type(instance).__init__).parameters.keys() - {"self", "kwargs"}
@@ -178,5 +178,5 @@ def test_an_instance_sets_nothing_that_its_class_has_of_airflow(make, base):
     ],
     ids=lambda task: type(task).__name__,
 )
-def test_airflows_dry_run_renders_and_does_nothing(task):
+def test_airflows_dry_run_renders_and_sends_nothing(task):
     assert task.dry_run() is None

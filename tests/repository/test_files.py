@@ -1,4 +1,4 @@
-"""The files that speak to forges, registries and contributors tell of what is there."""
+"""Files for GitHub, package registries and contributors name only things that exist."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def load(name):
 @pytest.mark.parametrize(
     "name", [".github/workflows/ci.yml", "CONTRIBUTING.md", "SECURITY.md", ".pre-commit-config.yaml"]
 )
-def test_every_target_that_is_named_exists(name):
+def test_every_make_target_in_the_docs_exists(name):
     named = re.findall(r"(?:`|: )make (?:PYTHON=\S+ )?([a-z][a-z-]*)", (ROOT / name).read_text())
     assert named
     assert set(named) <= TARGETS
 
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "SECURITY.md"])
-def test_every_file_that_is_named_exists(name):
+def test_every_file_in_the_docs_exists(name):
     text = (ROOT / name).read_text()
     links = re.findall(r"\]\(([^)#:]+)\)", text)
     paths = re.findall(r"`((?:tests|exports|hooks|api|emulator|airflow_sb_provider)/[\w/.]*)`", text)
@@ -40,7 +40,7 @@ def test_every_file_that_is_named_exists(name):
         assert (ROOT / each).exists() or (ROOT / "airflow_sb_provider" / each).exists(), each
 
 
-def test_the_workflow_runs_on_every_python_that_is_promised():
+def test_the_workflow_runs_on_every_supported_python():
     promised = {each.rpartition(" ")[2] for each in PROJECT["classifiers"] if ":: 3." in each}
     assert set(load(".github/workflows/ci.yml")["jobs"]["test"]["strategy"]["matrix"]["python"]) == promised
 
@@ -81,7 +81,7 @@ def test_constraints_pin_hashes_and_name_no_address(name):
         assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line) for line in hashes)
 
 
-def test_what_is_installed_here_is_checked_against_the_hashes():
+def test_the_installed_packages_are_checked_against_the_hashes():
     installs = [line.strip() for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
     assert len(installs) == 2
     assert all("--require-hashes" in line or "--no-index" in line for line in installs)
@@ -102,5 +102,5 @@ def test_the_registry_lists_what_users_import():
         listed = [entry["module"].rpartition(".") for entry in registry[section]]
         for module, _, name in listed:
             assert getattr(importlib.import_module(module), name).__doc__
-        told = {module for entry in get_provider_info()[section] for module in entry["python-modules"]}
-        assert {module for module, _, _ in listed} == told
+        modules = {module for entry in get_provider_info()[section] for module in entry["python-modules"]}
+        assert {module for module, _, _ in listed} == modules

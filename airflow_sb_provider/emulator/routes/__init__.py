@@ -1,1 +1,1 @@
-"""The API's routes, a module for each kind of thing."""
+"""The API's routes, one module per type of resource."""

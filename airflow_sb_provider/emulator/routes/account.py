@@ -1,4 +1,4 @@
-"""Who asks, how much they may ask, and which projects they have."""
+"""Routes of the user, the rate limit and the user's projects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from airflow_sb_provider.emulator.records import current_user
-from airflow_sb_provider.emulator.routes.base import Routes, owned
+from airflow_sb_provider.emulator.routes.base import Routes, owned_id
 
 if TYPE_CHECKING:
     from airflow_sb_provider.emulator.platform import Platform
@@ -43,20 +43,20 @@ class Account(Routes):
         return web.json_response({f"{name}_url": f"{base}/{name}" for name in (*names, "action", "upload")})
 
     async def _user(self, request: web.Request) -> web.Response:
-        return self.one(request, self.views(request).user(current_user()))
+        return self.single(request, self.serializer(request).user(current_user()))
 
     async def _rate_limit(self, request: web.Request) -> web.Response:
         window = self._limits.window(current_user().token)
         rate = {"limit": self.knobs.rate_limit, "remaining": self._limits.remaining(window), "reset": window.reset}
-        return self.one(request, {"rate": rate, "instance_limit": {"limit": -1, "remaining": 2**63 - 1}})
+        return self.single(request, {"rate": rate, "instance_limit": {"limit": -1, "remaining": 2**63 - 1}})
 
     async def _list_projects(self, request: web.Request) -> web.Response:
         user = current_user()
-        found = [] if user.access == "none" else list(self.platform.projects.values())
+        projects = [] if user.access == "none" else list(self.platform.projects.values())
         if owner := request.match_info.get("owner"):
-            found = [project for project in found if project.id.startswith(f"{owner}/")]
-        return self.page(request, "project", found, self.views(request).project)
+            projects = [project for project in projects if project.id.startswith(f"{owner}/")]
+        return self.page(request, "project", projects, self.serializer(request).project)
 
     async def _get_project(self, request: web.Request) -> web.Response:
-        project = self.platform.project(current_user(), owned(request))
-        return self.one(request, self.views(request).project(project))
+        project = self.platform.project(current_user(), owned_id(request))
+        return self.single(request, self.serializer(request).project(project))

@@ -1,4 +1,4 @@
-"""What the routes have in common: lists, bulk calls, parameters."""
+"""What all routes share: lists, bulk calls and parameters."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from airflow_sb_provider.emulator.errors import Refusal
-from airflow_sb_provider.emulator.records import answering
-from airflow_sb_provider.emulator.serializers import BRIEF, Views, select
+from airflow_sb_provider.emulator.errors import ApiError
+from airflow_sb_provider.emulator.records import current_record
+from airflow_sb_provider.emulator.serializers import BRIEF, Serializer, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,86 +20,91 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 MAX_ITEMS = 100
-USUAL_LIMIT, MAX_LIMIT = 50, 100
+DEFAULT_LIMIT, MAX_LIMIT = 50, 100
 
 
 class Routes:
-    """Routes to one kind of the platform's things."""
+    """The routes of one type of resource."""
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
         self.knobs = platform.knobs
 
-    def views(self, request: web.Request) -> Views:
-        """What turns things into JSON for this caller."""
-        return Views(self.platform, f"{request.url.origin()}/v2")
+    def serializer(self, request: web.Request) -> Serializer:
+        """Return the serializer whose URLs are those of this caller."""
+        return Serializer(self.platform, f"{request.url.origin()}/v2")
 
-    def one(self, request: web.Request, view: Json, status: int = 200) -> web.Response:
-        """One resource."""
-        return web.json_response(select(view, request.query.get("fields")), status=status)
+    def single(self, request: web.Request, resource: Json, status: int = 200) -> web.Response:
+        """Respond with one resource."""
+        return web.json_response(select(resource, request.query.get("fields")), status=status)
 
     def page(
-        self, request: web.Request, kind: str, things: Sequence[Any], view: Callable[[Any], Json], lies: bool = False
+        self,
+        request: web.Request,
+        kind: str,
+        resources: Sequence[Any],
+        serialize: Callable[[Any], Json],
+        wrong_total: bool = False,
     ) -> web.Response:
-        """A page of a list of things; `lies` makes its total too large, and it the last."""
+        """Respond with one page of a list; `wrong_total` adds one to the total and omits the link to the next page."""
         offset, limit = number(request, "offset", 0), self.limit(request)
-        url, total = request.url, len(things) + lies
+        url, total = request.url, len(resources) + wrong_total
         links = []
-        if offset + limit < total and not lies:
+        if offset + limit < total and not wrong_total:
             links.append(_link(url, "next", offset + limit, limit))
         if offset > 0:
             links.append(_link(url, "prev", max(0, offset - limit), limit))
         fields = request.query.get("fields")
-        items = [select(view(thing), fields, BRIEF[kind]) for thing in things[offset : offset + limit]]
+        items = [select(serialize(resource), fields, BRIEF[kind]) for resource in resources[offset : offset + limit]]
         body = {"href": str(url.update_query(offset=offset, limit=limit)), "items": items, "links": links}
         return web.json_response(body, headers={"X-Total-Matching-Query": str(total)})
 
     def limit(self, request: web.Request) -> int:
-        """How many items the caller wants of a list."""
-        limit = number(request, "limit", USUAL_LIMIT)
+        """Return the page size that the caller requests."""
+        limit = number(request, "limit", DEFAULT_LIMIT)
         if limit < 1 or (limit > MAX_LIMIT and self.knobs.over_limit == "refuse"):
-            raise Refusal(90000)
+            raise ApiError(90000)
         return min(limit, MAX_LIMIT)
 
-    def bulk(self, request: web.Request, name: str) -> list[Any]:
-        """What a bulk call asks about, in the field `name` of its body."""
-        body = answering.get().json
+    def bulk_items(self, request: web.Request, name: str) -> list[Any]:
+        """Return the items of a bulk call, from the field `name` of its body."""
+        body = current_record.get().json
         items = body.get(name) if isinstance(body, dict) else None
         if not isinstance(items, list) or not items:
-            raise Refusal(9011)
+            raise ApiError(9011)
         if len(items) > MAX_ITEMS:
-            raise Refusal(self.knobs.too_many_items_code)
+            raise ApiError(self.knobs.too_many_items_code)
         return items
 
-    def each(self, items: list[Any], answer: Callable[[Any], Json]) -> list[Json]:
-        """The items of a bulk answer; what is refused costs only its own."""
+    def bulk_answers(self, items: list[Any], get: Callable[[Any], Json]) -> list[Json]:
+        """Return the items of a bulk response; an item that fails becomes an error and does not affect the others."""
         answers: list[Json] = []
         for item in items:
             try:
-                answers.append({"resource": answer(item)})
-            except Refusal as refusal:
-                answers.append({"error": refusal.as_json(self.knobs.code_type)})
+                answers.append({"resource": get(item)})
+            except ApiError as error:
+                answers.append({"error": error.as_json(self.knobs.code_type)})
         return answers
 
 
-def owned(request: web.Request) -> str:
-    """The id `owner/name` in a request's path."""
+def owned_id(request: web.Request) -> str:
+    """Return the id `owner/name` from a request's path."""
     return f"{request.match_info['owner']}/{request.match_info['name']}"
 
 
 def flag(request: web.Request, name: str) -> bool:
-    """A boolean of the query; false if it is not there."""
+    """Return a boolean of the query, false by default."""
     text = request.query.get(name, "false").lower()
     if text not in {"true", "false"}:
-        raise Refusal(9011)
+        raise ApiError(9011)
     return text == "true"
 
 
-def number(request: web.Request, name: str, usual: int) -> int:
-    """A number of the query."""
-    text = request.query.get(name, str(usual))
+def number(request: web.Request, name: str, default: int) -> int:
+    """Return a number of the query."""
+    text = request.query.get(name, str(default))
     if not text.isdecimal():
-        raise Refusal(90000)
+        raise ApiError(90000)
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Export jobs: start, list, get."""
+"""Routes that start, list and get export jobs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from airflow_sb_provider.emulator.errors import Refusal
-from airflow_sb_provider.emulator.records import answering, current_user
+from airflow_sb_provider.emulator.errors import ApiError
+from airflow_sb_provider.emulator.records import current_record, current_user
 from airflow_sb_provider.emulator.routes.base import Routes, flag
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 class Exports(Routes):
     """Export jobs."""
 
-    def __init__(self, platform: Platform, jobs: Jobs, troubles: Faults) -> None:
+    def __init__(self, platform: Platform, jobs: Jobs, faults: Faults) -> None:
         super().__init__(platform)
         self._jobs = jobs
-        self._troubles = troubles
+        self._faults = faults
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
@@ -40,44 +40,46 @@ class Exports(Routes):
         )
 
     async def _start_export(self, request: web.Request) -> web.Response:
-        record = answering.get()
+        record = current_record.get()
         if not isinstance(record.json, dict):
-            raise Refusal(9011)
+            raise ApiError(9011)
         copy_only, overwrite = flag(request, "copy_only"), flag(request, "overwrite")
         user = current_user()
         job = await asyncio.to_thread(self.platform.submit, user, record.json, copy_only, overwrite)
         await self._accept([job], record)
-        return self.one(request, self.views(request).export(job), self.knobs.created_status)
+        return self.single(request, self.serializer(request).export(job), self.knobs.created_status)
 
     async def _bulk_start(self, request: web.Request) -> web.Response:
-        items, copy_only = self.bulk(request, "items"), flag(request, "copy_only")
-        user, record = current_user(), answering.get()
-        outcomes: list[ExportJob | Refusal] = []
+        items, copy_only = self.bulk_items(request, "items"), flag(request, "copy_only")
+        user, record = current_user(), current_record.get()
+        outcomes: list[ExportJob | ApiError] = []
 
         def submit_all() -> None:
             for item in items:
                 try:
                     outcomes.append(self.platform.submit(user, item, copy_only))
-                except Refusal as refusal:
-                    outcomes.append(refusal)
+                except ApiError as error:
+                    outcomes.append(error)
 
         await asyncio.to_thread(submit_all)
-        await self._accept([each for each in outcomes if not isinstance(each, Refusal)], record)
-        view = self.views(request).export
+        await self._accept([outcome for outcome in outcomes if not isinstance(outcome, ApiError)], record)
+        serialize = self.serializer(request).export
         answers = [
-            {"error": each.as_json(self.knobs.code_type)} if isinstance(each, Refusal) else {"resource": view(each)}
-            for each in outcomes
+            {"error": outcome.as_json(self.knobs.code_type)}
+            if isinstance(outcome, ApiError)
+            else {"resource": serialize(outcome)}
+            for outcome in outcomes
         ]
         return web.json_response({"items": answers}, status=self.knobs.created_status)
 
     async def _accept(self, jobs: list[ExportJob], record: RequestRecord) -> None:
         for job in jobs:
-            for trouble in self._troubles.for_job():
-                if trouble.kind == "job_stuck":
-                    job.held = trouble.options["state"]
+            for fault in self._faults.for_job():
+                if fault.kind == "job_stuck":
+                    job.held = fault.options["state"]
                 else:
-                    job.fail_with = Refusal(int(trouble.options["code"]), trouble.options["message"])
-                    job.fail_as = str(trouble.options["state"])
+                    job.fail_with = ApiError(int(fault.options["code"]), fault.options["message"])
+                    job.fail_as = str(fault.options["state"])
         record.exports += [job.id for job in jobs]
         tasks = [self._jobs.start(job) for job in jobs]
         if self.knobs.instant and tasks:
@@ -85,14 +87,15 @@ class Exports(Routes):
 
     async def _list_exports(self, request: web.Request) -> web.Response:
         query = request.query
-        found = self.platform.jobs(current_user(), query.get("volume"), query.getall("state", []))
-        return self.page(request, "export", found, self.views(request).export, lies=self.knobs.total_lies)
+        jobs = self.platform.jobs(current_user(), query.get("volume"), query.getall("state", []))
+        return self.page(request, "export", jobs, self.serializer(request).export, wrong_total=self.knobs.total_lies)
 
     async def _get_export(self, request: web.Request) -> web.Response:
         job = self.platform.job(current_user(), request.match_info["id"])
-        return self.one(request, self.views(request).export(job))
+        return self.single(request, self.serializer(request).export(job))
 
     async def _bulk_get_exports(self, request: web.Request) -> web.Response:
-        view, user = self.views(request).export, current_user()
-        ids = self.bulk(request, "export_ids")
-        return web.json_response({"items": self.each(ids, lambda each: view(self.platform.job(user, str(each))))})
+        serialize, user = self.serializer(request).export, current_user()
+        ids = self.bulk_items(request, "export_ids")
+        answers = self.bulk_answers(ids, lambda job_id: serialize(self.platform.job(user, str(job_id))))
+        return web.json_response({"items": answers})

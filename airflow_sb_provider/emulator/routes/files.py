@@ -1,4 +1,4 @@
-"""Files and folders: list, get."""
+"""Routes that list and get files and folders."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from airflow_sb_provider.emulator.errors import Refusal
+from airflow_sb_provider.emulator.errors import ApiError
 from airflow_sb_provider.emulator.records import current_user
 from airflow_sb_provider.emulator.routes.base import Routes
 
 if TYPE_CHECKING:
     from airflow_sb_provider.emulator.platform import File
 
-_NO_FILTERS = {"project", "parent", "fields", "offset", "limit"}
+_NOT_FILTERS = {"project", "parent", "fields", "offset", "limit"}
 
 
 class Files(Routes):
@@ -34,12 +34,12 @@ class Files(Routes):
         query = request.query
         project_id, parent = query.get("project"), query.get("parent")
         if project_id and parent:
-            raise Refusal(5031)
+            raise ApiError(5031)
         if not (project_id or parent):
-            raise Refusal(5029)
+            raise ApiError(5029)
         if project_id:
             if "/" not in project_id:
-                raise Refusal(5005)
+                raise ApiError(5005)
             parent = self.platform.project(current_user(), project_id).root_folder
         return self._folder(request, str(parent))
 
@@ -49,33 +49,33 @@ class Files(Routes):
     def _folder(self, request: web.Request, folder_id: str) -> web.Response:
         folder = self.platform.file(current_user(), folder_id)
         if folder.type != "folder":
-            raise Refusal(5022)
-        found = self.platform.children(folder)
-        # Repeats of one filter are alternatives, different ones must all hold.
-        for name in set(request.query) - _NO_FILTERS:
-            wanted = set(request.query.getall(name))
-            found = [file for file in found if _fits(file, name, wanted)]
-        return self.page(request, "file", list(map(self.platform.shown, found)), self.views(request).file)
+            raise ApiError(5022)
+        files = self.platform.children(folder)
+        # A file must match each filter; the values of a repeated filter are alternatives.
+        for name in set(request.query) - _NOT_FILTERS:
+            values = set(request.query.getall(name))
+            files = [file for file in files if _matches(file, name, values)]
+        return self.page(request, "file", list(map(self.platform.as_read, files)), self.serializer(request).file)
 
     async def _get_file(self, request: web.Request) -> web.Response:
         file = self.platform.file(current_user(), request.match_info["id"])
-        return self.one(request, self.views(request).file(self.platform.shown(file)))
+        return self.single(request, self.serializer(request).file(self.platform.as_read(file)))
 
     async def _bulk_get_files(self, request: web.Request) -> web.Response:
-        platform, view, user = self.platform, self.views(request).file, current_user()
-        ids = self.bulk(request, "file_ids")
-        items = self.each(ids, lambda each: view(platform.shown(platform.file(user, str(each)))))
+        platform, serialize, user = self.platform, self.serializer(request).file, current_user()
+        ids = self.bulk_items(request, "file_ids")
+        items = self.bulk_answers(ids, lambda file_id: serialize(platform.as_read(platform.file(user, str(file_id)))))
         return web.json_response({"items": items})
 
 
-def _fits(file: File, filter_: str, wanted: set[str]) -> bool:
-    """Whether a file has one of the requested values; a query that is no filter fits every file."""
+def _matches(file: File, filter_: str, values: set[str]) -> bool:
+    """Whether a file has one of the requested values; every file matches a parameter that is not a filter."""
     if filter_ == "name":
-        return file.name in wanted
+        return file.name in values
     if filter_ == "tag":
-        return not wanted.isdisjoint(file.tags)
+        return not values.isdisjoint(file.tags)
     if filter_ == "origin.task":
-        return file.task in wanted
+        return file.task in values
     if filter_.startswith("metadata."):
-        return str(file.metadata.get(filter_.removeprefix("metadata."))) in wanted
+        return str(file.metadata.get(filter_.removeprefix("metadata."))) in values
     return True

@@ -1,4 +1,4 @@
-"""The same exports three ways; which files, and how often to look, is told by the bench."""
+"""The same exports in three ways; the files and the poll interval are parameters of the DAG run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WAITING: dict[str, Any] = {"deferrable": True, "poll_interval": PLAN["interval"]
 
 
 def with_the_client(exports: list[dict[str, str]], interval: float) -> dict[str, int]:
-    """Submit by hundreds, and look at those that are open until none is, as the client's documentation has it."""
+    """Submit 100 exports per call, and poll until all are terminal, as in the client's documentation."""
     import sevenbridges
     from sevenbridges.http.error_handlers import general_error_sleeper, maintenance_sleeper, rate_limit_sleeper
 
@@ -29,7 +29,7 @@ def with_the_client(exports: list[dict[str, str]], interval: float) -> dict[str,
         url=connection.host,
         token=connection.password,
         error_handlers=[rate_limit_sleeper, maintenance_sleeper, general_error_sleeper],
-        # Without it the client refuses plain http.
+        # Without it the client rejects http://.
         debug=True,
     )
     open_ids: list[str] = []

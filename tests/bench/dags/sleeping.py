@@ -1,4 +1,4 @@
-"""Airflow's own sensor that starts from its trigger, ten in a run: what each that waits costs Airflow itself."""
+"""Ten of Airflow's sensors that start from their trigger, to measure what a waiting sensor costs Airflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ten sensors in a run, each for one of the exports that the run is started with."""
+"""Ten sensors, each for one of the exports in the parameters of the DAG run."""
 
 from __future__ import annotations
 

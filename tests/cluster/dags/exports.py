@@ -1,4 +1,4 @@
-"""What `make cluster` exports: one file in each of many mapped tasks, and a project of many in one task."""
+"""The DAGs of `make cluster`: mapped tasks that export one file each, and a task that exports a project."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="session")
 def metadata_database():
-    """The tables of the Airflow that the tests' AIRFLOW_HOME is."""
+    """Create the database of the tests' AIRFLOW_HOME."""
     from airflow.utils.db import initdb
 
     initdb()
@@ -22,7 +22,7 @@ def metadata_database():
 
 @pytest.fixture
 def quick(monkeypatch):
-    """No pause before the first poll."""
+    """Poll immediately after the submission."""
     monkeypatch.setattr("airflow_sb_provider.jobs.poll_schedule.FIRST_POLL", 0.1)
 
 
@@ -32,7 +32,7 @@ def platform(monkeypatch):
         use(monkeypatch, emulator)
         for name, value in emulator.s3_environment().items():
             monkeypatch.setenv(name, value)
-        # A process keeps its S3 clients, and every test has an endpoint of its own.
+        # A process caches its S3 clients, and every test has its own endpoint.
         fsspec.get_filesystem_class("s3").clear_instance_cache()
         yield emulator
 
@@ -42,7 +42,7 @@ def use(monkeypatch, emulator):
 
 
 def example(name):
-    """Return the DAG of a file in example_dags/, which bears the file's name."""
+    """Return the DAG of a file in example_dags/; its id is the file's name."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "example_dags" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -51,7 +51,7 @@ def example(name):
 
 @pytest.fixture
 def run(metadata_database, quick, platform):
-    """Runs a DAG in this process, deferral included, and returns its run."""
+    """Run a DAG in this process, including deferrals, and return its run."""
 
     def run_dag(dag, **options):
         serialize(dag)
@@ -61,7 +61,7 @@ def run(metadata_database, quick, platform):
 
 
 def serialize(dag):
-    """Airflow 3.3 wants a DAG in its database before `dag.test()`; these are its own internals, kept in one place."""
+    """Write a DAG to Airflow's database, as `dag.test()` requires from 3.3 on; uses Airflow's internals."""
     from airflow.dag_processing.collection import update_dag_parsing_results_in_db
     from airflow.models.dagbundle import DagBundleModel
     from airflow.serialization.serialized_objects import LazyDeserializedDAG

@@ -1,4 +1,4 @@
-"""Names of files that would do something if anything rendered them, and where the token must not be."""
+"""Names of files that would leak the token if they were rendered, and where the token must not appear."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_hostile_files(platform, project="demo/genomics"):
 
 
 def assert_token_nowhere(platform, captured):
-    """In no key of a bucket, no address or body of a request, and nowhere in Airflow's home or output."""
+    """Check that the token is in no key, no URL or body of a request, and nowhere in Airflow's home or output."""
     storage, volumes = platform.platform.storage, platform.platform.volumes.values()
     keys = [stored.key for volume in volumes for stored in storage.list(volume.bucket)]
     sent = [f"{record.path} {dict(record.query)} {json.dumps(record.json)}" for record in platform.requests]

@@ -1,4 +1,4 @@
-"""The example of a whole project in one task, and that of a mapped task for each file, by `dag.test()`."""
+"""The example DAGs that export a project in one task and in mapped tasks, with `dag.test()`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def states(dag_run):
     return {ti.task_id: str(ti.state) for ti in dag_run.get_task_instances()}
 
 
-def test_a_project_with_three_bad_files(run, platform, tmp_path, capfd, monkeypatch):
+def test_a_project_with_three_files_that_fail(run, platform, tmp_path, capfd, monkeypatch):
     good, bad = fill(platform)
     manifest = tmp_path / "made" / "manifest.jsonl"
     monkeypatch.setenv("SEVENBRIDGES_MANIFESTS", f"{tmp_path}/")
@@ -44,7 +44,7 @@ def test_the_form_cannot_write_elsewhere(run, platform, tmp_path):
     assert platform.exports == []
 
 
-def test_without_the_bad_ones_it_succeeds(run, platform):
+def test_without_the_failing_files_it_succeeds(run, platform):
     fill(platform)
     dag_run = run(example(BULK), run_conf={**PARAMS, "name": "00[0-9].vcf.gz"})
     assert states(dag_run) == {"export": "success", "report": "success", "outcome": "success"}
@@ -59,14 +59,14 @@ def test_a_dry_run_reports_and_changes_nothing(run, platform):
     assert platform.exports == []
 
 
-def test_what_cannot_begin_is_reported_too(run, platform):
+def test_an_export_that_cannot_start_is_reported_too(run, platform):
     dag_run = run(example(BULK), run_conf={"max_files": 1})
     assert states(dag_run) == {"export": "failed", "report": "success", "outcome": "upstream_failed"}
     assert xcom(dag_run, "report").startswith("Nothing was exported")
 
 
 def fail_first_resumption(monkeypatch, operator, method):
-    """The worker of each first try is lost right after the deferral."""
+    """Each first try fails right after the deferral."""
     resume = getattr(operator, method)
 
     def fail_at_first(self, context, event):
@@ -88,8 +88,8 @@ def pulled(ti, key):
     return ti.xcom_pull(task_ids="export", key=key, map_indexes=ti.map_index)
 
 
-def test_the_mapped_tasks_of_the_example_keep_apart(run, platform, monkeypatch):
-    """Each has its own export, summary and name; on a retry it takes over its own export."""
+def test_mapped_tasks_of_the_example_write_different_objects(run, platform, monkeypatch):
+    """Each has its own export, summary and name; a retry adopts its own export."""
     files = {platform.add_file(f"{number}.txt", b"x" * (number + 1)).id: number for number in range(5)}
     fail_first_resumption(monkeypatch, SevenBridgesBulkExportOperator, "resume")
     dag = example(MAPPED)
@@ -107,8 +107,8 @@ def test_the_mapped_tasks_of_the_example_keep_apart(run, platform, monkeypatch):
     assert xcom(dag_run, "add_up") == 15
 
 
-def test_mapped_tasks_of_one_file_keep_apart(run, platform, monkeypatch):
-    """Each has its own export, result and name; on a retry it takes over its own export."""
+def test_mapped_tasks_of_one_file_write_different_objects(run, platform, monkeypatch):
+    """Each has its own export, result and name; a retry adopts its own export."""
     files = {platform.add_file(f"{number}.txt", b"x" * (number + 1)).id: number for number in range(5)}
     fail_first_resumption(monkeypatch, SevenBridgesExportOperator, "resume")
     with DAG("mapped", start_date=datetime(2026, 1, 1), schedule=None) as dag:

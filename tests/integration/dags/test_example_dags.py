@@ -1,4 +1,4 @@
-"""Every DAG that users copy, run as it is by `dag.test()` on the local Platform."""
+"""Every example DAG, unchanged, with `dag.test()` on the local Platform."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "example_dags").glob("*.py"))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_it_runs_as_it_is(run, name):
+def test_the_example_runs_unchanged(run, name):
     assert str(run(example(name)).state) == "success"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_parsing_it_asks_nothing_of_anyone(name, monkeypatch):
-    """The dag-processor runs what is at a file's top level again and again."""
+def test_parsing_the_example_sends_no_request(name, monkeypatch):
+    """The dag-processor runs the top level of a DAG file repeatedly."""
 
     def forbidden(*args, **kwargs):
         raise AssertionError(f"while the file is parsed: {args}")
@@ -36,7 +36,7 @@ def test_the_downstream_task_reads_the_exported_object(run, platform):
     assert xcom(dag_run, "export", "export_id") == result["export_id"] == platform.exports[0].id
 
 
-def test_the_form_decides(run, platform):
+def test_the_form_overrides_the_defaults(run, platform):
     conf = {"copy_only": False, "overwrite": True, "sse_algorithm": "none", "location": "moved.vcf"}
     dag_run = run(example("sevenbridges_export"), run_conf=conf)
     assert str(dag_run.state) == "success"
@@ -45,14 +45,14 @@ def test_the_form_decides(run, platform):
     assert platform.platform.files[job.file].alias == ("demo/results", "moved.vcf")
 
 
-def test_the_sensor_of_the_two_steps_hands_on_the_result(run, platform):
+def test_the_sensor_of_two_steps_returns_the_result(run, platform):
     dag_run = run(example("sevenbridges_export_two_steps"))
     result = xcom(dag_run, "wait")
     assert result["state"] == "COMPLETED"
     assert result["export_id"] == xcom(dag_run, "start", "export_id") == platform.exports[0].id
 
 
-def test_the_two_steps_of_a_move_that_is_made_already(run, platform):
+def test_two_steps_for_a_move_that_already_completed(run, platform):
     dag = example("sevenbridges_export_two_steps")
     dag.get_task("start").copy_only = False
     assert str(run(dag).state) == "success"
@@ -64,7 +64,7 @@ def test_the_two_steps_of_a_move_that_is_made_already(run, platform):
     assert len(platform.exports) == 1
 
 
-def test_the_dry_run_changes_nothing_and_fails_with_words(run, platform, capfd):
+def test_the_dry_run_changes_nothing_and_fails_with_a_message(run, platform, capfd):
     assert str(run(example("sevenbridges_dry_run")).state) == "success"
     dag_run = run(example("sevenbridges_dry_run"), run_conf={"volume": "demo/readonly"})
     assert str(dag_run.state) == "failed"

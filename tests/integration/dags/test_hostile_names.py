@@ -1,4 +1,4 @@
-"""Every example on a project whose members named the files to steal the token: names stay names."""
+"""Every example, on a project whose files have names that try to leak the token: no name is rendered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.integration.dags.hostile import HOSTILE, add_hostile_files, assert_to
 
 PROJECT = {"project": "demo/hostile"}
 EXAMPLES = sorted(path.stem for path in (ROOT / "example_dags").glob("*.py"))
-# What the form says, beside the defaults, and the key of each name's object.
+# The parameters besides the defaults, and the key of each file's object.
 FORMS = {
     "sevenbridges_bulk_export": (PROJECT | {"name": None}, "bulk/{name}"),
     "sevenbridges_mapped_exports": (PROJECT, "mapped/{name}"),

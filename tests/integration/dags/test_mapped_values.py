@@ -1,4 +1,4 @@
-"""Names of files in mapped and other fields of a task: no text that came through an XCom is rendered."""
+"""File names in mapped and other fields of a task: no text from an XCom is rendered."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ WRITTEN, RENDERED = "{{ dag.dag_id }}/{{ 7*191 }}", "written/1337"
 
 
 def give(value):
-    """The output of a task that returns a value; as an argument of the task it would be the author's text."""
+    """Return the output of a task; as an argument of the task, the value would be the author's template."""
 
     @task
     def given():
@@ -255,7 +255,7 @@ PLACES = (
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
-def test_what_the_author_wrote_is_rendered(run, platform, place):
+def test_templates_of_the_author_are_rendered(run, platform, place):
     defaults = {"location": WRITTEN} if place is in_default_args_of_the_dag else {}
     with dag_of("written", default_args=defaults) as dag:
         place(platform.add_file("a.txt", b"x").id)
@@ -263,7 +263,7 @@ def test_what_the_author_wrote_is_rendered(run, platform, place):
     assert [job.location for job in platform.exports] == [RENDERED]
 
 
-def test_a_value_of_an_xcom_wins_over_default_args_and_stays_literal(run, platform):
+def test_an_xcom_value_overrides_default_args_and_stays_literal(run, platform):
     file = platform.add_file("a.txt", b"x").id
     with dag_of("wins", default_args={"location": WRITTEN}) as dag:
         mapped().expand_kwargs(give([{"file": file, "location": HOSTILE[0]}]))

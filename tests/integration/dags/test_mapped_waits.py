@@ -1,4 +1,4 @@
-"""Sensors behind mapped starts: each waits for its own export, or one waits for all."""
+"""Sensors after mapped submissions: each waits for its own export, or one waits for all."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ def each_by_results(files):
 
 
 @pytest.mark.parametrize("build", [each_by_a_template, each_by_an_output, each_by_results], ids=lambda b: b.__name__)
-def test_each_waits_for_its_own(run, platform, build):
+def test_each_mapped_sensor_waits_for_its_own_export(run, platform, build):
     files = [platform.add_file(f"{number}.txt", b"x").id for number in range(3)]
     with DAG("waits", start_date=datetime(2026, 1, 1), schedule=None) as dag:
         build(files)
     assert_each_waited_for_its_own(run(dag), "each.wait" if build is not each_by_results else "wait", files)
 
 
-def test_each_of_the_example_waits_for_its_own(run, platform):
+def test_each_mapped_sensor_of_the_example_waits_for_its_own_export(run, platform):
     files = [platform.add_file(f"{number}.txt", b"x").id for number in range(3)]
     dag_run = run(example("sevenbridges_mapped_two_steps"), run_conf={"suffix": ".txt"})
     assert_each_waited_for_its_own(dag_run, "each.wait", files)
@@ -110,7 +110,7 @@ def assert_each_waited_for_its_own(dag_run, task_id, files):
     assert {ti.map_index: result["file"] for ti, result in zip(waited, results, strict=True)} == dict(enumerate(files))
 
 
-def test_a_bulk_export_takes_what_mapped_tasks_pushed(run, platform):
+def test_a_bulk_export_uses_the_xcoms_of_mapped_tasks(run, platform):
     files = [platform.add_file(f"{number}.txt", b"x").id for number in range(3)]
     with DAG("takes", start_date=datetime(2026, 1, 1), schedule=None) as dag:
         copied = SevenBridgesExportOperator.partial(

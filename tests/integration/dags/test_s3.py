@@ -1,4 +1,4 @@
-"""An export into a real S3 endpoint, read back by boto3 in the next task."""
+"""An export to an S3 endpoint, which the next task reads with boto3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The token is in no log, XCom, rendered field, trigger or exception: Airflow's whole home is searched for it."""
+"""The token is in no log, XCom, rendered field, trigger or exception; the tests search all of Airflow's home."""
 
 from __future__ import annotations
 

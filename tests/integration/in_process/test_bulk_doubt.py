@@ -1,4 +1,4 @@
-"""What a bulk export does where the Platform's lists cannot be trusted, or Airflow's memory."""
+"""Bulk exports when the Platform's lists or Airflow's store are unreliable."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bulk(ids, **fields):
 
 
 @pytest.mark.parametrize("trouble", ["drop", "lose_reply"])
-def test_a_lost_hundred_waits_until_the_lists_can_be_read(platform, runner, ids, trouble, deferrable, monkeypatch):
+def test_a_lost_bulk_response_waits_until_lists_can_be_read(platform, runner, ids, trouble, deferrable, monkeypatch):
     monkeypatch.setattr(ConnectionSettings, "visibility_delay", 0.3)
     platform.knobs.update(list_order="shuffled", pending_seconds=1)
     platform.trouble(trouble, path=CREATE)
@@ -37,8 +37,8 @@ def test_a_lost_hundred_waits_until_the_lists_can_be_read(platform, runner, ids,
     assert Counter(job.file for job in platform.exports) == Counter(ids)
 
 
-def test_a_copy_that_another_made_is_not_taken_for_the_move_by_a_retry(platform, runner, ids):
-    """The first try takes over a running job, which it cannot tell from a move; the second sees its end."""
+def test_a_retry_does_not_adopt_a_copy_of_another_client_as_the_move(platform, runner, ids):
+    """The first try adopts a running job, which may be a move; the retry reads its result."""
     file = ids[0]
     hook = SevenBridgesHook()
     platform.knobs.running_seconds = 1
@@ -54,7 +54,7 @@ def test_a_copy_that_another_made_is_not_taken_for_the_move_by_a_retry(platform,
     assert not platform.platform.files[file].alias
 
 
-def test_a_list_with_other_places_waits_for_what_may_still_be_accepted(platform, runner, ids):
+def test_a_retry_with_other_destinations_waits_for_what_may_be_accepted(platform, runner, ids):
     file = ids[0]
     platform.trouble("late_accept", path=CREATE, seconds=0.3)
     platform.trouble("error", path="/v2/storage/exports", method="GET", status=401, code=90001)
@@ -66,7 +66,7 @@ def test_a_list_with_other_places_waits_for_what_may_still_be_accepted(platform,
     assert [job.location for job in platform.exports] == [f"many/{file}"]
 
 
-def test_a_list_that_left_a_file_out_for_a_while_waits_too(platform, runner, ids):
+def test_a_retry_that_lists_a_file_again_waits_too(platform, runner, ids):
     file = ids[0]
     platform.trouble("late_accept", path=CREATE, seconds=0.3)
     platform.trouble("error", path="/v2/storage/exports", method="GET", status=401, code=90001)
@@ -81,7 +81,7 @@ def test_a_list_that_left_a_file_out_for_a_while_waits_too(platform, runner, ids
     assert Counter(job.file for job in platform.exports) == {file: 1}
 
 
-def test_a_lost_page_of_the_ledger_is_noticed(platform, runner, ids):
+def test_a_lost_page_of_the_record_is_detected(platform, runner, ids):
     platform.knobs.pending_seconds = 0.2
     platform.on("accepted", lambda record: runner.store.delete("sevenbridges_batch_1_2"))
     with pytest.raises(AirflowException, match="not all, in Airflow's database"):
@@ -91,7 +91,7 @@ def test_a_lost_page_of_the_ledger_is_noticed(platform, runner, ids):
     assert Counter(job.file for job in platform.exports) == Counter(ids)
 
 
-def test_long_names_and_messages_stay_below_what_airflow_keeps(platform, runner):
+def test_long_names_and_messages_stay_below_airflows_limit(platform, runner):
     files = [platform.add_file("ä" * 120 + f"{n}", b"x", "demo/many").id for n in range(60)]
     wanted = [{"file": each, "volume": "demo/results", "location": "ü" * 480 + each} for each in files]
     platform.trouble("job_fails", code=9100, message="no " * 1000, times=0)
@@ -99,10 +99,8 @@ def test_long_names_and_messages_stay_below_what_airflow_keeps(platform, runner)
         runner.run(bulk([], exports=wanted))
 
 
-def test_a_retry_that_fails_before_it_submits_names_what_the_record_says_goes_on(
-    platform, runner, ids, deferrable, tmp_path
-):
-    """What an earlier try has completed is not in doubt only because this one has not checked it yet."""
+def test_a_retry_that_fails_before_it_submits_names_the_exports_in_flight(platform, runner, ids, deferrable, tmp_path):
+    """An export that an earlier try completed is not reported as in doubt before this try has checked it."""
     done, going_on = ids[:2]
     platform.trouble("job_stuck", after=1, times=0)
     with pytest.raises(AirflowException, match="time for this task is over"):

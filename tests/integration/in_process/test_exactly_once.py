@@ -1,4 +1,4 @@
-"""What must hold for one export and for many, whatever the Platform answers: few requests, and nobody's bytes lost."""
+"""Guarantees for one export and for many, whatever the Platform responds: few requests, and no data is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUBMISSIONS = ("/v2/storage/exports", "/v2/bulk/storage/exports/create")
 
 @pytest.fixture(params=["single", "bulk"])
 def task(request, platform):
-    """Makes an operator of either kind for one file."""
+    """Create the single or the bulk operator for one file."""
 
     def make(file=None, volume="demo/results", location="a/b.txt", deferrable=False, **fields):
         file = file or platform.add_file("a.txt", BYTES).id
@@ -72,7 +72,7 @@ def completed(hook, job):
     ids=str,
 )
 @pytest.mark.parametrize("intent", [{}, {"copy_only": True}, MOVE_OVER, COPY_OVER], ids=str)
-def test_a_submission_that_never_succeeds_ends_soon(platform, runner, task, deferrable, kind, options, intent):
+def test_a_submission_that_never_succeeds_fails_the_task(platform, runner, task, deferrable, kind, options, intent):
     trouble(platform, kind, **options)
     with pytest.raises(AirflowException):
         runner.run(task(deferrable=deferrable, **intent))
@@ -80,7 +80,7 @@ def test_a_submission_that_never_succeeds_ends_soon(platform, runner, task, defe
 
 
 @pytest.mark.parametrize("resets", [True, False])
-def test_a_rate_limit_at_the_submission_is_waited_for_but_not_for_ever(platform, runner, task, monkeypatch, resets):
+def test_a_rate_limit_at_the_submission_is_waited_out_for_a_limited_time(platform, runner, task, monkeypatch, resets):
     pauses = []
     monkeypatch.setattr("airflow_sb_provider.engine.submitter.time.sleep", pauses.append)
     trouble(platform, "error", status=429, code=90005)
@@ -94,7 +94,7 @@ def test_a_rate_limit_at_the_submission_is_waited_for_but_not_for_ever(platform,
 
 
 @pytest.mark.parametrize(("failures", "ends"), [(3, "COMPLETED"), (100, None)])
-def test_what_never_reached_the_platform_is_submitted_again_a_few_times(
+def test_a_request_that_never_reached_the_platform_is_resubmitted_a_few_times(
     platform, runner, task, monkeypatch, failures, ends
 ):
     real, pauses, tried = SevenBridgesHook.send, [], []
@@ -118,7 +118,7 @@ def test_what_never_reached_the_platform_is_submitted_again_a_few_times(
     assert len(platform.exports) == bool(ends)
 
 
-def test_a_job_that_is_not_shown_any_more_is_doubt(platform, runner, task, deferrable):
+def test_a_job_that_is_not_shown_any_more_is_in_doubt(platform, runner, task, deferrable):
     platform.knobs.stuck = True
     platform.on("accepted", lambda _: platform.platform.exports.clear())
     with pytest.raises(AirflowException, match="It may go on") as caught:
@@ -129,7 +129,7 @@ def test_a_job_that_is_not_shown_any_more_is_doubt(platform, runner, task, defer
 
 @pytest.mark.parametrize("code", [9107, 9006, 9100, 9103])
 @pytest.mark.parametrize("intent", [{}, {"copy_only": True}, MOVE_OVER, COPY_OVER], ids=str)
-def test_jobs_that_always_fail_end_the_task(platform, runner, task, deferrable, code, intent):
+def test_repeatedly_failing_jobs_fail_the_task(platform, runner, task, deferrable, code, intent):
     trouble(platform, "job_fails", code=code)
     with pytest.raises(AirflowException):
         runner.run(task(deferrable=deferrable, **intent))
@@ -137,7 +137,7 @@ def test_jobs_that_always_fail_end_the_task(platform, runner, task, deferrable, 
 
 
 @pytest.mark.parametrize("intent", [MOVE_OVER, COPY_OVER], ids=str)
-def test_an_object_that_cannot_be_deleted_ends_the_task_after_one_job(platform, runner, task, deferrable, intent):
+def test_an_object_that_cannot_be_deleted_fails_the_task_after_one_job(platform, runner, task, deferrable, intent):
     platform.knobs.overwrite_denied = True
     platform.put_object("demo/results", "a/b.txt", OLD)
     with pytest.raises(AirflowFailException, match="object lock"):
@@ -168,7 +168,7 @@ def test_a_copy_onto_the_object_that_the_file_is_an_alias_of(platform, runner, t
 
 
 class Killed(BaseException):
-    """SIGKILL, as far as a test can tell."""
+    """Simulates SIGKILL."""
 
 
 def killed_after_the_submission(runner, operator, monkeypatch):
@@ -192,8 +192,8 @@ UNREADABLE = ["s3://bucket/state/7", "", 7, [], {}, {"version": 2}, {"version": 
 
 @pytest.mark.parametrize("value", UNREADABLE, ids=repr)
 @pytest.mark.parametrize("intent", [{}, MOVE_OVER, COPY_OVER], ids=str)
-def test_a_record_that_cannot_be_read_is_doubt(platform, runner, task, monkeypatch, value, intent):
-    """The first try's request is accepted late: a second one would delete what the first has made."""
+def test_a_record_that_cannot_be_read_is_in_doubt(platform, runner, task, monkeypatch, value, intent):
+    """The request of the first try is accepted late; a second one would delete the object of the first."""
     if intent:
         platform.put_object("demo/results", "a/b.txt", OLD)
     operator = task(**intent)
@@ -207,7 +207,7 @@ def test_a_record_that_cannot_be_read_is_doubt(platform, runner, task, monkeypat
     assert platform.object_bytes("demo/results", "a/b.txt") == BYTES
 
 
-def test_a_record_of_a_later_version_with_unknown_words_is_doubt(platform, runner, task, monkeypatch):
+def test_a_record_of_a_later_version_is_in_doubt(platform, runner, task, monkeypatch):
     operator = task()
     platform.knobs.running_seconds = 0.5
     killed_after_the_submission(runner, operator, monkeypatch)
@@ -218,7 +218,7 @@ def test_a_record_of_a_later_version_with_unknown_words_is_doubt(platform, runne
 
 
 @pytest.mark.parametrize("intent", [{}, MOVE_OVER], ids=str)
-def test_a_first_try_without_a_store_is_doubt_for_one_with_a_store(platform, task, monkeypatch, intent):
+def test_a_try_without_a_store_is_in_doubt_for_a_retry_with_one(platform, task, monkeypatch, intent):
     if intent:
         platform.put_object("demo/results", "a/b.txt", OLD)
     operator, first, second = task(**intent), Runner(store=False), Runner()
@@ -231,8 +231,8 @@ def test_a_first_try_without_a_store_is_doubt_for_one_with_a_store(platform, tas
     assert platform.object_bytes("demo/results", "a/b.txt") == BYTES
 
 
-def test_trouble_before_an_overwriting_move_leaves_no_doubt(platform, runner, task):
-    """What was written before the check says that nothing was submitted."""
+def test_an_error_before_an_overwriting_move_leaves_no_doubt(platform, runner, task):
+    """The record that is written before the check shows that nothing was submitted."""
     platform.put_object("demo/results", "a/b.txt", OLD)
     operator = task(**MOVE_OVER)
     platform.trouble("error", method="GET", path="/v2/storage/exports", status=403, code=9020)
@@ -248,10 +248,10 @@ def test_trouble_before_an_overwriting_move_leaves_no_doubt(platform, runner, ta
 
 @pytest.mark.parametrize("includes_prefix", [False, True])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_an_alias_that_fits_one_reading_does_not_make_a_foreign_object_ours(
+def test_an_alias_that_matches_one_reading_does_not_prove_the_export(
     platform, runner, task, includes_prefix, overwrite
 ):
-    """A member moves the file below the prefix once more; an object of the same size lies where it should be."""
+    """The file was moved to a key with the prefix twice, and another object of the same size is at its destination."""
     platform.knobs.alias_location_includes_prefix = includes_prefix
     file = platform.add_file("a.txt", BYTES).id
     Runner().run(task(file, location="exports/a.txt"))
@@ -264,7 +264,7 @@ def test_an_alias_that_fits_one_reading_does_not_make_a_foreign_object_ours(
 
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("apart", [60, 0], ids=["a minute apart", "in the same second"])
-def test_an_object_that_a_later_job_made_is_not_taken_for_the_copy(platform, runner, task, again, apart):
+def test_an_object_of_a_later_job_is_not_adopted_as_the_copy(platform, runner, task, again, apart):
     hook = SevenBridgesHook()
     file, other = platform.add_file("a.txt", BYTES).id, platform.add_file("b.txt", b"FOREIGN!!!").id
     completed(hook, hook.start_export(file, "demo/results", "a/b.txt", copy_only=True))
@@ -280,7 +280,7 @@ def test_an_object_that_a_later_job_made_is_not_taken_for_the_copy(platform, run
         runner.run(task(file, copy_only=True))
 
 
-def test_a_move_whose_object_is_gone_is_not_reported_as_made(platform, runner, task):
+def test_a_move_whose_object_is_missing_is_not_reported_as_completed(platform, runner, task):
     file = platform.add_file("a.txt", BYTES).id
     Runner().run(task(file))
     platform.trouble("error", method="GET", path="/v2/storage/volumes/*/object", times=0, status=404, code=9105)
@@ -288,7 +288,7 @@ def test_a_move_whose_object_is_gone_is_not_reported_as_made(platform, runner, t
         runner.run(task(file))
 
 
-def test_a_cleared_move_whose_object_is_gone_is_not_reported_as_made(platform, runner, task):
+def test_a_cleared_move_whose_object_is_missing_is_not_reported_as_completed(platform, runner, task):
     operator = task()
     runner.run(operator)
     runner.clear()
@@ -300,7 +300,7 @@ def test_a_cleared_move_whose_object_is_gone_is_not_reported_as_made(platform, r
     assert len(platform.exports) == 1
 
 
-def test_an_adopted_export_with_other_properties_is_a_warning(platform, runner, task, capsys):
+def test_an_adopted_export_with_other_properties_logs_a_warning(platform, runner, task, capsys):
     platform.knobs.running_seconds = 0.3
     file = platform.add_file("a.txt", BYTES).id
     SevenBridgesHook().start_export(file, "demo/results", "a/b.txt", properties={"sse_algorithm": "AES256"})
@@ -329,8 +329,8 @@ def test_an_error_while_exports_are_in_flight_names_them(platform, runner, task,
 # Deferrals
 
 
-def test_a_method_that_runs_again_in_a_retry_submits_nothing_twice(platform, task):
-    """Airflow 3.0 runs it again with the same event, XComs kept, when the try that it resumed has failed."""
+def test_a_method_that_is_resumed_in_a_retry_submits_nothing_twice(platform, task):
+    """Airflow 3.0 runs the method again with the same event and XComs after the resumed try has failed."""
     file = platform.add_file("a.txt", BYTES).id
     operator, xcom = task(file, deferrable=True), {}
 

@@ -1,4 +1,4 @@
-"""What one look costs and sees, on the local Platform."""
+"""What a check of the Platform's state costs and returns, on the local Platform."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def others_in_flight(platform, hook, count):
 
 
 @pytest.mark.parametrize(("in_flight", "lists"), [(0, 2), (100, 2), (101, 3), (250, 4)])
-def test_a_look_costs_what_is_stated(platform, hook, in_flight, lists):
+def test_a_check_costs_the_stated_requests(platform, hook, in_flight, lists):
     others_in_flight(platform, hook, in_flight)
     request = request_for(platform)
     before = len(platform.requests)
     [found] = fetch_remote_state(hook, [request], [RETRY])
-    asked = paths(platform)[before:]
-    assert asked.count("GET storage/exports") == lists
-    assert asked.count("POST bulk/files/get") == 1
+    requests = paths(platform)[before:]
+    assert requests.count("GET storage/exports") == lists
+    assert requests.count("POST bulk/files/get") == 1
     assert found.jobs_complete
-    assert len(asked) <= lists + 1 + 2
+    assert len(requests) <= lists + 1 + 2
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest"])
@@ -67,7 +67,7 @@ def test_a_list_that_is_too_long_is_not_trusted(platform, hook, monkeypatch):
     assert not found.jobs_complete
 
 
-def test_the_search_of_history_is_bounded(platform, hook, monkeypatch):
+def test_the_search_of_completed_jobs_is_bounded(platform, hook, monkeypatch):
     monkeypatch.setattr(job_lists, "MAX_PAGES", 2)
     files = [platform.add_file(f"{number}.txt", b"x").id for number in range(250)]
     jobs = hook.start_exports([ExportRequest(file, "demo/archive", f"{file}.txt") for file in files], copy_only=True)
@@ -82,7 +82,7 @@ def test_the_search_of_history_is_bounded(platform, hook, monkeypatch):
     assert paths(platform)[before:].count("GET storage/exports") == 4
 
 
-def test_a_completed_job_vouches_for_a_copy(platform, hook):
+def test_a_completed_job_is_evidence_of_a_copy(platform, hook):
     request = request_for(platform, copy_only=True)
     job = hook.start_export(request.file, request.volume, request.location, copy_only=True)
     while hook.get_export(job.id).state != "COMPLETED":
@@ -92,7 +92,7 @@ def test_a_completed_job_vouches_for_a_copy(platform, hook):
     assert decision.job.id == job.id
 
 
-def test_two_volumes_of_one_bucket_are_one_place(platform, hook):
+def test_two_volumes_of_one_bucket_are_the_same_destination(platform, hook):
     platform.add_volume("demo/whole", bucket="demo-results")
     request = ExportRequest(platform.add_file("a.txt", b"x").id, "demo/whole", "exports/here.txt", overwrite=True)
     platform.knobs.stuck = True
@@ -102,7 +102,7 @@ def test_two_volumes_of_one_bucket_are_one_place(platform, hook):
     assert job.id in str(decision.error)
 
 
-def test_what_may_not_be_seen_is_a_fact_too(platform, hook):
+def test_denied_access_is_recorded(platform, hook):
     request = request_for(platform, overwrite=True)
     platform.trouble("error", method="GET", path="/v2/storage/volumes/*", times=0, status=403, code=9020)
     [found] = fetch_remote_state(hook, [request], [RETRY])
@@ -112,7 +112,7 @@ def test_what_may_not_be_seen_is_a_fact_too(platform, hook):
     assert isinstance(hidden.file, SevenBridgesApiError)
 
 
-def test_a_set_is_looked_at_together(platform, hook):
+def test_several_exports_are_checked_together(platform, hook):
     requests = [request_for(platform, f"{number}.txt") for number in range(120)]
     before = len(platform.requests)
     fetch_remote_state(hook, requests, [RETRY] * 120)

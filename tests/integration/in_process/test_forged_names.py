@@ -9,7 +9,7 @@ import logging
 import pytest
 from airflow.sdk.exceptions import AirflowException
 
-from airflow_sb_provider.emulator.serializers import Views
+from airflow_sb_provider.emulator.serializers import Serializer
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
@@ -64,14 +64,14 @@ def forge(monkeypatch):
 
     def forge(**changes):
         for kind, change in changes.items():
-            real = getattr(Views, kind)
+            real = getattr(Serializer, kind)
 
             def view(self, thing, *more, real=real, change=change):
                 resource = real(self, thing, *more)
                 change(resource)
                 return resource
 
-            monkeypatch.setattr(Views, kind, view)
+            monkeypatch.setattr(Serializer, kind, view)
 
     return forge
 

@@ -1,4 +1,4 @@
-"""A second kind of job needs a kind, a trigger and a sensor; waiting knows none. Toys are made in this file only."""
+"""A second kind of job needs only a kind, a trigger and a sensor. Toys are a kind that exists in this file only."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class ToySensor(SevenBridgesJobSensor[Toy]):
 
 
 class Server:
-    """Answers polls of exports and of toys: ``states`` are each id's at the polls to come, the last one for ever."""
+    """Responds to polls. ``states`` has the states of each id at successive polls; the last one stays."""
 
     def __init__(self, platform):
         self.platform = platform
@@ -144,10 +144,10 @@ class Server:
     def answer(self, handler):
         seen = self.platform.seen[-1]
         states = self.states[handler.path]
-        asked = json.loads(seen.body)["export_ids" if handler.path == EXPORTS else "toy_ids"]
+        ids = json.loads(seen.body)["export_ids" if handler.path == EXPORTS else "toy_ids"]
         field = "state" if handler.path == EXPORTS else "status"
         items = []
-        for each in asked:
+        for each in ids:
             ahead = states.get(each)
             state = ahead.pop(0) if ahead and len(ahead) > 1 else ahead[0] if ahead else None
             error = {"error": {"status": 404, "code": 9008, "message": "no such thing"}}
@@ -184,7 +184,7 @@ def gather(*triggers):
     return asyncio.run(run())
 
 
-def test_a_worker_waits_for_them(server, caplog):
+def test_a_worker_waits_for_jobs_of_this_kind(server, caplog):
     server.states[TOYS] = {"a": ["QUEUED", "RUNNING", "DONE"], "b": ["QUEUED", "ABORTED"]}
     watch = Watch(TOY, ["a", "b"])
     assert wait(SevenBridgesHook(), watch, 0.05) == {"status": "terminal"}
@@ -192,7 +192,7 @@ def test_a_worker_waits_for_them(server, caplog):
     assert [ids for _, ids in server.polls] == [["a", "b"], ["a", "b"], ["a"]]
 
 
-def test_a_worker_gives_up_at_its_time(server):
+def test_a_worker_times_out(server):
     server.states[TOYS] = {"a": ["RUNNING"]}
     event = wait(SevenBridgesHook(), Watch(TOY, ["a"], deadline_of(time.time() + 0.3)), 0.1)
     assert event == {"status": "timeout", "toy_id": "a", "job": {"id": "a", "status": "RUNNING"}}
@@ -204,7 +204,7 @@ def test_a_poll_is_one_request(server):
     assert server.polls == [(TOYS, ["a"])]
 
 
-def test_a_trigger_waits_for_them(server):
+def test_a_trigger_waits_for_jobs_of_this_kind(server):
     server.states[TOYS] = {"a": ["DRAFT", "RUNNING", "DONE"]}
     assert gather(ToyTrigger(["a"], poll_interval=0.1)) == [
         {"status": "terminal", "toy_id": "a", "job": {"id": "a", "status": "DONE"}}
@@ -218,14 +218,14 @@ def test_a_trigger_serializes_their_ids():
 
 
 def test_both_kinds_share_a_poller_and_no_request(server, monkeypatch):
-    look_ups = []
+    lookups = []
     real = polling.load_settings
 
-    async def look_up(conn_id):
-        look_ups.append(conn_id)
+    async def load(conn_id):
+        lookups.append(conn_id)
         return await real(conn_id)
 
-    monkeypatch.setattr(polling, "load_settings", look_up)
+    monkeypatch.setattr(polling, "load_settings", load)
     ids = [f"j{number}" for number in range(150)]
     server.states = {EXPORTS: {each: ["RUNNING"] for each in ids}, TOYS: {each: ["RUNNING"] for each in ids}}
     end_time = time.time() + 4.5
@@ -235,15 +235,15 @@ def test_both_kinds_share_a_poller_and_no_request(server, monkeypatch):
     )
     assert [event.get("export_id") or event["toy_id"] for event in events] == ids * 2
     assert {event["job"].get("state") or event["job"]["status"] for event in events} == {"RUNNING"}
-    assert len(look_ups) == 1
+    assert len(lookups) == 1
     polls = Counter(path for path, _ in server.polls)
-    assert max(len(asked) for _, asked in server.polls) == 100
+    assert max(len(ids) for _, ids in server.polls) == 100
     for path in (EXPORTS, TOYS):
-        # Two requests in each of five cycles, and in the final poll.
+        # Two requests in each of five cycles and in the final poll.
         assert 8 <= polls[path] <= 2 * (4.5 + 1) + 1
 
 
-def test_an_id_that_both_kinds_have_is_two_jobs(server):
+def test_the_same_id_of_two_kinds_is_two_jobs(server):
     server.states = {EXPORTS: {"same": ["RUNNING", "RUNNING", "COMPLETED"]}, TOYS: {"same": ["BROKEN"]}}
     export, toy = gather(
         SevenBridgesExportTrigger(["same"], poll_interval=0.1), ToyTrigger(["same"], poll_interval=0.1)
@@ -252,7 +252,7 @@ def test_an_id_that_both_kinds_have_is_two_jobs(server):
     assert toy["job"] == {"id": "same", "status": "BROKEN"}
 
 
-def test_an_unknown_one_costs_no_export_anything(server):
+def test_an_unknown_job_does_not_affect_exports(server):
     server.states[EXPORTS] = {"a": ["RUNNING"] * 5 + ["COMPLETED"]}
     export, toy = gather(SevenBridgesExportTrigger(["a"], poll_interval=0.1), ToyTrigger(["a"], poll_interval=0.1))
     assert export["status"] == "terminal"
@@ -260,15 +260,15 @@ def test_an_unknown_one_costs_no_export_anything(server):
     assert "Toy a cannot be polled: " in toy["message"]
 
 
-def test_one_kind_that_leaves_touches_not_the_other(server):
+def test_a_trigger_of_one_kind_that_ends_does_not_affect_the_other(server):
     server.states = {EXPORTS: {"a": ["COMPLETED"]}, TOYS: {"a": ["RUNNING"] * 8 + ["DONE"]}}
     events = gather(SevenBridgesExportTrigger(["a"], poll_interval=0.1), ToyTrigger(["a"], poll_interval=0.1))
     assert {event["status"] for event in events} == {"terminal"}
     assert Counter(path for path, _ in server.polls) == {EXPORTS: 1, TOYS: 9}
 
 
-def test_both_keep_inside_one_rate_limit(server):
-    """What is left of a window is spread over the polls of both."""
+def test_both_kinds_share_one_rate_limit(server):
+    """The requests that are left in a window are spread over the polls of both kinds."""
     ids = [f"j{number}" for number in range(100)]
     server.states = {EXPORTS: {each: ["RUNNING"] for each in ids}, TOYS: {each: ["RUNNING"] for each in ids}}
     server.headers = {"X_RateLimit_Limit": "1000", "X_RateLimit_Remaining": "120"}
@@ -276,14 +276,14 @@ def test_both_keep_inside_one_rate_limit(server):
     end_time = time.time() + 3
     gather(ToyTrigger(ids, CONN, 0.1, end_time), SevenBridgesExportTrigger(ids, CONN, 0.1, end_time))
     polls = Counter(path for path, _ in server.polls)
-    # Without a common limit each would be polled thirty times.
+    # Without a common limit each kind would be polled thirty times.
     assert sum(polls.values()) <= 10
     assert min(polls.values()) >= 2
 
 
 @pytest.fixture(params=["poke", "reschedule", "deferred", "from trigger"])
 def sense(request, server):
-    """Runs a sensor as Airflow does: a reschedule and a resumption are each a new process."""
+    """Run a sensor like Airflow: each reschedule and each resumption is a new process."""
     how = {
         "poke": {},
         "reschedule": {"mode": "reschedule"},
@@ -319,7 +319,7 @@ def sense(request, server):
     return run
 
 
-def test_a_sensor_waits_for_them(server, sense):
+def test_a_sensor_waits_for_jobs_of_this_kind(server, sense):
     server.states[TOYS] = {"a": ["QUEUED", "RUNNING", "DONE"], "b": ["QUEUED", "DONE"]}
     assert sense(["a", "b"]) == ["a is DONE", "b is DONE"]
 
@@ -331,19 +331,19 @@ def test_a_sensor_may_have_nothing_to_wait_for(server, sense, toy_id):
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_a_sensor_fails_for_one_that_failed(server, sense, soft_fail):
+def test_a_sensor_fails_if_a_job_failed(server, sense, soft_fail):
     server.states[TOYS] = {"a": ["RUNNING", "DONE"], "b": ["RUNNING", "ABORTED"]}
     with pytest.raises(AirflowSkipException if soft_fail else AirflowFailException) as caught:
         sense("['a', 'b']", soft_fail=soft_fail)
     assert "Toy b is ABORTED" in str(caught.value.__cause__ if soft_fail else caught.value)
 
 
-def test_a_sensor_names_what_cannot_be_seen(server, sense):
+def test_a_sensor_names_the_jobs_it_may_not_read(server, sense):
     with pytest.raises(AirflowException, match="Toy gone cannot be polled"):
         sense("gone")
 
 
-def test_a_sensor_names_what_is_no_id(server, sense):
+def test_a_sensor_names_invalid_ids(server, sense):
     with pytest.raises(AirflowFailException, match="toy_id: 'no id!' is not a valid toy id"):
         sense("no id!")
 
@@ -359,7 +359,7 @@ def test_a_sensor_times_out(server):
         resumed.execute_complete({}, {"status": "timeout"})
 
 
-def test_exports_are_such_a_kind():
+def test_exports_are_a_kind_of_jobs():
     assert (EXPORT.id_key, EXPORT.ids_key, EXPORT.title) == ("export_id", "export_ids", "Export")
     path = f"{SevenBridgesExportTrigger.__module__}.{SevenBridgesExportTrigger.__qualname__}"
     assert pkgutil.resolve_name(path).kind is EXPORT

@@ -1,6 +1,6 @@
-"""Late, wrong and missing answers, clocks that differ, rivals: what users see of one export and of many.
+"""Late, wrong and missing responses, different clocks, and other clients, for one export and for many.
 
-Each test makes one assumption wrong, of those that docs/assumptions.md lists.
+Each test violates one of the assumptions in docs/assumptions.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def file(platform):
 
 @pytest.fixture
 def task(kind, file):
-    """Makes an operator of either kind for one file."""
+    """Create the single or the bulk operator for one file."""
 
     def make(deferrable=False, volume=VOLUME, location=PLACE, **fields):
         common = {"task_id": "export", "retries": 2, "poll_interval": 0.1, "deferrable": deferrable}
@@ -64,7 +64,7 @@ def task(kind, file):
 
 @pytest.fixture(autouse=True)
 def only_short_pauses(monkeypatch):
-    """Fails a test whose task would pause longer than these time-outs call for."""
+    """Fail a test whose task pauses for longer than these time-outs require."""
 
     def pause(seconds):
         assert seconds < 5, f"a pause of {seconds:.0f} s"
@@ -76,7 +76,7 @@ def only_short_pauses(monkeypatch):
 
 @pytest.fixture
 def patient(platform, monkeypatch):
-    """Time-outs that leave room for lags: 1.2 s for a gateway, 0.4 s until everything is shown."""
+    """Set longer time-outs: 1.2 s for a gateway, and 0.4 s until reads are consistent."""
     use_token(monkeypatch, platform, platform.token, gateway_timeout=1.2)
 
 
@@ -115,7 +115,7 @@ def at_place(platform, location=PLACE):
 
 
 def killed_while_it_waits(runner, operator, monkeypatch):
-    """The worker dies before its first poll, so that the record has the job's id."""
+    """Kill the worker before its first poll, when the record has the job's id."""
 
     def die(*_):
         raise Killed
@@ -127,7 +127,7 @@ def killed_while_it_waits(runner, operator, monkeypatch):
 
 
 def killed_before_the_submission(runner, operator, monkeypatch):
-    """The worker dies between its record and the request."""
+    """Kill the worker after it wrote its record and before it sends the request."""
     real = SevenBridgesHook.send
 
     def send(self, call, **options):
@@ -141,12 +141,12 @@ def killed_before_the_submission(runner, operator, monkeypatch):
             runner.run(operator)
 
 
-# Loops
+# Endless failures
 
 
 @pytest.mark.parametrize("intent", [MOVE_OVER, COPY_OVER], ids=str)
 @pytest.mark.parametrize("fate", ["rejected", "failed in the job", "lost"])
-def test_an_object_that_came_after_the_check_is_never_overwritten(platform, runner, task, deferrable, intent, fate):
+def test_an_object_written_after_the_check_is_never_overwritten(platform, runner, task, deferrable, intent, fate):
     platform.knobs.update(overwrite_deletes_first=True, refuse_in_job=fate == "failed in the job")
     if fate == "lost":
         trouble(platform, "drop")
@@ -168,7 +168,7 @@ NO_RESPONSE = [
 
 
 @pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
-def test_responses_that_are_lost_in_ever_other_ways_end_the_task(platform, runner, task, deferrable, intent):
+def test_responses_lost_in_different_ways_fail_the_task(platform, runner, task, deferrable, intent):
     for number, (kind, options) in enumerate(NO_RESPONSE * 2):
         for path in SUBMISSIONS:
             platform.trouble(kind, path=path, after=number, **options)
@@ -179,8 +179,8 @@ def test_responses_that_are_lost_in_ever_other_ways_end_the_task(platform, runne
 
 
 @pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER, COPY_OVER], ids=str)
-def test_jobs_that_fail_after_lost_responses_end_the_task(platform, runner, task, deferrable, intent):
-    """Every other response is a gateway's page, and every job that is accepted fails."""
+def test_jobs_that_fail_after_lost_responses_fail_the_task(platform, runner, task, deferrable, intent):
+    """Every second response is a gateway's page, and every accepted job fails."""
     for number in range(0, 20, 2):
         for path in SUBMISSIONS:
             platform.trouble("html", path=path, status=502, after=number)
@@ -190,12 +190,12 @@ def test_jobs_that_fail_after_lost_responses_end_the_task(platform, runner, task
     assert 1 <= len(posts(platform)) <= MAX_POSTS
 
 
-# Whose clock, which moment
+# Clocks and pauses
 
 
 @SKEWS
 @pytest.mark.parametrize("intent", [MOVE, COPY, COPY_OVER], ids=str)
-def test_a_platform_whose_clock_is_off_is_waited_for_just_as_long(platform, runner, task, deferrable, skew, intent):
+def test_a_platform_whose_clock_is_wrong_does_not_change_the_wait(platform, runner, task, deferrable, skew, intent):
     platform.knobs.date_skew_seconds = skew
     for path in SUBMISSIONS:
         platform.trouble("drop", path=path)
@@ -233,7 +233,7 @@ def test_maintenance_does_not_mean_that_nothing_was_accepted(platform, runner, t
 
 @pytest.fixture
 def slow_store(runner, monkeypatch):
-    """A store of which the first writes of a submission take a minute by the worker's clock."""
+    """Make the first writes of a submission to the store take a minute of the worker's clock."""
     late, slow = [0.0], {"left": 1, "writes": 0}
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0], time=time.time, sleep=lambda seconds: None)
     monkeypatch.setattr("airflow_sb_provider.engine.submitter.time", clock)
@@ -252,7 +252,7 @@ def slow_store(runner, monkeypatch):
 
 
 @pytest.mark.parametrize("intent", [MOVE, COPY, COPY_OVER], ids=str)
-def test_a_record_that_was_written_slowly_is_written_anew(platform, runner, task, slow_store, deferrable, intent):
+def test_a_record_that_was_written_slowly_is_written_again(platform, runner, task, slow_store, deferrable, intent):
     seen = []
     on_submission(platform, lambda: seen.append(slow_store["writes"]))
     assert runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
@@ -260,7 +260,7 @@ def test_a_record_that_was_written_slowly_is_written_anew(platform, runner, task
     assert len(platform.exports) == 1
 
 
-def test_records_that_are_always_slow_end_the_task_before_any_request(platform, runner, task, slow_store):
+def test_records_that_are_always_slow_fail_the_task_before_any_request(platform, runner, task, slow_store):
     slow_store["left"] = 1000
     with pytest.raises(AirflowException, match="too long to write the record") as caught:
         runner.run(task())
@@ -268,7 +268,7 @@ def test_records_that_are_always_slow_end_the_task_before_any_request(platform, 
     assert not posts(platform)
 
 
-# Lists that lie
+# Wrong lists
 
 
 @pytest.mark.parametrize("intent", [MOVE, COPY, MOVE_OVER], ids=str)
@@ -285,8 +285,8 @@ def test_lists_that_show_a_new_job_late(platform, runner, task, patient, monkeyp
     assert len(platform.exports) == len(posts(platform)) == 1
 
 
-def test_a_job_that_ended_just_before_the_second_check(platform, runner, task, patient, monkeypatch, deferrable):
-    """No list has it any more, and its file does not show it yet."""
+def test_a_job_that_completed_just_before_the_second_check(platform, runner, task, patient, monkeypatch, deferrable):
+    """Lists do not show it any more, and its file does not show the alias yet."""
     platform.knobs.alias_lag_seconds = 0.7
     for path in SUBMISSIONS:
         platform.trouble("late_accept", path=path, seconds=1.1)
@@ -314,8 +314,8 @@ def test_a_list_that_shows_less_than_its_total_leaves_doubt(platform, runner, ta
     assert len(posts(platform)) == 1
 
 
-def test_a_job_beyond_the_only_page_is_not_submitted_again(platform, runner, task, file, monkeypatch, deferrable):
-    """120 are in flight, and the list shows the oldest hundred without a link to more."""
+def test_a_job_beyond_the_only_page_is_not_resubmitted(platform, runner, task, file, monkeypatch, deferrable):
+    """120 exports are in flight, and the list shows the oldest 100 without a link to the next page."""
     platform.knobs.update(stuck=True, list_order="oldest", total_lies=True)
     others = new_files(platform, 120)
     SevenBridgesHook().start_exports(
@@ -334,7 +334,7 @@ def test_a_job_beyond_the_only_page_is_not_submitted_again(platform, runner, tas
 
 
 def test_a_rejection_whose_cause_the_file_shows_late(platform, runner, task, patient, deferrable):
-    """A proxy delivers the request twice; the second one is rejected, since the first has moved the file."""
+    """A proxy delivers the request twice; the second one is rejected because the first has moved the file."""
     platform.knobs.alias_lag_seconds = 0.4
     for path in SUBMISSIONS:
         platform.trouble("deliver_twice", path=path, seconds=0.2, answered="second")
@@ -405,7 +405,7 @@ def test_a_moved_file_whose_object_appears_late(platform, runner, task, patient,
 
 
 @pytest.mark.parametrize("value", ["s3://bucket/state/7", {"version": 2}, None], ids=repr)
-def test_a_record_that_is_spoiled_while_the_task_is_deferred(platform, runner, task, monkeypatch, value):
+def test_a_record_that_is_damaged_while_the_task_is_deferred(platform, runner, task, monkeypatch, value):
     real = conftest.first_event
 
     async def spoil(trigger):
@@ -439,7 +439,7 @@ def test_without_a_store_a_retry_waits_for_what_may_be_accepted(
 
 
 @pytest.mark.parametrize("joined", [True, False], ids=["slash", "no slash"])
-def test_a_job_that_may_be_bound_for_another_place_is_not_adopted(platform, runner, task, file, deferrable, joined):
+def test_a_job_whose_destination_may_differ_is_not_adopted(platform, runner, task, file, deferrable, joined):
     platform.add_volume("demo/prefixed", "shared", prefix="data")
     platform.add_volume("demo/plain", "shared")
     platform.knobs.update(stuck=True, prefix_joined_with_slash=joined)
@@ -462,10 +462,10 @@ def test_a_recorded_copy_that_another_export_replaced_is_doubt(platform, runner,
     assert len(platform.exports) == 2
 
 
-# Rivals, and a copy with overwrite onto the file's own move
+# Other clients, and a copy with overwrite onto the file's own move
 
 
-def test_a_rival_that_comes_while_a_retry_waits_is_not_overwritten(platform, runner, task, monkeypatch, deferrable):
+def test_an_object_written_while_a_retry_waits_is_not_overwritten(platform, runner, task, monkeypatch, deferrable):
     killed_before_the_submission(runner, task(**COPY_OVER), monkeypatch)
     platform.put_object(VOLUME, PLACE, RIVAL)
     with pytest.raises(AirflowFailException, match="has appeared there since"):
@@ -475,10 +475,10 @@ def test_a_rival_that_comes_while_a_retry_waits_is_not_overwritten(platform, run
 
 
 @pytest.mark.parametrize("intent", [COPY_OVER, MOVE_OVER], ids=str)
-def test_an_overwriting_export_onto_its_own_move_that_the_file_shows_late(
+def test_an_overwriting_export_onto_its_own_move_when_the_alias_appears_late(
     platform, runner, task, file, patient, deferrable, intent
 ):
-    """The object there is the file's only copy, although the file does not show it yet."""
+    """The object there is the file's only copy, but the file does not show the alias yet."""
     platform.knobs.update(overwrite_deletes_first=True, alias_lag_seconds=0.4)
     SevenBridgesHook().start_export(file, VOLUME, PLACE)
     ended(platform)
@@ -497,7 +497,7 @@ def test_a_copy_onto_its_own_move_that_is_in_flight(platform, runner, task, file
     assert len(platform.exports) == 1
 
 
-def test_others_of_a_batch_are_copied_although_one_is_an_alias_of_its_place(platform, runner, deferrable):
+def test_a_batch_copies_the_other_files_when_one_is_an_alias_of_its_destination(platform, runner, deferrable):
     platform.knobs.overwrite_deletes_first = True
     files = new_files(platform, 3)
     SevenBridgesHook().start_export(files[0], VOLUME, f"many/{files[0]}")
@@ -509,7 +509,7 @@ def test_others_of_a_batch_are_copied_although_one_is_an_alias_of_its_place(plat
     assert accepted(platform) == Counter(files)
 
 
-# Late words
+# Messages
 
 
 @pytest.mark.parametrize(
@@ -570,7 +570,7 @@ def unreadable_switch(platform, files):
 
 
 @pytest.mark.parametrize("change", [too_many, inactive, empty, bad_input, unreadable_switch])
-def test_a_retry_that_cannot_begin_names_what_the_first_try_has_in_flight(
+def test_a_retry_that_cannot_start_names_the_exports_in_flight(
     platform, runner, monkeypatch, deferrable, change, caplog, capsys
 ):
     platform.knobs.stuck = True
@@ -591,7 +591,7 @@ def test_a_retry_that_cannot_begin_names_what_the_first_try_has_in_flight(
 
 
 @pytest.mark.parametrize("fields", [{"file": ""}, {"overwrite": "perhaps"}, {"sevenbridges_conn_id": ""}], ids=str)
-def test_a_retry_of_one_export_that_cannot_begin_names_it(platform, runner, export, monkeypatch, fields):
+def test_a_retry_of_a_single_export_that_cannot_start_names_it(platform, runner, export, monkeypatch, fields):
     platform.knobs.stuck = True
     killed_while_it_waits(runner, export(deferrable=False), monkeypatch)
     [job] = platform.exports
@@ -615,7 +615,7 @@ def test_an_xcom_that_cannot_be_written_does_not_hide_the_export(platform, runne
     assert f"Still in flight at the Platform: export {job.id}" in said
 
 
-def test_a_kill_while_the_request_is_out_says_that_it_may_be_accepted(platform, runner, task, file, capsys):
+def test_a_kill_during_the_request_logs_that_it_may_be_accepted(platform, runner, task, file, capsys):
     operator = task()
     on_submission(platform, operator.on_kill)
     assert runner.run(operator)["state"] == "COMPLETED"
@@ -647,18 +647,18 @@ def test_a_copy_is_a_success_though_its_file_was_deleted_since(
     kill = killed_while_it_waits if recorded else killed_after_the_submission
     kill(runner, task(**intent), monkeypatch)
     ended(platform)
-    # Of a deleted file a read shows as little as of one that is not the token's.
+    # A read of a deleted file fails like that of a forbidden one.
     platform.platform.files[file].forbidden = True
     assert runner.run(task(deferrable, **intent))["state"] == "COMPLETED"
     assert len(platform.exports) == len(posts(platform)) == 1
     assert at_place(platform) == BYTES
 
 
-# A spoiled id in a shared poll
+# An unreadable job in a shared poll
 
 
 @pytest.mark.parametrize("how", ["null", "missing", "stateless", "nul", "refused"])
-def test_one_spoiled_id_does_not_keep_the_others_waiting(platform, runner, monkeypatch, deferrable, how):
+def test_an_unreadable_job_does_not_delay_the_others(platform, runner, monkeypatch, deferrable, how):
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda seconds: None))
     files = new_files(platform, 4)
     platform.on(
@@ -667,7 +667,7 @@ def test_one_spoiled_id_does_not_keep_the_others_waiting(platform, runner, monke
     )
     platform.knobs.running_seconds = 0.2
     with pytest.raises(AirflowException, match=r"Still (in flight at the Platform|perhaps accepted)") as caught:
-        # An answer with U+0000 is one that says nothing of any job, which is waited out.
+        # A response with U+0000 says nothing about any job, so the task polls again.
         runner.run(bulk(files, deferrable=deferrable, timeout=3 if how == "nul" else None))
     ids = [job.id for job in platform.exports]
     assert [each for each in ids if each in str(caught.value)] == [ids[1]]
@@ -678,7 +678,7 @@ def test_one_spoiled_id_does_not_keep_the_others_waiting(platform, runner, monke
 
 
 @pytest.mark.parametrize("how", ["null", "missing", "stateless", "nul", "refused"])
-def test_a_spoiled_id_that_recovers_is_waited_for(platform, runner, deferrable, how):
+def test_an_unreadable_job_that_recovers_is_waited_for(platform, runner, deferrable, how):
     files = new_files(platform, 4)
     platform.on(
         "accepted",
@@ -692,7 +692,7 @@ def test_a_spoiled_id_that_recovers_is_waited_for(platform, runner, deferrable, 
 # The end of a batch
 
 
-def test_fail_fast_says_what_goes_on_and_what_was_never_submitted(platform, runner, deferrable):
+def test_fail_fast_reports_what_is_in_flight_and_what_was_never_submitted(platform, runner, deferrable):
     files = new_files(platform, 5)
     platform.trouble("job_fails", code=9100)
     platform.trouble("job_stuck", times=0, after=1)
@@ -716,7 +716,7 @@ def test_a_move_waits_for_this_tasks_own_move_to_another_place(platform, runner,
     assert len(platform.exports) == 1
 
 
-def test_what_a_retry_does_not_want_any_more_is_followed_and_not_submitted(
+def test_an_export_that_a_retry_does_not_list_is_polled_and_not_submitted(
     platform, runner, monkeypatch, deferrable, capsys
 ):
     files = new_files(platform, 4)
@@ -730,7 +730,7 @@ def test_what_a_retry_does_not_want_any_more_is_followed_and_not_submitted(
     assert all(job.id in said for job in platform.exports[:2])
 
 
-def test_what_was_lost_and_is_not_wanted_any_more_is_never_submitted(platform, runner, monkeypatch, deferrable, capsys):
+def test_a_lost_export_that_a_retry_does_not_list_is_never_submitted(platform, runner, monkeypatch, deferrable, capsys):
     files = new_files(platform, 3)
     platform.trouble("drop", path=CREATE)
     killed_after_the_submission(runner, bulk(files[:2]), monkeypatch)
@@ -749,7 +749,7 @@ def test_a_job_is_adopted_although_its_request_was_rejected(platform, runner, ta
     assert len(platform.exports) == len(posts(platform)) == 1
 
 
-# Small ones
+# Others
 
 
 def test_without_a_wait_a_failed_job_is_a_failure(platform, runner, export):
@@ -760,7 +760,7 @@ def test_without_a_wait_a_failed_job_is_a_failure(platform, runner, export):
 
 
 @pytest.mark.parametrize("shuffled", [True, False], ids=["shuffled", "in order"])
-def test_brief_answers_blame_the_right_file(platform, runner, deferrable, shuffled):
+def test_brief_responses_are_matched_to_the_right_file(platform, runner, deferrable, shuffled):
     files = new_files(platform, 5)
     platform.knobs.running_seconds = 0.2
     platform.trouble("brief_bulk", shuffled=shuffled)
@@ -784,7 +784,7 @@ def test_the_platforms_times_do_not_end_the_wait_for_an_adopted_job(platform, ru
     assert len(platform.exports) == 1
 
 
-def test_trouble_with_checks_costs_few_requests(platform, runner, task, monkeypatch, deferrable):
+def test_failing_checks_cost_few_requests(platform, runner, task, monkeypatch, deferrable):
     monkeypatch.setattr("airflow_sb_provider.engine.submitter.time.sleep", lambda seconds: None)
     for path in SUBMISSIONS:
         platform.trouble("lose_reply", path=path)

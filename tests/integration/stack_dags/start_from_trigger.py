@@ -1,4 +1,4 @@
-"""One export, and the sensors that wait for it, for nothing, and for nonsense, without a worker to begin with."""
+"""One export, and sensors that start in the triggerer with its id, without an id, and with an invalid one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example of the watcher, in a hurry."""
+"""The example of the asset watcher, with a short interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An XCom backend that keeps every value in files, takes its time, and writes down where it was called."""
+"""A slow XCom backend that stores every value in a file and records its callers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECONDS = 0.5
 
 
 class SlowStore(XComObjectStorageBackend):
-    """The one that Airflow's common.io provider brings, but far away."""
+    """The backend of Airflow's common.io provider, but slow."""
 
     @staticmethod
     def serialize_value(value, **where):

@@ -1,4 +1,4 @@
-"""An export that waits in the triggerer, and a sensor that starts there, where XComs are kept in a store."""
+"""A deferred export, and a sensor that starts in the triggerer, with XComs in another store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks return what the hook returns, and the next ones use it."""
+"""Tasks return the hook's results, and the next tasks use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first try is lost after the Platform has accepted its export; the second must take that one over."""
+"""The first try is killed after the Platform has accepted its export; the second must adopt it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LostAtFirst(SevenBridgesExportOperator):
 
 
 with DAG("matrix_lost_worker", start_date=datetime(2026, 1, 1), schedule=None):
-    # A move, which cannot be made twice.
+    # A move, which cannot be repeated.
     LostAtFirst(
         task_id="export",
         file="{{ dag_run.conf['file'] }}",

@@ -1,4 +1,4 @@
-"""A mapped task for each file of a project, whose members named the files; the keys must be these names."""
+"""A mapped task for each file of a project with hostile names; the keys must be these names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ with DAG("matrix_mapped_names", start_date=datetime(2026, 1, 1), schedule=None):
     SevenBridgesBulkExportOperator.partial(task_id="ids", location_pattern="ids/{name}", **COPY).expand(
         file_ids=choose.override(task_id="choose_ids")("ids").map(lambda export: export["file"])
     )
-    # What the author wrote is rendered.
+    # A template of the author is rendered.
     SevenBridgesExportOperator.partial(
         task_id="written", location="{{ dag.dag_id }}/{{ task.file }}", **COPY
     ).expand_kwargs(choose.override(task_id="choose_written")("x").map(lambda export: {"file": export["file"]}))

@@ -1,4 +1,4 @@
-"""Sensors behind mapped starts: one for all, and one for each."""
+"""Sensors after mapped submissions: one for all, and one for each."""
 
 from __future__ import annotations
 

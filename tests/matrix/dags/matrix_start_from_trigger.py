@@ -1,4 +1,4 @@
-"""A sensor that begins in the triggerer where Airflow can do that, and else defers."""
+"""A sensor that starts in the triggerer where Airflow supports it, and defers elsewhere."""
 
 from __future__ import annotations
 

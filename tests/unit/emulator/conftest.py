@@ -22,7 +22,7 @@ def emulator() -> Iterator[Emulator]:
 
 
 class Caller:
-    """Speaks to the local Platform as one user."""
+    """A client of the local Platform with the token of one user."""
 
     def __init__(self, emulator: Emulator, token: str | None = None) -> None:
         self.emulator = emulator
@@ -44,12 +44,12 @@ class Caller:
         copy_only = body.pop("copy_only", None)
         return self.post(
             "/storage/exports",
-            wanted(file, location, volume, **body),
+            export_body(file, location, volume, **body),
             params=None if copy_only is None else {"copy_only": copy_only},
         )
 
     def ended(self, started: requests.Response | str) -> dict[str, Any]:
-        """The job once it is COMPLETED or FAILED."""
+        """Wait until the job is COMPLETED or FAILED, and return it."""
         if not isinstance(started, str):
             assert started.status_code in (200, 201), started.text
             started = started.json()["id"]
@@ -67,22 +67,24 @@ def caller(emulator: Emulator) -> Caller:
     return Caller(emulator)
 
 
-def wanted(file: str = VCF, location: str = "out.vcf", volume: str = "demo/results", **body: Any) -> dict[str, Any]:
+def export_body(
+    file: str = VCF, location: str = "out.vcf", volume: str = "demo/results", **body: Any
+) -> dict[str, Any]:
     return {"source": {"file": file}, "destination": {"volume": volume, "location": location}, **body}
 
 
-def eventually(look: Callable[[], Any]) -> Any:
-    """What `look` returns once it is true."""
+def eventually(condition: Callable[[], Any]) -> Any:
+    """Wait until `condition` returns a true value, and return it."""
     end = time.monotonic() + DEADLINE
     while time.monotonic() < end:
-        if found := look():
+        if found := condition():
             return found
         time.sleep(0.005)
     raise AssertionError(f"not within {DEADLINE} s")
 
 
 def code(answer: requests.Response) -> tuple[int, int]:
-    """Status and code of a refusal, which agree in body and reply."""
+    """Return status and code of an error response, and check that its body has the same status."""
     body = answer.json()
     assert body["status"] == answer.status_code
     assert body["message"]

@@ -25,7 +25,7 @@ def test_the_user(emulator, caller):
     assert caller.get("/user", headers=bearer).json()["username"] == "grace"
 
 
-def test_every_answer_tells_the_rate_and_asking_for_it_is_free(emulator, caller):
+def test_every_response_has_the_rate_limit_and_reading_it_is_free(emulator, caller):
     first, second = caller.get("/user"), caller.get("/storage/exports/nothing")
     assert (first.headers["X-RateLimit-Limit"], first.headers["X-RateLimit-Remaining"]) == ("1000", "999")
     assert second.headers["X-RateLimit-Remaining"] == "998"
@@ -37,7 +37,7 @@ def test_every_answer_tells_the_rate_and_asking_for_it_is_free(emulator, caller)
         assert rate["instance_limit"]["remaining"] == 2**63 - 1
 
 
-def test_an_unknown_path_is_answered_by_the_router(caller):
+def test_an_unknown_path_is_404(caller):
     answer = caller.get("/nowhere")
     assert answer.status_code == 404
     assert answer.json() == {"status": "NOT_FOUND", "message": "HTTP 404 Not Found"}
@@ -120,7 +120,7 @@ def test_files_in_bulk(caller):
         ("/storage/exports?offset=-1", (400, 90000)),
     ],
 )
-def test_what_a_look_up_is_refused_for(caller, path, refused):
+def test_rejected_reads(caller, path, refused):
     assert code(caller.get(path)) == refused
 
 
@@ -172,11 +172,11 @@ def test_links_follow_the_name_that_the_caller_used(emulator, caller):
     assert answer.json()["href"].startswith("http://localhost:8000/v2/")
 
 
-def test_the_public_file_looks_like_any_other(caller):
+def test_the_public_file_has_the_same_fields_as_others(caller):
     assert caller.get(f"/files/{REFERENCE}").json()["storage"]["type"] == "PLATFORM"
 
 
-def test_a_file_goes_to_a_folder_by_its_path(emulator, caller):
+def test_a_file_is_added_to_the_folder_at_a_path(emulator, caller):
     first = emulator.add_file("a.bam", b"x", folder="runs/one")
     second = emulator.add_file("b.bam", b"x", folder="/runs/one/")
     assert first.parent == second.parent
@@ -187,7 +187,7 @@ def test_a_file_goes_to_a_folder_by_its_path(emulator, caller):
     assert names(caller.get("/files?project=demo/genomics")).count("runs") == 1
 
 
-def test_a_file_tells_what_belongs_to_it(emulator, caller):
+def test_a_file_lists_its_secondary_files(emulator, caller):
     index = emulator.add_file("a.bam.bai", b"x")
     main = emulator.add_file("a.bam", b"x", secondary=(index.id,))
     href = f"{emulator.url}/files/{index.id}"
@@ -198,7 +198,7 @@ def test_a_file_tells_what_belongs_to_it(emulator, caller):
 
 
 def test_all_filters_and_folders(emulator, caller):
-    """Folders have names, but neither tags nor metadata."""
+    """Folders have a name, but neither tags nor metadata."""
     emulator.add_file("x", b"x", folder="tagged", tags=("t",))
     assert names(caller.get("/files?project=demo/genomics&name=tagged&name=NA12878.vcf")) == ["NA12878.vcf", "tagged"]
     assert names(caller.get("/files?project=demo/genomics&name=tagged&tag=t")) == []

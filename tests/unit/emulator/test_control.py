@@ -37,7 +37,7 @@ def test_state_and_requests_for_other_processes(emulator, caller):
     assert state["requests"] == len(listed.json()["requests"])
 
 
-def test_knobs_and_trouble_from_other_processes(emulator, caller):
+def test_knobs_and_faults_from_other_processes(emulator, caller):
     turned = requests.post(local(emulator, "knobs"), json={"stuck": True, "omit": ["started_on"]}).json()
     assert (turned["stuck"], turned["omit"]) == (True, ["started_on"])
     assert emulator.knobs.stuck is True
@@ -61,13 +61,13 @@ def test_release_from_another_process(emulator, caller):
     assert requests.post(local(emulator, "exports/nothing/release")).status_code == 400
 
 
-def test_no_web_page_controls_it(emulator):
+def test_a_web_page_cannot_use_the_control_api(emulator):
     page = {"Origin": "https://evil.example"}
     assert requests.post(local(emulator, "knobs"), json={"stuck": True}, headers=page).status_code == 403
     assert emulator.knobs.stuck is False
 
 
-def test_control_is_not_logged_nor_struck(emulator):
+def test_control_requests_are_not_logged_and_not_affected_by_faults(emulator):
     emulator.knobs.offline = True
     assert requests.get(local(emulator, "state")).status_code == 200
     assert emulator.requests == []
@@ -79,7 +79,7 @@ def test_the_connection(emulator):
     assert re.fullmatch("[0-9a-f]{32}", emulator.token)
 
 
-def test_a_taken_port_is_told():
+def test_a_port_in_use_is_reported():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -89,7 +89,7 @@ def test_a_taken_port_is_told():
         other.stop()
 
 
-def test_stopping_abandons_jobs_and_ends_at_once():
+def test_stopping_cancels_jobs_immediately():
     with Emulator() as emulator:
         emulator.knobs.stuck = True
         Caller(emulator).export()
@@ -122,11 +122,11 @@ def test_the_command(tmp_path, monkeypatch, stop, way):
         if way == "stdin":
             process.stdin.write(f"{token}\n")
             process.stdin.flush()
-        told = [process.stdout.readline()]
+        lines = [process.stdout.readline()]
         assert time.monotonic() - began < 30
-        while told[-1] and "Ctrl-C" not in told[-1]:
-            told.append(process.stdout.readline())
-        text = "".join(told)
+        while lines[-1] and "Ctrl-C" not in lines[-1]:
+            lines.append(process.stdout.readline())
+        text = "".join(lines)
         shell = re.search("export AIRFLOW_CONN_SEVENBRIDGES_DEFAULT='(.*)'", text)
         assert shell
         connection = json.loads(shell[1])
@@ -146,14 +146,14 @@ def test_the_command(tmp_path, monkeypatch, stop, way):
 
 
 @pytest.mark.parametrize("setting", ["stuck=perhaps", "nonsense=1"])
-def test_the_command_refuses_a_wrong_knob(setting, capsys):
+def test_the_command_rejects_a_wrong_knob(setting, capsys):
     from airflow_sb_provider.emulator.__main__ import main
 
     assert main(["--knob", setting]) == 2
     assert setting.partition("=")[0] in capsys.readouterr().err
 
 
-def test_the_command_refuses_a_token_file_without_a_token(tmp_path, capsys, monkeypatch):
+def test_the_command_rejects_a_token_file_without_a_token(tmp_path, capsys, monkeypatch):
     from airflow_sb_provider.emulator.__main__ import main
 
     (tmp_path / "empty").write_text("\n")
@@ -161,7 +161,7 @@ def test_the_command_refuses_a_token_file_without_a_token(tmp_path, capsys, monk
     (tmp_path / "odd").write_text("two words\n")
     (tmp_path / "odd").chmod(0o640)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    for file, words in (("empty", "is empty"), ("odd", "token: give one line"), ("missing", "No such file")):
+    for file, words in (("empty", "is empty"), ("odd", "token: must be one line"), ("missing", "No such file")):
         assert main(["--token-file", str(tmp_path / file)]) == 2
         shown = capsys.readouterr().err
         assert words in shown
@@ -180,7 +180,7 @@ def test_help_lists_the_knobs(capsys):
     assert "alias_location_includes_prefix" in capsys.readouterr().out
 
 
-def test_many_jobs_at_once(emulator, caller):
+def test_many_concurrent_jobs(emulator, caller):
     emulator.knobs.stuck = True
     for number in range(3):
         items = [
@@ -193,7 +193,7 @@ def test_many_jobs_at_once(emulator, caller):
     assert len(emulator.platform.storage.list("demo-archive")) == 300
 
 
-def test_it_knows_neither_airflow_nor_the_rest_of_the_provider():
+def test_it_imports_neither_airflow_nor_the_rest_of_the_provider():
     code = (
         "import sys, airflow_sb_provider.emulator.__main__;"
         "print([name for name in sys.modules if name.partition('.')[0] == 'airflow' or "

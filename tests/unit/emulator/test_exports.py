@@ -6,10 +6,10 @@ import re
 import pytest
 
 from airflow_sb_provider.emulator.seed import BAM, VCF
-from tests.unit.emulator.conftest import Caller, code, eventually, wanted
+from tests.unit.emulator.conftest import Caller, code, eventually, export_body
 
 
-def test_an_accepted_export_looks_like_the_documented_one(emulator, caller):
+def test_an_accepted_export_has_the_documented_fields(emulator, caller):
     emulator.knobs.stuck = True
     answer = caller.export(overwrite=False)
     job = answer.json()
@@ -54,7 +54,7 @@ def test_a_copy_leaves_the_file(emulator, caller):
     assert caller.ended(caller.export(location="again.vcf"))["state"] == "COMPLETED"
 
 
-def test_the_object_lies_under_the_volumes_prefix_with_its_size_and_etag(emulator, caller):
+def test_the_object_is_below_the_volumes_prefix_with_its_size_and_etag(emulator, caller):
     data = b"some bytes"
     file = emulator.add_file("x.txt", data)
     caller.ended(caller.export(file.id, "deep/x.txt"))
@@ -66,7 +66,7 @@ def test_the_object_lies_under_the_volumes_prefix_with_its_size_and_etag(emulato
     assert found["metadata"]["etag"] == hashlib.md5(data).hexdigest()
 
 
-def test_overwrite_replaces_the_object_and_nothing_else_does(emulator, caller):
+def test_only_overwrite_replaces_the_object(emulator, caller):
     emulator.put_object("demo/results", "out.vcf", b"old")
     assert code(caller.export()) == (409, 9107)
     assert emulator.object_bytes("demo/results", "out.vcf") == b"old"
@@ -74,15 +74,15 @@ def test_overwrite_replaces_the_object_and_nothing_else_does(emulator, caller):
     assert emulator.object_bytes("demo/results", "out.vcf").startswith(b"##fileformat")
 
 
-def test_overwrite_may_come_in_the_query_and_the_body_wins(emulator, caller):
+def test_overwrite_in_the_body_takes_precedence_over_the_query(emulator, caller):
     emulator.put_object("demo/results", "out.vcf", b"old")
     path = "/storage/exports?overwrite=true&copy_only=true"
-    assert code(caller.post(path, wanted(overwrite=False))) == (409, 9107)
-    assert caller.ended(caller.post(path, wanted()))["state"] == "COMPLETED"
+    assert code(caller.post(path, export_body(overwrite=False))) == (409, 9107)
+    assert caller.ended(caller.post(path, export_body()))["state"] == "COMPLETED"
 
 
-def test_the_second_of_two_moves_destroys_what_it_was_to_overwrite(emulator, caller):
-    """What users fear: the twin deletes the object before it finds that the file is gone."""
+def test_the_second_of_two_overwriting_moves_destroys_the_object(emulator, caller):
+    """The second job deletes the object before it detects that the file has no copy on the Platform."""
     emulator.knobs.stuck = True
     first, second = caller.export(overwrite=True), caller.export(overwrite=True)
     emulator.platform.exports[second.json()["id"]].held = "PENDING"
@@ -98,7 +98,7 @@ def test_the_second_of_two_moves_destroys_what_it_was_to_overwrite(emulator, cal
         emulator.object_bytes("demo/results", "out.vcf")
 
 
-def test_two_jobs_for_one_place_end_with_one_object(emulator, caller):
+def test_two_jobs_for_one_location_make_one_object(emulator, caller):
     emulator.knobs.stuck = True
     jobs = [caller.export(VCF), caller.export(BAM)]
     emulator.knobs.stuck = False
@@ -109,7 +109,7 @@ def test_two_jobs_for_one_place_end_with_one_object(emulator, caller):
     assert caller.get(f"/files/{loser['source']['file']}").json()["storage"]["type"] == "PLATFORM"
 
 
-def test_a_volume_that_stops_being_writable_fails_the_waiting_job(emulator, caller):
+def test_a_volume_that_becomes_read_only_fails_the_pending_job(emulator, caller):
     emulator.knobs.stuck = True
     started = caller.export()
     emulator.platform.volumes["demo/results"].access_mode = "RO"
@@ -134,7 +134,7 @@ def test_a_job_goes_through_its_states(emulator, caller):
 
 
 def test_bulk_keeps_the_order_and_mixes_jobs_and_errors(emulator, caller):
-    items = [wanted(VCF, "1"), wanted("5f0000000000000000000099", "2"), wanted(BAM, "3", properties={})]
+    items = [export_body(VCF, "1"), export_body("5f0000000000000000000099", "2"), export_body(BAM, "3", properties={})]
     answer = caller.post("/bulk/storage/exports/create?copy_only=False", {"items": items})
     assert answer.status_code == 200
     first, second, third = answer.json()["items"]
@@ -152,9 +152,9 @@ def test_bulk_keeps_the_order_and_mixes_jobs_and_errors(emulator, caller):
         assert found[0]["resource"]["result"]["storage"]["type"] == "VOLUME"
 
 
-def test_bulk_takes_a_hundred_and_no_more(emulator, caller):
+def test_bulk_accepts_at_most_a_hundred_items(emulator, caller):
     emulator.knobs.stuck = True
-    items = [wanted(VCF, str(number)) for number in range(101)]
+    items = [export_body(VCF, str(number)) for number in range(101)]
     assert code(caller.post("/bulk/storage/exports/create", {"items": items})) == (400, 9011)
     assert emulator.exports == []
     answer = caller.post("/bulk/storage/exports/create?copy_only=true", {"items": items[:100]})
@@ -165,7 +165,7 @@ def test_bulk_takes_a_hundred_and_no_more(emulator, caller):
     assert code(caller.post("/bulk/storage/exports/get", {"export_ids": [*ids, ids[0]]})) == (400, 9011)
 
 
-def test_the_list_shows_own_jobs_briefly_and_filters(emulator, caller):
+def test_the_list_is_brief_filtered_and_shows_only_the_users_jobs(emulator, caller):
     other = Caller(emulator, emulator.add_token("other"))
     done = caller.ended(caller.export(VCF, "1", copy_only="true"))["id"]
     archived = caller.ended(caller.export(VCF, "2", "demo/archive", copy_only="true"))["id"]
@@ -208,12 +208,12 @@ def test_paging_keeps_every_parameter(emulator, caller):
     assert [link["rel"] for link in page["links"]] == ["prev"]
 
 
-def test_callbacks_and_the_log_tell_who_asked(emulator, caller):
-    told = []
-    emulator.on("request", lambda record: told.append(("request", record.path, list(record.exports))))
-    emulator.on("accepted", lambda record: told.append(("accepted", record.path, list(record.exports))))
+def test_callbacks_and_the_log_have_the_user(emulator, caller):
+    events = []
+    emulator.on("request", lambda record: events.append(("request", record.path, list(record.exports))))
+    emulator.on("accepted", lambda record: events.append(("accepted", record.path, list(record.exports))))
     job = caller.export().json()["id"]
-    assert told == [("request", "/v2/storage/exports", []), ("accepted", "/v2/storage/exports", [job])]
+    assert events == [("request", "/v2/storage/exports", []), ("accepted", "/v2/storage/exports", [job])]
     record = emulator.requests[-1]
     assert (record.method, record.status, record.username) == ("POST", 200, "demo")
     assert record.json["source"] == {"file": VCF}

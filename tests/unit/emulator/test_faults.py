@@ -9,10 +9,10 @@ import requests
 
 from airflow_sb_provider.emulator.faults import KINDS
 from airflow_sb_provider.emulator.seed import BAM, VCF
-from tests.unit.emulator.conftest import code, eventually, wanted
+from tests.unit.emulator.conftest import code, eventually, export_body
 
 
-def test_a_lost_reply_is_done_all_the_same(emulator, caller):
+def test_a_request_is_processed_although_its_response_is_lost(emulator, caller):
     trouble = emulator.trouble("lose_reply")
     with pytest.raises(requests.ConnectionError):
         caller.export()
@@ -25,7 +25,7 @@ def test_a_lost_reply_is_done_all_the_same(emulator, caller):
 
 
 @pytest.mark.parametrize("kind", ["drop", "refuse_connection"])
-def test_a_dropped_request_is_not_done(emulator, caller, kind):
+def test_a_dropped_request_is_not_processed(emulator, caller, kind):
     emulator.trouble(kind)
     with pytest.raises(requests.ConnectionError):
         caller.export()
@@ -33,7 +33,7 @@ def test_a_dropped_request_is_not_done(emulator, caller, kind):
     assert caller.export().status_code == 200
 
 
-def test_a_request_that_breaks_off_is_not_done(emulator, caller, caplog):
+def test_an_incomplete_request_is_not_processed(emulator, caller, caplog):
     head = f"POST /v2/storage/exports HTTP/1.1\r\nHost: localhost\r\nX-SBG-Auth-Token: {emulator.token}\r\n"
     with socket.create_connection((emulator.host, emulator.port), timeout=5) as connection:
         connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{{".encode())
@@ -43,7 +43,7 @@ def test_a_request_that_breaks_off_is_not_done(emulator, caller, caplog):
     assert "Error handling request" not in caplog.text
 
 
-def test_a_late_acceptance_comes_after_the_connection_is_gone(emulator, caller):
+def test_a_late_acceptance_comes_after_the_connection_is_cut(emulator, caller):
     emulator.trouble("late_accept", seconds=0.15)
     with pytest.raises(requests.ConnectionError):
         caller.export()
@@ -77,7 +77,7 @@ def test_a_gateways_page(emulator, caller, done):
     assert len(emulator.exports) == done
 
 
-def test_a_gateways_page_of_other_words(emulator, caller):
+def test_a_gateways_page_with_another_body(emulator, caller):
     emulator.trouble("html", method="GET", path="/v2/user", status=404, body="default backend - 404")
     answer = caller.get("/user")
     assert (answer.status_code, answer.text) == (404, "default backend - 404")
@@ -129,9 +129,9 @@ def test_an_error(emulator, caller, done):
 
 @pytest.mark.parametrize("bulk", [False, True])
 @pytest.mark.parametrize("refusal", [(503, 0), (400, 9011)])
-def test_a_rejection_of_what_was_accepted(emulator, caller, bulk, refusal):
+def test_an_error_response_to_an_accepted_submission(emulator, caller, bulk, refusal):
     emulator.trouble("error", path="*", code=refusal[1], done=True)
-    answer = caller.post("/bulk/storage/exports/create", {"items": [wanted()]}) if bulk else caller.export()
+    answer = caller.post("/bulk/storage/exports/create", {"items": [export_body()]}) if bulk else caller.export()
     assert code(answer) == refusal
     (job,) = emulator.exports
     assert job.reply_lost
@@ -140,11 +140,11 @@ def test_a_rejection_of_what_was_accepted(emulator, caller, bulk, refusal):
 
 @pytest.mark.parametrize("bulk", [False, True])
 @pytest.mark.parametrize("answered", ["first", "second"])
-def test_a_delivery_that_is_repeated(emulator, caller, bulk, answered):
+def test_a_request_that_is_delivered_twice(emulator, caller, bulk, answered):
     emulator.knobs.stuck = True
     trouble = emulator.trouble("deliver_twice", path="*", answered=answered)
     if bulk:
-        body = {"items": [wanted(), wanted(BAM, "2")]}
+        body = {"items": [export_body(), export_body(BAM, "2")]}
         items = caller.post("/bulk/storage/exports/create", body).json()["items"]
         ids = [item["resource"]["id"] for item in items]
     else:
@@ -161,7 +161,7 @@ def test_a_delivery_that_is_repeated(emulator, caller, bulk, answered):
     assert trouble.struck == 1
 
 
-def test_a_repeated_delivery_may_be_answered_with_the_refusal_of_the_second(emulator, caller):
+def test_the_caller_may_get_the_rejection_of_the_second_delivery(emulator, caller):
     emulator.knobs.instant = True
     emulator.trouble("deliver_twice", answered="second")
     assert code(caller.export()) == (403, 9006)
@@ -169,10 +169,10 @@ def test_a_repeated_delivery_may_be_answered_with_the_refusal_of_the_second(emul
     assert (job.state, job.reply_lost) == ("COMPLETED", True)
 
 
-def test_a_brief_bulk_answer(emulator, caller):
+def test_a_brief_bulk_response(emulator, caller):
     def answered(**options: object) -> list[dict[str, object]]:
         emulator.trouble("brief_bulk", **options)
-        body = {"items": [wanted(copy_only=True), wanted("nothing"), wanted(BAM, "2")]}
+        body = {"items": [export_body(copy_only=True), export_body("nothing"), export_body(BAM, "2")]}
         answer = caller.post("/bulk/storage/exports/create", body, params={"copy_only": "true"})
         return answer.json()["items"]
 
@@ -191,7 +191,7 @@ def test_a_brief_bulk_answer(emulator, caller):
 def test_delays(emulator, caller):
     emulator.trouble("delay", before=10, reply=0)
     with pytest.raises(requests.Timeout):
-        caller.session.post(f"{emulator.url}/storage/exports", json=wanted(), timeout=0.1)
+        caller.session.post(f"{emulator.url}/storage/exports", json=export_body(), timeout=0.1)
     assert emulator.exports == []
     emulator.trouble("delay", reply=0.1)
     began = time.monotonic()
@@ -205,7 +205,7 @@ def test_a_redirect(emulator, caller):
     assert (answer.status_code, answer.headers["Location"]) == (307, "http://127.0.0.1:1/thief")
 
 
-def test_bulk_answers_that_do_not_fit(emulator, caller):
+def test_bulk_responses_that_do_not_match_the_request(emulator, caller):
     def ids(kind: str | None = None) -> list[str]:
         if kind:
             emulator.trouble(kind)
@@ -259,7 +259,7 @@ def test_times_and_after_and_the_path(emulator, caller):
     assert caller.get("/user").status_code == 200
 
 
-def test_troubles_come_together(emulator, caller):
+def test_faults_can_be_combined(emulator, caller):
     emulator.trouble("delay", reply=0.05)
     emulator.trouble("lose_reply")
     with pytest.raises(requests.ConnectionError):
@@ -267,18 +267,18 @@ def test_troubles_come_together(emulator, caller):
     assert emulator.requests[-1].troubles == ["delay", "lose_reply"]
 
 
-def test_nonsense_is_refused(emulator):
+def test_unknown_kinds_and_options_are_rejected(emulator):
     with pytest.raises(ValueError, match="earthquake"):
         emulator.trouble("earthquake")
     with pytest.raises(ValueError, match="colour"):
         emulator.trouble("html", colour="red")
 
 
-def test_every_kind_says_what_it_does():
+def test_every_kind_is_described():
     assert all(text for text, _, _ in KINDS.values())
 
 
-def test_a_cut_connection_does_not_trouble_the_next_request(emulator, caller):
+def test_a_cut_connection_does_not_affect_the_next_request(emulator, caller):
     emulator.trouble("drop", method="GET", path="/v2/user")
     with pytest.raises(requests.ConnectionError):
         caller.get("/user")

@@ -1,4 +1,4 @@
-"""No web page and no other user gets anything from the local Platform, and nobody a file of the machine."""
+"""No web page and no other user can read from the local Platform, and nobody can read files of the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_sb_provider.emulator import Emulator
 from airflow_sb_provider.emulator.__main__ import main
 from airflow_sb_provider.emulator.seed import VCF
 from airflow_sb_provider.emulator.storage import Storage
-from tests.unit.emulator.conftest import Caller, code, wanted
+from tests.unit.emulator.conftest import Caller, code, export_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ ROUTES = [
 
 
 def raw(emulator: Emulator, method: str, target: str, headers: Sequence[str]) -> tuple[int, str, str]:
-    """Status, head and body of a request that is sent as it stands."""
+    """Send a raw request; return status, headers and body of the response."""
     lines = [f"{method} {target} HTTP/1.1", *headers, "Connection: close", "", ""]
     with socket.create_connection((emulator.host, emulator.port), timeout=5) as connection:
         connection.sendall("\r\n".join(lines).encode())
@@ -115,7 +115,7 @@ def test_any_loopback_name_or_address_is_accepted(emulator, host):
 
 
 @pytest.mark.parametrize("path", ["/_local/state", "/v2/user", "/_local/s3/demo-results/exports/seen"])
-def test_the_host_of_a_whole_url_counts_too(emulator, path):
+def test_the_host_of_a_complete_url_is_checked_too(emulator, path):
     headers = with_token(emulator, f"Host: 127.0.0.1:{emulator.port}")
     for host in ("evil.example", f"evil.example:{emulator.port}", "127.0.0.1@evil.example", "0.0.0.0", "[::]"):
         assert raw(emulator, "GET", f"http://{host}{path}", headers)[0] in (400, 403), host
@@ -159,19 +159,19 @@ def test_a_second_origin_does_not_hide_the_first(emulator):
 
 
 def test_no_preflight_is_granted(emulator):
-    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    value = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     for path in ("/_local/knobs", "/v2/storage/exports"):
-        answer = requests.options(f"http://127.0.0.1:{emulator.port}{path}", headers=asked)
+        answer = requests.options(f"http://127.0.0.1:{emulator.port}{path}", headers=value)
         assert answer.status_code == 403
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
-def test_an_address_that_somebody_types_into_a_browser_is_answered(emulator):
+def test_a_url_typed_into_a_browser_is_accepted(emulator):
     answer = requests.get(f"http://127.0.0.1:{emulator.port}/_local/state", headers={"Sec-Fetch-Site": "none"})
     assert answer.status_code == 200
 
 
-def test_no_answer_is_run_sniffed_or_embedded_by_a_browser(emulator, caller):
+def test_no_response_is_run_sniffed_or_embedded_by_a_browser(emulator, caller):
     emulator.put_object("demo/results", "page.html", b"<script>alert(1)</script>")
     emulator.trouble("html", method="GET", path="/v2/projects")
     answers = [
@@ -185,8 +185,8 @@ def test_no_answer_is_run_sniffed_or_embedded_by_a_browser(emulator, caller):
     assert answers[0].headers["Content-Type"] == "application/octet-stream"
 
 
-def test_only_the_user_who_runs_it_reaches_what_needs_no_token(emulator, caller, monkeypatch):
-    """Linux tells whose a connection is."""
+def test_only_the_user_who_runs_it_can_use_routes_without_a_token(emulator, caller, monkeypatch):
+    """Linux reports the owner of a connection."""
     base = f"http://127.0.0.1:{emulator.port}/_local"
     paths = ["/state", "/requests", "/s3/demo-results/exports/seen"]
     assert [requests.get(base + path).status_code for path in paths] == [200, 200, 200]
@@ -198,7 +198,7 @@ def test_only_the_user_who_runs_it_reaches_what_needs_no_token(emulator, caller,
     assert caller.get("/user").status_code == 200
 
 
-def test_where_the_system_does_not_say_whose_a_connection_is_every_user_is_served(emulator, monkeypatch):
+def test_every_user_is_served_where_the_system_does_not_report_the_owner_of_a_connection(emulator, monkeypatch):
     def unreadable(self: Path, *_: object, **__: object) -> str:
         raise FileNotFoundError(self)
 
@@ -215,12 +215,12 @@ def has_ipv6() -> bool:
     return True
 
 
-# A machine may have no IPv6; a program may reach an IPv4 address through an IPv6 socket.
+# A machine may lack IPv6; a program may reach an IPv4 address through an IPv6 socket.
 WAYS = [("127.0.0.1", "127.0.0.1"), *([("::1", "::1"), ("127.0.0.1", "::ffff:127.0.0.1")] if has_ipv6() else [])]
 
 
 @pytest.mark.parametrize(("host", "way"), WAYS)
-def test_every_loopback_address_is_guarded_alike(monkeypatch, host, way):
+def test_every_loopback_address_is_guarded(monkeypatch, host, way):
     with Emulator(host=host) as emulator:
 
         def status() -> int:
@@ -338,7 +338,7 @@ def test_no_symbolic_link_is_followed(stored, folder, tmp_path):
     storage, base = stored.platform.storage, f"http://127.0.0.1:{stored.port}/_local/s3/demo-archive"
     for key in ("link", "up/secret", "loop/demo-archive/seen", "twin", "pipe"):
         assert requests.get(f"{base}/{key}", timeout=5).status_code == 404
-        assert storage.look("demo-archive", key) is None
+        assert storage.stat("demo-archive", key) is None
     assert [each.key for each in storage.list("demo-archive")] == ["seen"]
     caller = Caller(stored)
     stored.knobs.update(pending_seconds=0, running_seconds=0)
@@ -380,7 +380,7 @@ def test_a_volumes_prefix_stays_in_its_bucket_too(stored, folder, prefix):
     assert [path.parts[len(folder.parts)] for path in folder.rglob("x")] == ["odd"]
 
 
-def test_a_location_that_no_store_can_hold(emulator, caller):
+def test_a_location_that_no_store_can_write(emulator, caller):
     assert code(caller.export(location="x\ud800")) == (400, 9011)
     assert caller.ended(caller.export(location="a" * 300))["error"]["code"] == 9100
 
@@ -388,7 +388,7 @@ def test_a_location_that_no_store_can_hold(emulator, caller):
 @pytest.mark.parametrize(
     "bucket", ["..", ".", "../x", "a/b", "/etc", "_platform", "", "a\\b/..", "x\0", "ä", "-x", "~"]
 )
-def test_what_is_no_name_of_a_bucket(stored, tmp_path, bucket):
+def test_invalid_bucket_names(stored, tmp_path, bucket):
     before = set(tmp_path.rglob("*"))
     if bucket:
         with pytest.raises(ValueError, match="bucket"):
@@ -400,7 +400,7 @@ def test_what_is_no_name_of_a_bucket(stored, tmp_path, bucket):
         storage.read(bucket, "secret")
     with pytest.raises(FileNotFoundError):
         storage.list(bucket)
-    assert storage.look(bucket, "secret") is None
+    assert storage.stat(bucket, "secret") is None
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -410,7 +410,7 @@ def test_a_bucket_that_is_a_symbolic_link_is_not_used(folder, tmp_path):
         Emulator(storage=str(folder))
 
 
-def test_the_ids_of_files_lead_nowhere(stored, folder, tmp_path):
+def test_file_ids_cannot_leave_the_folder(stored, folder, tmp_path):
     for number, file_id in enumerate(("../../x", "/etc/x", "..", "a/b", "x\0")):
         stored.add_file(f"f{number}", b"content", file_id=file_id)
         assert stored.platform.storage.read_source(file_id) == b"content"
@@ -418,7 +418,7 @@ def test_the_ids_of_files_lead_nowhere(stored, folder, tmp_path):
     assert all(path.parent == folder / "_platform" for path in folder.rglob("*x*"))
 
 
-def test_what_is_stored_is_private(tmp_path):
+def test_stored_files_are_private(tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old").chmod(0o755)
     (tmp_path / "old" / "demo-results").mkdir(mode=0o755)
@@ -444,18 +444,18 @@ def test_real_buckets_are_not_served(s3_endpoint):
             assert requests.get(url).status_code == 404
         assert emulator.s3_environment() == {}
         storage = Storage("s3://platform-bytes-2", s3_endpoint)
-        assert storage.look("demo-results", "exports/seen") is None
+        assert storage.stat("demo-results", "exports/seen") is None
 
 
-# Bounds
+# Limits
 
 
-def test_a_body_has_a_bound_and_is_kept_for_users_only(emulator, caller):
-    body = json.dumps({**wanted(), "padding": "x" * (5 << 20)})
+def test_a_body_is_limited_and_recorded_for_users_only(emulator, caller):
+    body = json.dumps({**export_body(), "padding": "x" * (5 << 20)})
     headers = {"Content-Type": "application/json"}
     assert caller.session.post(f"{emulator.url}/storage/exports", data=body, headers=headers).status_code == 413
     for token in ("wrong", ""):
-        requests.post(f"{emulator.url}/storage/exports", json=wanted(), headers={"X-SBG-Auth-Token": token})
+        requests.post(f"{emulator.url}/storage/exports", json=export_body(), headers={"X-SBG-Auth-Token": token})
     assert [record.json for record in emulator.requests] == [None, None]
     deep = caller.session.post(f"{emulator.url}/storage/exports", data="[" * 100_000, headers=headers)
     assert code(deep) == (400, 9011)
@@ -464,7 +464,7 @@ def test_a_body_has_a_bound_and_is_kept_for_users_only(emulator, caller):
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "body"),
+    ("value", "status", "body"),
     [
         ("bytes=1-2", 206, b"yt"),
         ("bytes=1-", 206, b"ytes"),
@@ -477,9 +477,9 @@ def test_a_body_has_a_bound_and_is_kept_for_users_only(emulator, caller):
         ("nonsense", 200, b"bytes"),
     ],
 )
-def test_ranges(emulator, asked, status, body):
+def test_ranges(emulator, value, status, body):
     url = f"http://127.0.0.1:{emulator.port}/_local/s3/demo-results/exports/seen"
-    answer = requests.get(url, headers={"Range": asked})
+    answer = requests.get(url, headers={"Range": value})
     assert (answer.status_code, answer.content) == (status, body)
 
 
@@ -495,6 +495,6 @@ def test_the_token_of_the_environment_is_not_used(monkeypatch):
 
 
 @pytest.mark.parametrize("token", ["", " ", "a b", "a\nX-Evil: b", "ü", "x" * 513])
-def test_what_is_no_token(token):
+def test_invalid_tokens(token):
     with pytest.raises(ValueError, match="token"):
         Emulator(token=token)

@@ -8,14 +8,14 @@ import requests
 
 from airflow_sb_provider.emulator import Knobs
 from airflow_sb_provider.emulator.seed import ALIGNMENTS, BAM, REFERENCE, VCF
-from tests.unit.emulator.conftest import code, eventually, wanted
+from tests.unit.emulator.conftest import code, eventually, export_body
 
 
 def test_every_knob_is_described():
     assert set(Knobs.descriptions()) == {field.name for field in dataclasses.fields(Knobs)}
 
 
-def test_text_is_understood_and_nonsense_refused():
+def test_text_is_converted_and_wrong_values_are_rejected():
     knobs = Knobs()
     knobs.update(stuck="on", rate_limit="7", latency="0.5", created_status="201", omit="started_on, result")
     assert (knobs.stuck, knobs.rate_limit, knobs.latency, knobs.created_status) == (True, 7, 0.5, 201)
@@ -71,7 +71,7 @@ def test_latency(emulator, caller):
     assert time.monotonic() - began >= 0.1
 
 
-def test_durations_count_for_jobs_that_already_wait(emulator, caller):
+def test_durations_apply_to_jobs_that_already_wait(emulator, caller):
     emulator.knobs.update(pending_seconds=1000, running_seconds=1000)
     started = caller.export()
     job = emulator.platform.exports[started.json()["id"]]
@@ -111,13 +111,13 @@ def test_refuse_in_job(emulator, caller):
     emulator.knobs.refuse_in_job = True
     emulator.put_object("demo/results", "taken", b"old")
     emulator.add_volume("demo/off", active=False)
-    for body, told in (
-        (wanted(REFERENCE), 9006),
-        (wanted(volume="demo/readonly"), 9101),
-        (wanted(volume="demo/off"), 9069),
-        (wanted(location="taken"), 9107),
+    for body, expected in (
+        (export_body(REFERENCE), 9006),
+        (export_body(volume="demo/readonly"), 9101),
+        (export_body(volume="demo/off"), 9069),
+        (export_body(location="taken"), 9107),
     ):
-        assert caller.ended(caller.post("/storage/exports", body))["error"]["code"] == told
+        assert caller.ended(caller.post("/storage/exports", body))["error"]["code"] == expected
 
 
 def test_refuse_busy_file(emulator, caller):
@@ -134,7 +134,7 @@ def test_delete_before_check(emulator, caller, dangerous):
     emulator.put_object("demo/results", "out.vcf", b"only copy")
     assert caller.ended(caller.export(REFERENCE, overwrite=True))["error"]["code"] == 9006
     volume = emulator.platform.volumes["demo/results"]
-    left = emulator.platform.storage.look(volume.bucket, "exports/out.vcf")
+    left = emulator.platform.storage.stat(volume.bucket, "exports/out.vcf")
     assert (left is None) is dangerous
 
 
@@ -222,7 +222,7 @@ def test_spellings(emulator, caller):
     assert caller.get(path).json()["metadata"]["etag"].endswith("-2")
 
 
-def test_what_is_left_out(emulator, caller):
+def test_omitted_fields(emulator, caller):
     emulator.knobs.update(omit={"started_on", "export.result", "file.parent"}, echo_properties=False)
     job = caller.ended(caller.export())
     assert not {"started_on", "result", "properties"} & set(job)
@@ -244,7 +244,7 @@ def test_unauthorized_body(emulator, caller):
     assert (answer.status_code, answer.text) == (401, "")
 
 
-def test_codes_that_nobody_knows(emulator, caller):
+def test_undocumented_error_codes(emulator, caller):
     emulator.knobs.update(too_many_items_code=90000, folder_export_code=9009, region_mismatch_code=9028)
     emulator.add_volume("demo/oregon", region="us-west-2")
     assert code(caller.post("/bulk/files/get", {"file_ids": [VCF] * 101}))[1] == 90000

@@ -1,4 +1,4 @@
-"""Answers of the Platform that are late or untrue."""
+"""Late and wrong responses of the Platform."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ HOUR = 3600
 
 
 def listed(caller, **query: Any) -> list[tuple[str, str]]:
-    """Id and state of the jobs in a list."""
+    """Return id and state of the jobs in a list."""
     answer = caller.get("/storage/exports", params={"fields": "_all", **query})
     assert answer.status_code == 200, answer.text
     return [(item["id"], item["state"]) for item in answer.json()["items"]]
 
 
 def stuck(emulator, caller, state: str, **export: Any) -> str:
-    """The id of a job that stays in a state."""
+    """Start a job that stays in a state, and return its id."""
     emulator.trouble("job_stuck", state=state)
     export_id = caller.export(**export).json()["id"]
     eventually(lambda: caller.get(f"/storage/exports/{export_id}").json()["state"] == state)
@@ -46,7 +46,7 @@ def test_a_list_shows_a_change_of_state_late(emulator, caller, fails):
     job_id = caller.ended(caller.export())["id"]
     job = emulator.platform.exports[job_id]
     minute = timedelta(minutes=1)
-    # As if the job had been accepted, begun and ended 3, 2 and 1 minutes ago.
+    # As if the job had been accepted, started and completed 3, 2 and 1 minutes ago.
     job.started_on -= 3 * minute
     job.past_states = [(left - age * minute, state) for age, (left, state) in zip((2, 1), job.past_states, strict=True)]
     for lag, state in ((150, "PENDING"), (90, "RUNNING"), (30, job.state)):
@@ -137,7 +137,7 @@ def test_the_platforms_clock_is_off(emulator, caller, skew):
     for moment in (parsedate_to_datetime(answer.headers["Date"]), *times):
         assert abs((moment - datetime.now(UTC)).total_seconds() - skew) < 60
     stored = caller.get("/storage/volumes/demo/results/object?location=out.vcf").json()["metadata"]
-    # The bucket has a clock of its own.
+    # The bucket has its own clock.
     assert abs((datetime.fromisoformat(stored["last_modified"]) - datetime.now(UTC)).total_seconds()) < 60
 
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_sb_provider.emulator.errors import CODES, Refusal
+from airflow_sb_provider.emulator.errors import CODES, ApiError
 from airflow_sb_provider.emulator.seed import ALIGNMENTS, READONLY, REFERENCE, VCF
-from tests.unit.emulator.conftest import Caller, code, wanted
+from tests.unit.emulator.conftest import Caller, code, export_body
 
 UNKNOWN = "5f0000000000000000000099"
 
@@ -12,27 +12,27 @@ UNKNOWN = "5f0000000000000000000099"
 @pytest.mark.parametrize(
     ("body", "refused"),
     [
-        (wanted(UNKNOWN), (404, 9009)),
-        (wanted(volume="demo/nowhere"), (404, 9007)),
-        (wanted(volume=READONLY), (403, 9026)),
-        (wanted(REFERENCE), (403, 9006)),
-        (wanted(ALIGNMENTS), (403, 9006)),
-        (wanted(location="folder/"), (400, 9072)),
-        (wanted(location=""), (400, 9011)),
-        (wanted(file=""), (400, 9011)),
-        (wanted(location=7), (400, 9011)),
-        (wanted(overwrite="true"), (400, 9011)),
-        (wanted(properties=["AES256"]), (400, 9011)),
+        (export_body(UNKNOWN), (404, 9009)),
+        (export_body(volume="demo/nowhere"), (404, 9007)),
+        (export_body(volume=READONLY), (403, 9026)),
+        (export_body(REFERENCE), (403, 9006)),
+        (export_body(ALIGNMENTS), (403, 9006)),
+        (export_body(location="folder/"), (400, 9072)),
+        (export_body(location=""), (400, 9011)),
+        (export_body(file=""), (400, 9011)),
+        (export_body(location=7), (400, 9011)),
+        (export_body(overwrite="true"), (400, 9011)),
+        (export_body(properties=["AES256"]), (400, 9011)),
         ({"source": {"file": VCF}}, (400, 9011)),
         ({"source": VCF, "destination": "demo/results"}, (400, 9011)),
         ([], (400, 9011)),
-        (wanted(properties={"sse_algorithm": "AES512"}), (400, 9023)),
-        (wanted(properties={"aws_canned_acl": "everybody"}), (400, 9022)),
-        (wanted(properties={"aws_storage_class": "ICE"}), (400, 9024)),
-        (wanted(properties={"sse_aws_kms_key_id": 1}), (400, 9011)),
+        (export_body(properties={"sse_algorithm": "AES512"}), (400, 9023)),
+        (export_body(properties={"aws_canned_acl": "everybody"}), (400, 9022)),
+        (export_body(properties={"aws_storage_class": "ICE"}), (400, 9024)),
+        (export_body(properties={"sse_aws_kms_key_id": 1}), (400, 9011)),
     ],
 )
-def test_what_a_submission_is_refused_for(emulator, caller, body, refused):
+def test_rejected_submissions(emulator, caller, body, refused):
     assert code(caller.post("/storage/exports", body)) == refused
     assert emulator.exports == []
     if isinstance(body, dict):
@@ -48,12 +48,12 @@ def test_what_a_submission_is_refused_for(emulator, caller, body, refused):
         {"aws_canned_acl": "bucket-owner-full-control", "aws_storage_class": "GLACIER"},
     ],
 )
-def test_documented_properties_are_taken_and_shown(caller, properties):
+def test_documented_properties_are_accepted_and_shown(caller, properties):
     job = caller.export(properties=properties).json()
     assert job["properties"] == {"sse_algorithm": "AES256", **properties}
 
 
-def test_what_the_state_of_things_forbids(emulator, caller):
+def test_submissions_that_the_state_of_the_platform_forbids(emulator, caller):
     emulator.add_volume("demo/off", active=False)
     emulator.add_volume("demo/google", service_type="GCS")
     emulator.add_volume("demo/oregon", region="us-west-2")
@@ -69,7 +69,7 @@ def test_what_the_state_of_things_forbids(emulator, caller):
     assert caller.ended(caller.export(google.id, volume="demo/google"))["state"] == "COMPLETED"
 
 
-def test_what_a_stranger_may_not_see(emulator, caller):
+def test_what_another_user_may_not_read(emulator, caller):
     job = caller.export().json()["id"]
     stranger = Caller(emulator, emulator.add_token("stranger", access="none"))
     assert code(stranger.export()) == (403, 9020)
@@ -84,20 +84,20 @@ def test_what_a_stranger_may_not_see(emulator, caller):
     assert code(reader.export()) == (403, 9020)
 
 
-def test_a_file_can_be_forbidden_alone(emulator, caller):
+def test_a_single_file_can_be_forbidden(emulator, caller):
     emulator.platform.files[VCF].forbidden = True
     assert code(caller.export()) == (403, 9004)
     assert code(caller.get(f"/files/{VCF}")) == (403, 5001)
 
 
-def test_bodies_that_are_no_json(emulator, caller):
+def test_bodies_that_are_not_json(emulator, caller):
     headers = {"X-SBG-Auth-Token": emulator.token}
     post = caller.session.post
     url = f"{emulator.url}/storage/exports"
     broken = post(url, data="{", headers={**headers, "Content-Type": "application/json"})
     assert code(broken) == (400, 9011)
     assert code(post(url, data={"a": "b"}, headers=headers)) == (415, 90008)
-    assert code(caller.post("/storage/exports?copy_only=maybe", wanted())) == (400, 9011)
+    assert code(caller.post("/storage/exports?copy_only=maybe", export_body())) == (400, 9011)
     assert code(caller.post("/bulk/storage/exports/create", {"items": []})) == (400, 9011)
 
 
@@ -105,7 +105,7 @@ def test_bodies_that_are_no_json(emulator, caller):
     "headers",
     [{}, {"X-SBG-Auth-Token": "f" * 32}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic abc"}],
 )
-def test_no_or_a_wrong_token(emulator, caller, headers):
+def test_a_missing_or_wrong_token(emulator, caller, headers):
     caller.session.headers.pop("X-SBG-Auth-Token")
     answer = caller.get("/user", headers=headers)
     assert code(answer) == (401, 90001)
@@ -121,4 +121,4 @@ def test_every_documented_code_can_be_provoked(emulator, caller, number):
     assert emulator.exports == []
     emulator.trouble("job_fails", code=number)
     failed = caller.ended(caller.export())
-    assert failed["error"] == Refusal(failed["error"]["code"]).as_json()
+    assert failed["error"] == ApiError(failed["error"]["code"]).as_json()

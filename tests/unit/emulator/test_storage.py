@@ -23,14 +23,14 @@ def test_any_key_stays_in_its_bucket(tmp_path):
         assert storage.read("bucket", key) == key.encode()
     outside = [path for path in tmp_path.rglob("*") if path.is_file() and "bucket" not in path.parts]
     assert outside == []
-    found = storage.look("bucket", "b/c")
-    assert found
-    assert (found.size, found.etag) == (3, hashlib.md5(b"b/c").hexdigest())
-    assert storage.look("bucket", "b") is None
-    assert storage.look("bucket", "a/below") is None
+    stored = storage.stat("bucket", "b/c")
+    assert stored
+    assert (stored.size, stored.etag) == (3, hashlib.md5(b"b/c").hexdigest())
+    assert storage.stat("bucket", "b") is None
+    assert storage.stat("bucket", "a/below") is None
     storage.delete("bucket", "b/c")
     storage.delete("bucket", "b/c")
-    assert storage.look("bucket", "b/c") is None
+    assert storage.stat("bucket", "b/c") is None
 
 
 def test_a_key_that_a_folder_cannot_hold_fails_the_job(emulator, caller):
@@ -40,7 +40,7 @@ def test_a_key_that_a_folder_cannot_hold_fails_the_job(emulator, caller):
     assert caller.get(f"/files/{VCF}").json()["storage"]["type"] == "PLATFORM"
 
 
-def test_a_temporary_folder_is_removed_and_a_given_one_kept(tmp_path):
+def test_a_temporary_folder_is_removed_and_a_specified_one_is_kept(tmp_path):
     with Emulator() as emulator:
         temporary = emulator.platform.storage.url.removeprefix("file://")
         assert list(tmp_path.__class__(temporary).iterdir())
@@ -60,9 +60,9 @@ def test_exports_into_real_buckets_of_an_s3_endpoint(s3_endpoint):
         client = boto3.client("s3", endpoint_url=s3_endpoint)
         body = client.get_object(Bucket="demo-results", Key="exports/moved.vcf")["Body"].read()
         assert body == emulator.object_bytes("demo/results", "a/copy.vcf")
-        found = caller.get("/storage/volumes/demo/results/object?location=moved.vcf").json()["metadata"]
-        assert found["size"] == len(body)
-        assert found["etag"] == hashlib.md5(body).hexdigest()
+        stored = caller.get("/storage/volumes/demo/results/object?location=moved.vcf").json()["metadata"]
+        assert stored["size"] == len(body)
+        assert stored["etag"] == hashlib.md5(body).hexdigest()
         kept = [each["Key"] for each in client.list_objects_v2(Bucket="platform-bytes")["Contents"]]
         assert not [key for key in kept if VCF in key]
         assert code(caller.export(emulator.add_file("x", b"new").id, "moved.vcf")) == (409, 9107)
@@ -76,13 +76,13 @@ def test_exports_into_real_buckets_of_an_s3_endpoint(s3_endpoint):
 
 def test_s3_clients_read_the_buckets_of_a_folder(emulator, caller):
     caller.ended(caller.export(location="a b/out.vcf", copy_only="true"))
-    told = emulator.s3_environment()
+    environment = emulator.s3_environment()
     client = boto3.client(
         "s3",
-        endpoint_url=told["AWS_ENDPOINT_URL_S3"],
-        aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
-        region_name=told["AWS_DEFAULT_REGION"],
+        endpoint_url=environment["AWS_ENDPOINT_URL_S3"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=environment["AWS_DEFAULT_REGION"],
     )
     place = {"Bucket": "demo-results", "Key": "exports/a b/out.vcf"}
     whole = client.get_object(**place)["Body"].read()

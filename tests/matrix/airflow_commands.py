@@ -1,4 +1,4 @@
-"""`python -m tests.matrix.ask_airflow RESULTS`: what Airflow's commands tell of the provider, all in one process."""
+"""`python -m tests.matrix.airflow_commands RESULTS`: runs Airflow's commands that list the provider."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def main(results):
     seen = Deprecations(Path(importlib.util.find_spec("airflow_sb_provider").origin).parent).watch()
     from airflow.__main__ import main as airflow
 
-    told = {}
+    rows = {}
     for command in COMMANDS:
         sys.argv = ["airflow", *command.split(), "--output", "json"]
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
             airflow()
-        print(f"$ {' '.join(sys.argv)}\n{said.getvalue()}")
-        told[command] = _rows(said.getvalue())
-    Path(results).write_text(json.dumps({"told": told, "deprecations": seen.ours}))
+        print(f"$ {' '.join(sys.argv)}\n{output.getvalue()}")
+        rows[command] = _rows(output.getvalue())
+    Path(results).write_text(json.dumps({"rows": rows, "deprecations": seen.ours}))
 
 
 def _rows(text):
-    """The one list of JSON in an output, around which some Airflows write what they log."""
+    """Return the JSON list in an output, which in some Airflows also has log lines."""
     start = -1
     while (start := text.find("[", start + 1)) >= 0:
         with contextlib.suppress(ValueError):
