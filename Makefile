@@ -18,6 +18,9 @@ UNFETCHED := pip install --quiet --no-index --no-build-isolation
 COMPILE := pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links
 
+# American spelling, and the words of CONTRIBUTING.md: what each private word is to be replaced by.
+SPELLING := --builtin clear,rare,en-GB_to_en-US --dictionary - --dictionary dev/vocabulary.txt --skip '*.json,*.svg,*.png,dev/vocabulary.txt'
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo docs ui test test-unit test-ui faults cluster soak bench bench-triggerer bench-bulk matrix lint format size constraints clean
 
@@ -95,6 +98,7 @@ $(BENCH_STAMP): pyproject.toml constraints/bench.txt constraints/uv.txt Makefile
 	@touch $@
 
 lint: $(STAMP)  ## check style, types, imports between layers, and the documentation
+	$(BIN)/codespell $(SPELLING) README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs airflow_sb_provider dev example_dags
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -188,7 +188,7 @@ class Cell:
         with log.open("a+") as output:
             output.write(f"$ {' '.join(map(str, command))}\n")
             output.flush()
-            begin = output.tell()
+            begin = output.tell()  # codespell:ignore tell
             process = subprocess.run(
                 [str(part) for part in command],
                 cwd=cwd or self.folder,

@@ -129,7 +129,7 @@ class ExportPolicy:
             )
 
     def without_effect(self, adopted: Sequence[tuple[TrackedExport, Job]]) -> set[TrackedExport]:
-        """Return the moves whose adopted job was a copy: only the file tells, since jobs do not say."""
+        """Return the moves whose adopted job was a copy: only the file shows it, jobs do not."""
         aliases: dict[str, bool] = {}
         for entry, job in adopted:
             if isinstance(job, ExportJob) and (file := job.exported_file):

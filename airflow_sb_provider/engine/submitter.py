@@ -47,9 +47,9 @@ E = TypeVar("E", bound=TrackedJob[Any])
 
 # Of calls in a row that did not reach the Platform, and of records that took too long to be written.
 MAX_UNSENT = 5
-# In seconds: what was checked before a record that takes longer is old, and another try may have begun meanwhile.
+# In seconds: what was checked before a record that takes longer is old, and another try may have started meanwhile.
 SLOW_RECORD = 15.0
-# In seconds since the record was begun: a process that stood still in between must not send what a retry sends.
+# In seconds since the record: a process that is paused in between must not send what a retry sends.
 SEND_WITHIN = 30.0
 # How long a check is repeated while a gateway answers instead of the Platform, in seconds.
 CHECK_PATIENCE = 180.0

@@ -1,6 +1,6 @@
 """The table of "exported once": intents and what a check found, to what to do.
 
-Facts are gathered by `engine.reconcile`. An export cannot be undone, repeated or cancelled, so the Platform's state is
+Facts are gathered by `engine.reconcile`. An export cannot be undone, repeated or canceled, so the Platform's state is
 the record: what is in flight or done is adopted, and in doubt nothing is submitted. A verdict that rests on something
 that is not there, which the Platform may only show late, has rechecks.
 """

@@ -211,7 +211,7 @@ class SevenBridgesHook(BaseHook):
         """Start one export job.
 
         .. note:: An export moves the file unless ``copy_only`` is set: the project's file becomes an alias of the
-            new object. A move cannot be undone, repeated or cancelled.
+            new object. A move cannot be undone, repeated or canceled.
 
         :param file: id of the file, 24 hexadecimal digits.
         :param volume: id of the destination volume, ``owner/name``.

@@ -33,7 +33,7 @@ class Request(Protocol):
 
     @property
     def target(self) -> tuple[str, ...]:
-        """What tells this request from the others of a task."""
+        """What distinguishes this request from the others of a task."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class SubmissionRecord:
     """A submission, as it is written to Airflow's task state store before the request and after the response.
 
     :param fingerprint: of the request.
-    :param credential: a digest that tells tokens apart.
+    :param credential: a digest that distinguishes tokens.
     :param sent_at: when it was sent, in epoch seconds of the Platform's clock.
     :param max_tries: the task instance's at that time, which a clear changes.
     :param replaces: what the request was to replace, empty for nothing.

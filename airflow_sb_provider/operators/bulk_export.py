@@ -96,7 +96,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
     Returns a small dict: ``state``, ``total``, ``counts`` by state, ``adopted``, ``bytes``, ``seconds``, ``errors``
     (the first ten) and ``manifest``. The operator also pushes it as XCom ``summary``, even if the task fails.
 
-    .. note:: By default an export is a *move*, which cannot be undone, repeated or cancelled. Each file is exported
+    .. note:: By default an export is a *move*, which cannot be undone, repeated or canceled. Each file is exported
         once: a retry checks the Platform and submits only what is missing. If the task is killed or times out, its
         exports continue, and the task's log names them.
 

@@ -51,7 +51,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
     file object). The operator pushes the XCom ``export_id`` as soon as the Platform accepts the export.
 
     .. note:: By default an export is a *move*: the project file becomes an alias of the new object. It cannot be
-        undone, repeated or cancelled. A retry checks the Platform for the export of an earlier try before it submits.
+        undone, repeated or canceled. A retry checks the Platform for the export of an earlier try before it submits.
         If the task is killed or times out, the export continues, and the task's log names it.
 
     .. seealso:: `Start an export job <https://docs.sevenbridges.com/reference/start-an-export-job-v2>`__

@@ -41,7 +41,7 @@ class StateStore(Generic[E]):
     under new keys, and the old one is dropped when all of it is written, so that a process killed meanwhile forgets
     nothing.
 
-    ``is_unreadable`` tells that something was written, or a part of it, that cannot be read: by another state backend,
+    ``is_unreadable`` means that something was written, or a part of it, that cannot be read: by another state backend,
     by a later version of the provider, or since a page is gone. Then anything may have been submitted.
 
     :param context: the task's context.
