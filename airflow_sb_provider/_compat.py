@@ -1,4 +1,4 @@
-"""The Airflow names that moved between 2.11 and 3.x, each from where this Airflow has it."""
+"""Airflow names that moved between 2.11 and 3.x, imported from where the installed Airflow has them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ else:
         from airflow.utils.session import create_session
 
         class PlainXCom:
-            """Airflow's own class, which in Airflow 2 writes plain values, but reads them by the backend."""
+            """Airflow's own class, which in Airflow 2 writes plain values, but reads them through the backend."""
 
             set = BaseXCom.set
 
@@ -82,7 +82,7 @@ else:
                     entry = entries.with_entities(BaseXCom.value).first()
                     return BaseXCom.deserialize_value(entry) if entry else None
 
-    # Whether XComs are kept elsewhere, so that Airflow's database has references in their place. PlainXCom has none.
+    # Whether XComs are stored elsewhere, with references to them in Airflow's database. PlainXCom has none.
     HAS_XCOM_BACKEND = XCom is not BaseXCom
     try:
         from airflow.sdk.configuration import conf
@@ -109,7 +109,7 @@ else:
             AirflowTaskTimeout,
         )
     try:
-        # Not the SDK's, which a triggerer does not set up.
+        # Not the SDK's, which a triggerer does not initialize.
         from airflow.observability.stats import Stats
     except ImportError:
         from airflow.stats import Stats
@@ -121,16 +121,16 @@ else:
         from airflow.triggers.base import BaseEventTrigger
         from airflow.triggers.shared_stream import SharedStreamProducer
     except ImportError:
-        # Before 3.3 a watcher refuses to be made, but its module can be imported.
+        # Before 3.3 a watcher cannot be created, but its module can be imported.
         BaseEventTrigger, SharedStreamProducer = BaseTrigger, object
     Context = dict[str, Any]
 
 _VERSION = tuple(int(part) for part in airflow_version.split(".")[:3] if part.isdigit())
 AIRFLOW_RENDERS_TRIGGERS = _VERSION >= (3, 3)
 AIRFLOW_CONFIRMS_EVENTS = _VERSION >= (3, 3)
-# What several mapped tasks pushed is pulled as a sequence whose text is not its items.
+# XComs of several mapped tasks are pulled as a sequence whose text does not show its items.
 AIRFLOW_PULLS_LAZILY = _VERSION < (3,)
-# 3.0 refuses an XCom that is None; a pull that finds nothing gives None, too.
+# 3.0 rejects an XCom that is None; a pull that finds nothing returns None, too.
 AIRFLOW_STORES_NONE = _VERSION < (3,) or _VERSION >= (3, 1)
 
 __all__ = [
@@ -173,7 +173,7 @@ __all__ = [
 async def get_connection_async(conn_id: str) -> Connection:
     """Return a connection from a triggerer's event loop without blocking it.
 
-    Airflow before 3.3.2 has no asynchronous look-up that works there, so that a thread asks.
+    Before Airflow 3.3.2 its asynchronous method does not work there, so this uses a thread.
     """
     if _VERSION >= (3, 3, 2):
         return await BaseHook.aget_connection(conn_id)

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree. No Airflow here: operators and sensors turn these into Airflow's."""
+"""All errors of this provider, in one tree. No Airflow here: operators and sensors convert them to Airflow's."""
 
 from __future__ import annotations
 
@@ -13,27 +13,66 @@ if TYPE_CHECKING:
 
 # Of one error, or of one line of it, since names and locations in it have no bound.
 _LONGEST_TEXT = 4000
+_NO_REASON = "The Platform gave no reason."
 
 
 class SevenBridgesError(Exception):
     """Base of all errors of this provider.
 
-    ``permanent`` is true where asking again cannot help, so that a task should not be retried. Its text is readable:
-    names and messages of other people in it can forge no line of a log.
+    Its text consists of the `subject`, the `reason`, the `remedy` and the `details`, in this order. It is readable:
+    names and messages of other people in it cannot forge a line of a log. ``permanent`` is true if the same request
+    would fail again, so that the task should not be retried.
+
+    :param remedy: what to do.
+    :param subject: what failed.
+    :param details: codes, ids and links.
     """
 
     permanent = False
     outstanding = ""
-    """What goes on at the Platform, or may, although a task ends with this error; part of the text of its failure."""
+    """What continues on the Platform, or may, although a task ends with this error; appended to the task's error."""
+    subject = ""
+    remedy = ""
+    details = ""
+
+    def __init__(self, *args: object, remedy: str = "", subject: str = "", details: str = "") -> None:
+        super().__init__(*args)
+        # Only what is given: other classes compute these.
+        if remedy:
+            self.remedy = remedy
+        if subject:
+            self.subject = subject
+        if details:
+            self.details = details
+
+    @property
+    def reason(self) -> str:
+        """What happened, and why."""
+        return super().__str__()
+
+    @property
+    def summary(self) -> str:
+        """Reason, remedy and details on one line, for where the subject is shown already."""
+        return self._text("", self.remedy)
+
+    def with_remedy(self, remedy: str) -> str:
+        """Return its text on one line with another remedy, such as that it is retried."""
+        return self._text(self.subject, remedy)
+
+    def _text(self, subject: str, remedy: str) -> str:
+        reason, more = self.reason.rstrip(), f"{remedy} {self.details}".strip()
+        if more and (reason[-1:].isalnum() or reason.endswith((")", "'", '"'))):
+            reason += "."
+        return readable(f"{subject}{': ' if subject else ''}{reason} {more}", _LONGEST_TEXT)
 
     def __str__(self) -> str:
-        return readable(super().__str__(), _LONGEST_TEXT)
+        return self._text(self.subject, self.remedy)
 
 
 class SevenBridgesInputError(SevenBridgesError):
-    """Input that cannot be used; nothing was sent.
+    """Invalid input; nothing was sent.
 
-    :param problems: one sentence for each wrong field, naming the field, its value and the fix.
+    :param problems: one sentence for each invalid field, with its name, its value and the fix.
     """
 
     permanent = True
@@ -42,12 +81,17 @@ class SevenBridgesInputError(SevenBridgesError):
         self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__(self.problems)
 
-    def __str__(self) -> str:
+    @property
+    def reason(self) -> str:
+        """The problems, a line for each."""
         return _lines(self.problems)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class SevenBridgesConnectionError(SevenBridgesError):
-    """The Platform gave no answer.
+    """The Platform did not respond.
 
     :param message: what happened.
     :param sent: whether the request may have reached the Platform.
@@ -58,17 +102,19 @@ class SevenBridgesConnectionError(SevenBridgesError):
         self.message = message
         self.sent = sent
 
-    def __str__(self) -> str:
-        return readable(self.message, _LONGEST_TEXT)
+    @property
+    def reason(self) -> str:
+        """What happened."""
+        return self.message
 
 
 class SevenBridgesReplyLost(SevenBridgesError):
-    """A POST that may have been accepted although its answer did not arrive or could not be read.
+    """A POST that may have been accepted although its response did not arrive or is not readable.
 
-    Its caller must look at the Platform before asking again.
+    .. note:: Check the Platform before you submit again.
 
     :param message: what happened.
-    :param answered: for a bulk submission, the results of the calls that were answered before this one.
+    :param answered: for a bulk submission, the results of the calls before this one.
     """
 
     def __init__(self, message: str, answered: tuple[Any, ...] = ()) -> None:
@@ -76,20 +122,22 @@ class SevenBridgesReplyLost(SevenBridgesError):
         self.message = message
         self.answered = answered
 
-    def __str__(self) -> str:
-        return readable(self.message, _LONGEST_TEXT)
+    @property
+    def reason(self) -> str:
+        """What happened."""
+        return self.message
 
 
 class SevenBridgesApiError(SevenBridgesError):
-    """An error that the Platform itself tells, in a response, in a bulk item or in a failed job.
+    """An error that the Platform reports in a response, in a bulk item or in a failed job.
 
-    :param status: HTTP status, 0 if unknown.
-    :param code: the Platform's own code (table of "API status codes"), None if it gave none.
-    :param message: the Platform's words.
+    :param status: the HTTP status, 0 if unknown.
+    :param code: the Platform's own code (table "API status codes"), None if it gave none.
+    :param message: the Platform's message.
     :param more_info: address of a documentation page, if the Platform gave one.
-    :param request_id: the Platform's ``X-Request-Id``, to name to its support.
+    :param request_id: the Platform's ``X-Request-Id``, to give to its support.
 
-    ``about`` names the object that the request was about, such as a file; the hooks set it.
+    ``about`` names the object of the request, such as a file; the hooks set it.
     """
 
     about = ""
@@ -110,12 +158,12 @@ class SevenBridgesApiError(SevenBridgesError):
         self.request_id = request_id
 
     def serialize(self) -> dict[str, Any]:
-        """Return what it holds: Airflow keeps an error that a task returns, such as in a list, as an XCom."""
+        """Return its fields: Airflow stores an error that a task returns, such as in a list, as an XCom."""
         return dict(vars(self))
 
     @classmethod
     def deserialize(cls, data: dict[str, Any], version: int) -> Self:
-        """Build from what `serialize` has returned."""
+        """Build from what `serialize` returned."""
         error = cls(*(data[name] for name in ("status", "code", "message", "more_info", "request_id")))
         vars(error).update(data)
         return error
@@ -127,25 +175,37 @@ class SevenBridgesApiError(SevenBridgesError):
 
     @property
     def permanent(self) -> bool:  # type: ignore[override]
-        """True for redirects and refusals (3xx, 4xx) that the same request would meet again."""
+        """True for redirects and rejections (3xx, 4xx) that the same request would get again."""
         return 300 <= self.status < 500 and self.status not in (408, 429)
 
-    def __str__(self) -> str:
-        where = [f"HTTP {self.status}"] if self.status else []
-        if self.code is not None:
-            where.append(f"code {self.code}")
-        if self.request_id:
-            where.append(f"request {self.request_id}")
-        text = self.message or "no message"
-        if self.about:
-            text = f"{self.about}: {text}"
-        if where:
-            text += f" ({', '.join(where)})"
-        if self.advice:
-            text += f" {self.advice}"
-        if self.more_info:
-            text += f" See {self.more_info}"
-        return readable(text, _LONGEST_TEXT)
+    @property
+    def subject(self) -> str:  # type: ignore[override]
+        """The object of the request."""
+        return self.about
+
+    @property
+    def reason(self) -> str:
+        """The Platform's message."""
+        return self.message or _NO_REASON
+
+    @property
+    def remedy(self) -> str:  # type: ignore[override]
+        """The advice for the code."""
+        return self.advice or ""
+
+    @property
+    def details(self) -> str:  # type: ignore[override]
+        """The code, the HTTP status, the request id and the link."""
+        return self.details_with()
+
+    def details_with(self, message: str = "") -> str:
+        """Return the details, with the Platform's message where another text is the reason."""
+        known = [f"the Platform's message: {message!r}"] if message else []
+        known += [f"code {self.code}"] if self.code is not None else []
+        known += [f"HTTP {self.status}"] if self.status else []
+        known += [f"request id {self.request_id}"] if self.request_id else []
+        texts = [f"({', '.join(known)})"] if known else []
+        return " ".join([*texts, f"See {self.more_info}"] if self.more_info else texts)
 
 
 class SevenBridgesAuthError(SevenBridgesApiError):
@@ -153,25 +213,25 @@ class SevenBridgesAuthError(SevenBridgesApiError):
 
 
 class SevenBridgesForbiddenError(SevenBridgesApiError):
-    """403: the token's user may not do this, or the thing does not allow it."""
+    """403: the token's user lacks a permission, or the object does not allow the request."""
 
 
 class SevenBridgesNotFoundError(SevenBridgesApiError):
-    """404: no such thing, or not visible to the token's user."""
+    """404: no such object, or not visible to the token's user."""
 
 
 class SevenBridgesConflictError(SevenBridgesApiError):
-    """409: something is in the way, such as an object at the destination."""
+    """409: a conflict, such as with an object at the destination."""
 
 
 class SevenBridgesRateLimitError(SevenBridgesApiError):
-    """429: too many requests; ``reset_at`` is when the window ends (epoch seconds), if it was told."""
+    """429: too many requests; ``reset_at`` is when the window ends (epoch seconds), if known."""
 
     reset_at: float | None = None
 
 
 class SevenBridgesServerError(SevenBridgesApiError):
-    """5xx: trouble on the Platform's side."""
+    """5xx: an error on the Platform's side."""
 
 
 class SevenBridgesMaintenanceError(SevenBridgesServerError):
@@ -179,17 +239,17 @@ class SevenBridgesMaintenanceError(SevenBridgesServerError):
 
 
 class SevenBridgesGatewayError(SevenBridgesServerError):
-    """An error page, of any status, that is not the API's own: a gateway's, a web filter's, a CDN's.
+    """An error page, of any status, that is not the API's own but a gateway's, a web filter's or a CDN's.
 
-    It says nothing about what was requested, also where it says 403 or 404, and ends by itself.
+    It says nothing about the requested object, even with status 403 or 404, and is temporary.
     """
 
     @property
     def advice(self) -> str | None:
-        """What it is, since its words may say something else."""
+        """What the page is, since its text may say something else."""
         return (
-            "This page is not the Platform's own: something before it answers, such as a gateway. If that stays, check "
-            "the connection's host and the proxy."
+            "This response is not the Platform's own, but that of a gateway, filter or CDN. If it persists, check the "
+            "connection's host and the proxy."
         )
 
     @property
@@ -199,15 +259,15 @@ class SevenBridgesGatewayError(SevenBridgesServerError):
 
 
 class SevenBridgesMalformedReply(SevenBridgesApiError):
-    """A reply that is not what the API promises: cut JSON, a gateway's page, missing fields."""
+    """A response that is not what the API promises: truncated JSON, a gateway's page, missing fields."""
 
 
 class SevenBridgesReplyTooLarge(SevenBridgesMalformedReply):
-    """A reply that exceeds a bound; a request for fewer objects may get one that does not."""
+    """A response that exceeds a limit; a request for fewer objects may succeed."""
 
 
 class SevenBridgesUnreadableItem(SevenBridgesMalformedReply):
-    """One item of a bulk answer that is missing or cannot be read, while the answer has others."""
+    """An item of a bulk response that is missing or not readable, while others are."""
 
     @property
     def permanent(self) -> bool:  # type: ignore[override]
@@ -216,7 +276,7 @@ class SevenBridgesUnreadableItem(SevenBridgesMalformedReply):
 
 
 class _FailedJob(Protocol):
-    """What an error shows of a job of any kind."""
+    """What an error needs of a job of any kind."""
 
     @property
     def id(self) -> str: ...
@@ -240,92 +300,123 @@ class _FailedExport(_FailedJob, Protocol):
 
 
 class SevenBridgesJobFailed(SevenBridgesError):
-    """A job ended as FAILED, or in another state that is no success.
+    """A job failed, or reached another terminal state that is no success.
 
     :param job: the job, with the Platform's error in ``job.error``.
-    :param cause: which of the error's causes holds, as far as a check could find out.
+    :param cause: the cause that a check found; replaces the Platform's message as the reason.
+    :param remedy: what to do about that cause.
     """
 
-    def __init__(self, job: _FailedJob, cause: str = "") -> None:
-        super().__init__(job, cause)
+    def __init__(self, job: _FailedJob, cause: str = "", remedy: str = "") -> None:
+        super().__init__(job, cause, remedy)
         self.job = job
         self.cause = cause
+        self._remedy = remedy
 
     @property
     def permanent(self) -> bool:  # type: ignore[override]
-        """True if the job's own error is one that a new job would meet again."""
+        """True if a new job would fail with the same error."""
         return self.job.error is not None and self.job.error.permanent
 
     @property
-    def subject(self) -> str:
+    def name(self) -> str:
         """The job and what it was for."""
         return f"Job {self.job.id}"
 
-    def __str__(self) -> str:
-        job = self.job
-        how = "failed" if job.state == "FAILED" else f"did not succeed, it ended as {job.state}"
-        text = f"{self.subject} {how}: {job.error or 'the Platform gave no reason.'}"
-        return readable(f"{text} {self.cause}" if self.cause else text, _LONGEST_TEXT)
+    @property
+    def subject(self) -> str:  # type: ignore[override]
+        """The job, and that it failed."""
+        state = self.job.state
+        return f"{self.name} failed" if state == "FAILED" else f"{self.name} did not succeed, its state is {state}"
+
+    @property
+    def reason(self) -> str:
+        """The cause, or the Platform's message."""
+        return self.cause or (self.job.error.reason if self.job.error else _NO_REASON)
+
+    @property
+    def remedy(self) -> str:  # type: ignore[override]
+        """What to do about the cause, or about the Platform's code."""
+        return self._remedy or (self.job.error.remedy if self.job.error else "")
+
+    @property
+    def details(self) -> str:  # type: ignore[override]
+        """Those of the Platform's error."""
+        error = self.job.error
+        return error.details_with(error.message if self.cause else "") if error else ""
 
 
 class SevenBridgesExportFailed(SevenBridgesJobFailed):
-    """An export job ended as FAILED, or in another state that is no success."""
+    """An export job failed, or reached another terminal state that is no success."""
 
     job: _FailedExport
 
     @property
-    def subject(self) -> str:
+    def name(self) -> str:
         """The export, its file and its destination."""
         job = self.job
         return f"Export {job.id} of file {readable(str(job.file))} to {readable(f'{job.volume}/{job.location}', 1500)}"
 
 
 class SevenBridgesExportRefused(SevenBridgesError):
-    """An export that cannot be made as asked: the Platform refused it, or a look shows that it would.
+    """An export that is not possible as requested: the Platform rejected it, or a check shows that it would.
 
-    It says which cause holds and what to do.
-
-    :param message: what happened.
-    :param problems: one sentence for each thing that stands in the way, for lines of their own.
+    :param message: the cause.
+    :param problems: one sentence for each thing that prevents the export, each on a line of its own.
+    :param remedy: what to do.
+    :param subject: the export, and that it was rejected.
+    :param details: codes, ids and links.
     """
 
     permanent = True
 
-    def __init__(self, message: str, problems: Iterable[str] = ()) -> None:
+    def __init__(
+        self, message: str, problems: Iterable[str] = (), *, remedy: str = "", subject: str = "", details: str = ""
+    ) -> None:
         self.message = message
         self.problems = tuple(problems)
-        super().__init__(message, self.problems)
+        super().__init__(message, self.problems, remedy=remedy, subject=subject, details=details)
+
+    @property
+    def reason(self) -> str:
+        """The cause; with several problems, a line for each."""
+        return _lines((self.message, *self.problems)) if self.problems else self.message
 
     def __str__(self) -> str:
-        return _lines((self.message, *self.problems))
+        return self.reason if self.problems else super().__str__()
 
 
 class SevenBridgesNotExportable(SevenBridgesExportRefused):
-    """A file that no export can be made of as it is: an alias, a folder, a public or archived file."""
+    """A file that cannot be exported as it is: an alias, a folder, a public or archived file."""
 
 
 class SevenBridgesInDoubt(SevenBridgesError):
-    """What the Platform did cannot be known, so nothing more was asked of it.
+    """The state on the Platform cannot be known, so nothing was submitted.
 
     It says what is unclear and exactly what to check.
     """
 
 
 class SevenBridgesExportTimeout(SevenBridgesError):
-    """Waiting ended at its time limit; the export itself goes on, since the API has no cancel."""
+    """The wait reached its time limit; the export continues, since the API cannot cancel it."""
 
 
 class SevenBridgesBatchFailed(SevenBridgesError):
-    """Some exports of a batch were not made.
+    """Some exports of a batch failed.
 
     :param message: which and why, made of readable lines.
-    :param permanent: whether a later try would fare no better with any of them.
+    :param permanent: whether a retry would complete none of them.
     """
 
     def __init__(self, message: str, permanent: bool) -> None:
         super().__init__(message, permanent)
         self.message = message
         self.permanent = permanent
+
+    @property
+    def reason(self) -> str:
+        """Which and why."""
+        return self.message
 
     def __str__(self) -> str:
         return self.message

@@ -1,4 +1,4 @@
-"""Turn this provider's errors into Airflow's, with the cause chained."""
+"""Convert this provider's errors to Airflow's, with the cause chained."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def airflow_failures() -> Iterator[None]:
-    """Raise what a retry cannot fix as ``AirflowFailException``, the rest as ``AirflowException``.
+    """Raise permanent errors as ``AirflowFailException``, the others as ``AirflowException``.
 
-    What is raised is an instance of the error's own class too, so that a rule of a retry policy can name that.
+    The exception is also an instance of the error's own class, so that a rule of a retry policy can name it.
     """
     try:
         yield
@@ -26,11 +26,11 @@ def airflow_failures() -> Iterator[None]:
             raise
         raise airflow_failure(error, final=error.permanent) from error
     except AirflowNotFoundException as error:
-        raise AirflowFailException(f"{error} Make it, or name another in 'sevenbridges_conn_id'.") from error
+        raise AirflowFailException(f"{error} Create it, or name another in 'sevenbridges_conn_id'.") from error
 
 
 def airflow_failure(error: SevenBridgesError, *, final: bool) -> AirflowException:
-    """Return an error as Airflow's, with the text and the attributes that it has.
+    """Return an error as Airflow's, with the same text and attributes.
 
     :param final: whether Airflow should not retry the task.
     """
@@ -40,7 +40,7 @@ def airflow_failure(error: SevenBridgesError, *, final: bool) -> AirflowExceptio
 @cache
 def _both(airflow: type[AirflowException], ours: type[SevenBridgesError]) -> type[AirflowException]:
     def reduce(self: Exception) -> tuple[Callable[..., AirflowException], tuple[object, ...]]:
-        # A class that no module holds cannot be pickled by its name.
+        # A class that is in no module cannot be pickled by its name.
         return _restore, (airflow, ours, self.args, vars(self))
 
     def text(self: SevenBridgesError) -> str:
@@ -53,8 +53,8 @@ def _both(airflow: type[AirflowException], ours: type[SevenBridgesError]) -> typ
 def _restore(
     airflow: type[AirflowException], ours: type[SevenBridgesError], args: tuple[Any, ...], attributes: dict[str, Any]
 ) -> AirflowException:
-    # Not by `__init__`, whose parameters differ from class to class.
-    # mypy takes classes of exceptions for unhashable.
+    # Not by `__init__`, whose parameters differ between classes.
+    # mypy treats exception classes as unhashable.
     failure: AirflowException = Exception.__new__(_both(airflow, ours))  # type: ignore[arg-type]
     failure.args = args
     vars(failure).update(attributes)

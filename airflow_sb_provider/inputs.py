@@ -1,4 +1,4 @@
-"""Values as users, templates and XCom give them: each is read as what it means, or refused with the fix."""
+"""Parse values from users, templates and XCom; an invalid one is an error that says how to fix it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _BOOLEANS = {
 
 
 class Problems:
-    """Collects what is wrong with some fields, so that all of it is reported at once."""
+    """Collects the problems of several fields, so that all of them are reported together."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
 
     def read(self, field: str, reader: Callable[[Any], T], value: object, default: T) -> T:
-        """Return what a reader makes of a value; the default, and one problem more, if it refuses the value."""
+        """Return the value that a reader returns; if it raises, add the problem and return the default."""
         try:
             return reader(value)
         except SevenBridgesInputError as error:
@@ -45,58 +45,58 @@ class Problems:
         return default
 
     def raise_if_any(self) -> None:
-        """Raise what was collected.
+        """Raise the collected problems.
 
-        :raises SevenBridgesInputError: if there is anything.
+        :raises SevenBridgesInputError: if there is any.
         """
         if self.texts:
             raise SevenBridgesInputError(first_problems(self.texts))
 
 
 def first_problems(problems: Sequence[str]) -> list[str]:
-    """Return as many problems as one reads, and how many more there are."""
+    """Return the first problems, and how many more there are."""
     more = len(problems) - MAX_PROBLEMS
     return [*problems[:MAX_PROBLEMS], *([f"and {more} more."] if more > 0 else [])]
 
 
 def is_absent(value: object) -> bool:
-    """Whether a value means that nothing is given: None, or the text that a template makes of it."""
+    """Whether a value means "not set": None, or its text in a rendered template."""
     return value is None or (isinstance(value, str) and value in ("", "None"))
 
 
 def read_text(value: object, wanted: str) -> str:
-    """Return a text that must be given. An integer is the text that native rendering has made a number of.
+    """Return a required text. An integer is accepted, since native rendering converts digits to a number.
 
     :param wanted: what to give, for the error.
-    :raises ValueError: for anything else, and for no text at all.
+    :raises ValueError: for anything else, and for an empty text.
     """
     if is_absent(value):
-        raise ValueError(f"{value!r} is empty or no text; give {wanted}.")
+        raise ValueError(f"{value!r} is empty or not text; give {wanted}.")
     return read_item(value, wanted)
 
 
 def read_item(value: object, wanted: str) -> str:
-    """Return a text as one of several: as `read_text`, but ``None`` is a word as any other.
+    """Return one of several texts: as `read_text`, but ``None`` is an ordinary word.
 
     :raises ValueError: as `read_text`.
     """
     if isinstance(value, bool):
-        raise ValueError(f"{value!r} is a boolean, no text; give {wanted}.")
+        raise ValueError(f"{value!r} is a boolean, not text; give {wanted}.")
     if isinstance(value, Integral):
         return str(int(value))
     if isinstance(value, Real):
         raise ValueError(
-            f"{value!r} is a number: native rendering (render_template_as_native_obj), or the task before, has turned "
-            "the text into one and lost its digits; switch that off, or render the text in quotes of its own; give "
+            f"{value!r} is a number: native rendering (render_template_as_native_obj) or the upstream task converted "
+            "the text and lost its digits; switch native rendering off, or put the template in quotes; give "
             f"{wanted}."
         )
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{short(value)} is empty or no text; give {wanted}.")
+        raise ValueError(f"{short(value)} is empty or not text; give {wanted}.")
     return value
 
 
 def read_boolean(value: object) -> bool:
-    """Return a boolean, also for the text of one.
+    """Return a boolean, also from its text.
 
     :raises ValueError: for anything else.
     """
@@ -104,11 +104,11 @@ def read_boolean(value: object) -> bool:
         return value
     if isinstance(value, str) and (known := _BOOLEANS.get(value.strip().lower())) is not None:
         return known
-    raise ValueError(f"{short(value)} is no boolean; use true or false.")
+    raise ValueError(f"{short(value)} is not a boolean; use true or false.")
 
 
 def read_count(value: Any) -> int:
-    """Return a whole number above 0, also for the text of one.
+    """Return a whole number above 0, also from its text.
 
     :raises ValueError: for anything else.
     """
@@ -119,28 +119,28 @@ def read_count(value: Any) -> int:
         number = int(value)
     if number > 0:
         return number
-    raise ValueError(f"{short(value)} is no whole number above 0; use one, or None for any number.")
+    raise ValueError(f"{short(value)} is not a whole number above 0; use one, or None for any number.")
 
 
 def as_list(value: object) -> list[Any] | None:
-    """Return the items of anything that holds some, such as a tuple, a set, a generator or a lazy sequence of XComs.
+    """Return the items of any collection, such as a tuple, a set, a generator or a lazy sequence of XComs.
 
-    :returns: None for texts, bytes, mappings and whatever else is no list.
+    :returns: None for text, bytes, mappings and anything else that is not a list.
     """
     if isinstance(value, str | bytes | bytearray | memoryview | Mapping) or not isinstance(value, Iterable):
         return None
     try:
-        # Not list(), which asks a lazy sequence for its length: one more request for each.
+        # Not list(), which gets the length of a lazy sequence: one more request for each.
         items = [item for item in value]  # noqa: C416
     except TypeError:
-        # An XComArg, which only Airflow can resolve, has a method to iterate that refuses.
+        # An XComArg, which only Airflow can resolve, raises when iterated.
         return None
     # A set has no order of its own, and the same input must give the same result.
     return sorted(items, key=repr) if isinstance(value, set | frozenset) else items
 
 
 def from_text(value: object) -> Any:
-    """Return the list or mapping that a text of one means, as JSON or Python writes it; anything else as it is."""
+    """Return the list or mapping in a text of JSON or Python syntax; anything else unchanged."""
     if not isinstance(value, str) or value.strip()[:1] not in ("[", "{", "("):
         return value
     for read in (json.loads, ast.literal_eval):
@@ -152,7 +152,7 @@ def from_text(value: object) -> Any:
 
 
 def read_texts(value: object) -> tuple[str, ...]:
-    """Return one text or a list of them, also as text, each once and in order; nothing for None.
+    """Return one text or a list of texts, also as text, each once and in order; empty for None.
 
     :raises ValueError: for anything else, and for an empty list.
     """
@@ -162,19 +162,19 @@ def read_texts(value: object) -> tuple[str, ...]:
     if items is None:
         items = [value]
     if not items:
-        # No filter at all would take everything.
+        # Without a filter everything would be taken.
         raise ValueError("the list is empty; leave it out to take all, or give at least one.")
     return tuple(dict.fromkeys(read_item(item, "a text or a list of texts") for item in items))
 
 
 def read_ids(values: object, field: str = "ids") -> list[str]:
-    """Return the texts of a list; one text alone is a list of one.
+    """Return the texts of a list; a single text is a list of one.
 
-    :raises SevenBridgesInputError: for anything else, of which a loop would make something that nobody meant.
+    :raises SevenBridgesInputError: for anything else.
     """
     items = [values] if isinstance(values, str) else as_list(values)
     if items is None:
-        raise SevenBridgesInputError(f"{field}: {short(values)} is no list; give a list of texts, or one text.")
+        raise SevenBridgesInputError(f"{field}: {short(values)} is not a list; give a list of texts, or one text.")
     problems = Problems()
     texts = [
         problems.read(f"{field}[{number}]", lambda value: read_item(value, "a text"), item, "")
@@ -188,11 +188,11 @@ def check_seconds(*, timeout: object = None, **values: object) -> None:
     """Check numbers of seconds that are not templated.
 
     :param timeout: may be None, for never.
-    :raises SevenBridgesInputError: naming every one that is no finite number above 0.
+    :raises SevenBridgesInputError: naming every value that is not a finite number above 0.
     """
     given = values if timeout is None else {**values, "timeout": timeout}
     problems = [
-        f"{name}: {value!r} is no number of seconds above 0."
+        f"{name}: {value!r} is not a number of seconds above 0."
         for name, value in given.items()
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf")
     ]
@@ -201,9 +201,9 @@ def check_seconds(*, timeout: object = None, **values: object) -> None:
 
 
 def read_switches(**values: object) -> list[bool]:
-    """Return booleans that are not templated, in order; also for the text of one, as a mapped task may give it.
+    """Return booleans that are not templated, in order; also from text, as in a mapped task.
 
-    :raises SevenBridgesInputError: naming every one that is none, such as an XComArg, which stays one here.
+    :raises SevenBridgesInputError: naming every other value, such as an XComArg, which is not resolved here.
     """
     problems = Problems()
     switches = [problems.read(name, read_boolean, value, False) for name, value in values.items()]
@@ -213,6 +213,6 @@ def read_switches(**values: object) -> list[bool]:
 
 
 def short(value: object) -> str:
-    """Return a value as a line of an error shows it."""
+    """Return a value as an error shows it."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}..."

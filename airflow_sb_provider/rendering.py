@@ -1,4 +1,4 @@
-"""How Airflow fills in a task's templated fields: it renders only the author's text, and sequences become lists."""
+"""How a task's templated fields are rendered: only the DAG author's text, and lazy sequences become lists."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class RendersAuthorsText:
     """An operator or sensor whose mapped values from an XCom are never rendered as templates.
 
     Such a value may be the name of a file, which other people choose. Airflow documents that mapped values are not
-    rendered, but up to 3.3.2 it renders those of ``expand_kwargs``. What the author wrote is rendered as usual: in
-    ``partial``, in ``default_args``, and in lists that the DAG file itself gives to ``expand`` or ``expand_kwargs``.
+    rendered, but up to 3.3.2 it renders those of ``expand_kwargs``. The author's text is rendered as usual: in
+    ``partial``, in ``default_args``, and in lists that the DAG file passes to ``expand`` or ``expand_kwargs``.
 
-    What several mapped tasks pushed comes as a list, also into the text of a template, where Airflow 2 would write
+    XComs of several mapped tasks become a list, also in the text of a template, where Airflow 2 would write
     ``LazySelectSequence([2 items])``.
     """
 
@@ -36,9 +36,9 @@ class RendersAuthorsText:
         jinja_env: jinja2.Environment | None = None,
         seen_oids: set[int] | None = None,
     ) -> Any:
-        """Render a value, or return it as it is if an XCom gave it to this mapped task."""
+        """Render a value, or return it unchanged if this mapped task got it from an XCom."""
         if self._pulled is None:
-            # At the first field, while all of them still are what Airflow made the task with.
+            # At the first field, while all fields still have their original values.
             self._pulled = _pulled_values(self, context)  # type: ignore[arg-type]
         if any(content is value for value in self._pulled):
             return _without_laziness(content)
@@ -68,14 +68,14 @@ def _pulling_lists(context: Context) -> Context:
 
 
 def _without_laziness(value: Any) -> Any:
-    """Return a list for a lazy sequence of XComs, which would be fetched at each use; anything else as it is."""
+    """Return a list for a lazy sequence of XComs, which would be fetched at each use; anything else unchanged."""
     if isinstance(value, Sequence) and not isinstance(value, str | bytes | list | tuple):
         return list(value)
     return value
 
 
 def _pulled_values(task: BaseOperator, context: Context) -> list[Any]:
-    """Return the values of a task's templated fields that come from an XCom by mapping."""
+    """Return the values of a task's templated fields that mapping takes from an XCom."""
     dag = task.get_dag()
     mapped = dag.task_dict.get(task.task_id) if dag else None
     expand_input = getattr(mapped, "expand_input", None)
@@ -86,7 +86,7 @@ def _pulled_values(task: BaseOperator, context: Context) -> list[Any]:
         # expand(): an XCom for each field.
         names = {name for name, values in source.items() if _is_resolved_at_run_time(values)}
     elif _is_resolved_at_run_time(source) or _is_resolved_at_run_time(source[context["ti"].map_index]):
-        # expand_kwargs(): the XCom may hold any field that the author did not write.
+        # expand_kwargs(): the XCom may contain any field that the author did not set.
         names = {name for name in task.template_fields if not _is_written(task, name, mapped)}
     else:
         names = set()
@@ -99,7 +99,7 @@ def _is_resolved_at_run_time(value: object) -> bool:
 
 def _is_written(task: BaseOperator, name: str, mapped: Any) -> bool:
     value = getattr(task, name)
-    defaults = [each.default_args for each in (task.get_dag(), task.task_group) if each]
+    defaults = [owner.default_args for owner in (task.get_dag(), task.task_group) if owner]
     for written in (mapped.partial_kwargs, *defaults):
         text = written.get(name, _MISSING)
         if text is value or text == value:

@@ -1,7 +1,7 @@
-"""What the hook returns may be an XCom.
+"""Allow the hook's results as XComs.
 
-Airflow makes an object of an XCom only if its class is allowed in the process that reads it. The hook allows its
-classes where it is imported, and the provider's plugin does in every process that runs tasks, so that nobody has to
+Airflow deserializes an object in an XCom only if its class is allowed in the reading process. The hook allows its
+classes when it is imported, and the provider's plugin in every process that runs tasks, so that you do not have to
 change ``[core] allowed_deserialization_classes``.
 """
 
@@ -15,7 +15,7 @@ from airflow_sb_provider.api import models
 if TYPE_CHECKING:
     from airflow.sdk import serde
 else:
-    # Not from `_compat`, which a web server would import in vain.
+    # Not from `_compat`, which a web server does not need.
     try:
         from airflow.sdk import serde
     except ImportError:
@@ -23,11 +23,11 @@ else:
 
 
 def allow_results() -> None:
-    """Let this process make what the hook returns of XCom values."""
-    for found in (*vars(models).values(), *vars(exceptions).values()):
-        if isinstance(found, type) and issubclass(found, models.Storable | exceptions.SevenBridgesApiError):
+    """Allow this process to deserialize the hook's results from XComs."""
+    for item in (*vars(models).values(), *vars(exceptions).values()):
+        if isinstance(item, type) and issubclass(item, models.Storable | exceptions.SevenBridgesApiError):
             if hasattr(serde, "allow_class"):
-                serde.allow_class(found)
+                serde.allow_class(item)
             else:
                 # Before Airflow 3.3 there is no other way without a setting.
-                serde._extra_allowed.add(f"{found.__module__}.{found.__qualname__}")
+                serde._extra_allowed.add(f"{item.__module__}.{item.__qualname__}")

@@ -1,4 +1,4 @@
-"""Every call that exports need, declared once: method, path, query, body, and how to read the answer.
+"""Every call that exports need, declared once: method, path, query, body, and how to read the response.
 
 Paths are below the endpoint (``https://.../v2``). Field names and codes: the Platform's API v2 reference,
 https://docs.sevenbridges.com/reference
@@ -38,12 +38,12 @@ Identified = TypeVar("Identified", ExportJob, File)
 
 BULK_LIMIT = 100
 PAGE_LIMIT = 100
-# No page is longer than was asked for; a server that pays no heed to that may send some more.
+# A page has at most the requested number of items; a server that ignores the limit may send some more.
 _LONGEST_PAGE = 10 * PAGE_LIMIT
 
 
 class Export(Protocol):
-    """What is to be exported: a file, its destination, and how."""
+    """An export to submit: a file, its destination, and options."""
 
     @property
     def file(self) -> str:
@@ -59,7 +59,7 @@ class Export(Protocol):
 
     @property
     def overwrite(self) -> bool:
-        """Whether an object there is deleted first."""
+        """Whether an object at the destination is deleted first."""
 
     @property
     def properties(self) -> Json | None:
@@ -68,7 +68,7 @@ class Export(Protocol):
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much one answer may hold: bytes of its body, unpacked, and JSON values, counting the keys of objects."""
+    """How much one response may hold: bytes, decompressed, and JSON values, including the keys of objects."""
 
     size: int
     values: int
@@ -82,12 +82,12 @@ PAGE = Bounds(16 * 2**20, 1_000_000)
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """One request and how to read its answer.
+    """One request and how to read its response.
 
     ``read`` takes the decoded JSON body and the headers; it raises ValueError if the body is not what the API
-    promises. ``idempotent`` is false where a second request does a second thing. ``objects`` names what the request
-    concerns, of a bulk call each object in order, for its errors; ``bounds`` are those of its answer. ``send_by`` is
-    until when its body may be sent (`time.monotonic`): later, a retry may have sent the same.
+    promises. ``idempotent`` is false where a second request has a second effect. ``objects`` names the objects of the
+    request, in order, for its errors; ``bounds`` are those of its response. ``send_by`` is the latest time to send its
+    body (`time.monotonic`): later, a retry may have sent the same.
     """
 
     method: str
@@ -102,27 +102,27 @@ class Call(Generic[T]):
 
     @property
     def about(self) -> str:
-        """The name of what the request concerns, empty if nothing in particular."""
+        """The name of the request's object, empty if it has none."""
         if len(self.objects) > 1:
             return f"{self.objects[0]} and {len(self.objects) - 1} more"
         return "".join(self.objects)
 
     def url(self, endpoint: str) -> str:
-        """Return the request's whole address, every part of it quoted.
+        """Return the request's URL, every part of it quoted.
 
-        :raises SevenBridgesInputError: for text that no request can carry.
+        :raises SevenBridgesInputError: for text that a URL cannot contain.
         """
         try:
             query = urlencode(self.query)
         except UnicodeEncodeError:
-            raise SevenBridgesInputError(f"{self.path}: a value in {self.query!r} is no Unicode text.") from None
+            raise SevenBridgesInputError(f"{self.path}: a value in {self.query!r} is not Unicode text.") from None
         return f"{endpoint}/{self.path}" + (f"?{query}" if query else "")
 
 
 def start_export(export: Export, *, copy_only: bool) -> Call[ExportJob]:
     """`POST /storage/exports`, "Start an export job": ``overwrite`` in the body, ``copy_only`` in the query.
 
-    An answer with another file's job is not believed.
+    A response with another file's job is an error.
     """
 
     def read(body: Any, headers: Mapping[str, str]) -> ExportJob:
@@ -140,9 +140,9 @@ def start_export(export: Export, *, copy_only: bool) -> Call[ExportJob]:
 
 
 def start_exports(exports: Sequence[Export], *, copy_only: bool) -> Call[list[ExportJob | SevenBridgesApiError]]:
-    """`POST /bulk/storage/exports/create` for at most 100 exports; the answer has one item for each, in order.
+    """`POST /bulk/storage/exports/create` for at most 100 exports; the response has one item for each, in order.
 
-    An answer with another number of items, or with another file's job in a place, is not believed at all.
+    A response with another number of items, or with another file's job in any position, is an error.
     """
 
     def read(body: Any, headers: Mapping[str, str]) -> list[ExportJob | SevenBridgesApiError]:
@@ -165,16 +165,16 @@ def start_exports(exports: Sequence[Export], *, copy_only: bool) -> Call[list[Ex
 
 
 def get_export(export_id: str) -> Call[ExportJob]:
-    """`GET /storage/exports/{export_id}`; a failed job is an ordinary answer with state ``FAILED``."""
+    """`GET /storage/exports/{export_id}`; a failed job is a normal response with state ``FAILED``."""
     return Call(
         "GET", f"storage/exports/{_segment(export_id)}", _one(ExportJob.from_json), objects=(f"export {export_id}",)
     )
 
 
 def get_exports(export_ids: Sequence[str]) -> Call[list[ExportJob | SevenBridgesApiError]]:
-    """`POST /bulk/storage/exports/get` for at most 100 different ids; the answer has one item for each.
+    """`POST /bulk/storage/exports/get` for at most 100 different ids; the response has one item for each.
 
-    Items are matched by the ids that they name (see `_each_of`).
+    Items are matched by their ids (see `_each_of`).
     """
     read = _each_of(export_ids, ExportJob.from_json)
     objects = tuple(f"export {export_id}" for export_id in export_ids)
@@ -204,9 +204,9 @@ def get_file(file_id: str) -> Call[File]:
 
 
 def get_files(file_ids: Sequence[str]) -> Call[list[File | SevenBridgesApiError]]:
-    """`POST /bulk/files/get` for at most 100 different ids; the answer has one item for each.
+    """`POST /bulk/files/get` for at most 100 different ids; the response has one item for each.
 
-    Items are matched by the ids that they name (see `_each_of`).
+    Items are matched by their ids (see `_each_of`).
     """
     read = _each_of(file_ids, File.from_json)
     objects = tuple(f"file {file_id}" for file_id in file_ids)
@@ -266,12 +266,12 @@ def get_volume_object(volume: str, location: str) -> Call[VolumeObject]:
 
 
 def get_user() -> Call[User]:
-    """`GET /user`: whom the token belongs to."""
+    """`GET /user`: the token's user."""
     return Call("GET", "user", _one(User.from_json), objects=("user of the token",))
 
 
 def get_rate_limit() -> Call[RateLimit]:
-    """`GET /rate_limit`: what is left of the limit; this call does not count against it."""
+    """`GET /rate_limit`: what is left of the limit; this call does not count towards it."""
     return Call("GET", "rate_limit", _one(RateLimit.from_json), objects=("rate limit of the token",))
 
 
@@ -296,7 +296,7 @@ def _copy_only(copy_only: bool) -> tuple[tuple[str, str], ...]:
 
 def _job_of(export: Export, job: ExportJob) -> ExportJob:
     if job.file not in (None, export.file):
-        raise ValueError(f"asked to export file {export.file}, got a job of file {job.file}")
+        raise ValueError(f"expected an export of file {export.file}, got one of file {job.file}")
     return job
 
 
@@ -327,11 +327,11 @@ def _page(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], Page
 def _each_of(
     ids: Sequence[str], build: Callable[[Json], Identified]
 ) -> Callable[[Any, Mapping[str, str]], list[Identified | SevenBridgesApiError]]:
-    """Return a reader that gives for each id, in order, its resource, its error or a `SevenBridgesUnreadableItem`.
+    """Return a reader that returns for each id, in order, its resource, its error or a `SevenBridgesUnreadableItem`.
 
-    A resource names its id, wherever it stands. An error does not: it belongs to the id in its place, but only where
-    there is one item for each id and every resource stands in its own place. What cannot be matched is left open for
-    these ids alone; an answer from which nothing can be matched is not believed at all.
+    A resource contains its id, in any position. An error does not: it belongs to the id in its position, but only if
+    there is one item for each id and every resource is in its own position. Ids without a match get an unreadable item;
+    a response without any match is an error.
     """
 
     def read(body: Any, headers: Mapping[str, str]) -> list[Identified | SevenBridgesApiError]:
@@ -339,19 +339,19 @@ def _each_of(
         named: dict[str, Identified | SevenBridgesApiError] = {}
         nameless: dict[int, Identified | SevenBridgesApiError] = {}
         in_place = len(items) == len(ids)
-        for place, item in enumerate(items):
+        for position, item in enumerate(items):
             name, result = _read_item(item, build)
             if not name:
-                nameless[place] = result
+                nameless[position] = result
                 continue
             if name in named and named[name] != result:
                 result = _unreadable(f"there are two different items for {readable(name, 100)}")
             named[name] = result
-            in_place = in_place and ids[place] == name
+            in_place = in_place and ids[position] == name
         results: list[Identified | SevenBridgesApiError] = []
-        for place, wanted in enumerate(ids):
-            answer = named.get(wanted) or (nameless.get(place) if in_place else None)
-            results.append(answer or _unreadable(f"there is no item for {readable(wanted, 100)}"))
+        for position, wanted in enumerate(ids):
+            match = named.get(wanted) or (nameless.get(position) if in_place else None)
+            results.append(match or _unreadable(f"there is no item for {readable(wanted, 100)}"))
         problems = [result for result in results if isinstance(result, SevenBridgesUnreadableItem)]
         if len(problems) == len(ids) > 1:
             raise ValueError(problems[0].message)
@@ -361,9 +361,9 @@ def _each_of(
 
 
 def _read_item(item: Any, build: Callable[[Json], Identified]) -> tuple[str, Identified | SevenBridgesApiError]:
-    """Return the id that an item of a bulk answer names, empty if it names none, and what the item says."""
+    """Return the id in an item of a bulk response, empty if it has none, and the item's resource or error."""
     if not isinstance(item, dict):
-        return "", _unreadable("an item is no JSON object")
+        return "", _unreadable("an item is not a JSON object")
     resource = item.get("resource") or {}
     name = resource.get("id") if isinstance(resource, dict) else None
     name = name if isinstance(name, str) else ""
@@ -374,11 +374,11 @@ def _read_item(item: Any, build: Callable[[Json], Identified]) -> tuple[str, Ide
     try:
         return name, build(resource)
     except ValueError as problem:
-        return name, _unreadable(f"the item of {readable(name, 100)} cannot be read, {problem}")
+        return name, _unreadable(f"the item of {readable(name, 100)} is not readable, {problem}")
 
 
 def _unreadable(problem: str) -> SevenBridgesUnreadableItem:
-    return SevenBridgesUnreadableItem(200, message=f"In the Platform's bulk answer {problem}.")
+    return SevenBridgesUnreadableItem(200, message=f"In the Platform's bulk response, {problem}.")
 
 
 def _bulk_items(body: Any, count: int, build: Callable[[Json], T]) -> list[T | SevenBridgesApiError]:
@@ -409,11 +409,11 @@ def _mapping(value: Any) -> Json:
 
 def _segment(text: str) -> str:
     if text in ("", ".", ".."):
-        raise SevenBridgesInputError(f"id: {text!r} is no id; it would name another address of the API.")
+        raise SevenBridgesInputError(f"id: {text!r} is not an id; it would change the API's path.")
     try:
         return quote(text, safe="")
     except UnicodeEncodeError:
-        raise SevenBridgesInputError(f"id: {text!r} is no Unicode text.") from None
+        raise SevenBridgesInputError(f"id: {text!r} is not Unicode text.") from None
 
 
 def _volume_path(volume: str) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from airflow_sb_provider.exceptions import SevenBridgesInputError
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-# It would be sent to a name server, and shown wherever an error names the host.
+# A token would be sent to a DNS server, and shown wherever an error names the host.
 _TOKEN = re.compile(r"[a-z0-9]{24,}")
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
 
@@ -52,9 +52,9 @@ def resolve_endpoint(
     :param port: used if ``host`` names none.
     :param scheme: ``https`` or ``http``, used if ``host`` names none.
     :param environment: a key of `ENVIRONMENTS`.
-    :param allow_http: permits plain http to other hosts than loopback.
-    :raises SevenBridgesInputError: if no endpoint, or one that would send the token in the clear, is meant. It repeats
-        no value except the name of a host, since a token may have been pasted into the wrong field.
+    :param allow_http: allows plain http to hosts other than loopback.
+    :raises SevenBridgesInputError: if there is no endpoint, or if the token would be sent unencrypted. It shows no
+        value except the name of a host, since a token may have been pasted into the wrong field.
     """
     known = ", ".join(ENVIRONMENTS)
     host = (host or "").strip()
@@ -70,7 +70,7 @@ def resolve_endpoint(
 
     if any(mark in host for mark in "@?#"):
         raise SevenBridgesInputError(
-            "host: holds a user, password, query or fragment; give only the address. The token belongs in the password."
+            "host: contains a user, password, query or fragment; give only the address. The token is the password."
         )
     if scheme and "://" not in host and scheme not in ("http", "https"):
         raise SevenBridgesInputError("schema: its value is neither https nor http; leave it empty.")
@@ -79,23 +79,23 @@ def resolve_endpoint(
         port = parts.port or port
         name = _checked_name(parts.hostname or "")
     except ValueError:
-        raise SevenBridgesInputError("host: its value is no address; use one such as api.sbgenomics.com.") from None
+        raise SevenBridgesInputError("host: its value is not an address; use one such as api.sbgenomics.com.") from None
     if parts.scheme not in ("http", "https"):
-        raise SevenBridgesInputError("host: its value is no https address; use one such as api.sbgenomics.com.")
+        raise SevenBridgesInputError("host: its value is not an https address; use one such as api.sbgenomics.com.")
     if parts.path.rstrip("/") not in ("", "/v2"):
-        raise SevenBridgesInputError("host: its path is not the API's; use no path or /v2.")
+        raise SevenBridgesInputError("host: its path is not the API's; leave the path out, or use /v2.")
     if parts.scheme == "http" and not (allow_http or _is_loopback(name.strip("[]"))):
         raise SevenBridgesInputError(
             f"host: {name!r} would get the token over plain http; use https, "
-            "or set the extra 'allow_http' to true if the way there is private."
+            "or set the extra 'allow_http' to true if the network is private."
         )
     return f"{parts.scheme}://{name}{f':{port}' if port else ''}/v2"
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of a URL, the things that must agree for the token to be sent there.
+    """Return scheme, host and port of a URL, which must agree for the token to be sent there.
 
-    What is no URL has an origin that no endpoint has.
+    Text that is not a URL has an origin that no endpoint has.
     """
     try:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""What all jobs of the Platform have in common."""
+"""The common interface of all jobs of the Platform."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Job(Protocol):
 
     @property
     def id(self) -> str:
-        """The id that the Platform gave it."""
+        """The Platform's id."""
 
     @property
     def state(self) -> str:
@@ -43,11 +43,11 @@ class Job(Protocol):
 
     @property
     def succeeded(self) -> bool:
-        """Whether it did what it was submitted for."""
+        """Whether it completed successfully."""
 
     @property
     def failed(self) -> bool:
-        """Whether its state is terminal, and not because it succeeded."""
+        """Whether its state is terminal without success."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain values, small enough for a trigger's event."""
+        """Return plain values, small enough for a trigger's event."""

@@ -1,6 +1,6 @@
-"""One poll of up to a hundred ids, in which an id that spoils the shared request costs only itself.
+"""One poll of up to a hundred ids, in which an id that makes the shared request fail affects only itself.
 
-What to request next is decided here, without I/O; both hooks and the poller only send.
+This decides without I/O what to request next; both hooks and the poller only send.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# One bad id among a hundred is found in 15 requests: the whole, and two for each halving.
+# One bad id among a hundred is found in 15 requests: the first, and two for each halving.
 MAX_SHARED = 16
 MAX_ALONE = 10
-# So many ids share a request where the answer for all of them is too large.
+# Ids per request where the response for all of them is too large.
 SMALL = 10
 
 _ABOUT_ALL = (
@@ -38,87 +38,87 @@ _ABOUT_ALL = (
 )
 
 Apart = dict[str, None]
-"""Ids that are requested each alone since a shared request fails for them, the longest not requested first."""
+"""Ids that are each requested alone since a shared request fails for them; the least recently requested first."""
 
 
 class Lookup(Generic[T]):
-    """The requests of one poll: `next` says which ids to request, `take` takes the answer, until `next` is empty.
+    """The requests of one poll: `next` returns the ids to request, `take` takes the response, until `next` is empty.
 
-    All ids share one request, except those in ``apart``. A shared request that fails for what it holds is split in
-    halves until the bad id stands alone: that one goes into ``apart``, and no other gets its error. Ids that an answer
-    leaves out, or whose items cannot be read, are requested anew. An id that is answered alone leaves ``apart``.
+    All ids share one request, except those in ``apart``. A shared request that fails because of its ids is split in
+    halves until the bad id is alone: it goes into ``apart``, and no other id gets its error. Ids that are missing in a
+    response, or whose items are not readable, are requested again. An id that gets a result alone leaves ``apart``.
 
-    Splitting is in vain where everything is refused, so that the number of requests is bounded; ids that are not
-    reached get no answer in this poll. Of an error that is no refusal (a 5xx, an answer that cannot be read) two halves
-    that both fail show that it is the same for all.
+    Splitting does not help if everything is rejected, so the number of requests is bounded; ids that are not reached
+    get no result in this poll. For a transient error (a 5xx, an unreadable response), two halves that both fail show
+    that it affects all ids.
 
     :param ids: different ids, at most a hundred.
     :param apart: kept by the caller from poll to poll, and changed here.
-    :param bounded: false to reach every id, unless the first ten that stand alone are all refused.
+    :param bounded: false to reach every id, unless the first ten that are requested alone are all rejected.
     """
 
     def __init__(self, ids: Sequence[str], apart: Apart, *, bounded: bool = True) -> None:
         self.failure: SevenBridgesError | None = None
-        """The first error that came for a whole request."""
+        """The first error of a whole request."""
         self.ended_by: SevenBridgesError | None = None
-        """The error that concerns all ids and ended the poll."""
+        """The error that affects all ids and ended the poll."""
         self.has_answers = False
-        """Whether the Platform has said something of any id."""
+        """Whether the Platform has returned anything about any id."""
         self._apart = apart
         self._bounded = bounded
         shared = [each for each in ids if each not in apart] if apart else list(ids)
         wanted = frozenset(ids) if apart else frozenset()
         self._shared = [shared] if shared else []
         self._alone = [each for each in apart if each in wanted]
-        self._asked: list[str] = []
+        self._requested: list[str] = []
         self._shared_requests = 0
         self._alone_requests = 0
-        self._refused_alone = 0
+        self._rejected_alone = 0
 
     def next(self) -> list[str]:
         """Return the ids of the next request; none if the poll is over."""
-        self._asked = []
+        self._requested = []
         if self._shared and not (self._bounded and self._shared_requests >= MAX_SHARED):
-            self._asked = self._shared.pop()
+            self._requested = self._shared.pop()
             self._shared_requests += 1
         elif self._alone and not (self._bounded and self._alone_requests >= MAX_ALONE):
-            self._asked = [self._alone.pop(0)]
+            self._requested = [self._alone.pop(0)]
             self._alone_requests += 1
-        return self._asked
+        return self._requested
 
     def take(
         self, answer: Sequence[T | SevenBridgesApiError] | SevenBridgesError
     ) -> Mapping[str, T | SevenBridgesError]:
-        """Take the answer to the last request: a list in the order of its ids, or the error that came instead.
+        """Take the response to the last request: a list in the order of its ids, or an error.
 
-        :returns: what is known now, by id.
+        :returns: the results so far, by id.
         """
         if not isinstance(answer, SevenBridgesError):
             return self._take_items(answer)
         self.failure = self.failure or answer
         if not _may_be_one(answer):
             return self._end(answer)
-        if isinstance(answer, SevenBridgesReplyTooLarge) and len(self._asked) > SMALL:
-            # It says nothing of any id: jobs of files with much metadata may exceed the bound of one answer together.
-            parts = [self._asked[start : start + SMALL] for start in range(0, len(self._asked), SMALL)]
+        if isinstance(answer, SevenBridgesReplyTooLarge) and len(self._requested) > SMALL:
+            # No id is at fault: jobs of files with much metadata may together exceed the bound of one response.
+            parts = [self._requested[start : start + SMALL] for start in range(0, len(self._requested), SMALL)]
             self._shared = [*self._shared, *parts]
             return {}
-        if len(self._asked) == 1:
-            return self._take_alone(self._asked[0], answer)
+        if len(self._requested) == 1:
+            return self._take_alone(self._requested[0], answer)
         self._split()
         is_for_all = not answer.permanent and self._shared_requests >= 3 and not self.has_answers
         return self._end(answer) if is_for_all else {}
 
     def _take_items(self, items: Sequence[T | SevenBridgesApiError]) -> Mapping[str, T | SevenBridgesError]:
-        answers: dict[str, T | SevenBridgesError] = dict(zip(self._asked, items, strict=True))
+        answers: dict[str, T | SevenBridgesError] = dict(zip(self._requested, items, strict=True))
         unreadable = [each for each, item in answers.items() if isinstance(item, SevenBridgesUnreadableItem)]
         self.has_answers = self.has_answers or len(unreadable) < len(answers)
         if len(answers) == 1:
-            self._set_apart(self._asked[0], bool(unreadable))
+            self._set_apart(self._requested[0], bool(unreadable))
         elif unreadable:
             for each in unreadable:
                 del answers[each]
-            # At least one of those that shared the request was answered, so that this comes to an end.
+            # At least one id of the shared request has a result, so this terminates.
             if len(unreadable) == 1:
                 self._alone += unreadable
             else:
@@ -127,20 +127,20 @@ class Lookup(Generic[T]):
 
     def _take_alone(self, each: str, error: SevenBridgesApiError) -> Mapping[str, T | SevenBridgesError]:
         if error.permanent:
-            self._refused_alone += 1
-            if not self._bounded and self._refused_alone >= MAX_ALONE and not self.has_answers:
+            self._rejected_alone += 1
+            if not self._bounded and self._rejected_alone >= MAX_ALONE and not self.has_answers:
                 return self._end(error)
         elif self.has_answers:
-            # Others are answered, so that it is about this one.
+            # Others have results, so the error is about this id.
             error = SevenBridgesUnreadableItem(*error.args)
         self._set_apart(each, True)
         return {each: error}
 
     def _split(self) -> None:
-        # By chance, so that two bad ids come into the same half soon: the other half shows that not all fail.
-        ids = random.sample(self._asked, len(self._asked))
+        # At random, so that two bad ids soon share a half: the other half shows that not all fail.
+        ids = random.sample(self._requested, len(self._requested))
         halves = [ids[len(ids) // 2 :], ids[: len(ids) // 2]]
-        # Down one side, so that each poll finds one bad id at least; but first both halves of the whole.
+        # Depth first, so that each poll finds at least one bad id; but both halves of the first request come first.
         self._shared = [*halves, *self._shared] if self._shared_requests == 2 else [*self._shared, *halves]
 
     def _set_apart(self, each: str, is_bad: bool) -> None:
@@ -150,13 +150,13 @@ class Lookup(Generic[T]):
 
     def _end(self, error: SevenBridgesError) -> Mapping[str, T | SevenBridgesError]:
         self.ended_by = error
-        left = [*self._asked, *(each for part in self._shared for each in part), *self._alone]
+        left = [*self._requested, *(each for part in self._shared for each in part), *self._alone]
         self._shared, self._alone = [], []
         return dict.fromkeys(left, error)
 
 
 def _may_be_one(error: SevenBridgesError) -> TypeGuard[SevenBridgesApiError]:
-    """Whether one id may be why a shared request fails."""
+    """Whether a single id may be the cause of a failed shared request."""
     if isinstance(error, _ABOUT_ALL) or not isinstance(error, SevenBridgesApiError):
         return False
     is_page = isinstance(error, SevenBridgesReplyTooLarge) and error.status >= 400

@@ -1,4 +1,4 @@
-"""Keep a secret out of what a gateway repeats, in the spellings in which gateways repeat it."""
+"""Remove a secret from responses of gateways that repeat it, in the encodings in which they do."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from airflow_sb_provider.exceptions import SevenBridgesError
 
 MASK = "***"
-# A shorter secret is no real token, and may be an ordinary word of an answer.
+# A shorter secret is not a real token, and may be an ordinary word of a response.
 _SHORTEST = 16
-# A cut token is recognized by any part of this length. What is shorter gives nothing away.
+# A truncated token is recognized by any part of this length. A shorter part reveals nothing.
 _PART = 8
 _WORD = re.compile(r"[^\s\"'<>{}\[\](),:`]{8,}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{11,}")
@@ -25,7 +25,7 @@ _ESCAPE = re.compile(r"\\(?:u00|x)([0-9a-fA-F]{2})|\\(.)")
 
 
 class Mask:
-    """What hides one secret. Without a secret, or with one that is too short to be real, it hides nothing."""
+    """Hides one secret. Without a secret, or with one that is too short to be real, it hides nothing."""
 
     def __init__(self, secret: str = "") -> None:
         is_real = len(secret) >= _SHORTEST
@@ -33,12 +33,12 @@ class Mask:
         parts = {secret[at : at + _PART].lower() for at in range(len(secret) - _PART + 1)} if is_real else set()
         # Part of a worded token, such as "platform", is a word of many messages.
         self._parts = frozenset(part for part in parts if not part.isalpha())
-        # Every part holds one of these whole, and most texts hold none, which is found out much sooner.
+        # Every part contains one of these completely, and most texts contain none, which is faster to check.
         step = _PART // 2
         self._blocks = frozenset(secret[at : at + step].lower() for at in range(0, len(secret) - step + 1, step))
 
     def whole(self, text: str) -> str:
-        """Return text without the secret: fast, for whole answers. Ids and names that merely resemble it stay."""
+        """Return text without the secret: fast, for whole responses. Ids and names that only resemble it stay."""
         for spelling in self._spellings:
             if spelling in text:
                 text = text.replace(spelling, MASK)

@@ -1,10 +1,10 @@
-"""What the Platform answers, typed.
+"""The Platform's responses, typed.
 
 Parsing is tolerant where the API's documentation is silent or contradicts itself: fields may be missing,
-numbers may be text, times may carry ``Z`` or an offset, words may be in either case.
+numbers may be text, times may have ``Z`` or an offset, words may be in either case.
 
-What is only shown, such as states and messages, is made readable here. Names, locations and volume ids are data: they
-keep their characters, and who shows them makes them readable.
+Values that are only shown, such as states and messages, are made readable here. Names, locations and volume ids are
+data: they keep their characters, and the code that shows them makes them readable.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Json = Mapping[str, Any]
 
-# Of what is passed on as it came; the API's own file objects have three levels.
+# Of values that are passed on unchanged; the API's own file objects have three levels.
 MAX_NESTING = 20
-# What Airflow's serialization, old or new, and that of triggers' events mean something by.
+# Keys with a meaning in Airflow's serialization, old or new, and in that of trigger events.
 MARKS = frozenset({"__classname__", "__version__", "__data__", "__id__", "__type", "__var"})
 
 # The lowest of the API's own codes, but for maintenance.
@@ -54,24 +54,24 @@ _ERRORS_BY_STATUS: dict[int, type[SevenBridgesApiError]] = {
 
 
 class Storable:
-    """What a task may return: Airflow keeps it as an XCom by these methods, and the next task gets it back."""
+    """A value that a task may return: with these methods Airflow stores it as an XCom and restores it."""
 
     __slots__ = ()
     _times: ClassVar[tuple[str, ...]] = ()
 
     def serialize(self) -> dict[str, Any]:
-        """Return the fields, times as ISO 8601 text; Airflow goes on with what is in them."""
-        data = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+        """Return the fields, times as ISO 8601 text; Airflow serializes their values."""
+        data = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
         return data | {name: data[name].isoformat() for name in self._times if data[name]}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any], version: int) -> Self:
-        """Build from what `serialize` has returned."""
+        """Build from what `serialize` returned."""
         return cls(**data | {name: parse_time(data[name]) for name in cls._times})
 
 
 class ExportState(StrEnum):
-    """The four documented states of an export job, and one for a job that has an error and names none."""
+    """The four documented states of an export job, and one for a job that has an error and no state."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -85,10 +85,10 @@ IN_FLIGHT = (ExportState.PENDING, ExportState.RUNNING)
 
 @dataclass(frozen=True, slots=True)
 class ExportJob(Storable):
-    """An export job; ``None`` where the Platform did not say.
+    """An export job; ``None`` for values that the Platform does not give.
 
-    ``state`` is a word of `ExportState`, or another one that the Platform may come to use, in capitals.
-    ``result`` is the Platform's file object as it came; ``error`` is set if the job failed.
+    ``state`` is one of `ExportState`, or another state of the Platform, in capitals. ``result`` is the Platform's file
+    object, unchanged; ``error`` is set if the job failed.
     """
 
     id: str
@@ -106,7 +106,7 @@ class ExportJob(Storable):
 
     @property
     def ended(self) -> bool:
-        """Whether the job will not change any more.
+        """Whether the job is terminal.
 
         A state that is not documented, such as ``ABORTED``, is terminal if the job has finished or has an error.
         """
@@ -121,19 +121,19 @@ class ExportJob(Storable):
 
     @property
     def failed(self) -> bool:
-        """Whether the job has ended in any other way than by success."""
+        """Whether the job is terminal without success."""
         return self.ended and not self.succeeded
 
     @property
     def exported_file(self) -> File | None:
-        """The file that the job reports as exported; None if it reports none."""
+        """The file that the job exported; None if the Platform does not return it."""
         return File.from_json(self.result) if self.result and self.result.get("id") else None
 
     @classmethod
     def from_json(cls, data: Json) -> ExportJob:
         """Build from the API's export object.
 
-        :raises ValueError: if ``id`` is missing or none, or if ``state`` is missing while there is no ``error``.
+        :raises ValueError: if ``id`` is missing or invalid, or if both ``state`` and ``error`` are missing.
         """
         source, destination = _object(data.get("source")), _object(data.get("destination"))
         state, error = _word(data.get("state")), _job_error(data.get("error"))
@@ -154,7 +154,7 @@ class ExportJob(Storable):
         )
 
     def to_json(self, *, with_result: bool = True) -> dict[str, Any]:
-        """Return the API's export object again, small enough for a trigger's event."""
+        """Return the API's export object, small enough for a trigger's event."""
         data: dict[str, Any] = {
             "id": self.id,
             "state": self.state,
@@ -213,11 +213,11 @@ class File(Storable):
     def from_json(cls, data: Json) -> File:
         """Build from the API's file object.
 
-        :raises ValueError: if ``id`` is missing or none.
+        :raises ValueError: if ``id`` is missing or invalid.
         """
         storage = _object(data.get("storage"))
         storage_type = _word(storage.get("type"))
-        # Not in the API's reference; the official client reads it so.
+        # Not in the API reference; the official client reads it.
         secondary = [_text(_object(each).get("id")) for each in _list(data.get("_secondary_files"))]
         return cls(
             id=_identifier(data, "id"),
@@ -232,7 +232,7 @@ class File(Storable):
             origin_task=_text(_object(data.get("origin")).get("task")),
             tags=tuple(tag for tag in _list(data.get("tags")) if _text(tag)),
             metadata=_record(data.get("metadata")),
-            secondary_files=tuple(each for each in secondary if each),
+            secondary_files=tuple(file_id for file_id in secondary if file_id),
         )
 
 
@@ -254,12 +254,12 @@ class Volume(Storable):
         :raises ValueError: if ``id`` is missing.
         """
         service = _object(data.get("service"))
-        kind, access_mode = _word(service.get("type")), _word(data.get("access_mode"))
+        service_type, access_mode = _word(service.get("type")), _word(data.get("access_mode"))
         return cls(
             id=_required(data, "id"),
             access_mode=access_mode.upper() if access_mode else None,
             active=active if isinstance(active := data.get("active"), bool) else None,
-            service=kind.lower() if kind else None,
+            service=service_type.lower() if service_type else None,
             bucket=_text(service.get("bucket")) or _text(service.get("container")),
             prefix=_text(service.get("prefix")) or "",
         )
@@ -322,13 +322,13 @@ class RateLimit(Storable):
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> RateLimit:
-        """Build from the ``X-RateLimit-*`` headers, which every answer carries."""
+        """Build from the ``X-RateLimit-*`` headers, which every response has."""
         return cls(*(parse_integer(headers.get(f"X-RateLimit-{key}")) for key in ("Limit", "Remaining", "Reset")))
 
 
 @dataclass(frozen=True)
 class Page(Storable, Generic[T]):
-    """One page of a list: its items, how many match in all (if told), and the address of the next page."""
+    """One page of a list: its items, the total number of matches (if known), and the URL of the next page."""
 
     items: list[T]
     total: int | None = None
@@ -336,32 +336,33 @@ class Page(Storable, Generic[T]):
 
 
 def error_from_json(data: Json, status: int | None = None, request_id: str | None = None) -> SevenBridgesApiError:
-    """Build the kind of error that a standard API error object (or any other JSON of an error) tells of.
+    """Build the error that a standard API error object (or any other JSON of an error) describes.
 
     :param data: the error object; its own ``status`` may be a word instead of a number.
     :param status: the HTTP status, if the error is a response's.
     :param request_id: the response's ``X-Request-Id``.
     """
-    told = parse_integer(data.get("status"))
     code = parse_integer(data.get("code"))
-    number = status or told or 0
+    number = status or parse_integer(data.get("status")) or 0
     if number >= 500:
         maintenance = number == _MAINTENANCE and code == 0
-        kind: type[SevenBridgesApiError] = SevenBridgesMaintenanceError if maintenance else SevenBridgesServerError
+        error_class: type[SevenBridgesApiError] = (
+            SevenBridgesMaintenanceError if maintenance else SevenBridgesServerError
+        )
     else:
-        kind = _ERRORS_BY_STATUS.get(number, SevenBridgesApiError)
+        error_class = _ERRORS_BY_STATUS.get(number, SevenBridgesApiError)
     message, more_info = (readable(_text(data.get(key)) or "", 1000) for key in ("message", "more_info"))
-    return kind(number, code, message, more_info or None, request_id)
+    return error_class(number, code, message, more_info or None, request_id)
 
 
 def is_api_error(data: object, status: int) -> bool:
-    """Whether the body of a response is the API's own error, not the page or JSON of a gateway before it.
+    """Whether the body of a response is the API's own error, not the page or JSON of a gateway in front of it.
 
-    The API's error has a code of its table: 0 for maintenance, else four digits or more; a gateway that has a code at
-    all repeats the HTTP status. The API's router tells a word and no code: ``{"status": "NOT_FOUND", "message": "HTTP
-    404 Not Found"}``.
+    The API's error has a code of its table: 0 for maintenance, else four digits or more; the code of a gateway, if
+    any, is the HTTP status. The API's router sends a word and no code: ``{"status": "NOT_FOUND", "message": "HTTP 404
+    Not Found"}``.
 
-    :param data: the decoded body, None if it is no JSON.
+    :param data: the decoded body, None if it is not JSON.
     :param status: the HTTP status.
     """
     if not isinstance(data, dict):
@@ -375,7 +376,7 @@ def is_api_error(data: object, status: int) -> bool:
 
 
 def parse_integer(value: object) -> int | None:
-    """Return a number that is one or its digits as text, if 64 bits hold it, else None."""
+    """Return an integer, also from its digits as text, if 64 bits hold it; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str) and len(value) < 20 and value.strip().isascii() and value.strip().isdigit():
@@ -388,9 +389,9 @@ def _object(value: object) -> Json:
 
 
 def _record(value: object) -> Json:
-    """Return an object that is kept as it came, unless it is nested more deeply than others can take.
+    """Return an object unchanged, or an empty one if it is nested too deeply.
 
-    Without `MARKS`, by which Airflow would take a part of it in an XCom for the description of an object to make.
+    `MARKS` are removed: Airflow would take a part of an XCom with them for a serialized object.
     """
     if not _within(value, MAX_NESTING):
         return {}
@@ -419,7 +420,7 @@ def _within(value: object, levels: int) -> bool:
         return True
     if levels == 0:
         return False
-    # Not any() of a generator: this runs for each export of each answer.
+    # Not any() of a generator: this runs for each export of each response.
     for each in value.values() if isinstance(value, dict) else value:
         if isinstance(each, dict | list) and not _within(each, levels - 1):
             return False
@@ -435,18 +436,18 @@ def _text(value: object) -> str | None:
 
 
 def _word(value: object) -> str | None:
-    """Return a word of the API's own vocabulary, such as a state, for showing and comparing."""
+    """Return a word of the API's own vocabulary, such as a state, to show and compare."""
     return readable(value, _LONGEST_WORD) or None if isinstance(value, str) else None
 
 
 def _identifier(data: Json, key: str) -> str:
-    """Return an id that the Platform has made.
+    """Return an id of the Platform.
 
-    :raises ValueError: if it is missing, or could be no id but forges what shows it.
+    :raises ValueError: if it is missing, or could forge the output that shows it.
     """
     text = _required(data, key)
     if len(text) > _LONGEST_ID or not text.isprintable():
-        raise ValueError(f"{key!r} is no id: {readable(text, 100)!r}")
+        raise ValueError(f"{key!r} is not an id: {readable(text, 100)!r}")
     return text
 
 

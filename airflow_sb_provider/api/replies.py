@@ -1,4 +1,4 @@
-"""From the bytes of an HTTP answer to a value or an error."""
+"""Convert the bytes of an HTTP response to a value or an error."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Each member of an archive costs a copy of what follows it; a server sends one.
+# Each member of an archive costs a copy of the rest; a server sends one.
 MAX_MEMBERS = 100
-# Longer ones take the time of many.
+# Longer numbers take too long to convert.
 _LONGEST_NUMBER = 100
 _NO_MASK = Mask()
 _MARKS = (b",", b":", b"[", b"{")
@@ -38,97 +38,99 @@ _ESCAPED_MISFIT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 
 class _TooLarge(ValueError):
-    """An answer that exceeds its bounds."""
+    """A response that exceeds its bounds."""
 
 
 class Body:
-    """The body of an answer to a call, put together as it comes; no more than its bound is ever held.
+    """The body of a response, assembled as it arrives; never more than its bound is held in memory.
 
-    A packed body counts by what it holds. The hooks accept gzip alone, and it is unpacked here: how much the libraries
-    unpack at once has no bound.
+    A compressed body counts with its decompressed size. The hooks accept only gzip, and decompress it here, since the
+    libraries do not limit how much they decompress.
     """
 
     def __init__(self, call: Call[Any], status: int, headers: Mapping[str, str]) -> None:
-        self._answer = (call, status, headers)
+        self._response = (call, status, headers)
         self._most = call.bounds.size
         self._body = bytearray()
-        self._came = 0
+        self._received = 0
         self._members = 0
         self._unzip: Any = None
         encoding = headers.get("Content-Encoding", "").strip().lower()
         if encoding in ("gzip", "x-gzip"):
             self._unzip = _gunzip()
         elif encoding not in ("", "identity"):
-            self._refuse(f"it is packed as {readable(encoding, 50)!r}, and only gzip is accepted")
+            self._reject(f"its encoding is {readable(encoding, 50)!r}, and only gzip is accepted")
 
     def add(self, chunk: bytes) -> None:
-        """Take the next bytes as they came.
+        """Add the next bytes as received.
 
-        :raises SevenBridgesMalformedReply: if that is too much, or not what it is said to be.
+        :raises SevenBridgesMalformedReply: if the body is too large, or not encoded as its header says.
         """
-        # Also of a packed one, since it may unpack to nothing, without end.
-        self._came += len(chunk)
-        while chunk and self._unzip and max(self._came, len(self._body)) <= self._most:
+        # Compressed bytes count too, since they may decompress to nothing, without end.
+        self._received += len(chunk)
+        while chunk and self._unzip and max(self._received, len(self._body)) <= self._most:
             try:
                 self._body += self._unzip.decompress(chunk, self._most + 1 - len(self._body))
             except zlib.error as error:
-                self._refuse(f"it is no gzip ({error})")
+                self._reject(f"it is not gzip ({error})")
             chunk = self._unzip.unused_data
             if chunk:
                 self._next_member()
-        if not self._unzip and self._came <= self._most:
+        if not self._unzip and self._received <= self._most:
             self._body += chunk
-        if max(self._came, len(self._body)) > self._most:
-            self._refuse(f"it is larger than {self._most:,} bytes", SevenBridgesReplyTooLarge)
+        if max(self._received, len(self._body)) > self._most:
+            self._reject(f"it is larger than {self._most:,} bytes", SevenBridgesReplyTooLarge)
 
     def whole(self) -> bytes:
-        """Return all of it, unpacked.
+        """Return the decompressed body.
 
         :raises SevenBridgesMalformedReply: if its end is missing.
         """
-        if self._unzip and self._came and not self._unzip.eof:
-            self._refuse("its end is missing")
+        if self._unzip and self._received and not self._unzip.eof:
+            self._reject("its end is missing")
         return bytes(self._body)
 
     def _next_member(self) -> None:
         self._members += 1
         if self._members == MAX_MEMBERS:
-            self._refuse(f"its archive has more than {MAX_MEMBERS} members", SevenBridgesReplyTooLarge)
+            self._reject(f"its archive has more than {MAX_MEMBERS} members", SevenBridgesReplyTooLarge)
         self._unzip = _gunzip()
 
-    def _refuse(self, problem: str, kind: type[SevenBridgesMalformedReply] = SevenBridgesMalformedReply) -> NoReturn:
+    def _reject(
+        self, problem: str, error_class: type[SevenBridgesMalformedReply] = SevenBridgesMalformedReply
+    ) -> NoReturn:
         self._body.clear()
-        raise _malformed(*self._answer, problem, kind)
+        raise _malformed(*self._response, problem, error_class)
 
 
 def read_reply(call: Call[T], status: int, headers: Mapping[str, str], body: bytes, mask: Mask = _NO_MASK) -> T:
-    """Return what a call's answer says.
+    """Return the result in a call's response.
 
     :param status: the HTTP status.
     :param headers: the response headers, in a mapping that ignores case.
-    :param body: the whole body; JSON is expected, anything else is tolerated in errors.
-    :param mask: hides the token, wherever the answer repeats it.
-    :raises SevenBridgesApiError: of the kind that the answer tells, `SevenBridgesMalformedReply` if a success
-        cannot be read.
+    :param body: the whole body, JSON; in errors anything.
+    :param mask: hides the token, wherever the response repeats it.
+    :raises SevenBridgesApiError: of the class of the reported error, `SevenBridgesMalformedReply` if a success is not
+        readable.
     """
     if 300 <= status < 400:
         raise SevenBridgesApiError(
             status,
-            message=f"The Platform redirected to {_origin_text(headers.get('Location'))}. "
-            "Redirects are not followed, since the token would go along: mend the connection's host.",
+            message=f"The Platform redirected to {_origin_text(headers.get('Location'))}. Redirects are not followed, "
+            "since the other host would get the token. Correct the connection's host.",
             request_id=_request_id(headers),
         )
     if not 200 <= status < 300:
         raise _error(call, status, headers, body, mask)
-    kind = SevenBridgesMalformedReply
+    error_class = SevenBridgesMalformedReply
     try:
         return call.read(_decode(body, call, mask), headers)
     except _TooLarge as error:
-        kind, problem = SevenBridgesReplyTooLarge, str(error)
+        error_class, problem = SevenBridgesReplyTooLarge, str(error)
     except (ValueError, RecursionError) as error:
         problem = f"{readable(str(error), 200)}; it begins {_plain(body, mask)!r}"
-    # Not chained to, since an error of a decoder holds what it was to decode.
-    raise _malformed(call, status, headers, problem, kind)
+    # Not chained, since a decoder's error contains its input.
+    raise _malformed(call, status, headers, problem, error_class)
 
 
 def _error(call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, mask: Mask) -> SevenBridgesApiError:
@@ -138,7 +140,7 @@ def _error(call: Call[Any], status: int, headers: Mapping[str, str], body: bytes
         data = None
     known = data if isinstance(data, dict) else {}
     error = error_from_json(known, status, _request_id(headers))
-    # How the API answers a wrong token is not documented; it may be without words.
+    # The response to a wrong token is not documented; it may be empty.
     is_own = is_api_error(data, status) or status < 400 or status == 429 or (status == 401 and not body.strip())
     if not is_own:
         error = SevenBridgesGatewayError(status, message=error.message, request_id=error.request_id)
@@ -154,11 +156,11 @@ def _malformed(
     status: int,
     headers: Mapping[str, str],
     problem: str,
-    kind: type[SevenBridgesMalformedReply],
+    error_class: type[SevenBridgesMalformedReply],
 ) -> SevenBridgesMalformedReply:
-    return kind(
+    return error_class(
         status,
-        message=f"The answer to {call.method} {call.path} cannot be read: {problem}.",
+        message=f"The response to {call.method} {call.path} is not readable: {problem}.",
         request_id=_request_id(headers),
     )
 
@@ -172,15 +174,15 @@ def _gunzip() -> Any:
 
 
 def _decode(body: bytes, call: Call[Any], mask: Mask) -> Any:
-    """Return what JSON says, without the token. What is too much is refused before it takes memory and time.
+    """Return the decoded JSON, without the token. JSON that is too large is rejected before it takes memory and time.
 
-    :raises ValueError: if it is none; if it holds what Airflow or its database cannot (numbers beyond 64 bits, NUL,
-        text that is no Unicode); if it holds more values than the call's answer may.
+    :raises ValueError: if it is not JSON; if Airflow or its database cannot store it (numbers beyond 64 bits, NUL,
+        text that is not Unicode); if it has more values than the response to the call may have.
     :raises RecursionError: if they are nested too deeply.
     """
-    # One of these marks is before every value; those within texts count too, which only makes the bound lower.
+    # One of these marks precedes every value; those within texts count too, which only lowers the bound.
     if sum(map(body.count, _MARKS)) > call.bounds.values:
-        raise _TooLarge(f"it holds more than {call.bounds.values:,} values")
+        raise _TooLarge(f"it has more than {call.bounds.values:,} values")
     text = mask.whole(body.decode("utf-8-sig"))
     if "\\u" in text:
         escapes = _ESCAPED_PAIR.sub(" ", text.replace("\\\\", " "))
@@ -200,11 +202,11 @@ def _number(text: str) -> float:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text[:30]} is no number that can be kept")
+    raise ValueError(f"{text[:30]} is not a number that can be stored")
 
 
 def _plain(body: bytes, mask: Mask) -> str:
-    # Before the text is cut: a part of the token would not be recognized if it is short.
+    # Before truncation: a short part of the token would not be recognized.
     text = mask.whole(body.decode("utf-8", "replace"))[:2000]
     text = re.sub(r"<[^<>]*>", " ", text)
     return mask.parts(readable(text, len(text)))[:200]

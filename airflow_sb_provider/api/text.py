@@ -1,16 +1,17 @@
-"""Text of the Platform made safe to show: names, locations, states and messages are written by other people."""
+"""Make text of the Platform safe to show: names, locations, states and messages are written by other people."""
 
 from __future__ import annotations
 
 SHOWN = 300
-# Of one text in what a task's tab shows.
+# Of one text in a task's tab.
 LONGEST = 2000
 
 
 def readable(text: str, limit: int = SHOWN) -> str:
-    """Return text on one line, at most so long, without what forges a log or a page.
+    """Return text on one line, of limited length, that cannot forge a log or a page.
 
-    Line breaks and separators, control characters, marks that turn the direction of writing and the like become spaces.
+    Line breaks and separators, control characters, marks that change the direction of writing and the like become
+    spaces.
     """
     start = text[: 4 * limit]
     if not start.isprintable():
@@ -19,5 +20,5 @@ def readable(text: str, limit: int = SHOWN) -> str:
 
 
 def cut(text: str | None) -> str | None:
-    """Shorten what somebody else wrote, so that a row stays small."""
+    """Truncate text that other people wrote, so that a row stays small."""
     return text if text is None or len(text) <= LONGEST else text[: LONGEST - 1] + "…"

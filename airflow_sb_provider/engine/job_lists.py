@@ -1,4 +1,4 @@
-"""The Platform's lists of jobs, read so that a job that is missed is noticed."""
+"""Read the Platform's lists of jobs, and detect whether a job may have been missed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _OVERLAP = 10
 
 
 class JobLists(Generic[J]):
-    """The lists of jobs that checks need, kept for the checks that follow.
+    """The lists of jobs that checks need, cached for the next checks.
 
-    :param hook: sends each request once: whoever checks repeats the whole check.
+    :param hook: sends each request once: the caller retries the whole check.
     :param page_at: the call for a page of the jobs in a state, at an offset.
-    :param states: the states in which a job is in flight, in the order in which jobs travel.
+    :param states: the states in which a job is in flight, in their order.
     :param completed: the state of a job that succeeded.
     """
 
@@ -41,43 +41,43 @@ class JobLists(Generic[J]):
         self._page_at = page_at
         self._states = states
         self._completed = completed
-        self._kept: dict[tuple[str, ...], tuple[float, list[J], bool]] = {}
+        self._cached: dict[tuple[str, ...], tuple[float, list[J], bool]] = {}
 
     def in_flight(self, since: float) -> tuple[list[J], bool]:
-        """Return the jobs in flight, and whether none can have been missed.
+        """Return the jobs in flight, and whether the list is certainly complete.
 
-        :param since: the list must be younger, in seconds of this process's `time.monotonic`.
+        :param since: the list must be newer, in seconds of this process's `time.monotonic`.
         """
         return self._list(tuple(self._states), since)
 
     def history(self, since: float) -> tuple[list[J], bool]:
-        """Return the completed jobs, and whether none can have been missed; ``since`` as above.
+        """Return all completed jobs, and whether the list is certainly complete; ``since`` as above.
 
-        All of them, since only the newest job to a place tells whose object is there.
+        All are needed, since only the newest job to a place shows whose object is there.
         """
         return self._list((self._completed,), since)
 
     def _list(self, states: tuple[str, ...], since: float) -> tuple[list[J], bool]:
-        kept = self._kept.get(states)
-        if kept is None or kept[0] <= since:
+        cached = self._cached.get(states)
+        if cached is None or cached[0] <= since:
             listed_at = time.monotonic()
             jobs: dict[str, J] = {}
             complete = True
             for state in states:
-                # In the order in which jobs travel: one that moves on meanwhile is in the later list.
-                found, all_of_them = list_jobs(self._hook, self._page_at, state)
-                jobs.update((job.id, job) for job in found)
-                complete = complete and all_of_them
-            self._kept[states] = kept = listed_at, list(jobs.values()), complete
-        return kept[1], kept[2]
+                # In the order of the states: a job that changes its state meanwhile is in the later list.
+                state_jobs, is_complete = list_jobs(self._hook, self._page_at, state)
+                jobs.update((job.id, job) for job in state_jobs)
+                complete = complete and is_complete
+            self._cached[states] = cached = listed_at, list(jobs.values()), complete
+        return cached[1], cached[2]
 
 
 def list_jobs(hook: SevenBridgesHook, page_at: Callable[[str, int], Call[Page[J]]], state: str) -> tuple[list[J], bool]:
-    """Return the jobs in a state, and whether none can have been missed.
+    """Return the jobs in a state, and whether the list is certainly complete.
 
-    Lists are in no documented order and change while they are read. One page misses nothing. Several miss nothing if
-    each goes on where the one before ended, or if the number of jobs stayed the same and all were seen. A list that
-    shows fewer jobs than its total says is incomplete, whatever its links say.
+    Lists have no documented order and change while they are read. One page is complete. Several are complete if each
+    continues where the one before ended, or if the number of jobs stayed the same and all were read. A list with fewer
+    jobs than its total is incomplete, whatever its links say.
     """
     seen: dict[str, J] = {}
     offset, previous, in_order = 0, list[str](), True
@@ -85,10 +85,10 @@ def list_jobs(hook: SevenBridgesHook, page_at: Callable[[str, int], Call[Page[J]
     for _ in range(MAX_PAGES):
         page: Page[Any] = hook.send(page_at(state, offset), retry=False)
         ids = [job.id for job in page.items]
-        in_order = in_order and (not previous or _goes_on(previous, ids))
+        in_order = in_order and (not previous or _is_contiguous(previous, ids))
         previous = ids
         totals.add(page.total)
-        # A job may move on while the list is made, or be listed late: its own state is the newer one.
+        # A job may change its state while the list is made, or be listed late: its own state is the newer one.
         seen.update((job.id, job) for job in page.items)
         if not page.items or not has_next(page, hook.settings.endpoint):
             all_seen = page.total is None or page.total <= len(seen)
@@ -98,7 +98,7 @@ def list_jobs(hook: SevenBridgesHook, page_at: Callable[[str, int], Call[Page[J]
     return list(seen.values()), False
 
 
-def _goes_on(previous: Sequence[str], ids: Sequence[str]) -> bool:
+def _is_contiguous(previous: Sequence[str], ids: Sequence[str]) -> bool:
     """Whether a page begins with the end of the one before it."""
     common = set(previous) & set(ids)
-    return bool(common) and list(ids[: len(common)]) == [each for each in previous if each in common]
+    return bool(common) and list(ids[: len(common)]) == [job_id for job_id in previous if job_id in common]

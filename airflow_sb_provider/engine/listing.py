@@ -1,4 +1,4 @@
-"""List through a hook the files that a selection means."""
+"""List the files of a selection through a hook."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
 MAX_READS = 3
-# A million files and folders for one selection: a list that goes on is not one.
+# A million files and folders: a longer list has a wrong next link.
 MAX_PAGES = 10_000
-# Gateways refuse longer addresses, and do not say so.
-_MAX_ADDRESS = 2000
+# Gateways reject longer URLs, without an error of their own.
+_MAX_URL = 2000
 
 
 @dataclass(frozen=True)
 class _Folder:
-    """What is known of one folder.
+    """One folder.
 
     :param path: the folders below the selection's root.
-    :param files: those that may be meant.
-    :param beside: by name, all of its files, as far as index files are looked for.
+    :param files: those that may match.
+    :param beside: by name, all of its files, if index files are included.
     :param problem: why its path cannot be part of a key.
     """
 
@@ -48,30 +48,30 @@ class _Folder:
 
 
 def list_selected(hook: SevenBridgesHook, selection: Selection, max_files: int | None = None) -> list[Selected]:
-    """Return the files that a selection means, each once, a folder's index files after all others of it.
+    """Return the files of a selection, each once, the index files of a folder after its other files.
 
-    What cannot be exported although it is meant has a ``problem``: one of ``file_ids`` that cannot be seen or is a
-    folder, a file whose folders cannot be part of a key. Secondary files of another project, or from outside of the
-    selection's folder, are left out.
+    A selected file that cannot be exported has a ``problem``: one of ``file_ids`` that is not visible or is a folder,
+    or a file whose folders cannot be part of a key. Secondary files of another project, or outside the selection's
+    folder, are left out.
 
     Requests:
 
-    - ``project`` or ``folder``: one for each hundred files and folders on its level (one at least); where the Platform
-      can filter, for each hundred that match. With ``recursive`` the same for every folder below.
-    - ``file_ids``: one for each hundred; if the pattern has ``{path}``, one more for each hundred folders on each level
-      above the files; with ``secondary_files`` the lists of the folders that they are in.
-    - One for each hundred secondary files that the Platform itself lists and that are not in these folders; of a
-      ``folder`` also one for each hundred folders on each level above them.
+    - ``project`` or ``folder``: one per hundred files and folders on its level (at least one); where the Platform can
+      filter, per hundred matches. With ``recursive`` the same for every folder below.
+    - ``file_ids``: one per hundred; if the pattern has ``{path}``, one more per hundred folders on each level above the
+      files; with ``secondary_files`` the lists of their folders.
+    - One per hundred secondary files that the Platform lists and that are not in these folders; for a ``folder`` also
+      one per hundred folders on each level above them.
 
-    A list that changes while it is read is read again, at most three times in all.
+    A list that changes while it is read is read again, at most three times.
 
-    The Platform filters by exact names, tags, metadata and task; but its filtered lists hide folders and index files.
-    So with ``recursive`` or ``secondary_files`` whole levels are listed and filtered here; likewise where the Platform
-    does not take the filters.
+    The Platform filters by exact names, tags, metadata and task, but its filtered lists hide folders and index files.
+    So with ``recursive`` or ``secondary_files``, whole levels are listed and filtered here; also if the Platform
+    rejects the filters.
 
-    :param max_files: the listing ends when there are more; None for any number.
+    :param max_files: the listing stops when there are more; None for any number.
     :raises SevenBridgesInputError: if there are more than ``max_files``.
-    :raises SevenBridgesApiError: if a list is not complete in three readings.
+    :raises SevenBridgesApiError: if a list is incomplete after three readings.
     """
     lists = _Lists(hook, selection, max_files)
     if selection.file_ids:
@@ -81,7 +81,7 @@ def list_selected(hook: SevenBridgesHook, selection: Selection, max_files: int |
     secondary = _SecondaryFiles(lists, folders) if selection.secondary_files else None
     for folder in folders:
         matching = [file for file in folder.files if selection.matches(file)]
-        # An index that is meant itself belongs to its main file all the same.
+        # A selected index file still belongs to its main file.
         for file in sorted(matching, key=lambda file: is_index(file.name)):
             if file.id in found:
                 continue
@@ -93,7 +93,7 @@ def list_selected(hook: SevenBridgesHook, selection: Selection, max_files: int |
 
 
 class _Lists:
-    """Lists files for a selection: whole lists only, and not without end."""
+    """Lists files for a selection: only complete lists, and a limited number of pages."""
 
     def __init__(self, hook: SevenBridgesHook, selection: Selection, max_files: int | None) -> None:
         self.hook = hook
@@ -103,9 +103,9 @@ class _Lists:
         self._pages = 0
 
     def level(self, where: dict[str, Any], filters: dict[str, Any] | None = None) -> list[File]:
-        """Return all files and folders on one level; with filters at least those that fit them.
+        """Return all files and folders on one level; with filters at least those that match.
 
-        :raises SevenBridgesApiError: if they cannot be read, or not all of them.
+        :raises SevenBridgesApiError: if the list is not readable or incomplete.
         """
         if filters:
             try:
@@ -115,14 +115,16 @@ class _Lists:
             except (SevenBridgesRateLimitError, SevenBridgesConnectionError):
                 return self._whole(where | filters)
             except SevenBridgesApiError as error:
-                # A long query may be refused by a gateway, whose page can look like anything.
-                self.hook.log.info("The Platform does not filter here (%s): listing all, and filtering.", error)
+                # A gateway may reject a long query, with any page.
+                self.hook.log.info(
+                    "The Platform rejects the filters (%s). Listing all files and filtering them here.", error
+                )
         return self._whole(where)
 
     def _whole(self, where: dict[str, Any], *, retry: bool = True) -> list[File]:
-        """Return a list that did not change while it was read: items move between pages when others come or go.
+        """Return a list that did not change while it was read, since changes move items between pages.
 
-        If it changes in each reading, the last one must at least have grown only, and have all that it grew to.
+        If it changes in each reading, the list must only have grown in the last one, and be complete.
         """
         place = where.get("project") or where.get("parent")
         items: dict[str, File] = {}
@@ -130,7 +132,7 @@ class _Lists:
         for _ in range(MAX_READS):
             items, totals = {}, []
             more, before = True, -1
-            # A page without anything new would be the first of many.
+            # A page without new items could repeat forever.
             while more and len(items) > before:
                 before = len(items)
                 page = self._page(where, before, retry=retry)
@@ -142,12 +144,12 @@ class _Lists:
                 return list(items.values())
         known = [total for total in totals if total is not None]
         if known and known == sorted(known) and len(items) == known[-1]:
-            self.hook.log.info("The files of %s changed each time they were listed; taking the last list.", place)
+            self.hook.log.info("The files of %s changed each time they were listed. Using the last list.", place)
             return list(items.values())
         raise SevenBridgesApiError(
             0,
-            message=f"The list of files of {place} is not complete: the last of {MAX_READS} readings came to "
-            f"{len(items)} of {known[-1] if known else 'more'}. If files come and go there, try again later.",
+            message=f"The list of files of {place} is incomplete: the last of {MAX_READS} readings returned "
+            f"{len(items)} of {known[-1] if known else 'more'}. If files are added or removed there, retry later.",
         )
 
     def _page(self, where: dict[str, Any], offset: int, *, retry: bool) -> Page[File]:
@@ -157,25 +159,25 @@ class _Lists:
             self._matching |= {file.id for file in page.items if self.selection.matches(file)}
         if self._max_files is not None and len(self._matching) > self._max_files:
             raise SevenBridgesInputError(
-                f"max_files: there are {len(self._matching)} files to export at least, more than {self._max_files}; "
-                "raise it or narrow."
+                f"max_files: there are at least {len(self._matching)} files to export, more than {self._max_files}; "
+                "raise max_files or narrow the selection."
             )
         return page
 
     def folders_above(self, parents: Iterable[str | None]) -> dict[str, File | SevenBridgesApiError]:
-        """Return by id these folders and all above them, up to the project's root, which has no parent."""
+        """Return, by id, these folders and all above them, up to the project's root, which has no parent."""
         folders: dict[str, File | SevenBridgesApiError] = {}
-        wanted = {each for each in parents if each}
+        wanted = {parent for parent in parents if parent}
         while missing := sorted(wanted - folders.keys()):
-            got = self.get(missing)
-            folders.update(got)
-            wanted = {file.parent for file in got.values() if isinstance(file, File) and file.parent}
+            new = self.get(missing)
+            folders.update(new)
+            wanted = {file.parent for file in new.values() if isinstance(file, File) and file.parent}
         return folders
 
     def get(self, ids: list[str]) -> dict[str, File | SevenBridgesApiError]:
-        """Return files by id, or why one cannot be seen.
+        """Return files, or errors, by id.
 
-        :raises SevenBridgesApiError: if that may change.
+        :raises SevenBridgesApiError: for a transient error.
         """
         self._count()
         files = dict(zip(ids, self.hook.get_files(ids), strict=True))
@@ -193,7 +195,7 @@ class _Lists:
 
 
 def _walk(lists: _Lists) -> Iterator[_Folder]:
-    """List the selection's root and, recursive, breadth first all folders below, each once."""
+    """List the selection's root and, if recursive, all folders below, breadth first, each once."""
     selection = lists.selection
     whole = selection.recursive or selection.secondary_files
     filters = None if whole else _filters(selection)
@@ -212,36 +214,36 @@ def _walk(lists: _Lists) -> Iterator[_Folder]:
 
 
 def _folders_of_ids(lists: _Lists) -> tuple[list[_Folder], dict[str, Selected]]:
-    """Get the files of ``file_ids``, with what must be known of the folders that they are in, and those without."""
+    """Get the files of ``file_ids``, with the required details of their folders, and the ids without a file."""
     selection = lists.selection
-    lost: dict[str, Selected] = {}
+    not_files: dict[str, Selected] = {}
     by_parent: dict[str | None, list[File]] = {}
     for file_id, file in lists.get(list(selection.file_ids)).items():
         if isinstance(file, SevenBridgesApiError):
-            lost[file_id] = Selected(File(file_id), problem=f"file_ids: {file_id} cannot be seen: {file}")
+            not_files[file_id] = Selected(File(file_id), problem=f"file_ids: {file_id} is not visible: {file.summary}")
         elif file.is_folder:
-            lost[file_id] = Selected(
-                file, problem=f"file_ids: {file_id} is the folder {file.name!r}; give it as folder."
+            not_files[file_id] = Selected(
+                file, problem=f"file_ids: {file_id} is the folder {file.name!r}; use the parameter folder."
             )
         else:
             by_parent.setdefault(file.parent, []).append(file)
     above = lists.folders_above(by_parent) if selection.location_pattern.needs_path else {}
     folders = []
     for parent, children in by_parent.items():
-        beside = lists.level({"parent": parent}) if selection.secondary_files and parent else []
+        siblings = lists.level({"parent": parent}) if selection.secondary_files and parent else []
         path, problem = _path(selection, parent, above)
-        folders.append(_Folder(path, children, _by_name(beside), problem))
-    return folders, lost
+        folders.append(_Folder(path, children, _by_name(siblings), problem))
+    return folders, not_files
 
 
 def _path(selection: Selection, parent: str | None, above: dict[str, File | SevenBridgesApiError]) -> tuple[str, str]:
-    """Return a folder's path below the project's root, which is a folder too but has no parent; and what is wrong."""
+    """Return a folder's path below the project's root, which is a folder too but has no parent; and its problem."""
     names: list[str] = []
     problem = ""
     folder = above.get(parent or "")
     while folder and len(names) < len(above):
         if isinstance(folder, SevenBridgesApiError):
-            return "", f"location_pattern: {{path}}: {parent} cannot be seen: {folder}"
+            return "", f"location_pattern: {{path}}: folder {parent} is not visible: {folder.summary}"
         if not folder.parent:
             break
         names.insert(0, folder.name or "")
@@ -254,13 +256,13 @@ def _folder_problem(selection: Selection, folder: File) -> str:
     if not selection.location_pattern.needs_path or (folder.name and "/" not in folder.name):
         return ""
     return (
-        f"location_pattern: {{path}}: folder {folder.id}: its name {folder.name!r} is no folder's name in a path; "
-        "rename it at the Platform."
+        f"location_pattern: {{path}}: folder {folder.id}: its name {folder.name!r} is not valid in a path; "
+        "rename it on the Platform."
     )
 
 
 class _SecondaryFiles:
-    """Finds the index files that lie beside a file, and the secondary files that the Platform lists for it."""
+    """Finds the index files in the folder of a file, and the secondary files that the Platform lists for it."""
 
     def __init__(self, lists: _Lists, folders: list[_Folder]) -> None:
         self._log = lists.hook.log
@@ -281,15 +283,17 @@ class _SecondaryFiles:
             self._outside = {file.id for file in elsewhere if not _is_below(file, selection.folder, above)}
 
     def of(self, file: File, folder: _Folder) -> tuple[list[File], str]:
-        """Return the files that belong to a file, and what is to be known of those that do not come along."""
+        """Return the files that belong to a file, and a note about those that are left out."""
         others = [folder.beside[name] for name in index_names(file.name or "") if name in folder.beside]
         left_out = []
         for other_id in file.secondary_files:
             other = self._files[other_id]
             if isinstance(other, SevenBridgesApiError):
-                left_out.append(f"The secondary file {other_id} cannot be seen, so it does not come along: {other}")
+                left_out.append(f"The secondary file {other_id} is left out, since it is not visible: {other.summary}")
             elif other.project != file.project or other_id in self._outside:
-                left_out.append(f"The secondary file {other_id} does not belong to the selection, so it stays.")
+                left_out.append(
+                    f"The secondary file {other_id} is left out, since it does not belong to the selection."
+                )
             elif not other.is_folder:
                 others.append(other)
         for line in left_out:
@@ -310,7 +314,7 @@ def _is_below(file: File, root: str, above: dict[str, File | SevenBridgesApiErro
 
 
 def _filters(selection: Selection) -> dict[str, Any] | None:
-    """Return what the Platform can filter by; None if there is nothing, or the address would be too long for it."""
+    """Return the filters for the Platform; None if there are none, or if the URL would be too long."""
     filters: dict[str, Any] = {
         "names": selection.name.exact,
         "tags": selection.tags,
@@ -319,8 +323,8 @@ def _filters(selection: Selection) -> dict[str, Any] | None:
     }
     if not any(filters.values()):
         return None
-    address = calls.list_files(project=selection.project, parent=selection.folder, **filters).url("")
-    return filters if len(address) <= _MAX_ADDRESS else None
+    url = calls.list_files(project=selection.project, parent=selection.folder, **filters).url("")
+    return filters if len(url) <= _MAX_URL else None
 
 
 def _by_name(files: Iterable[File]) -> dict[str, File]:

@@ -1,1 +1,1 @@
-"""What "exported once" means: validate, decide, when to ask again. Facts in, decisions out; no I/O, no Airflow."""
+"""The rules for exports: validate, decide, what to report. Facts in, decisions out; no I/O, no Airflow."""

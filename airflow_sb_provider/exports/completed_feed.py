@@ -1,19 +1,19 @@
-"""Which exports to a volume have completed: what to ask for next, what is new, and what may be forgotten.
+"""The feed of completed exports of a volume: which page to fetch next, which exports are new, which ids to keep.
 
 The Platform lists completed jobs in no documented order, and the list changes while it is read. A cycle reads its
-first and its last page, where a list in order of time puts what is new, and goes on with a scan of all of it, a few
-pages at a time. What was told of the last day is remembered. Times are in whole epoch seconds of the Platform's clock.
+first and last pages, where a list in order of time has the new jobs, and continues a scan of the whole list, a few
+pages at a time. The ids of the last day's events are kept. Times are in whole epoch seconds of the Platform's clock.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_sb_provider.api.calls import PAGE_LIMIT, POLL, Call, list_exports
 from airflow_sb_provider.api.models import ExportState
+from airflow_sb_provider.api.times import parse_http_date
 from airflow_sb_provider.exports.outcome import ExportOutcome
 
 if TYPE_CHECKING:
@@ -23,46 +23,43 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
     _Pages = Generator[int, tuple[Page[ExportJob], int], T]
-    """Yields where pages begin, and gets each page with the time."""
+    """Yields offsets of pages, and receives each page with the time."""
 
-# Jobs that two pages of a scan share, so that a list that shifts between them hides nothing.
+# Jobs that two pages of a scan share, so that no job is missed if the list shifts between them.
 OVERLAP = 10
 SCAN_PAGES = 4
-# What is new goes on beyond the first or the last page: so many more in a cycle.
+# Additional pages per cycle if a first or last page has only new jobs.
 FOLLOWING_PAGES = 4
 MOST_PAGES = 2 + SCAN_PAGES + FOLLOWING_PAGES
-# How late after it finished a job may come to be seen.
+# How long after it finished a job may appear in the list.
 WINDOW = 86400
-# Exports that are told at a time: 50 KB, since an event is also logged.
+# 50 KB, since an event is also logged.
 EXPORTS_PER_EVENT = 200
-# Ids under one key of Airflow's store: 48 KB, of the 64 KB that a value may have.
+# Ids under one key of Airflow's store: 48 KB, of at most 64 KB.
 IDS_PER_PAGE = 1000
 
 
 def completed_exports(volume: str, offset: int) -> Call[tuple[Page[ExportJob], int | None]]:
-    """Return the request for a page of the completed exports to a volume; its answer also tells the Platform's time."""
+    """Return the call for a page of the completed exports to a volume; its result includes the Platform's time."""
     call = list_exports(volume, [ExportState.COMPLETED], offset=offset)
 
     def read(body: Any, headers: Mapping[str, str]) -> tuple[Page[ExportJob], int | None]:
-        try:
-            date = math.floor(parsedate_to_datetime(headers.get("Date", "")).timestamp())
-        except (ValueError, OverflowError):
-            date = None
-        return call.read(body, headers), date
+        date = parse_http_date(headers.get("Date", ""))
+        return call.read(body, headers), None if date is None else math.floor(date)
 
     return Call(call.method, call.path, read, call.query, objects=call.objects, bounds=POLL)
 
 
 def export_event(job: ExportJob, volume: Volume) -> dict[str, Any]:
-    """Return what is told of a completed export; ``size`` and ``uri`` are None where the Platform does not tell."""
+    """Return the event of a completed export; ``size`` and ``uri`` are None where the Platform does not give them."""
     return ExportOutcome.of_job(job, volume).to_event()
 
 
 @dataclass
 class Checkpoint:
-    """What has been announced: everything that finished before ``since``, and of the rest the ids in ``pages``.
+    """The announced exports: all that finished before ``since``, and the ids in ``pages``.
 
-    It is kept as values under several keys: a head under the key ``""``, and each page under its number.
+    It is stored under several keys: a head under the key ``""``, and each page under its number.
     """
 
     since: int
@@ -76,7 +73,7 @@ class Checkpoint:
         return any(export_id in page for page in self.pages.values())
 
     def add(self, announced: Mapping[str, int]) -> None:
-        """Remember what has been announced, with when each had finished."""
+        """Add announced exports, with the times at which they finished."""
         for export_id, finished in announced.items():
             number = self._next_page - 1
             if number not in self.pages or len(self.pages[number]) >= IDS_PER_PAGE:
@@ -86,7 +83,7 @@ class Checkpoint:
             self._unsaved.add(number)
 
     def advance(self, since: int) -> None:
-        """Forget the ids of what finished before that: all of it has been announced."""
+        """Drop the ids of exports that finished before that time: all of them have been announced."""
         if since <= self.since:
             return
         self.since, self._head_saved = since, False
@@ -97,63 +94,63 @@ class Checkpoint:
                 self._dropped.add(number)
 
     def changes(self) -> list[tuple[str, Any]]:
-        """Return what to write since the last `mark_saved`, in this order: keys and values, None to delete.
+        """Return the changes since the last `mark_saved`, in this order: keys and values, None to delete.
 
-        Whatever is cut short, the cursor that can be read claims nothing that was not announced.
+        If writing stops early, the stored checkpoint still contains only announced exports.
         """
         pages = [(str(number), self.pages[number]) for number in sorted(self._unsaved)]
         head = [] if self._head_saved else [("", {"since": self.since, "pages": sorted(self.pages)})]
         return [*pages, *head, *((str(number), None) for number in sorted(self._dropped))]
 
     def mark_saved(self) -> None:
-        """All `changes` have been written."""
+        """Note that all `changes` have been written."""
         self._unsaved.clear()
         self._dropped.clear()
         self._head_saved = True
 
     @staticmethod
     def numbers(head: Any) -> list[int]:
-        """Return the numbers of the pages that a head names.
+        """Return the numbers of the pages in a head.
 
-        :raises ValueError: if it is no head.
+        :raises ValueError: if it is not a head.
         """
         try:
             return [int(number) for number in head["pages"]]
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{head!r} is not where a watch has come to") from error
+            raise ValueError(f"{head!r} is not a checkpoint") from error
 
     @classmethod
     def read(cls, head: Any, pages: Mapping[int, Any]) -> Checkpoint:
-        """Return the cursor that was written as these values; a page that is not there is empty.
+        """Return the checkpoint with these stored values; a missing page is empty.
 
-        :raises ValueError: if they are not such values.
+        :raises ValueError: if they are not valid.
         """
         numbers = cls.numbers(head)
         try:
             known = {
-                number: {str(each): int(finished) for each, finished in (pages.get(number) or {}).items()}
+                number: {str(export_id): int(finished) for export_id, finished in (pages.get(number) or {}).items()}
                 for number in numbers
             }
             return cls(int(head["since"]), known, max(numbers, default=0) + 1, _head_saved=True)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{head!r} is not where a watch has come to") from error
+            raise ValueError(f"{head!r} is not a checkpoint") from error
 
 
 class CompletedFeed:
-    """The watch of one volume: which page to ask for, and what its answer tells.
+    """The completed exports of one volume, read page by page.
 
     :param volume: its id.
-    :param cursor: where the watch has come to.
+    :param checkpoint: the exports announced so far.
     """
 
     def __init__(self, volume: str, checkpoint: Checkpoint) -> None:
         self.volume = volume
         self.checkpoint = checkpoint
         self.undated: str | None = None
-        """A completed job that does not tell when it finished, so that it cannot be announced."""
+        """A completed job without a finish time, which cannot be announced."""
         self.next_offset: int | None = None
-        """Where the next page of this cycle begins; None if the cycle is over."""
-        self._found: dict[str, ExportJob] = {}
+        """The offset of the next page of this cycle; None if the cycle is over."""
+        self._new_jobs: dict[str, ExportJob] = {}
         self._unconfirmed: dict[str, int] = {}
         self._newest = 0
         self._total = 0
@@ -162,14 +159,14 @@ class CompletedFeed:
         self.begin_cycle()
 
     def begin_cycle(self) -> None:
-        """Look at both ends of the list again."""
+        """Read both ends of the list again."""
         self._cycle = self._read_cycle()
         self.next_offset = next(self._cycle)
 
     def take(self, page: Page[ExportJob], now: int) -> None:
-        """Take the page at `next_offset`; what was told before has been `mark_announced`.
+        """Take the page at `next_offset`.
 
-        :param now: the Platform's time, or this machine's where the Platform does not tell it.
+        :param now: the Platform's time, or this machine's if the Platform does not send it.
         """
         try:
             self.next_offset = self._cycle.send((page, now))
@@ -177,15 +174,15 @@ class CompletedFeed:
             self.next_offset = None
 
     def next_batch(self, most: int = EXPORTS_PER_EVENT) -> list[ExportJob]:
-        """Return what is to be announced now of what has been found, the earliest first; the rest waits."""
-        jobs = sorted(self._found.values(), key=_finished)[:most]
+        """Return the new exports to announce now, the earliest first; the rest waits."""
+        jobs = sorted(self._new_jobs.values(), key=_finished)[:most]
         for job in jobs:
             self._unconfirmed[job.id] = _finished(job)
-            del self._found[job.id]
+            del self._new_jobs[job.id]
         return jobs
 
     def mark_announced(self) -> None:
-        """All that was told has been announced."""
+        """Note that all exports of the batches so far have been announced."""
         self.checkpoint.add(self._unconfirmed)
         self._unconfirmed = {}
 
@@ -200,7 +197,7 @@ class CompletedFeed:
             yield from self._read(self._scan.at, read)
 
     def _read_end(self, offset: int, read: set[int], most: int) -> _Pages[None]:
-        """Read a page at an end of the list, and go on inwards as long as all on that side is new."""
+        """Read a page at an end of the list, and continue inwards while the jobs on that side are new."""
         is_first = offset == 0
         while offset not in read and len(read) < most:
             page, fresh = yield from self._read(offset, read)
@@ -212,72 +209,72 @@ class CompletedFeed:
                 offset = _after(offset, page.items)
 
     def _read(self, offset: int, read: set[int]) -> _Pages[tuple[Page[ExportJob], set[str]]]:
-        """Ask for a page; return it, and which of its jobs are new."""
+        """Read a page; return it and the ids of its new jobs."""
         page, now = yield offset
         read.add(offset)
         self._total = page.total or 0
-        fresh = self._new(page.items, now)
-        self._found.update(fresh)
+        fresh = self._unknown(page.items, now)
+        self._new_jobs.update(fresh)
         if self._scan.take(offset, page, self._newest):
-            # What has been found and not told yet must not be forgotten.
-            self.checkpoint.advance(min([self._scan.began - WINDOW, *map(_finished, self._found.values())]))
+            # Jobs that were found and not announced yet must not be dropped.
+            self.checkpoint.advance(min([self._scan.began - WINDOW, *map(_finished, self._new_jobs.values())]))
         return page, set(fresh)
 
-    def _new(self, jobs: Sequence[ExportJob], now: int) -> dict[str, ExportJob]:
+    def _unknown(self, jobs: Sequence[ExportJob], now: int) -> dict[str, ExportJob]:
         fresh: dict[str, ExportJob] = {}
         for job in jobs:
-            # Whether the API heeds these filters is not documented.
+            # Whether the API applies these filters is not documented.
             if job.state != ExportState.COMPLETED or job.volume != self.volume:
                 continue
             if job.finished_on is None:
                 self.undated = job.id
                 continue
             finished = _finished(job)
-            # A time to come would end the watch until then.
+            # A finish time in the future would stop the feed until then.
             self._newest = max(self._newest, min(finished, now))
-            known = job.id in self._found or job.id in self.checkpoint
+            known = job.id in self._new_jobs or job.id in self.checkpoint
             if finished >= self.checkpoint.since and not known:
                 fresh[job.id] = job
         return fresh
 
 
 class _FullScan:
-    """A reading of the whole list over and over, by whatever pages go on where the last one ended."""
+    """A repeated scan of the whole list, with every page that continues the previous one."""
 
     def __init__(self) -> None:
         self.at = 0
-        """Where its next page begins."""
+        """The offset of its next page."""
         self.began = 0
-        """When the newest job had finished that was known as it began."""
+        """The finish time of the newest job that was known when it began."""
         self._last: list[str] = []
         self._is_whole = True
 
     def take(self, offset: int, page: Page[ExportJob], newest: int) -> bool:
-        """Take any page; return whether the list has now been read from end to end.
+        """Take any page; return whether the whole list has now been read.
 
-        :param newest: when the newest job finished.
+        :param newest: the finish time of the newest job.
         """
         if not offset <= self.at < _after(offset, page.items):
             return False
         ids = [job.id for job in page.items]
         if self.at == 0:
             self.began, self._is_whole = newest, True
-        elif not _goes_on(self._last, ids):
-            # The list has shrunk before this page, or is in no firm order: jobs may have slipped by.
+        elif not _is_contiguous(self._last, ids):
+            # The list has shrunk before this page, or has no stable order: jobs may have been missed.
             self._is_whole = False
-        # A list whose total and links contradict each other is not known to be whole.
+        # A list whose total and links contradict each other may be incomplete.
         ends = page.next is None and (page.total is None or offset + len(page.items) >= page.total)
         self._last = ids
         self.at = 0 if ends or not ids else _after(offset, page.items)
         return ends and self._is_whole
 
 
-def _goes_on(last: Sequence[str], ids: Sequence[str]) -> bool:
-    """Whether a page shares jobs with the last one, in the same order, and few others stand between them."""
+def _is_contiguous(last: Sequence[str], ids: Sequence[str]) -> bool:
+    """Whether a page shares jobs with the last one, in the same order, with few others between them."""
     shared = set(last) & set(ids)
-    tail = [place for place, each in enumerate(last) if each in shared]
-    head = [place for place, each in enumerate(ids) if each in shared]
-    if not shared or [last[place] for place in tail] != [ids[place] for place in head]:
+    tail = [index for index, export_id in enumerate(last) if export_id in shared]
+    head = [index for index, export_id in enumerate(ids) if export_id in shared]
+    if not shared or [last[index] for index in tail] != [ids[index] for index in head]:
         return False
     strays = (len(last) - tail[0] - len(tail)) + (head[-1] + 1 - len(head))
     return strays <= OVERLAP

@@ -32,13 +32,11 @@ TAKEN = 9107
 NOT_EXPORTABLE = 9006
 # Lists of hundreds in flight change while they are read; they can be trusted when enough of them have ended.
 LIST_RECHECKS = 10
-_LISTS_UNRELIABLE = "the lists of exports in flight are too long or changed while they were read. Try later."
+_LISTS_UNRELIABLE = "The lists of exports in flight are too long or changed while they were read."
 # An object may appear later than the file says that it is an alias, which itself may come with the second check.
 _OBJECT_RECHECKS = 2
-_NOT_DELETED = (
-    "It is not deleted, as it may be the only copy of another file. Check it, then clear the task to replace it, or "
-    "choose another location."
-)
+_NOT_DELETED = "It is not deleted, as it may be the only copy of another file."
+_CHECK_OBJECT = "Check it, then clear the task to replace it, or choose another location."
 # So many checks of one request in doubt, whatever the clocks do.
 MAX_CHECKS = 12
 
@@ -108,8 +106,9 @@ def _recorded(request: ExportRequest, facts: RemoteState) -> Decision | None:
     if isinstance(job, SevenBridgesApiError):
         return _doubt(
             request,
-            f"an earlier try started export {facts.submission.job_id}, but the Platform does not show it to this "
-            f"token: {job} Check that export with the token it was started with.",
+            f"An earlier try started export {facts.submission.job_id}, but the Platform does not show it to this token",
+            "Check that export with the token it was started with.",
+            error=job,
             rechecks=1,
         )
     if job is None or not job.succeeded:
@@ -136,8 +135,8 @@ def _recorded_copy(request: ExportRequest, facts: RemoteState, job: ExportJob) -
         return Adopt(f"Export {job.id}, started by an earlier try, is COMPLETED: adopting it.", job)
     return _doubt(
         request,
-        f"export {job.id} of an earlier try made the copy, but another export to the same place has ended since. Check "
-        "the object there; clear the task to make the copy again.",
+        f"Export {job.id} of an earlier try made the copy, but another export to the same place has ended since.",
+        "Check the object there; clear the task to make the copy again.",
         rechecks=1,
     )
 
@@ -175,8 +174,8 @@ def _already_moved(request: ExportRequest, facts: RemoteState) -> Decision | Non
     if found is None:
         return _doubt(
             request,
-            f"the file is an alias of {file.volume}/{file.location}, but no object is there. Check the bucket: "
-            "a lifecycle rule or a person may have removed it.",
+            f"The file is an alias of {file.volume}/{file.location}, but no object is there.",
+            "Check the bucket: a lifecycle rule or a person may have removed it.",
             rechecks=_OBJECT_RECHECKS,
         )
     if _sizes_agree(file, found):
@@ -185,7 +184,7 @@ def _already_moved(request: ExportRequest, facts: RemoteState) -> Decision | Non
         )
     return _doubt(
         request,
-        f"the file is an alias of the object there, but their sizes differ: {file.size} bytes against {found}. "
+        f"The file is an alias of the object there, but their sizes differ: {file.size} bytes against {found}.",
         "Check the object.",
         rechecks=_OBJECT_RECHECKS,
     )
@@ -206,8 +205,9 @@ def _moved_in_one_reading(
     places = ", ".join(f"{file.volume}/{location}" for location in readings if location is not None)
     return _doubt(
         request,
-        f"the file is an alias of {file.volume}/{file.location}, which may mean {places}, and the objects there do not "
-        "show which. Check which of these objects is the file's.",
+        f"The file is an alias of {file.volume}/{file.location}, which may mean {places}, and the objects there do not "
+        "show which.",
+        "Check which of these objects is the file's.",
         rechecks=_OBJECT_RECHECKS,
     )
 
@@ -232,18 +232,28 @@ def _refused(request: ExportRequest, facts: RemoteState) -> Decision | None:
     if submission.in_doubt and (wait := _doubt_lasts(request, facts)):
         # A job that was adopted has failed, and this task's own request may still be accepted.
         return wait
-    cause = explain(request, facts)
+    cause, remedy = explain(request, facts)
     is_alias = isinstance(facts.file, File) and facts.file.is_alias
     # A twin's move may have been faster, or this one's own; the file shows that late.
     rechecks = 0 if is_alias or not _may_be_made(submission) else 1
     if submission.job is not None:
-        return Fail(SevenBridgesExportFailed(submission.job, cause), rechecks)
+        return Fail(SevenBridgesExportFailed(submission.job, cause, remedy), rechecks)
     if refusal.code == TAKEN and request.intent is Intent.COPY and not facts.history_complete:
-        return _doubt(request, f"{cause} The job history is too long to tell whether an earlier export made it.")
+        return _doubt(
+            request,
+            f"{cause} The job history is too long to find out whether an earlier export made it.",
+            remedy or refusal.remedy,
+        )
     if not _may_be_made(submission):
         return Fail(refusal)
     kind = SevenBridgesNotExportable if refusal.code == NOT_EXPORTABLE else SevenBridgesExportRefused
-    return Fail(kind(f"The Platform refused the {request}: {refusal} {cause}"), rechecks)
+    error = kind(
+        cause or refusal.reason,
+        remedy=remedy or refusal.remedy,
+        subject=f"The Platform rejected the {request}",
+        details=refusal.details_with(refusal.message if cause else ""),
+    )
+    return Fail(error, rechecks)
 
 
 def _may_be_made(submission: SubmissionState) -> bool:
@@ -254,42 +264,46 @@ def _may_be_made(submission: SubmissionState) -> bool:
 def _not_moved(request: ExportRequest, job: Job) -> SevenBridgesExportRefused:
     return SevenBridgesExportRefused(
         f"Export {job.id}, which was running already, was a copy: the file is still on the Platform and the object is "
-        f"at {request.volume}/{request.location}. To move the file, start a new run with overwrite or another location."
+        f"at {request.volume}/{request.location}.",
+        remedy="To move the file, start a new run with overwrite or another location.",
     )
 
 
 def _unsafe(request: ExportRequest, facts: RemoteState) -> Decision | None:
     file, submission = facts.file, facts.submission
     if isinstance(file, File) and (file.is_alias or file.is_folder):
-        return Fail(SevenBridgesNotExportable(f"The {request} cannot be submitted: {explain(request, facts)}"))
+        reason, remedy = explain(request, facts)
+        return Fail(SevenBridgesNotExportable(reason, remedy=remedy, subject=f"The {request} was not submitted"))
     careful = submission.in_doubt or request.overwrite
     if request.copy_only and not careful:
         return None
     if submission.other_credential and not request.copy_only:
         return _doubt(
             request,
-            "an earlier try submitted with another token, whose exports may be invisible to this one. Check them.",
+            "An earlier try submitted with another token, whose exports may be invisible to this one.",
+            "Check the exports of that token.",
         )
     if submission.in_doubt and facts.jobs_complete and (wait := _doubt_lasts(request, facts)):
         return wait
     if isinstance(file, SevenBridgesApiError) and careful:
-        return _doubt(request, f"the file cannot be read: {file} Check whether it was moved or deleted.")
+        return _doubt(request, "The file cannot be read", "Check whether it was moved or deleted.", error=file)
     if request.overwrite and isinstance(facts.object, SevenBridgesApiError):
         return _doubt(
             request,
-            f"what is at the destination cannot be read: {facts.object} Overwriting deletes it, and it may be the only "
-            "copy of another file. Give the token's user read access to the volume's objects, or export without "
-            "overwrite.",
+            "Overwriting deletes what is at the destination, perhaps the only copy of another file, and that cannot be "
+            "read",
+            "Give the token's user read access to the volume's objects, or export without overwrite.",
+            error=facts.object,
         )
     if not facts.jobs_complete and careful:
-        return _doubt(
-            request, _LISTS_UNRELIABLE, rechecks=LIST_RECHECKS if submission.in_doubt and not request.overwrite else 1
-        )
+        rechecks = LIST_RECHECKS if submission.in_doubt and not request.overwrite else 1
+        return _doubt(request, _LISTS_UNRELIABLE, "Retry later.", rechecks=rechecks)
     if submission.in_doubt and request.intent is Intent.MOVE_OVERWRITE:
         return _doubt(
             request,
-            "it may have been submitted before and nothing is found of it. A second request could delete the only "
-            "copy of a file, so none is sent. Check the object there and the file; then start a new run.",
+            "It may have been submitted before, but no export was found. A second request could delete the only copy "
+            "of a file, so none is sent.",
+            "Check the object there and the file; then start a new run.",
         )
     return _rivals(request, facts)
 
@@ -309,7 +323,9 @@ def _doubt_lasts(request: ExportRequest, facts: RemoteState) -> Decision | None:
         return CheckAgain(why, now + facts.doubt_seconds, doubt_stage=1)
     if now < submission.doubt_until and submission.rechecks > MAX_CHECKS:
         return _doubt(
-            request, "it may have been submitted before, and the Platform's clock does not advance. Check it."
+            request,
+            "It may have been submitted before, and the Platform's clock does not advance.",
+            "Check the file and the object.",
         )
     if now < submission.doubt_until:
         return CheckAgain(why, submission.doubt_until)
@@ -323,16 +339,17 @@ def _rivals(request: ExportRequest, facts: RemoteState) -> Decision | None:
         if job.file == request.file and not request.copy_only:
             return _doubt(
                 request,
-                f"export {job.id} of the same file to {job.volume}/{job.location} is {job.state}. Wait for its end; "
-                "if it is a move, the file cannot be exported again.",
+                f"Export {job.id} of the same file to {job.volume}/{job.location} is {job.state}.",
+                "Wait for its end; if it is a move, the file cannot be exported again.",
             )
         if request.overwrite and same_place(
             (job.volume, job.location), (request.volume, request.location), facts.volumes
         ):
             return _doubt(
                 request,
-                f"export {job.id} of file {job.file} to the same place is {job.state}; overwriting now could destroy "
-                "what it makes. Wait for its end, then check the object.",
+                f"Export {job.id} of file {job.file} to the same place is {job.state}; overwriting now could destroy "
+                "what it makes.",
+                "Wait for its end, then check the object.",
             )
     return None
 
@@ -344,7 +361,8 @@ def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
         return Submit(why.strip(), request)
     if isinstance(found, VolumeObject) and submission.replaces not in (None, str(found)):
         # It came after the check before the first request: it is not what this wish means to replace.
-        return Fail(SevenBridgesExportRefused(_why_not_overwritten(request, facts)))
+        reason, remedy = _why_not_overwritten(request, facts)
+        return Fail(SevenBridgesExportRefused(reason, remedy=remedy))
     is_first_check = submission.rechecks == 0 and submission.doubt_stage < 2
     if isinstance(found, VolumeObject) and is_first_check and _may_be_own(facts.file, found):
         # The file shows late that it was moved there: then this would delete its only copy.
@@ -359,24 +377,29 @@ def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
     return Submit(f"{why}Nothing is there to overwrite, so overwriting is not requested.", careful)
 
 
-def explain(request: ExportRequest, facts: RemoteState) -> str:
-    """Return which of the causes of a refusal holds, as far as the facts tell, and what to do."""
+def explain(request: ExportRequest, facts: RemoteState) -> tuple[str, str]:
+    """Return the cause of a rejection, as far as the facts show it, and what to do; empty where nothing is known.
+
+    Without a remedy, the advice for the Platform's code holds.
+    """
     file, found, refusal = facts.file, facts.object, facts.submission.refusal
     if isinstance(file, File):
         if file.is_folder:
-            return f"{file.id} is a folder; export its files."
+            return f"{file.id} is a folder.", "Export its files."
         if file.is_alias:
             return (
                 f"File {file.id} is already an alias of {file.volume}/{file.location}: it was exported or imported "
-                "before, and an alias cannot be exported. Copy the object within the cloud if it is needed elsewhere."
+                "before, and an alias cannot be exported.",
+                "If you need the object elsewhere, copy it within the cloud.",
             )
         if refusal and refusal.code == NOT_EXPORTABLE:
             return (
-                f"File {file.id} ({file.name}) is no alias, so it is a public file, an archived one or one linked from "
-                "elsewhere. Restore it from the archive, or make a copy that the project owns."
+                f"File {file.id} ({file.name}) is not an alias, so it is a public file, an archived one or one linked "
+                "from elsewhere.",
+                "Restore it from the archive, or make a copy that the project owns.",
             )
     elif isinstance(file, SevenBridgesApiError):
-        return f"File {request.file} cannot be looked at: {file}"
+        return f"File {request.file} cannot be read: {file.reason}", file.remedy
     if refusal and refusal.code == TAKEN and request.overwrite:
         return _why_not_overwritten(request, facts)
     if refusal and refusal.code == TAKEN and isinstance(found, VolumeObject):
@@ -386,25 +409,27 @@ def explain(request: ExportRequest, facts: RemoteState) -> str:
             owner = "of the same size as the file, perhaps made from it"
         else:
             owner = "made from something else"
-        return f"{request.volume}/{request.location} holds an object already ({found}), {owner}."
-    return ""
+        return f"{request.volume}/{request.location} already holds an object ({found}) {owner}.", ""
+    return "", ""
 
 
-def _why_not_overwritten(request: ExportRequest, facts: RemoteState) -> str:
+def _why_not_overwritten(request: ExportRequest, facts: RemoteState) -> tuple[str, str]:
     place, found, replaces = f"{request.volume}/{request.location}", "", facts.submission.replaces
     if isinstance(facts.object, VolumeObject):
         found = f" ({facts.object})"
         if replaces and replaces != str(facts.object):
             what = f"The object at {place} was to be replaced ({replaces}); another one{found} is there now."
-            return f"{what} {_NOT_DELETED}"
+            return f"{what} {_NOT_DELETED}", _CHECK_OBJECT
     if replaces:
         return (
             f"Overwriting was requested, but the object at {place}{found} was not deleted: an object lock, a retention "
-            "rule or a policy of the bucket may forbid it. Check the bucket, or choose another location."
+            "rule or a policy of the bucket may forbid it.",
+            "Check the bucket, or choose another location.",
         )
     return (
         f"Nothing was at {place} when it was checked, so overwriting was not requested; an object{found} has appeared "
-        f"there since. {_NOT_DELETED}"
+        f"there since. {_NOT_DELETED}",
+        _CHECK_OBJECT,
     )
 
 
@@ -425,5 +450,10 @@ def _known_file(facts: RemoteState, job: ExportJob | None) -> File | SevenBridge
     return job.exported_file or facts.file
 
 
-def _doubt(request: ExportRequest, text: str, *, rechecks: int = 0) -> Fail:
-    return Fail(SevenBridgesInDoubt(f"The {request} is in doubt: {text}"), rechecks)
+def _doubt(
+    request: ExportRequest, reason: str, remedy: str, *, error: SevenBridgesApiError | None = None, rechecks: int = 0
+) -> Fail:
+    if error:
+        reason = f"{reason}: {error.reason}"
+    subject, details = f"The {request} is in doubt", error.details if error else ""
+    return Fail(SevenBridgesInDoubt(reason, remedy=remedy, subject=subject, details=details), rechecks)

@@ -1,7 +1,7 @@
-"""Where an object lies: bucket and key, and what an alias's words say about it.
+"""The bucket and key of an object, from a request or an alias.
 
-Two things are not documented: whether an alias's location includes the volume's prefix, and whether the Platform
-puts a slash between prefix and location. Each combination is a reading; a question is answered for all of them.
+Two facts are not documented: whether an alias's location includes the volume's prefix, and whether the Platform
+puts a slash between prefix and location. Each combination is a reading; every check considers all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _READINGS = ((True, True), (True, False), (False, True), (False, False))
 
 
 def object_uri(volume: Volume, location: str) -> str | None:
-    """Return the object's address, such as ``s3://bucket/prefix/location``; None if the bucket is not known."""
+    """Return the object's address, such as ``s3://bucket/prefix/location``; None if the bucket is unknown."""
     scheme = _SCHEMES.get(volume.service or "")
     if not (scheme and volume.bucket):
         return None
@@ -30,25 +30,25 @@ def object_uri(volume: Volume, location: str) -> str | None:
 
 
 def key_problem(volume: Volume, location: str) -> str | None:
-    """Return why an object's whole key, with the volume's prefix, cannot be one; None if it can."""
+    """Return why an object's whole key, with the volume's prefix, is not valid; None if it is."""
     key = _key(volume.prefix, location, with_slash=True)
     if len(key.encode()) > MAX_KEY_BYTES:
         return f"location: with the volume's prefix the key is longer than {MAX_KEY_BYTES} bytes; shorten it."
     if _SCHEMES.get(volume.service or "") == "gs" and key.startswith(_RESERVED_BY_GCS):
-        return f"location: Google Cloud Storage takes no key that begins with {_RESERVED_BY_GCS}; choose another."
+        return f"location: Google Cloud Storage does not allow keys that begin with {_RESERVED_BY_GCS}; choose another."
     return None
 
 
 def alias_readings(file: File, request: ExportRequest, volumes: Mapping[str, Volume]) -> dict[str | None, bool]:
     """Return where an alias's object may be, and for each place whether that is the request's destination.
 
-    Keys are locations on the alias's own volume; None stands for a place that cannot be computed, since a volume's
-    prefix is not known. An empty result means that the alias is certainly elsewhere. Whether an object is at each
-    location decides which reading is right.
+    Keys are locations on the alias's own volume; None means that the place cannot be computed, since a volume's prefix
+    is unknown. An empty result means that the alias is certainly elsewhere. The objects at these locations show which
+    reading is right.
 
     :param file: an alias.
-    :param request: whose volume and location are meant.
-    :param volumes: by id, both the alias's and the request's where they could be read.
+    :param request: the export with the destination.
+    :param volumes: by id, the alias's and the request's, if they could be read.
     """
     wanted, actual = volumes.get(request.volume), volumes.get(file.volume or "")
     if file.location is None or file.volume is None:
@@ -69,18 +69,18 @@ def alias_readings(file: File, request: ExportRequest, volumes: Mapping[str, Vol
 
 
 def certainly_same_place(
-    one: tuple[str | None, str | None], other: tuple[str | None, str | None], volumes: Mapping[str, Volume]
+    a: tuple[str | None, str | None], b: tuple[str | None, str | None], volumes: Mapping[str, Volume]
 ) -> bool:
-    """Whether two pairs of volume and location mean the same bucket and key in every reading."""
-    here = _all_places(one, volumes)
-    return one == other or (bool(here) and here == _all_places(other, volumes))
+    """Whether two pairs of volume and location are the same bucket and key in every reading."""
+    places_of_a = _all_places(a, volumes)
+    return a == b or (bool(places_of_a) and places_of_a == _all_places(b, volumes))
 
 
 def same_place(
-    one: tuple[str | None, str | None], other: tuple[str | None, str | None], volumes: Mapping[str, Volume]
+    a: tuple[str | None, str | None], b: tuple[str | None, str | None], volumes: Mapping[str, Volume]
 ) -> bool:
-    """Whether two pairs of volume and location may mean the same bucket and key; two volumes may share a bucket."""
-    return one == other or not _all_places(one, volumes).isdisjoint(_all_places(other, volumes))
+    """Whether two pairs of volume and location may be the same bucket and key; two volumes may share a bucket."""
+    return a == b or not _all_places(a, volumes).isdisjoint(_all_places(b, volumes))
 
 
 def _all_places(place: tuple[str | None, str | None], volumes: Mapping[str, Volume]) -> set[tuple[object, ...]]:
@@ -89,9 +89,9 @@ def _all_places(place: tuple[str | None, str | None], volumes: Mapping[str, Volu
 
 
 def places(volume: str, location: str, volumes: Mapping[str, Volume]) -> set[tuple[object, ...]]:
-    """Return what stands for a destination in each reading; two destinations that share one may be the same object.
+    """Return the places of a destination in each reading; two destinations that share one may be the same object.
 
-    :param volumes: by id, those that could be read; a volume that could not is only itself.
+    :param volumes: by id, those that could be read; any other volume is compared by its id.
     """
     known = volumes.get(volume)
     if not (known and known.bucket):

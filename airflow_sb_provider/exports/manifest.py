@@ -1,4 +1,4 @@
-"""The audit record of a batch: a row for every file, as JSON Lines or CSV; and where one may be written."""
+"""The manifest of a batch: a row for every file, as JSON Lines or CSV, and the rules for its address."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ if TYPE_CHECKING:
 
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _CSV = (".csv",)
-# The first row of a manifest is in so many bytes, whatever the Platform says of its file.
+# The first row of a manifest is never longer, whatever the fields of its file.
 HEAD_BYTES = 2**20
 _IDENTITY = ("dag_id", "task_id", "map_index")
 _COLUMNS = frozenset({"file", "volume", "location", "state", *_IDENTITY})
-# What a spreadsheet takes for a formula, also in full width.
+# Text that a spreadsheet treats as a formula, also in full width.
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 _LINE_ENDS = re.compile("[\u0085\u2028\u2029]")
 _TEMPLATE_MARK = re.compile(r"\{\{|\{%|\{#")
-# What object stores, local paths and URLs each understand in their own way.
+# Characters that object stores, local paths and URLs interpret differently.
 _AMBIGUOUS = re.compile(r"[\x00-\x1f\x7f\\%?#]|::")
 
 
 def check_address(address: object) -> str:
-    """Return a manifest's address, whose ending tells its format.
+    """Return a manifest's address; its suffix determines the format.
 
-    :raises ValueError: if it does not.
+    :raises ValueError: if the suffix is unknown.
     """
     if not isinstance(address, str) or not address.lower().endswith(_JSON_LINES + _CSV):
-        raise ValueError(f"{short(address)} has no known ending; use .jsonl (JSON Lines) or .csv.")
+        raise ValueError(f"{short(address)} has no known suffix; use .jsonl (JSON Lines) or .csv.")
     return address
 
 
 def check_prefix(prefix: object) -> str:
-    """Return the place below which manifests may be written, as the author of a DAG gives it.
+    """Return the folder in which manifests may be written, from the DAG author.
 
-    :raises ValueError: if it is no place, or everything is below it.
+    :raises ValueError: if it is not a folder, or if everything is below it.
     """
     if not isinstance(prefix, str) or _AMBIGUOUS.search(prefix) or not _place_of(prefix):
-        raise ValueError(f"{short(prefix)} is no folder; use one such as s3://my-bucket/manifests/.")
+        raise ValueError(f"{short(prefix)} is not a folder; use one such as s3://my-bucket/manifests/.")
     return prefix
 
 
 def prefix_in_template(source: object) -> str:
-    """Return the folder that a template names before its first mark; empty if it names none.
+    """Return the folder in the fixed beginning of a template; empty if there is none.
 
-    :param source: what the author of a DAG has written.
+    :param source: the DAG author's text.
     """
     fixed = _TEMPLATE_MARK.split(source, maxsplit=1)[0] if isinstance(source, str) else ""
     folder = fixed[: fixed.rfind("/") + 1]
@@ -64,29 +64,29 @@ def prefix_in_template(source: object) -> str:
 def check_below(address: str, prefix: str) -> str:
     """Return an address if it is below a prefix.
 
-    A connection (``s3://conn@bucket``) is allowed by the prefix that names it.
+    A connection (``s3://conn@bucket``) must be part of the prefix.
 
-    :raises ValueError: if it is not, or if that cannot be said for sure.
+    :raises ValueError: if it is not, or if that is not certain.
     """
     allowed = _place_of(prefix)
     if not allowed:
         raise ValueError(
-            f"{short(address)} comes from a template, and anybody who fills it in could write anywhere; set "
-            "manifest_prefix to the folder below which manifests may be written."
+            f"{short(address)} comes from a template, so whoever provides its values could write anywhere; set "
+            "manifest_prefix to the folder in which manifests may be written."
         )
     if unclear := _AMBIGUOUS.search(address):
-        raise ValueError(f"{short(address)} holds {unclear[0]!r}; leave it out.")
+        raise ValueError(f"{short(address)} contains {unclear[0]!r}; remove it.")
     place = _place_of(address)
     below = place[len(allowed) :]
     if place[: len(allowed)] != allowed or not below or any(name in ("", ".", "..") for name in below):
-        raise ValueError(f"{short(address)} is not below {prefix}; choose a place there.")
+        raise ValueError(f"{short(address)} is not below {prefix}; choose an address there.")
     return address
 
 
 def is_manifest_of(head: bytes, address: str, run: Mapping[str, Any]) -> bool:
-    """Whether what is at an address is nothing, or an earlier manifest of the same task.
+    """Whether a file is empty or an earlier manifest of the same task.
 
-    :param head: the first `HEAD_BYTES` of it.
+    :param head: its first `HEAD_BYTES`, empty if there is no file.
     :param run: as for `manifest_text`.
     """
     if not head:
@@ -114,10 +114,10 @@ def manifest_text(
 ) -> bytes:
     """Return the whole manifest.
 
-    :param address: whose ending tells the format.
+    :param address: its suffix determines the format.
     :param volumes: by id, for the objects' addresses.
     :param metadata: the metadata fields to show, each as ``metadata.<field>``.
-    :param run: what is the same in each row, such as ``username``, ``dag_id`` and ``try_number``.
+    :param run: the fields with the same value in each row, such as ``username``, ``dag_id`` and ``try_number``.
     """
     rows = (_row(entry, volumes, metadata, run) for entry in entries)
     if address.lower().endswith(_CSV):
@@ -131,16 +131,16 @@ def manifest_text(
         lines = text.getvalue()
     else:
         lines = "".join(
-            # Some readers of lines take these for the end of one.
+            # Some readers treat these as line ends.
             _LINE_ENDS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", json.dumps(row, ensure_ascii=False)) + "\n"
             for row in rows
         )
-    # Half a pair of surrogates has no UTF-8; what replaces it is JSON's own way to write it.
+    # A lone surrogate has no UTF-8; its replacement is JSON's own escape.
     return lines.encode("utf-8", "backslashreplace")
 
 
 def _cell(value: object) -> object:
-    """Return a value as CSV has it: text that no spreadsheet executes, numbers, and JSON for the rest."""
+    """Return a value for CSV: text that no spreadsheet executes, numbers, and JSON for the rest."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
     if not isinstance(value, str):
@@ -149,13 +149,13 @@ def _cell(value: object) -> object:
 
 
 def _place_of(address: str) -> tuple[str, ...]:
-    """Return scheme, bucket (with its connection) and folders of an address; nothing if it names neither."""
+    """Return scheme, bucket (with its connection) and folders of an address; empty if it has neither."""
     scheme, mark, rest = address.partition("://")
     if not mark or scheme.lower() in ("file", "local"):
         scheme, rest = "file", rest if mark else address
     parts = rest.removesuffix("/").split("/")
-    names_one = parts[0] if scheme != "file" else rest.strip("/.")
-    return (scheme.lower(), *parts) if names_one else ()
+    is_place = parts[0] if scheme != "file" else rest.strip("/.")
+    return (scheme.lower(), *parts) if is_place else ()
 
 
 def _row(

@@ -1,4 +1,4 @@
-"""Globs for the names of files, patterns that make an object's key of what is known of a file, and what a key is."""
+"""Globs for file names, patterns that build an object's key from a file's fields, and the rules for keys."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PATTERN_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}/]|[^{}/]+")
 _METADATA = re.compile(r"metadata\[([^\[\]]+)\]")
 _NO_FOLDER = ("", ".", "..")
 MAX_KEY_BYTES = 1024
-# pathlib leaves one slash of an address; an ARN is an address too.
+# pathlib reduces the slashes of a URL to one; an ARN is an address too.
 _SCHEME = r"[a-z][a-z0-9+.-]*://|(?:s3[an]?|gs|gcs|https?|file):/|arn:[^/]*:::"
 _ADDRESS = re.compile(rf"(?:{_SCHEME})/*([^/]*)/*(.*)", re.IGNORECASE | re.DOTALL)
-# Control characters, halves of a pair, and what the buckets' own lists, which are XML, cannot hold.
+# Control characters, lone surrogates, and characters that are not allowed in a bucket's list, which is XML.
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -32,7 +32,7 @@ class Glob:
     """Any of some globs, matched against a whole name, case-sensitive.
 
     ``*`` any text, ``?`` any character, ``[ab]`` one of these, ``[!ab]`` none of these, ``{bam,cram}`` either, also
-    nested. A name may begin with a dot. A special character is meant as such in brackets: ``[*]``.
+    nested. A name may begin with a dot. To match a special character itself, put it in brackets: ``[*]``.
 
     :raises ValueError: for a glob that can match no name.
     """
@@ -42,12 +42,12 @@ class Glob:
     def __post_init__(self) -> None:
         for glob in self.globs:
             if "/" in glob:
-                raise ValueError(f"{glob!r} holds a slash, but only the names of files are matched; choose a folder.")
+                raise ValueError(f"{glob!r} contains a slash, but globs match only file names; select a folder.")
         _ = self._alternatives
 
     @property
     def exact(self) -> list[str]:
-        """The names meant, if none of the globs has a special character: the Platform can look for these."""
+        """The names, if no glob has a special character: the Platform can filter by these."""
         plain, special = self._alternatives
         return [] if special else plain
 
@@ -72,10 +72,10 @@ class Glob:
 
 @dataclass(frozen=True)
 class Pattern:
-    """The key of an object as text with placeholders; braces that are meant as such are doubled.
+    """The key of an object as text with placeholders; double a brace to use the character itself.
 
     :param text: such as ``{project}/{path}/{metadata[sample_id]}/{name}``.
-    :raises ValueError: for unknown placeholders, or folders that lead nowhere.
+    :raises ValueError: for unknown placeholders and invalid folders.
     """
 
     DEFAULT: ClassVar[str] = "{path}/{name}"
@@ -87,7 +87,7 @@ class Pattern:
 
     @property
     def needs_path(self) -> bool:
-        """Whether the folders matter."""
+        """Whether the pattern contains ``{path}``."""
         return [("path",)] in self._segments
 
     @cached_property
@@ -95,10 +95,10 @@ class Pattern:
         return _segments(self.text)
 
     def fill(self, values: Mapping[str, str], metadata: Mapping[str, Any], path: str) -> str:
-        """Return the key that the pattern makes of these values.
+        """Return the key for these values.
 
-        :param path: ``a/b``; if it is empty, its place in the pattern is too.
-        :raises ValueError: if a value is missing, or would lead out of the pattern's folder.
+        :param path: ``a/b``; an empty path leaves its folder out.
+        :raises ValueError: if a value is missing, or leads out of the pattern's folder.
         """
         filled: list[str] = []
         for segment in self._segments:
@@ -117,15 +117,15 @@ class Pattern:
 
 
 def check_key(key: str) -> str:
-    """Return the key of an object, relative to its volume, if S3 and GCS both take it.
+    """Return the key of an object, relative to its volume, if it is valid on S3 and GCS.
 
-    They take any character but a few, also those that have no shape, such as a no-break space.
+    All but a few characters are valid, also invisible ones such as a no-break space.
 
-    :raises ValueError: if it is no key.
+    :raises ValueError: if it is not valid.
     """
     check_no_address(key)
     if key.startswith("/"):
-        raise ValueError(f"{key!r} starts with a slash; leave it out, the key is relative to the volume.")
+        raise ValueError(f"{key!r} starts with a slash; remove it, the key is relative to the volume.")
     if key.endswith("/"):
         raise ValueError(f"{key!r} ends with a slash; give the whole key, with the object's name.")
     if key in _NO_FOLDER:
@@ -137,35 +137,35 @@ def check_key(key: str) -> str:
 
 
 def check_characters(text: str) -> None:
-    """Check that text holds no character that neither a bucket nor a list of its objects can hold.
+    """Check that text has only characters that are valid in a bucket and in the list of its objects.
 
     :raises ValueError: naming the first of them and its position, which counts from 1.
     """
     if unusable := _UNUSABLE.search(text):
         character = unusable[0]
         name = unicodedata.name(character, unicodedata.category(character))
-        kind = "a lone surrogate" if name == "Cs" else "a control character" if name == "Cc" else "no character"
+        description = "a lone surrogate" if name == "Cs" else "a control character" if name == "Cc" else "no character"
         raise ValueError(
-            f"{_cut(text)} holds U+{ord(character):04X} at position {unusable.start() + 1}, {kind}: line breaks, "
-            "control characters and the like cannot be in a key or an id; leave it out."
+            f"{_cut(text)} contains U+{ord(character):04X} at position {unusable.start() + 1}, {description}: line "
+            "breaks, control characters and the like are not allowed in a key or an id; remove it."
         )
 
 
 def check_no_address(key: str) -> None:
-    """Check that a key, or a pattern of one, is no address of an object.
+    """Check that a key, or a pattern, is not the address of an object.
 
-    :raises ValueError: saying what to write.
+    :raises ValueError: with the key to write instead.
     """
     if address := _ADDRESS.match(key):
         bucket, rest = address[1], address[2] or "results/output.vcf"
         raise ValueError(
-            f"{_cut(key)} is an address, but a key is wanted, which is relative to the volume; if the volume's bucket "
-            f"is {_cut(bucket)}, write {_cut(rest)}, without the volume's prefix."
+            f"{_cut(key)} is an address; use a key, which is relative to the volume: if the volume's bucket is "
+            f"{_cut(bucket)}, write {_cut(rest)}, without the volume's prefix."
         )
 
 
 def text_of(value: object) -> str | None:
-    """Return the text of a metadata value; None if it has none."""
+    """Return the text of a metadata value; None if it is empty or not a single value."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, str | int | float) and value != "" else None
@@ -177,20 +177,20 @@ def _cut(text: str) -> str:
 
 def _value(field: tuple[str, ...], values: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
     if field[0] == "metadata":
-        told, value = f"metadata[{field[1]}]", text_of(metadata.get(field[1]))
+        name, value = f"metadata[{field[1]}]", text_of(metadata.get(field[1]))
     else:
-        told, value = field[0], values[field[0]]
-    if not value and told != "suffix":
-        raise ValueError(f"{{{told}}} is missing or empty; set it at the Platform, or use another pattern.")
+        name, value = field[0], values[field[0]]
+    if not value and name != "suffix":
+        raise ValueError(f"{{{name}}} is missing or empty; set it on the Platform, or use another pattern.")
     if "/" in (value or "") or value in (".", ".."):
         raise ValueError(
-            f"{{{told}}} is {value!r}, which escapes the pattern's folder; correct it, or use another pattern."
+            f"{{{name}}} is {value!r}, which escapes the pattern's folder; correct it, or use another pattern."
         )
     return value or ""
 
 
 def _segments(text: str) -> list[list[str | tuple[str, ...]]]:
-    """Return for each folder of a pattern, and the last name, its literal texts and its placeholders."""
+    """Return the literal texts and placeholders of each folder of a pattern and of the last name."""
     check_no_address(text)
     segments: list[list[str | tuple[str, ...]]] = [[]]
     for token in _PATTERN_TOKEN.finditer(text):
@@ -200,7 +200,7 @@ def _segments(text: str) -> list[list[str | tuple[str, ...]]]:
             segments[-1].append(token[0][0])
         elif token[1] is None and token[0] in ("{", "}"):
             raise ValueError(
-                f"{text!r} holds a single {token[0]!r}; close the placeholder, or double it: {token[0] * 2}."
+                f"{text!r} contains a single {token[0]!r}; close the placeholder, or double it: {token[0] * 2}."
             )
         elif token[1] is None:
             segments[-1].append(token[0])
@@ -210,19 +210,19 @@ def _segments(text: str) -> list[list[str | tuple[str, ...]]]:
             segments[-1].append((token[1],))
         else:
             known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-            raise ValueError(f"{token[0]!r} is not known; use {known} or {{metadata[field]}}.")
+            raise ValueError(f"{token[0]!r} is unknown; use {known} or {{metadata[field]}}.")
     for segment in segments:
         if ("path",) in segment and len(segment) > 1:
             raise ValueError(f"{text!r}: {{path}} stands for whole folders; put slashes around it.")
         if all(isinstance(part, str) for part in segment) and "".join(map(str, segment)) in _NO_FOLDER:
             raise ValueError(
-                f"{text!r} begins or ends with a slash, or holds an empty, '.' or '..' folder; leave it out."
+                f"{text!r} begins or ends with a slash, or contains an empty, '.' or '..' folder; remove it."
             )
     return segments
 
 
 def _without_braces(glob: str) -> list[str]:
-    """Return the globs without braces that a glob with braces stands for."""
+    """Return the globs without braces that are equivalent to a glob with braces."""
     texts, done = [""], list[str]()
     outer: list[tuple[list[str], list[str]]] = []
     for part in _GLOB_TOKEN.findall(glob):
@@ -236,10 +236,10 @@ def _without_braces(glob: str) -> list[str]:
             inside = done + texts
             texts, done = outer.pop()
             if len(texts) * len(inside) > _MAX_ALTERNATIVES:
-                raise ValueError(f"{glob!r} stands for more than {_MAX_ALTERNATIVES} globs; use fewer braces.")
-            texts = [text + each for text in texts for each in inside]
+                raise ValueError(f"{glob!r} expands to more than {_MAX_ALTERNATIVES} globs; use fewer braces.")
+            texts = [text + part for text in texts for part in inside]
         elif part == "}":
-            raise ValueError(f"{glob!r}: a brace is closed that was not opened; write [}}] for the character itself.")
+            raise ValueError(f"{glob!r}: a brace is closed but not opened; write [}}] for the character itself.")
         else:
             texts = [text + part for text in texts]
     if outer:

@@ -1,4 +1,4 @@
-"""What is to be exported, checked once and the same everywhere."""
+"""A validated export: file, destination and options."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PROPERTY_NAMES = ("sse_algorithm", "sse_aws_kms_key_id", "aws_canned_acl", "aws_
 
 
 class Intent(StrEnum):
-    """The four things that an export can be meant to do; how careful to be depends on it."""
+    """The four kinds of exports; which checks are needed depends on it."""
 
     MOVE = "move"
     MOVE_OVERWRITE = "move, overwrite"
@@ -43,7 +43,7 @@ class Intent(StrEnum):
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """A checked export: make one with `checked`."""
+    """A validated export: create one with `checked`."""
 
     file: str
     volume: str
@@ -63,9 +63,9 @@ class ExportRequest:
         copy_only: object = False,
         properties: object = None,
     ) -> ExportRequest:
-        """Return the request that these values mean. Booleans and properties may be text, as templates make it.
+        """Return the request for these values. Booleans and properties may be text from a template.
 
-        :raises SevenBridgesInputError: naming every wrong field, its value and the fix.
+        :raises SevenBridgesInputError: naming every invalid field, its value and the fix.
         """
         problems = Problems()
         read = problems.read
@@ -82,25 +82,25 @@ class ExportRequest:
 
     @property
     def intent(self) -> Intent:
-        """Which of the four things this is."""
+        """Which of the four kinds this is."""
         if self.copy_only:
             return Intent.COPY_OVERWRITE if self.overwrite else Intent.COPY
         return Intent.MOVE_OVERWRITE if self.overwrite else Intent.MOVE
 
     @property
     def target(self) -> tuple[str, str, str]:
-        """File, volume and location, which tell the exports of a batch apart."""
+        """File, volume and location, which identify an export of a batch."""
         return self.file, self.volume, self.location
 
     @property
     def fingerprint(self) -> str:
-        """A digest of all that makes this export the one it is."""
+        """A digest of all fields."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def __str__(self) -> str:
         verb = "copy" if self.copy_only else "move"
-        how = ", overwriting what is there" if self.overwrite else ""
+        how = ", overwriting the object there" if self.overwrite else ""
         return f"{verb} of file {self.file} to {readable(f'{self.volume}/{self.location}', _SHOWN_PLACE)}{how}"
 
 
@@ -111,14 +111,14 @@ def read_file(value: object) -> str:
     """
     text = _plain_text(value, "a file id such as 567890abc9b0307bc0414164")
     if not _FILE_ID.fullmatch(text):
-        raise ValueError(f"{text!r} is no file id; use the file's 24 hexadecimal digits, not its name or path.")
+        raise ValueError(f"{text!r} is not a file id; use the file's 24 hexadecimal digits, not its name or path.")
     return text.lower()
 
 
 def read_volume(value: object) -> str:
     """Return a volume's id.
 
-    :raises ValueError: if it is not ``owner/name``. Owners may hold any character.
+    :raises ValueError: if it is not ``owner/name``. Owners may contain any character.
     """
     text = _plain_text(value, "a volume id such as rfranklin/output")
     owner, _, name = text.rpartition("/")
@@ -128,9 +128,9 @@ def read_volume(value: object) -> str:
 
 
 def read_location(value: object) -> str:
-    """Return the key of an object, as somebody has written it.
+    """Return the key of an object.
 
-    :raises ValueError: if it cannot be one.
+    :raises ValueError: if it is not valid.
     """
     return check_key(_plain_text(value, "the object's key on the volume, such as results/output.vcf"))
 
@@ -139,7 +139,7 @@ def _plain_text(value: object, wanted: str) -> str:
     text = read_text(value, wanted)
     check_characters(text)
     if text != text.strip():
-        raise ValueError(f"{short(text)} has outer spaces; leave them out, and give {wanted}.")
+        raise ValueError(f"{short(text)} has leading or trailing spaces; remove them, and give {wanted}.")
     return text
 
 
@@ -149,18 +149,18 @@ def _read_properties(value: object) -> dict[str, str | None] | None:
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        raise ValueError(f"{value!r} is no mapping; use one with {', '.join(PROPERTY_NAMES)}.")
+        raise ValueError(f"{value!r} is not a mapping; use one with {', '.join(PROPERTY_NAMES)}.")
     if unknown := [name for name in value if name not in PROPERTY_NAMES]:
-        raise ValueError(f"{unknown[0]!r} is not known; use {', '.join(PROPERTY_NAMES)}.")
+        raise ValueError(f"{unknown[0]!r} is unknown; use {', '.join(PROPERTY_NAMES)}.")
     properties = dict(value)
     _check_choice(properties, "sse_algorithm", SSE_ALGORITHMS)
     _check_choice(properties, "aws_canned_acl", CANNED_ACLS)
     for name in ("sse_aws_kms_key_id", "aws_storage_class"):
         if not (properties.get(name) is None or (isinstance(properties[name], str) and properties[name].strip())):
-            raise ValueError(f"{name}: {properties[name]!r} is empty or no text; give it a value or leave it out.")
+            raise ValueError(f"{name}: {properties[name]!r} is empty or not text; give it a value or leave it out.")
     if properties.get("sse_aws_kms_key_id") and properties.get("sse_algorithm") != "aws:kms":
         raise ValueError(
-            f"sse_aws_kms_key_id: {properties['sse_aws_kms_key_id']!r} is given although sse_algorithm is "
+            f"sse_aws_kms_key_id: {properties['sse_aws_kms_key_id']!r} is set, but sse_algorithm is "
             f"{properties.get('sse_algorithm')!r}; set sse_algorithm to 'aws:kms' or leave the key out."
         )
     return properties or None
@@ -169,7 +169,7 @@ def _read_properties(value: object) -> dict[str, str | None] | None:
 def _check_choice(properties: Mapping[str, Any], name: str, choices: tuple[str | None, ...]) -> None:
     if name in properties and properties[name] not in choices:
         known = ", ".join("null" if choice is None else choice for choice in choices)
-        raise ValueError(f"{name}: {properties[name]!r} is not known; use {known}.")
+        raise ValueError(f"{name}: {properties[name]!r} is not a valid value; use {known}.")
 
 
 def _json_object(text: str) -> object:
@@ -179,5 +179,5 @@ def _json_object(text: str) -> object:
         return json.loads(text)
     except ValueError:
         raise ValueError(
-            f"{text!r} is no JSON; use a mapping, or text such as {{{{ params.properties | tojson }}}}."
+            f"{text!r} is not JSON; use a mapping, or text such as {{{{ params.properties | tojson }}}}."
         ) from None

@@ -1,4 +1,4 @@
-"""What a bulk export takes and where each file goes: a selection of a project, or a list of exports."""
+"""The files of a bulk export and their destinations: a selection of a project, or a list of exports."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ EXPORT_FIELDS = ("file", "volume", "location", "overwrite", "copy_only", "proper
 INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".csi", ".idx")
 SOURCES = ("project", "folder", "file_ids")
 _NO_REQUEST = ExportRequest("", "", "")
-# Some tools put these in the place of the main file's ending.
+# Some tools replace the main file's suffix with these.
 _REPLACING_SUFFIXES = {".bam": ".bai", ".cram": ".crai"}
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A file that a selection found.
+    """A file of a selection.
 
     :param path: the folders below the selection's root, ``a/b``, empty for the root.
-    :param belongs_to: for an index file that came along, its main file.
-    :param problem: why it cannot be exported, where that is known already.
-    :param note: what else is to be known of it.
+    :param belongs_to: for an included index file, its main file.
+    :param problem: why it cannot be exported, if that is known already.
+    :param note: further information.
     """
 
     file: File
@@ -59,10 +59,10 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class PlannedExport:
-    """An export, and the file that it is of; None where only its id is known.
+    """An export and its file, None where only the id is known.
 
-    :param problem: why it cannot be made; its request is then not to be submitted.
-    :param note: what else is to be known of it.
+    :param problem: why it is not possible; its request must not be submitted.
+    :param note: further information.
     """
 
     request: ExportRequest
@@ -75,7 +75,7 @@ class PlannedExport:
 def _read_project(value: object) -> str:
     text = read_text(value, "a project id such as rfranklin/my-project")
     if not all(text.rpartition("/")[::2]) or text != text.strip():
-        raise ValueError(f"{short(text)} is no project id; use one such as rfranklin/my-project.")
+        raise ValueError(f"{short(text)} is not a project id; use one such as rfranklin/my-project.")
     return text
 
 
@@ -89,7 +89,7 @@ def _read_pattern(value: object) -> Pattern:
 
 def _without_outer_spaces(text: str) -> str:
     if text != text.strip():
-        raise ValueError(f"{short(text)} has outer spaces; leave them out.")
+        raise ValueError(f"{short(text)} has leading or trailing spaces; remove them.")
     return text
 
 
@@ -97,7 +97,7 @@ def _read_globs(value: object) -> Glob:
     if isinstance(value, str):
         items = from_text(value)
         if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
-            # Such as the glob [12]*, which is no list.
+            # Such as the glob [12]*, which is not a list.
             return Glob((value,))
     return Glob(read_texts(value))
 
@@ -106,11 +106,11 @@ def _read_file_ids(value: object) -> tuple[str, ...]:
     ids = from_text(value)
     items = [ids] if isinstance(ids, str | Integral) else as_list(ids)
     if items is None:
-        raise ValueError(f"{short(value)} is no list; use a list of file ids.")
+        raise ValueError(f"{short(value)} is not a list; use a list of file ids.")
     if not items:
         raise ValueError("the list is empty; give at least one file id.")
     problems = Problems()
-    known = dict.fromkeys(problems.read(f"[{number}]", read_file, each, "") for number, each in enumerate(items))
+    known = dict.fromkeys(problems.read(f"[{number}]", read_file, item, "") for number, item in enumerate(items))
     if problems.texts:
         raise ValueError(" ".join(first_problems(problems.texts)))
     return tuple(known)
@@ -119,16 +119,16 @@ def _read_file_ids(value: object) -> tuple[str, ...]:
 def _read_metadata(value: object) -> dict[str, tuple[str, ...]]:
     given = from_text(value)
     if not isinstance(given, Mapping) or not given:
-        raise ValueError(f"{short(value)} is empty or no mapping; use one of fields to values, or leave it out.")
+        raise ValueError(f"{short(value)} is empty or not a mapping; use one of fields to values, or leave it out.")
     wanted = {}
     for key, values in given.items():
         items = as_list(values)
         if not isinstance(key, str) or not key or items == []:
-            raise ValueError(f"{short({key: values})} cannot be looked for; give a field and one value or several.")
+            raise ValueError(f"{short({key: values})} is not a valid filter; give a field and one or several values.")
         try:
-            # A boolean is one here: the Platform writes it in lower case.
+            # A boolean is accepted: the Platform writes it in lower case.
             wanted[key] = tuple(
-                str(item).lower() if isinstance(item, bool) else read_item(item, "one value or several")
+                str(item).lower() if isinstance(item, bool) else read_item(item, "one or several values")
                 for item in ([values] if items is None else items)
             )
         except ValueError as problem:
@@ -137,17 +137,17 @@ def _read_metadata(value: object) -> dict[str, tuple[str, ...]]:
 
 
 def _read_by(reader: Callable[[Any], object], *, optional: bool = True) -> dict[str, Any]:
-    """Return what says how a field of a selection is read; an optional one keeps its default where nothing is given."""
+    """Return the metadata of a field: its reader, and whether it is optional and keeps its default if not set."""
     return {"reader": reader, "optional": optional}
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which files, and what is to be done with each: make one with `checked`.
+    """The files to export, and how: create one with `checked`.
 
-    One of ``project``, ``folder`` and ``file_ids`` is set. What else is set must hold for each file: one of the globs
-    ``name``, one of the ``tags``, for each field of ``metadata`` one of its values, and ``origin_task``. The fields are
-    parameters of `SevenBridgesBulkExportOperator`, which documents them.
+    One of ``project``, ``folder`` and ``file_ids`` is set. Each file must match all other filters that are set: one of
+    the globs ``name``, one of the ``tags``, for each field of ``metadata`` one of its values, and ``origin_task``. The
+    fields are parameters of `SevenBridgesBulkExportOperator`, which documents them.
     """
 
     volume: str
@@ -167,25 +167,25 @@ class Selection:
 
     @classmethod
     def checked(cls, **values: object) -> Selection:
-        """Return the selection that these fields mean. Each may be text, as templates make it; lists and mappings too.
+        """Return the selection for these fields. Each may be text from a template, also lists and mappings.
 
-        :raises SevenBridgesInputError: naming every wrong field, its value and the fix.
+        :raises SevenBridgesInputError: naming every invalid field, its value and the fix.
         """
         problems = Problems()
         sources = [key for key in SOURCES if not is_absent(values.get(key))]
         if len(sources) != 1:
-            what = ", ".join(f"{key}={short(values[key])}" for key in sources) or "none of them is given"
-            problems.texts.append(f"{', '.join(SOURCES)}: {what}; give one of the three.")
-        how = {each.name: each.metadata for each in fields(cls) if each.metadata}
-        # A request for any file shows what is wrong with the fields that all files share.
-        shared: dict[str, Any] = {key: value for key, value in values.items() if key not in how}
+            given = ", ".join(f"{key}={short(values[key])}" for key in sources) or "none of them is set"
+            problems.texts.append(f"{', '.join(SOURCES)}: {given}; set one of the three.")
+        readers = {item.name: item.metadata for item in fields(cls) if item.metadata}
+        # A request for any file shows the problems of the fields that all files share.
+        shared: dict[str, Any] = {key: value for key, value in values.items() if key not in readers}
         request = problems.read(
             "", lambda shared: ExportRequest.checked(file="0" * 24, location="any", **shared), shared, _NO_REQUEST
         )
         own = {
-            key: problems.read(key, each["reader"], values[key], None)
-            for key, each in how.items()
-            if key in values and not (each["optional"] and is_absent(values[key]))
+            key: problems.read(key, how["reader"], values[key], None)
+            for key, how in readers.items()
+            if key in values and not (how["optional"] and is_absent(values[key]))
         }
         problems.raise_if_any()
         return cls(
@@ -197,9 +197,9 @@ class Selection:
         )
 
     def matches(self, file: File) -> bool:
-        """Whether a file is one of those that are meant; folders never are.
+        """Whether a file matches the selection; folders never do.
 
-        It checks again what the Platform's own filters can tell, since what is moved cannot be moved back.
+        It repeats the Platform's own filters, since a move cannot be undone.
         """
         return (
             not file.is_folder
@@ -212,11 +212,11 @@ class Selection:
     def location_of(self, file: File, path: str = "", belongs_to: File | None = None) -> str:
         """Return the key of a file's object.
 
-        An index file takes id, metadata and, where its name allows, the stem of the file that it belongs to, so that
-        both lie together.
+        An index file uses the id, the metadata and, if its name allows, the stem of its main file, so that both get
+        the same folder.
 
         :param path: the folders below the selection's root, ``a/b``, empty for the root.
-        :raises ValueError: if a value is missing, or would lead out of the pattern's folder.
+        :raises ValueError: if a value is missing, or leads out of the pattern's folder.
         """
         main = belongs_to or file
         name = file.name or ""
@@ -249,20 +249,20 @@ class Selection:
         return ", ".join(parts)
 
 
-SELECTION_FIELDS = tuple(each.name for each in fields(Selection))
+SELECTION_FIELDS = tuple(item.name for item in fields(Selection))
 
 
 def plan(selection: Selection, selected: Sequence[Selected]) -> list[PlannedExport]:
-    """Return the export of each file, in order; one that cannot have a location has the ``problem``."""
-    return [_planned(selection, chosen) for chosen in selected]
+    """Return the export of each file, in order; one without a valid location has a ``problem``."""
+    return [_planned(selection, item) for item in selected]
 
 
-def _planned(selection: Selection, chosen: Selected) -> PlannedExport:
-    file, problem, location = chosen.file, chosen.problem, ""
+def _planned(selection: Selection, selected: Selected) -> PlannedExport:
+    file, problem, location = selected.file, selected.problem, ""
     if not problem:
         try:
             read_file(file.id)
-            location = selection.location_of(file, chosen.path, chosen.belongs_to)
+            location = selection.location_of(file, selected.path, selected.belongs_to)
             check_key(location)
         except ValueError as error:
             problem = f"location_pattern: {error}"
@@ -274,30 +274,30 @@ def _planned(selection: Selection, chosen: Selected) -> PlannedExport:
         copy_only=selection.copy_only,
         properties=selection.properties,
     )
-    return PlannedExport(request, file, chosen.path, problem, chosen.note)
+    return PlannedExport(request, file, selected.path, problem, selected.note)
 
 
 def read_exports(value: object) -> list[PlannedExport]:
-    """Return the exports of a list of mappings, also as JSON or as Python writes it, or a lazy sequence of XComs.
+    """Return the exports in a list of mappings, in its text as JSON or Python, or in a lazy sequence of XComs.
 
-    A location that can be no key is that file's ``problem``.
+    A location that is not a valid key is the ``problem`` of its file.
 
-    :raises SevenBridgesInputError: naming every other wrong field of every export, such as ``exports[3].volume``.
+    :raises SevenBridgesInputError: naming every other invalid field of every export, such as ``exports[3].volume``.
     """
     exports = as_list(from_text(value))
     if exports is None:
         raise SevenBridgesInputError(
-            f"exports: {short(value)} is no list; use a list of mappings with {', '.join(EXPORT_FIELDS)}."
+            f"exports: {short(value)} is not a list; use a list of mappings with {', '.join(EXPORT_FIELDS)}."
         )
     planned: list[PlannedExport] = []
     problems = Problems()
     for number, given in enumerate(exports):
         here = f"exports[{number}]"
         if not isinstance(given, Mapping):
-            problems.texts.append(f"{here}: {short(given)} is no mapping; use one with {', '.join(EXPORT_FIELDS)}.")
+            problems.texts.append(f"{here}: {short(given)} is not a mapping; use one with {', '.join(EXPORT_FIELDS)}.")
             continue
         unknown = [key for key in given if key not in EXPORT_FIELDS]
-        problems.texts += [f"{here}.{key}: is not known; use {', '.join(EXPORT_FIELDS)}." for key in unknown]
+        problems.texts += [f"{here}.{key}: unknown field; use {', '.join(EXPORT_FIELDS)}." for key in unknown]
         known: dict[str, Any] = {"file": None, "volume": None, "location": None}
         known |= {key: given[key] for key in EXPORT_FIELDS if key in given}
         location, problem = known["location"], ""
@@ -317,24 +317,25 @@ def read_exports(value: object) -> list[PlannedExport]:
 
 
 def check_count(count: int, max_files: int | None) -> None:
-    """Check how many files there are.
+    """Check the number of files.
 
-    :param max_files: how many are expected at most; None for any number.
-    :raises SevenBridgesInputError: for none, and for more.
+    :param max_files: the maximum; None for any number.
+    :raises SevenBridgesInputError: for no files, and for more than the maximum.
     """
     if not count:
-        raise SevenBridgesInputError("There is nothing to export: no file was given or found.")
+        raise SevenBridgesInputError("There is nothing to export: the list is empty, or no file matches the selection.")
     if max_files is not None and count > max_files:
         raise SevenBridgesInputError(
-            f"max_files: there are {count} files to export, more than {max_files}; raise it or narrow."
+            f"max_files: there are {count} files to export, more than {max_files}; raise max_files or narrow the "
+            "selection."
         )
 
 
 def with_conflicts(planned: Sequence[PlannedExport], volumes: Mapping[str, Volume]) -> list[PlannedExport]:
-    """Return the exports, in order, with the ``problem`` of those that cannot all be meant.
+    """Return the exports, in order; those that conflict with each other have a ``problem``.
 
-    None of two exports to one object is made, since which of them is meant is not knowable; nor of two moves of a file.
-    Copies of a file to several places are fine.
+    Of two exports to the same object none is submitted, since it is unknown which is right; nor of two moves of the
+    same file. Several copies of a file to different places are allowed.
 
     :param volumes: by id, those that the token may see.
     """
@@ -356,17 +357,17 @@ def with_conflicts(planned: Sequence[PlannedExport], volumes: Mapping[str, Volum
         if request.file in moved_twice:
             first, second, *_ = by_file[request.file]
             return (
-                f"file {request.file} is there twice, for {_place(first, volumes)} and {_place(second, volumes)}, "
-                "and after a move nothing is left to export; move it once, and copy it elsewhere in a task before."
+                f"file {request.file} has two exports, to {_place(first, volumes)} and {_place(second, volumes)}, but "
+                "a moved file cannot be exported again; copy it in an upstream task, then move it."
             )
         for place in places(request.volume, request.location, volumes):
             for other in by_place[place]:
                 if other is not request and other.file == request.file:
-                    return f"file {request.file} is there twice, for {_place(request, volumes)}; give it once."
+                    return f"file {request.file} has two exports to {_place(request, volumes)}; give it once."
                 if other is not request:
                     return (
                         f"files {request.file} and {other.file} would both become {_place(request, volumes)}; "
-                        "give each a location of its own."
+                        "give each its own location."
                     )
         volume = volumes.get(request.volume)
         return (volume and key_problem(volume, request.location)) or ""
@@ -375,7 +376,7 @@ def with_conflicts(planned: Sequence[PlannedExport], volumes: Mapping[str, Volum
 
 
 def index_names(name: str) -> list[str]:
-    """Return the names under which the index of a file of this name may lie beside it."""
+    """Return the possible names of the index of a file of this name."""
     if is_index(name):
         return []
     stem, dot, suffix = name.rpartition(".")

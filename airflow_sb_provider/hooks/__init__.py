@@ -1,1 +1,1 @@
-"""Send a call and read its answer; the connection."""
+"""Hooks for the Seven Bridges Platform, and its connection."""

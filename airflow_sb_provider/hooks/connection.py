@@ -1,4 +1,4 @@
-"""What an Airflow connection of type ``sevenbridges`` says, checked."""
+"""The settings in an Airflow connection of type ``sevenbridges``, validated."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 DEFAULT_CONN_NAME = "sevenbridges_default"
 USER_AGENT = f"airflow-sb-provider/{__version__} apache-airflow/{airflow_version}"
-# What is shorter than any real token may be an ordinary word.
+# A shorter text is not a real token and may be an ordinary word.
 SHORTEST_TOKEN = 16
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 class Secret(str):
-    """Text that is not shown, such as in a traceback with the values of variables."""
+    """Text that is not shown in tracebacks with the values of variables."""
 
     __slots__ = ()
 
@@ -42,10 +42,10 @@ class Secret(str):
 
 @dataclass(frozen=True)
 class ConnectionSettings:
-    """Where and as whom to ask.
+    """Endpoint, credentials and time-outs.
 
-    Times are in seconds; ``gateway_timeout`` is how long after it was sent a request whose answer was lost may still be
-    accepted. ``ca_bundle`` is a file or folder of certificates, None for the usual ones.
+    Times are in seconds. ``gateway_timeout`` is for how long a request whose response was lost may still be accepted.
+    ``ca_bundle`` is a file or folder of certificates, None for the default ones.
     """
 
     endpoint: str
@@ -59,17 +59,17 @@ class ConnectionSettings:
 
     @property
     def visibility_delay(self) -> float:
-        """For how many seconds lists, files and objects may not show what a job has done: a third of the time-out."""
+        """For how many seconds lists, files and objects may not show the effect of a job: a third of the time-out."""
         return self.gateway_timeout / 3
 
     @property
     def total_timeout(self) -> float:
-        """How long a request may take in all, however slowly its answer trickles in."""
+        """How long a request may take in total, however slowly its response arrives."""
         return self.connect_timeout + 2 * self.read_timeout
 
     @property
     def credential(self) -> str:
-        """A short digest that tells credentials apart; it cannot be turned back into the token."""
+        """A short digest that identifies a credential; it does not reveal the token."""
         text = f"airflow-sb-provider {self.endpoint} {self.token}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -94,36 +94,36 @@ class ConnectionSettings:
         return "X-SBG-Auth-Token", self.token
 
     def address(self, call: Call[Any]) -> str:
-        """Return a call's whole address.
+        """Return a call's URL.
 
-        :raises SevenBridgesInputError: if the address or the body holds the token, whose only place is its header.
+        :raises SevenBridgesInputError: if the URL or the body contains the token, which belongs only in its header.
         """
         url = call.url(self.endpoint)
         sent = f"{unquote_plus(url)} {json.dumps(call.body)}".casefold()
         spellings = (self.token.casefold(), json.dumps(self.token)[1:-1].casefold())
         if len(self.token) >= SHORTEST_TOKEN and any(spelling in sent for spelling in spellings):
             raise SevenBridgesInputError(
-                "A field of this request, such as location, holds the connection's token. Nothing was sent. Find out "
-                "where the field's value comes from; names of files must not reach what Airflow renders."
+                "A field of this request, such as location, contains the connection's token. Nothing was sent. Find "
+                "out where the value of the field comes from; Airflow must not render names of files."
             )
         return url
 
     @cached_property
     def mask(self) -> Mask:
-        """What hides the token in answers, since some gateways repeat a request's headers."""
+        """Hides the token in responses, since some gateways repeat a request's headers."""
         return Mask(self.token)
 
     @classmethod
     def from_connection(cls, connection: Connection) -> ConnectionSettings:
         """Read an Airflow connection in any of its forms (fields, URI, JSON, environment variable).
 
-        :raises SevenBridgesInputError: naming every field that cannot be used, but no value: a token may have been
-            pasted into any of them.
+        :raises SevenBridgesInputError: naming every invalid field, but no value: a token may have been pasted into
+            any of them.
         """
         problems = Problems()
         extra: Any = connection.extra_dejson
         if not isinstance(extra, dict):
-            problems.texts.append('extra: no JSON object; give the extras by name, such as {"environment": "bdc"}.')
+            problems.texts.append('extra: not a JSON object; give the extras by name, such as {"environment": "bdc"}.')
             extra = {}
 
         def read(reader: Any, name: str, default: Any) -> Any:
@@ -153,15 +153,15 @@ class ConnectionSettings:
         token = (connection.password or "").strip()
         if not token:
             problems.texts.append(
-                "password: empty; it holds the authentication token, "
+                "password: empty; set it to the authentication token "
                 "from the Platform's page Developer > Authentication token."
             )
         elif not (token.isascii() and token.isprintable() and " " not in token):
-            problems.texts.append("password: holds characters that no authentication token has; copy the token again.")
+            problems.texts.append("password: contains characters that no token has; copy the token again.")
         settings = cls(
             endpoint=endpoint,
             token=Secret(token),
-            # Airflow takes an extra called bearer for a secret, and its form shows every secret as switched on.
+            # Airflow treats an extra called bearer as a secret, and its form shows every secret as switched on.
             bearer=read(_boolean, "oauth", False) or read(_boolean, "bearer", False),
             advance_access=read(_boolean, "advance_access", False),
             connect_timeout=read(_seconds, "connect_timeout", cls.connect_timeout),
@@ -178,8 +178,8 @@ async def load_settings(conn_id: str) -> ConnectionSettings:
     """Get a connection from Airflow, without blocking a triggerer's event loop.
 
     :raises AirflowNotFoundException: if there is no such connection.
-    :raises SevenBridgesInputError: if it cannot be used.
-    :raises SevenBridgesConnectionError: if Airflow cannot give it.
+    :raises SevenBridgesInputError: if it is invalid.
+    :raises SevenBridgesConnectionError: if Airflow cannot return it.
     """
     try:
         connection = await get_connection_async(conn_id)
@@ -193,20 +193,20 @@ async def load_settings(conn_id: str) -> ConnectionSettings:
 
 
 def connection_failure(conn_id: str, error: Exception) -> SevenBridgesError:
-    """Return, of one line, what it means that Airflow could not give a connection; it is not to be chained to."""
-    kind = type(error).__name__
+    """Return the error to raise, without chaining, when Airflow could not return a connection."""
+    name = type(error).__name__
     if isinstance(error, ValueError | TypeError | KeyError):
-        # What cannot be parsed may be shown by the error, and may hold the token.
+        # The error may show the text that cannot be parsed, which may contain the token.
         return SevenBridgesInputError(
-            f"connection {conn_id!r}: its value cannot be read ({kind}); correct its URI or JSON."
+            f"connection {conn_id!r}: its value is not readable ({name}); correct its URI or JSON."
         )
     return SevenBridgesConnectionError(
-        f"Airflow cannot give the connection {conn_id!r}: {kind}: {readable(str(error), 300)}", sent=False
+        f"Airflow did not return the connection {conn_id!r}: {name}: {readable(str(error), 300)}", sent=False
     )
 
 
 def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """Return what verifies the Platform's certificate, by a file or folder of authorities or by the usual ones."""
+    """Return the context that verifies the Platform's certificate, by a file or folder of CAs or the default ones."""
     if ca_bundle and os.path.isdir(ca_bundle):
         return ssl.create_default_context(capath=ca_bundle)
     return ssl.create_default_context(cafile=ca_bundle)
@@ -219,7 +219,7 @@ def _scheme(schema: str | None) -> str | None:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError("its value is no text.")
+        raise ValueError("its value is not text.")
     return value
 
 
@@ -227,7 +227,7 @@ def _boolean(value: Any) -> bool:
     try:
         return read_boolean(value)
     except ValueError:
-        raise ValueError("its value is no boolean; use true or false.") from None
+        raise ValueError("its value is not a boolean; use true or false.") from None
 
 
 def _seconds(value: Any) -> float:
@@ -236,13 +236,13 @@ def _seconds(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if not 0 < seconds < float("inf"):
-        raise ValueError("its value is no number of seconds above 0.")
+        raise ValueError("its value is not a number of seconds above 0.")
     return seconds
 
 
 def _certificates(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError("its value is no path; give a file or folder of certificates.")
+        raise ValueError("its value is not a path; give a file or folder of certificates.")
     try:
         ssl_context(value)
     except (OSError, ValueError) as error:

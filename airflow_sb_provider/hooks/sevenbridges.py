@@ -1,4 +1,4 @@
-"""The hooks: one ``send(call)`` on requests, here, and the same on aiohttp, in `hooks.sevenbridges_async`."""
+"""The hook for workers, on requests; `hooks.sevenbridges_async` has the one for triggers, on aiohttp."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from airflow_sb_provider.api.error_codes import NO_SUCH_OBJECT
 from airflow_sb_provider.api.lookup import Lookup
 from airflow_sb_provider.api.models import RateLimit
 from airflow_sb_provider.api.replies import read_reply
+from airflow_sb_provider.api.times import in_words
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
@@ -65,12 +66,14 @@ allow_results()
 
 
 class SevenBridgesHook(BaseHook):
-    """The Seven Bridges Platform, for workers.
+    """Interact with the Seven Bridges Platform, from workers.
 
-    Every method raises `SevenBridgesApiError` for an error that the Platform tells, `SevenBridgesConnectionError` if it
-    cannot be reached, `SevenBridgesInputError` if the connection or an argument cannot be used. Requests are
-    repeated as `hooks.retry` says; a POST that starts exports never is, once it may have been accepted.
-    ``rate_limit`` is what the last answer told of it, ``clock`` the Platform's time.
+    Every method raises `SevenBridgesApiError` for an error that the Platform reports, `SevenBridgesConnectionError` if
+    the Platform does not respond, and `SevenBridgesInputError` if the connection or an argument is invalid.
+
+    .. note:: Requests are retried, except a POST that starts exports once it may have been accepted.
+
+    ``rate_limit`` is that of the last response, ``clock`` the Platform's time.
 
     :param sevenbridges_conn_id: the Airflow connection, of type ``sevenbridges``.
     """
@@ -89,16 +92,16 @@ class SevenBridgesHook(BaseHook):
 
     @cached_property
     def settings(self) -> ConnectionSettings:
-        """What the connection says, checked.
+        """The settings in the connection, validated.
 
         :raises AirflowNotFoundException: if there is no such connection.
-        :raises SevenBridgesInputError: if it cannot be used.
-        :raises SevenBridgesConnectionError: if Airflow cannot give it, also after some attempts.
+        :raises SevenBridgesInputError: if it is invalid.
+        :raises SevenBridgesConnectionError: if Airflow cannot return it after some attempts.
         """
-        settings: ConnectionSettings = Retrying(**retry_rules(self.log))(self._look_up)
+        settings: ConnectionSettings = Retrying(**retry_rules(self.log))(self._load_settings)
         return settings
 
-    def _look_up(self) -> ConnectionSettings:
+    def _load_settings(self) -> ConnectionSettings:
         try:
             connection = self.get_connection(self.sevenbridges_conn_id)
         except AirflowNotFoundException:
@@ -110,12 +113,12 @@ class SevenBridgesHook(BaseHook):
         raise failure
 
     def reconnect(self) -> None:
-        """Look up the connection again: its token may have been replaced."""
+        """Read the connection again: its token may have been replaced."""
         self.__dict__.pop("settings", None)
         self.__dict__.pop("_session", None)
 
     def get_conn(self) -> requests.Session:
-        """Return the session that all requests go through. It holds no token."""
+        """Return the session for all requests. It does not hold the token."""
         return self._session
 
     @cached_property
@@ -127,37 +130,38 @@ class SevenBridgesHook(BaseHook):
         return session
 
     def send(self, call: Call[T], *, retry: bool = True) -> T:
-        """Send a call, again where that is safe, and return what its answer says.
+        """Send a call, retry it where that is safe, and return its result.
 
-        :param retry: false to send it once only, for callers who ask again by themselves.
+        :param retry: false to send it only once, for callers who retry themselves.
         :raises SevenBridgesReplyLost: if a call that must not be repeated may have been accepted.
         """
-        # Before the attempts at the request, since the look-up has attempts of its own.
+        # First, since reading the connection has its own retries.
         _ = self.settings
         if call.idempotent:
             self.wait_for_rate_limit()
         if not retry:
             return self._send_once(call)
-        answer: T = Retrying(**retry_rules(self.log))(self._send_once, call)
-        return answer
+        result: T = Retrying(**retry_rules(self.log))(self._send_once, call)
+        return result
 
     def _send_once(self, call: Call[T]) -> T:
-        # Needed in a worker only, and takes longer to import than all the rest.
+        # Needed only in a worker, and slow to import.
         from airflow_sb_provider.hooks.transport import (
             RequestBody,
             RequestException,
             TokenAuth,
+            innermost_text,
             receive,
             was_sent,
             within,
         )
 
         settings = self.settings
-        # A request that nobody waits for any more is not sent.
+        # An abandoned request is not sent.
         send_by = min(time.monotonic() + settings.total_timeout, call.send_by)
         body = None if call.body is None else RequestBody(call.body, send_by)
 
-        def ask() -> T:
+        def exchange() -> T:
             response = self._session.request(
                 call.method,
                 settings.address(call),
@@ -177,21 +181,21 @@ class SevenBridgesHook(BaseHook):
 
         failure: SevenBridgesError
         try:
-            return within(settings.total_timeout, ask)
+            return within(settings.total_timeout, exchange)
         except RequestException as error:
-            failure = no_response(call, settings.mask.parts(str(error)), sent=was_sent(error))
+            failure = no_response(call, settings.mask.parts(innermost_text(error)), sent=was_sent(error))
         except SevenBridgesError as error:
             failure = error
-        # Not chained to, since a library's error may show pieces of the answer.
+        # Not chained, since a library's error may show parts of the response.
         fail(call, failure, settings.mask)
 
     def wait_for_rate_limit(self) -> None:
-        """Wait until the Platform allows requests again, if the last answer told that it will refuse the next.
+        """Wait until the Platform allows requests again, if the last response showed that the limit is reached.
 
-        `send` does so by itself before what may be repeated; what may not is decided on after the wait, by its caller.
+        `send` does this before idempotent calls. For others, the caller waits first and then decides what to submit.
         """
         if (seconds := seconds_until_allowed(self.rate_limit, time.time())) > 0:
-            self.log.info("The rate limit is used up; going on in %.0f s.", seconds)
+            self.log.info("The rate limit is exhausted; resuming in %s.", in_words(seconds))
             time.sleep(seconds + random.uniform(0.1, 1))
 
     def start_export(
@@ -206,16 +210,16 @@ class SevenBridgesHook(BaseHook):
     ) -> ExportJob:
         """Start one export job.
 
-        .. note:: An export moves the file unless ``copy_only`` is set: its project file becomes an alias of the
-            new object. It cannot be undone, repeated or cancelled.
+        .. note:: An export moves the file unless ``copy_only`` is set: the project's file becomes an alias of the
+            new object. A move cannot be undone, repeated or cancelled.
 
         :param file: id of the file, 24 hexadecimal digits.
         :param volume: id of the destination volume, ``owner/name``.
-        :param location: the object's key on the volume; the volume's prefix goes before it.
-        :param overwrite: deletes an object that is at the destination first.
-        :param copy_only: copies, so that the Platform keeps the file.
+        :param location: the object's key on the volume; the volume's prefix is prepended.
+        :param overwrite: first deletes an object at the destination.
+        :param copy_only: copies; the Platform keeps the file.
         :param properties: ``sse_algorithm``, ``sse_aws_kms_key_id``, ``aws_canned_acl``, ``aws_storage_class``.
-        :raises SevenBridgesReplyLost: if the export may have been accepted; look before asking again.
+        :raises SevenBridgesReplyLost: if the export may have been accepted; check before you submit again.
         """
         export = ExportRequest.checked(
             file=file,
@@ -230,13 +234,13 @@ class SevenBridgesHook(BaseHook):
     def start_exports(
         self, exports: Sequence[ExportRequest | Mapping[str, Any]], *, copy_only: bool = False
     ) -> list[ExportJob | SevenBridgesApiError]:
-        """Start any number of export jobs, with one request for each hundred.
+        """Start any number of export jobs, with one request per hundred.
 
-        :param exports: what to export: each an `ExportRequest` or a mapping of its fields.
-        :param copy_only: for all of them. An export that wants to be copied is never moved by a false one.
-        :returns: for each export, in order, its job or the Platform's refusal. Where a request is refused as a
-            whole, or cannot be sent, after others were answered, its exports and those after it have that error.
-        :raises SevenBridgesReplyLost: if an answer was lost; ``answered`` holds the results before it.
+        :param exports: the exports, each an `ExportRequest` or a mapping of its fields.
+        :param copy_only: for all of them; if false, an export with its own ``copy_only`` is an error.
+        :returns: for each export, in order, its job or the Platform's error. If a request after the first is rejected
+            or cannot be sent, its exports and those after it have that error.
+        :raises SevenBridgesReplyLost: if a response was lost; ``answered`` holds the results before it.
         :raises SevenBridgesInputError: naming every wrong field of every export; nothing is sent.
         """
         requests_ = _checked(exports, copy_only)
@@ -244,25 +248,28 @@ class SevenBridgesHook(BaseHook):
         for start in range(0, len(requests_), calls.BULK_LIMIT):
             chunk = requests_[start : start + calls.BULK_LIMIT]
             try:
-                answers = self.send(calls.start_exports(chunk, copy_only=copy_only))
+                chunk_results = self.send(calls.start_exports(chunk, copy_only=copy_only))
             except SevenBridgesReplyLost as lost:
                 raise SevenBridgesReplyLost(lost.message, tuple(results)) from lost
             except (SevenBridgesApiError, SevenBridgesConnectionError) as error:
                 if not results:
                     raise
-                told = error if isinstance(error, SevenBridgesApiError) else SevenBridgesApiError(0, message=str(error))
-                return results + [told] * (len(requests_) - start)
-            results += answers
+                api_error = (
+                    error if isinstance(error, SevenBridgesApiError) else SevenBridgesApiError(0, message=str(error))
+                )
+                return results + [api_error] * (len(requests_) - start)
+            results += chunk_results
         return results
 
     def get_export(self, export_id: str) -> ExportJob:
-        """Return an export job; one that failed has its ``error``."""
+        """Return an export job; a failed one has an ``error``."""
         return self.send(calls.get_export(export_id))
 
     def get_exports(self, export_ids: Sequence[str], *, retry: bool = True) -> list[ExportJob | SevenBridgesApiError]:
-        """Return for each id, in order, its job or the error for it; one request for each hundred.
+        """Return the job or the error for each id, in order, with one request per hundred.
 
-        An id that spoils its request, or is left out of the answer, costs a few requests more, and gets an error alone.
+        An id that makes its request fail, or is missing in the response, costs a few more requests; only that id gets
+        an error.
 
         :param retry: as for `send`.
         """
@@ -275,7 +282,7 @@ class SevenBridgesHook(BaseHook):
 
         :param volume: only those to this volume.
         :param states: only those in one of these states.
-        :param limit: at most so many; None for all, which is a request for each hundred.
+        :param limit: the maximum number of jobs; None for all, with one request per hundred.
         """
         wanted = read_ids(states, "states")
         return list(islice(self.iterate(lambda offset: calls.list_exports(volume, wanted, offset=offset)), limit))
@@ -285,9 +292,9 @@ class SevenBridgesHook(BaseHook):
         return self.send(calls.get_file(file_id))
 
     def get_files(self, file_ids: Sequence[str], *, retry: bool = True) -> list[File | SevenBridgesApiError]:
-        """Return for each id, in order, its file or the error for it; one request for each hundred.
+        """Return the file or the error for each id, in order, with one request per hundred.
 
-        As for `get_exports`, one id's trouble is its own.
+        As for `get_exports`, an error concerns only its own id.
 
         :param retry: as for `send`.
         """
@@ -300,24 +307,25 @@ class SevenBridgesHook(BaseHook):
         *,
         retry: bool = True,
     ) -> list[T | SevenBridgesApiError]:
-        """Return for each id, in order, what it names or the error for it; one request for each hundred.
+        """Return the resource or the error for each id, in order, with one request per hundred.
 
         :param call_for: the bulk call for at most a hundred ids.
         :param retry: as for `send`.
         """
-        known: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         for chunk in _chunks(list(dict.fromkeys(ids))):
             lookup: Lookup[T] = Lookup(chunk, {}, bounded=False)
-            while asked := lookup.next():
+            while request_ids := lookup.next():
+                call, is_alone = call_for(request_ids), len(request_ids) == 1
                 try:
-                    known.update(lookup.take(self._ask_for(call_for(asked), is_alone=len(asked) == 1, retry=retry)))
+                    results.update(lookup.take(self._fetch(call, is_alone=is_alone, retry=retry)))
                 except SevenBridgesError as error:
-                    known.update(lookup.take(error))
+                    results.update(lookup.take(error))
             if failure := lookup.ended_by or (None if lookup.has_answers else lookup.failure):
                 raise failure
-        return [known[each] for each in ids]
+        return [results[resource_id] for resource_id in ids]
 
-    def _ask_for(
+    def _fetch(
         self, call: Call[list[T | SevenBridgesApiError]], *, is_alone: bool, retry: bool
     ) -> list[T | SevenBridgesApiError]:
         if not is_alone:
@@ -329,7 +337,7 @@ class SevenBridgesHook(BaseHook):
                 raise ValueError(item.message)
             return [item]
 
-        # An item that cannot be read is requested again as an answer is that cannot be read.
+        # An unreadable item is retried like an unreadable response.
         return self.send(replace(call, read=read_alone), retry=retry)
 
     def list_files(
@@ -356,7 +364,7 @@ class SevenBridgesHook(BaseHook):
         return list(islice(self.iterate(page_at), limit))
 
     def get_volume(self, volume: str, *, retry: bool = True) -> Volume:
-        """Return a volume's details; asked once for each hook.
+        """Return a volume's details; fetched once per hook.
 
         :param retry: as for `send`.
         """
@@ -366,7 +374,7 @@ class SevenBridgesHook(BaseHook):
 
     @property
     def known_volumes(self) -> Mapping[str, Volume]:
-        """By id, the volumes that this hook has asked for."""
+        """By id, the volumes that this hook has fetched."""
         return self._volumes
 
     def list_volumes(self, *, limit: int | None = None) -> list[Volume]:
@@ -382,10 +390,10 @@ class SevenBridgesHook(BaseHook):
         return self.send(calls.get_volume_object(volume, location), retry=retry)
 
     def find_volume_object(self, volume: str, location: str, *, retry: bool = True) -> VolumeObject | None:
-        """Return size and etag of an object on a volume, None if the Platform says that none is there.
+        """Return size and etag of an object on a volume, None if the Platform reports that there is none.
 
         :param retry: as for `send`.
-        :raises SevenBridgesApiError: if the token may not look, also for a 404 that tells of something else.
+        :raises SevenBridgesApiError: if the token lacks the permission, and for a 404 about anything but the object.
         """
         try:
             return self.get_volume_object(volume, location, retry=retry)
@@ -403,7 +411,7 @@ class SevenBridgesHook(BaseHook):
         return self.send(calls.get_rate_limit())
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask once who the token belongs to: for the button "Test" of the connection form."""
+        """Fetch the token's user, without retries: for the button "Test" of the connection form."""
         try:
             user = self.send(calls.get_user(), retry=False)
         except Exception as error:
@@ -411,13 +419,13 @@ class SevenBridgesHook(BaseHook):
         return True, f"Connected to {self.settings.endpoint} as {user.username}"
 
     def iterate(self, page_at: Callable[[int], Call[Page[Listed]]]) -> Iterator[Listed]:
-        """Yield the items of a list, each once; a page is requested only when you read on to it.
+        """Yield the items of a list, each once; a page is fetched only when it is needed.
 
-        Items move between pages when others come or go meanwhile. If the number of them changes, or not all were
-        seen, the list is read again, at most three times in all.
+        Items move between pages when others are added or removed. If their number changes, or some are missing, the
+        list is read again, at most three times.
 
         :param page_at: returns the call for the page at an offset.
-        :raises SevenBridgesApiError: if the list is still known to be incomplete then, or has too many pages.
+        :raises SevenBridgesApiError: if the list is still incomplete then, or has too many pages.
         """
         seen: set[str] = set()
         for _ in range(MAX_READS):
@@ -429,7 +437,7 @@ class SevenBridgesHook(BaseHook):
                 fresh = {item.id: item for item in page.items if item.id not in ids}
                 ids |= fresh.keys()
                 yield from (item for item in fresh.values() if item.id not in seen)
-                # Without this, a server that pays no heed to the offset would give the same page again and again.
+                # A server that ignores the offset would return the same page forever.
                 stuck = bool(page.items and not fresh and page.next)
                 if stuck:
                     break
@@ -438,7 +446,7 @@ class SevenBridgesHook(BaseHook):
             seen |= ids
         if stuck or len(seen) < (page.total or 0):
             total = "more" if page.total is None else page.total
-            raise _incomplete(page_at, f"it should hold {total}, but only {len(seen)} can be listed")
+            raise _incomplete(page_at, f"it should have {total} items, but only {len(seen)} were listed")
 
     def _pages(self, page_at: Callable[[int], Call[Page[Listed]]]) -> Iterator[Page[Listed]]:
         offset = 0
@@ -448,7 +456,7 @@ class SevenBridgesHook(BaseHook):
             offset += len(page.items)
             if not page.items or not has_next(page, self.settings.endpoint):
                 return
-        raise _incomplete(page_at, f"it has more than {MAX_PAGES} pages; list less at a time")
+        raise _incomplete(page_at, f"it has more than {MAX_PAGES} pages; use filters")
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -480,7 +488,7 @@ class SevenBridgesHook(BaseHook):
 
 
 def __getattr__(name: str) -> Any:
-    # Only a triggerer needs aiohttp, which takes longer to import than all the rest; DAG files are read every minute.
+    # Only a triggerer needs aiohttp, which takes longer to import than all the rest; DAG files are parsed often.
     if name == "SevenBridgesAsyncHook":
         from airflow_sb_provider.hooks.sevenbridges_async import SevenBridgesAsyncHook
 
@@ -492,14 +500,14 @@ def _checked(exports: Sequence[ExportRequest | Mapping[str, Any]], copy_only: bo
     checked: list[ExportRequest] = []
     problems: list[str] = []
     if isinstance(exports, str | Mapping | ExportRequest):
-        raise SevenBridgesInputError(f"exports: {type(exports).__name__} is no list; give a list, also of one export.")
+        raise SevenBridgesInputError(f"exports: {type(exports).__name__} is not a list; use one, also for one export.")
     for number, export in enumerate(exports):
         try:
             fields = export if isinstance(export, Mapping) else vars(export)
             checked.append(ExportRequest.checked(**fields))
             if checked[-1].copy_only and not copy_only:
                 problems.append(
-                    f"exports[{number}].copy_only: True, but the call's is False; start copies and moves apart."
+                    f"exports[{number}].copy_only: True, but the call's is False; submit copies and moves separately."
                 )
         except SevenBridgesInputError as error:
             problems += [f"exports[{number}].{problem}" for problem in error.problems]
@@ -513,14 +521,14 @@ def _checked(exports: Sequence[ExportRequest | Mapping[str, Any]], copy_only: bo
 
 
 def has_next(page: Page[Any], endpoint: str) -> bool:
-    """Whether a list goes on after a page.
+    """Whether a list has more pages.
 
-    :raises SevenBridgesApiError: if the list continues at another origin, to which the token must not go.
+    :raises SevenBridgesApiError: if the next page is at another origin, which must not get the token.
     """
     if page.next and origin(page.next) != origin(endpoint):
         raise SevenBridgesApiError(
             0,
-            message=f"The Platform's list continues at another address than {endpoint}; it is not followed.",
+            message=f"The next page of the list is at another address than {endpoint}, so it was not fetched.",
         )
     return page.next is not None
 
@@ -530,7 +538,7 @@ def _files_at(offset: int, **where: Any) -> Call[Page[File]]:
 
 
 def _incomplete(page_at: Callable[[int], Call[Page[Any]]], problem: str) -> SevenBridgesApiError:
-    error = SevenBridgesApiError(0, message=f"The Platform's list is not complete: {problem}.")
+    error = SevenBridgesApiError(0, message=f"The Platform's list is incomplete: {problem}.")
     error.about = page_at(0).about
     return error
 

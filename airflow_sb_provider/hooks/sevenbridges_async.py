@@ -1,4 +1,4 @@
-"""The asynchronous hook, for triggers: ``send(call)`` on aiohttp."""
+"""The asynchronous hook for triggers, on aiohttp."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What aiohttp raises before anything of a request has left.
+# What aiohttp raises before any part of a request is sent.
 _UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
 class SevenBridgesAsyncHook(BaseHook):
-    """The Seven Bridges Platform, for triggers: an asynchronous context manager around one session.
+    """Interact with the Seven Bridges Platform, from triggers: an asynchronous context manager with one session.
 
-    ``rate_limit`` is what the last answer told of it.
+    ``rate_limit`` is that of the last response.
 
     :param sevenbridges_conn_id: the Airflow connection, of type ``sevenbridges``.
     """
@@ -52,7 +52,7 @@ class SevenBridgesAsyncHook(BaseHook):
         self.rate_limit: RateLimit | None = None
 
     async def __aenter__(self) -> SevenBridgesAsyncHook:
-        """Look up the connection and open the session."""
+        """Read the connection and open the session."""
         await self.reconnect()
         return self
 
@@ -69,15 +69,15 @@ class SevenBridgesAsyncHook(BaseHook):
             self._session = None
 
     async def reconnect(self) -> None:
-        """Look up the connection again: its token may have been replaced.
+        """Read the connection again: its token may have been replaced.
 
         :raises AirflowNotFoundException: if there is no such connection.
-        :raises SevenBridgesConnectionError: if Airflow cannot tell.
+        :raises SevenBridgesConnectionError: if Airflow cannot return it.
         """
         await self.connect(await load_settings(self.sevenbridges_conn_id))
 
     async def connect(self, settings: ConnectionSettings) -> None:
-        """Ask where and as these settings say; opens a session if they are new."""
+        """Use these settings; open a new session if they changed."""
         if settings == self._settings and self._session:
             return
         await self.close()
@@ -96,9 +96,9 @@ class SevenBridgesAsyncHook(BaseHook):
         )
 
     async def send(self, call: Call[T], *, retry: bool = True) -> T:
-        """Send a call, again where that is safe, and return what its answer says.
+        """Send a call, retry it where that is safe, and return its result.
 
-        :param retry: false to send it once only, for callers who ask again by themselves.
+        :param retry: false to send it only once, for callers who retry themselves.
         :raises SevenBridgesReplyLost: if a call that must not be repeated may have been accepted.
         """
         if not retry:
@@ -118,7 +118,7 @@ class SevenBridgesAsyncHook(BaseHook):
             failure = error
         except (aiohttp.ClientError, TimeoutError) as error:
             failure = no_response(call, settings.mask.parts(_text_of(error)), sent=not isinstance(error, _UNSENT))
-        # Not chained to, since aiohttp's error may show the request's headers.
+        # Not chained, since aiohttp's error may show the request's headers.
         fail(call, failure, settings.mask)
 
     async def _exchange(self, call: Call[T], settings: ConnectionSettings, session: aiohttp.ClientSession) -> T:
@@ -141,13 +141,13 @@ class SevenBridgesAsyncHook(BaseHook):
     async def get_exports(
         self, export_ids: Sequence[str], *, retry: bool = True
     ) -> list[ExportJob | SevenBridgesApiError]:
-        """Return for each of at most 100 ids, in order, its job or the error for it: for triggers of your own."""
+        """Return the job or the error for each of at most 100 ids, in order: for your own triggers."""
         return await self.send(calls.get_exports(export_ids), retry=retry)
 
 
 def _text_of(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientResponseError):
-        # Its own text shows the address, which may be a proxy's with its password.
+        # Its own text shows the URL, which may be a proxy's with its password.
         return f"{error.message} ({error.status})"
     return str(error) or type(error).__name__
 
@@ -163,6 +163,6 @@ def _proxy(url: str) -> str | None:
         usable = None
     if not usable:
         raise SevenBridgesConnectionError(
-            "The proxy that the environment variables name cannot be used; it must be an http address.", sent=False
+            "The proxy in the environment variables is invalid; use an http address.", sent=False
         )
     return proxy

@@ -1,4 +1,4 @@
-"""What the hook for workers needs of requests, apart from it, so that DAG files are read without."""
+"""What the hook for workers needs of requests: in its own module, since reading a DAG file does not need it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import urllib3.exceptions
 from requests import RequestException
 
 from airflow_sb_provider.api.replies import Body
+from airflow_sb_provider.api.times import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,13 +26,22 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.calls import Call
     from airflow_sb_provider.hooks.connection import ConnectionSettings
 
-__all__ = ["RequestBody", "RequestException", "Session", "TokenAuth", "receive", "was_sent", "within"]
+__all__ = [
+    "RequestBody",
+    "RequestException",
+    "Session",
+    "TokenAuth",
+    "innermost_text",
+    "receive",
+    "was_sent",
+    "within",
+]
 
 T = TypeVar("T")
 
 _CHUNK = 64 * 1024
 
-# What requests raises before anything of a request has left.
+# What requests raises before any part of a request is sent.
 _UNSENT = (
     requests.exceptions.ConnectTimeout,
     requests.exceptions.InvalidSchema,
@@ -53,9 +63,9 @@ for _name in ("urllib3.connection", "urllib3.connectionpool"):
 
 
 class Session(requests.Session):
-    """A session that keeps no cookies and never looks where a redirect goes.
+    """A session that keeps no cookies and never parses the target of a redirect.
 
-    Even with allow_redirects=False requests does, and stumbles over what is no address.
+    Even with allow_redirects=False requests parses it, and fails for an invalid address.
     """
 
     def __init__(self) -> None:
@@ -68,7 +78,7 @@ class Session(requests.Session):
 
 
 class TokenAuth(requests.auth.AuthBase):
-    """The token's header; an auth object keeps requests from looking for other credentials in netrc."""
+    """The token's header; an auth object keeps requests from reading other credentials from netrc."""
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self._settings = settings
@@ -82,11 +92,11 @@ class TokenAuth(requests.auth.AuthBase):
 class RequestBody(bytearray):
     """The body of a request as JSON, which is not sent after a certain time.
 
-    What has ``read`` is read when the connection is there. What comes before may take longer than any time-out, such as
-    the look-up of a name, or a process that stands still; meanwhile others may have submitted the same job.
+    An object with ``read`` is read once the connection is open. Until then more time than any time-out may pass, such
+    as for a DNS lookup or while the process is suspended, and another try may have submitted the same job.
 
     :param value: what to send.
-    :param send_by: until when it may be sent (`time.monotonic`).
+    :param send_by: the latest time to send it (`time.monotonic`).
     """
 
     def __init__(self, value: object, send_by: float) -> None:
@@ -97,18 +107,18 @@ class RequestBody(bytearray):
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes.
 
-        :raises RequestException: if the time is over; a request without its whole body is not accepted.
+        :raises RequestException: if it is too late; the Platform does not accept a request without its whole body.
         """
         if time.monotonic() > self._end:
-            raise requests.Timeout("the request came to be sent too late, so it was broken off")
+            raise requests.Timeout("the request could not be sent in time and was aborted")
         return self._unread.read(size)
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:
-    """Return what work returns or raise what it raises, within a time in all.
+    """Return what work returns or raise what it raises, within a total time.
 
-    The time-out of requests begins anew with every byte, also of the headers. So the work has a thread of its own, and
-    after the time nobody waits for it any more: the thread ends with the answer or with the process.
+    The time-out of requests restarts with every byte, also of the headers. So the work has its own thread, which is
+    abandoned after that time: it ends with the response or with the process.
 
     :raises RequestException: if the time is over.
     """
@@ -124,20 +134,20 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     try:
         value, error = outcome.get(timeout=seconds)
     except queue.Empty:
-        raise requests.Timeout(f"the answer took longer than {seconds:g} s") from None
+        raise requests.Timeout(f"the response took longer than {in_words(seconds)}") from None
     if error:
         raise error
     return value  # type: ignore[return-value]
 
 
 def receive(response: requests.Response, call: Call[Any]) -> bytes:
-    """Return the body of an answer that was asked for with ``stream=True``.
+    """Return the body of a response to a request with ``stream=True``.
 
-    :raises SevenBridgesMalformedReply: if it is too large, or not packed as it says.
-    :raises RequestException: if it does not come.
+    :raises SevenBridgesMalformedReply: if it is too large, or not encoded as its header says.
+    :raises RequestException: if it does not arrive.
     """
     body = Body(call, response.status_code, response.headers)
-    # Off in urllib3 before 2: a body that breaks off would pass for a whole one.
+    # Off in urllib3 before 2: a truncated body would pass for a complete one.
     response.raw.enforce_content_length = True
     with response:
         try:
@@ -149,19 +159,25 @@ def receive(response: requests.Response, call: Call[Any]) -> bytes:
 
 
 def was_sent(error: requests.RequestException) -> bool:
-    """Whether something of a request that got no answer may have reached the Platform."""
+    """Whether any part of a request without a response may have reached the Platform."""
     return not any(
         isinstance(cause, _UNSENT) or str(cause).startswith("Tunnel connection failed") for cause in _causes(error)
     )
 
 
+def innermost_text(error: requests.RequestException) -> str:
+    """Return the text of the innermost cause of an error, without that of its wrappers."""
+    texts = [text for cause in _causes(error) if (text := str(cause))]
+    return texts[-1] if texts else type(error).__name__
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     seen: list[BaseException] = []
-    queue: list[Any] = [error]
-    while queue:
-        cause = queue.pop()
+    pending: list[Any] = [error]
+    while pending:
+        cause = pending.pop()
         if not isinstance(cause, BaseException) or cause in seen:
             continue
         seen.append(cause)
         yield cause
-        queue += [*cause.args, getattr(cause, "reason", None), getattr(cause, "original_error", None)]
+        pending += [*cause.args, getattr(cause, "reason", None), getattr(cause, "original_error", None)]

@@ -247,9 +247,7 @@ class TrackedJob(Generic[R]):
         cause = error.job.error if isinstance(error, SevenBridgesJobFailed) else error
         self.state, self.retriable = state, not error.permanent
         self.code = cause.code if isinstance(cause, SevenBridgesApiError) else None
-        self.message = str(cause or "The Platform gave no reason.")
-        if isinstance(error, SevenBridgesJobFailed) and error.cause:
-            self.message += f" {error.cause}"
+        self.message = error.summary
 
     def _note_refused(self) -> None:
         if self.record:

@@ -710,7 +710,7 @@ SCENARIOS = [
         foreign_object_of_the_same_size,
         0,
         "failed",
-        words="holds an object already",
+        words="already holds an object",
         content=FOREIGN,
     ),
     # Rivals

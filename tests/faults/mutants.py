@@ -263,7 +263,7 @@ def listed_elsewhere(patch: Patch) -> None:
 def lists_are_kept(patch: Patch) -> None:
     """lists of jobs are read once, and believed from then on"""
     real = JobLists._list
-    patch(JobLists, "_list", lambda self, states, since: real(self, states, 0.0 if states in self._kept else since))
+    patch(JobLists, "_list", lambda self, states, since: real(self, states, 0.0 if states in self._cached else since))
 
 
 @mutant(

@@ -49,17 +49,17 @@ def test_texts_and_whole_numbers_are_text():
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (None, "None is empty or no text"),
+        (None, "None is empty or not text"),
         ("", "'' is empty"),
         ("None", "'None' is empty"),
         (True, "True is a boolean"),
         (1e23, "1e+23 is a number: native rendering"),
         (float("nan"), "nan is a number"),
         (ForeignReal(), r"foreign\(1.5\) is a number"),
-        (b"a", "b'a' is empty or no text"),
-        (["a"], r"\['a'\] is empty or no text"),
-        ({"a": 1}, "no text"),
-        (object(), "no text"),
+        (b"a", "b'a' is empty or not text"),
+        (["a"], r"\['a'\] is empty or not text"),
+        ({"a": 1}, "not text"),
+        (object(), "not text"),
     ],
 )
 def test_anything_else_is_no_text(value, words):
@@ -80,7 +80,7 @@ def test_a_count(value, count):
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.0, 1e5, "1.5", "-1", "0", "²", "9" * 5000, None, [1]])
 def test_no_count(value):
-    with pytest.raises(ValueError, match="no whole number above 0"):
+    with pytest.raises(ValueError, match="not a whole number above 0"):
         read_count(value)
 
 
@@ -108,7 +108,7 @@ def test_lists():
 
 @pytest.mark.parametrize("value", ["[]", [], (), set(), {"a": 1}, b"a", [b"a"], [["a"]], [None], [""], Unresolved()])
 def test_no_texts(value):
-    with pytest.raises(ValueError, match=r"list is empty|no text"):
+    with pytest.raises(ValueError, match=r"list is empty|not text"):
         read_texts(value)
 
 
@@ -117,8 +117,8 @@ def test_ids():
     assert read_ids(("a", 7)) == ["a", "7"]
     assert read_ids(iter(())) == []
     for wrong, words in [
-        (None, "ids: None is no list"),
-        ({"a": 1}, "is no list"),
+        (None, "ids: None is not a list"),
+        ({"a": 1}, "is not a list"),
         ([1.5], r"ids\[0\]: 1.5"),
         (7, "7 is"),
     ]:
@@ -128,7 +128,9 @@ def test_ids():
 
 def test_switches():
     assert read_switches(a=True, b="false", c="Yes") == [True, False, True]
-    with pytest.raises(SevenBridgesInputError, match=r"a: None is no boolean.*\nb: 1 is no boolean.*not templated"):
+    with pytest.raises(
+        SevenBridgesInputError, match=r"a: None is not a boolean.*\nb: 1 is not a boolean.*not templated"
+    ):
         read_switches(a=None, b=1, c=True)
 
 
@@ -142,5 +144,5 @@ def test_seconds():
         {"other": None},
         {"other": True},
     ):
-        with pytest.raises(SevenBridgesInputError, match="no number of seconds above 0"):
+        with pytest.raises(SevenBridgesInputError, match="not a number of seconds above 0"):
             check_seconds(**wrong)

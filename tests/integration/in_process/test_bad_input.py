@@ -118,7 +118,7 @@ def test_the_text_of_a_switch_means_what_it_says(platform, runner, export):
 
 @pytest.mark.parametrize("value", [None, "30", True, 0, -1, float("nan"), float("inf"), [30]])
 def test_a_poll_interval_that_is_none_is_refused_at_once(export, value):
-    with pytest.raises(SevenBridgesInputError, match=r"^poll_interval: .* no number of seconds"):
+    with pytest.raises(SevenBridgesInputError, match=r"^poll_interval: .* not a number of seconds"):
         export(poll_interval=value)
 
 

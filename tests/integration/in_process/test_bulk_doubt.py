@@ -49,7 +49,7 @@ def test_a_copy_that_another_made_is_not_taken_for_the_move_by_a_retry(platform,
         runner.run(bulk([file], deferrable=False))
     while not hook.get_export(copy.id).ended:
         time.sleep(0.1)
-    with pytest.raises(AirflowException, match="holds an object already"):
+    with pytest.raises(AirflowException, match="already holds an object"):
         runner.run(bulk([file], deferrable=False))
     assert not platform.platform.files[file].alias
 

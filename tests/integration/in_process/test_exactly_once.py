@@ -276,7 +276,7 @@ def test_an_object_that_a_later_job_made_is_not_taken_for_the_copy(platform, run
     if again and apart:
         assert runner.run(task(file, copy_only=True))["state"] == "COMPLETED"
         return
-    with pytest.raises(AirflowFailException, match="holds an object already"):
+    with pytest.raises(AirflowFailException, match="already holds an object"):
         runner.run(task(file, copy_only=True))
 
 

@@ -203,7 +203,7 @@ def test_a_refusal(platform, runner, export, deferrable, said, forged, status):
 
 @forgeries
 def test_a_page(platform, runner, export, deferrable, said, forged, monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.hooks.retry._wait_after_trouble", lambda state: 0.05)
+    monkeypatch.setattr("airflow_sb_provider.hooks.retry._backoff", lambda state: 0.05)
     platform.trouble("html", method="*", path="*", times=4, status=502, body=json.dumps({"message": forged}))
     runner.run(export(deferrable=deferrable))
     check(said())

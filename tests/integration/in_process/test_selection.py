@@ -118,7 +118,7 @@ def test_where_filters_are_refused_all_is_listed(platform, select, logged, statu
     platform.trouble("html", method="GET", path="/v2/files", status=status)
     assert select(project=MINE, name=names) == [f"/{name}" for name in names]
     assert select.requests == ["GET files"] * 3
-    assert "does not filter here" in logged()
+    assert "rejects the filters" in logged()
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, 90000), (414, 90000)])
@@ -193,7 +193,7 @@ def test_a_folder_whose_name_would_be_two_costs_only_its_files(platform, select)
     odd.name = "a/b"
     assert names(select(project=MINE, recursive=True)) == ["top", "in"]
     assert [bool(each.problem) for each in select.found] == [False, True]
-    assert "'a/b' is no folder's name" in select.found[1].problem
+    assert "'a/b' is not valid in a path" in select.found[1].problem
     assert names(select(project=MINE, recursive=True, location_pattern="{name}")) == ["top", "in"]
     assert not any(each.problem for each in select.found)
     ids = [each.file.id for each in select.found]
@@ -284,7 +284,7 @@ def test_a_list_that_always_shrinks_may_have_lost_a_file(platform, select):
         files.pop(first.id)
 
     platform.on("request", go)
-    with pytest.raises(SevenBridgesApiError, match="me/p is not complete") as caught:
+    with pytest.raises(SevenBridgesApiError, match="me/p is incomplete") as caught:
         select(project=MINE)
     assert not caught.value.permanent
 
@@ -341,7 +341,7 @@ def test_a_page_that_comes_again_and_again_is_an_error(platform, select, pages, 
         return replace(first[0], total=total)
 
     pages(repeat)
-    with pytest.raises(SevenBridgesApiError, match="is not complete"):
+    with pytest.raises(SevenBridgesApiError, match="is incomplete"):
         select(project=MINE)
     assert len(first) == 6
 
@@ -350,7 +350,7 @@ def test_more_files_than_expected_end_the_listing(platform, hook):
     many(platform, 1000)
     platform.add_file("a.vcf", b"x", MINE)
     chosen = Selection.checked(volume="demo/results", project=MINE)
-    with pytest.raises(SevenBridgesInputError, match="max_files: there are 300 files to export at least"):
+    with pytest.raises(SevenBridgesInputError, match="max_files: there are at least 300 files to export"):
         list_selected(hook, chosen, 250)
     assert len(platform.requests) == 3
     narrow = Selection.checked(volume="demo/results", project=MINE, name="*.vcf")
@@ -406,13 +406,13 @@ def test_ids_that_cannot_be_used_cost_only_themselves(platform, select):
     problems = {each.file.id: each.problem for each in select.found}
     assert problems.keys() == {gone, BAM, hidden, ALIGNMENTS}
     assert problems[BAM] == ""
-    assert f"file_ids: {gone} cannot be seen" in problems[gone]
-    assert f"file_ids: {hidden} cannot be seen" in problems[hidden]
+    assert f"file_ids: {gone} is not visible" in problems[gone]
+    assert f"file_ids: {hidden} is not visible" in problems[hidden]
     assert f"{ALIGNMENTS} is the folder 'alignments'" in problems[ALIGNMENTS]
     platform.platform.files[ALIGNMENTS].forbidden = True
     assert sorted(select(file_ids=[BAM, VCF])) == ["/NA12878.bam", "/NA12878.vcf"]
     problems = {each.file.id: each.problem for each in select.found}
-    assert f"location_pattern: {{path}}: {ALIGNMENTS} cannot be seen" in problems[BAM]
+    assert f"location_pattern: {{path}}: folder {ALIGNMENTS} is not visible" in problems[BAM]
     assert problems[VCF] == ""
     assert select(file_ids=[BAM], location_pattern="{name}") == ["/NA12878.bam"]
     assert not select.found[0].problem
@@ -479,8 +479,8 @@ def test_what_the_platform_lists_comes_along(platform, select, logged):
     platform.add_file("b.txt", b"x", MINE, secondary=(REFERENCE,))
     assert select(project=MINE, name="*.fasta", secondary_files=True) == ["/a.fasta", "/dictionary.dict", "/near.fai"]
     assert select.requests == ["GET files", "POST bulk/files/get"]
-    assert f"secondary file {hidden} cannot be seen" in logged()
-    assert f"secondary file {hidden} cannot be seen" in select.found[0].note
+    assert f"secondary file {hidden} is left out, since it is not visible" in logged()
+    assert f"secondary file {hidden} is left out, since it is not visible" in select.found[0].note
     assert select(project=MINE, name="*.fasta") == ["/a.fasta"]
     platform.add_file("b.fasta", b"x", MINE, secondary=(near,))
     assert select(project=MINE, name="b.fasta", secondary_files=True) == ["/b.fasta", "/near.fai"]
@@ -495,7 +495,7 @@ def test_secondary_files_of_another_project_stay(platform, select, logged):
     for chosen in ({"project": MINE}, {"project": MINE, "recursive": True, "name": "a.bam"}, {"file_ids": [main]}):
         found = select(secondary_files=True, location_pattern="{name}", **chosen)
         assert names(found) == ["a.bam", "own.fai"], chosen
-        assert f"secondary file {foreign} does not belong" in logged()
+        assert f"secondary file {foreign} is left out, since it does not belong" in logged()
         assert foreign in select.found[0].note
 
 
@@ -509,7 +509,7 @@ def test_secondary_files_from_outside_of_the_folder_stay(platform, select, logge
         found = select(folder=folder, secondary_files=True, recursive=recursive, name="*.bam")
         assert names(found) == ["a.bam", "below.fai"]
         text = logged()
-        assert all(f"secondary file {each} does not belong" in text for each in (beside, above))
+        assert all(f"secondary file {each} is left out, since it does not belong" in text for each in (beside, above))
 
 
 def test_trouble_is_no_hidden_secondary_file(platform, select, monkeypatch):

@@ -144,7 +144,7 @@ def test_owners_of_volumes_may_hold_any_character(volume, path):
 @pytest.mark.parametrize("text", ["", ".", ".."])
 @pytest.mark.parametrize("make", [calls.get_file, calls.get_export, calls.get_volume])
 def test_an_id_that_names_another_address_is_refused(make, text):
-    with pytest.raises(SevenBridgesInputError, match="is no id"):
+    with pytest.raises(SevenBridgesInputError, match="is not an id"):
         make(text)
 
 

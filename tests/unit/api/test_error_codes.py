@@ -20,7 +20,7 @@ def test_each_code_that_an_export_can_meet_has_one_sentence_of_advice(code):
     assert advice[0].isupper()
     assert advice.endswith(".")
     assert ". " not in advice
-    assert str(SevenBridgesApiError(400, code, "Refused.")).endswith(advice)
+    assert str(SevenBridgesApiError(400, code, "Refused.")) == f"Refused. {advice} (code {code}, HTTP 400)"
 
 
 @pytest.mark.parametrize(

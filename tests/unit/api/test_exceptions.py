@@ -59,17 +59,17 @@ def test_which_answers_come_again(status, permanent):
 
 def test_the_words_of_an_error():
     assert str(e.SevenBridgesApiError(409, 9107, "Taken.", "https://docs#9107", "r-1")) == (
-        "Taken. (HTTP 409, code 9107, request r-1) Choose another location, or set overwrite if the object there "
-        "may be deleted. See https://docs#9107"
+        "Taken. Choose another location, or set overwrite if the object there may be deleted. "
+        "(code 9107, HTTP 409, request id r-1) See https://docs#9107"
     )
-    assert str(e.SevenBridgesApiError(0)) == "no message"
+    assert str(e.SevenBridgesApiError(0)) == "The Platform gave no reason."
     assert str(e.SevenBridgesInputError(["a", "b"])) == "a\nb"
 
 
 def test_an_export_that_was_aborted_says_so():
     aborted = ExportJob("j", "ABORTED", "f", "a/b", "x", error=e.SevenBridgesApiError(0, message="Stopped."))
     assert str(e.SevenBridgesExportFailed(aborted)) == (
-        "Export j of file f to a/b/x did not succeed, it ended as ABORTED: Stopped."
+        "Export j of file f to a/b/x did not succeed, its state is ABORTED: Stopped."
     )
 
 
@@ -106,10 +106,30 @@ def test_the_lines_of_an_error_are_its_own():
         assert len(lines) <= 3
 
 
-def test_a_failed_export_tells_all_it_knows():
-    text = str(e.SevenBridgesExportFailed(JOB, "Somebody else put it there."))
-    for words in ("j1", "file f", "a/b/x", "Taken.", "9107", "Choose another location", "Somebody else"):
-        assert words in text
+def test_a_failed_export_has_subject_reason_remedy_and_details_in_this_order():
+    advice = "Choose another location, or set overwrite if the object there may be deleted."
+    error = e.SevenBridgesExportFailed(JOB)
+    assert (error.reason, error.remedy, error.details) == ("Taken.", advice, "(code 9107, HTTP 409)")
+    assert str(error) == f"Export j1 of file f to a/b/x failed: Taken. {advice} (code 9107, HTTP 409)"
+    assert error.summary == f"Taken. {advice} (code 9107, HTTP 409)"
+
+
+def test_the_cause_that_a_check_found_replaces_the_platforms_message():
+    error = e.SevenBridgesExportFailed(JOB, "Somebody else put it there.", "Check it.")
+    assert str(error) == (
+        "Export j1 of file f to a/b/x failed: Somebody else put it there. Check it. "
+        "(the Platform's message: 'Taken.', code 9107, HTTP 409)"
+    )
+
+
+def test_another_remedy_takes_the_place_of_the_own():
+    error = e.SevenBridgesServerError(503, 90005, "Unavailable", None, "r-1")
+    error.about = "export j1"
+    text = "export j1: Unavailable. Retrying in 2 seconds. (code 90005, HTTP 503, request id r-1)"
+    assert error.with_remedy("Retrying in 2 seconds.") == text
+
+
+def test_which_failed_exports_are_permanent():
     assert e.SevenBridgesExportFailed(JOB).permanent
     assert not e.SevenBridgesExportFailed(ExportJob("j", "FAILED")).permanent
     assert "gave no reason" in str(e.SevenBridgesExportFailed(ExportJob("j", "FAILED")))

@@ -161,7 +161,7 @@ def test_what_is_only_shown_is_readable_from_the_start(forged):
 @pytest.mark.parametrize("forged", FORGED)
 @pytest.mark.parametrize("build", [File.from_json, ExportJob.from_json])
 def test_a_forged_id_is_none(build, forged):
-    with pytest.raises(ValueError, match="'id' is no id") as caught:
+    with pytest.raises(ValueError, match="'id' is not an id") as caught:
         build({"id": forged, "state": "RUNNING"})
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 200

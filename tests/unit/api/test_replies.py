@@ -73,7 +73,7 @@ def test_any_success_is_read(status):
     ],
 )
 def test_a_success_that_cannot_be_read_is_told_with_its_beginning(body):
-    with pytest.raises(SevenBridgesMalformedReply, match="POST storage/exports cannot be read") as caught:
+    with pytest.raises(SevenBridgesMalformedReply, match="POST storage/exports is not readable") as caught:
         reply(200, body, x_request_id="r-1")
     assert (caught.value.status, caught.value.request_id, caught.value.permanent) == (200, "r-1", False)
     assert len(str(caught.value)) < 500
@@ -89,8 +89,8 @@ def test_no_content_where_a_job_is_promised():
     [
         (404, b'{"status":"NOT_FOUND","message":"HTTP 404 Not Found"}', SevenBridgesNotFoundError, None, "HTTP 404"),
         (503, b'{"status":503,"code":0,"message":"maintenance"}', SevenBridgesMaintenanceError, 0, "maintenance"),
-        (503, b'{"code":"0"}', SevenBridgesMaintenanceError, 0, "no message"),
-        (503, b"", SevenBridgesGatewayError, None, "no message"),
+        (503, b'{"code":"0"}', SevenBridgesMaintenanceError, 0, "The Platform gave no reason."),
+        (503, b"", SevenBridgesGatewayError, None, "The Platform gave no reason."),
         (502, PAGE, SevenBridgesServerError, None, "502 Bad gateway nginx"),
         (500, JOB[:20], SevenBridgesServerError, None, '{"id": "j1"'),
         (429, b"slow down", SevenBridgesRateLimitError, None, "slow down"),
@@ -330,7 +330,7 @@ LOADS = {
 @pytest.mark.parametrize("body", LOADS.values(), ids=LOADS)
 def test_more_values_than_a_poll_may_hold_are_refused_before_they_are_made(body, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.api.replies.json.loads", lambda *_, **__: pytest.fail("it was read"))
-    with pytest.raises(SevenBridgesReplyTooLarge, match="cannot be read: it holds more than 50,000 values") as caught:
+    with pytest.raises(SevenBridgesReplyTooLarge, match="is not readable: it has more than 50,000 values") as caught:
         reply(200, body, POLL)
     assert not caught.value.permanent
     with pytest.raises(SevenBridgesGatewayError):
@@ -386,7 +386,7 @@ def test_texts_of_escapes_are_read_without_much_memory(text):
 
 @pytest.mark.parametrize("number", [b"1." + b"3" * 99, b"9" * 101, b"-" + b"9" * 4000, b"1e" + b"0" * 100 + b"1"])
 def test_numbers_of_many_digits_are_no_answer(number):
-    with pytest.raises(SevenBridgesMalformedReply, match="no number that can be kept"):
+    with pytest.raises(SevenBridgesMalformedReply, match="not a number that can be stored"):
         reply(200, b'{"username": "me", "x": ' + number + b"}", calls.get_user())
 
 

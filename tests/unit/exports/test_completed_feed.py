@@ -511,7 +511,7 @@ def test_a_list_that_is_known_to_be_incomplete_proves_nothing(count, total, foll
     ],
 )
 def test_values_that_are_no_cursor(head, pages):
-    with pytest.raises(ValueError, match=r"where a watch has come to|invalid literal"):
+    with pytest.raises(ValueError, match=r"is not a checkpoint|invalid literal"):
         Checkpoint.read(head, pages)
 
 

@@ -393,7 +393,7 @@ def test_a_copy_with_overwrite_is_taken_over_by_a_retry_and_made_again_by_a_new_
         ({"refusal": NOT_EXPORTABLE}, ["9006", "public file"]),
         ({"refusal": NOT_EXPORTABLE, "file": replace(PLATFORM_FILE, type="folder")}, ["folder"]),
         ({"refusal": NOT_EXPORTABLE, "file": ALIAS_ELSEWHERE}, ["already an alias of o/v/other"]),
-        ({"refusal": NOT_EXPORTABLE, "file": HIDDEN}, ["cannot be looked at"]),
+        ({"refusal": NOT_EXPORTABLE, "file": HIDDEN}, ["cannot be read"]),
     ],
 )
 def test_a_refusal_says_which_cause_holds(more, words):

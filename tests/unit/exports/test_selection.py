@@ -74,8 +74,8 @@ def file(name="a.bam", **fields):
         ("tags", {"final": 1}, ["list of texts"]),
         ("metadata", "sample_id", ["'sample_id'", "mapping"]),
         ("metadata", ["sample_id"], ["mapping"]),
-        ("metadata", {"sample_id": None}, ["sample_id", "one value or several"]),
-        ("metadata", {"sample_id": []}, ["sample_id", "one value or several"]),
+        ("metadata", {"sample_id": None}, ["sample_id", "one or several values"]),
+        ("metadata", {"sample_id": []}, ["sample_id", "one or several values"]),
         ("metadata", {"": "x"}, ["''"]),
         ("origin_task", 5.0, ["5.0", "task"]),
         ("metadata", {"s": 1e23}, ["s: 1e+23 is a number", "native rendering"]),
@@ -334,7 +334,7 @@ def test_a_file_that_cannot_go_is_named_and_costs_only_itself():
     planned = plan(chosen, [*map(Selected, files), Selected(File(OTHER), problem="gone")])
     assert [each.request.location for each in planned if not each.problem] == [f"x/{n}.bam" for n in range(3, 60, 2)]
     assert planned[0].problem.startswith("location_pattern: {metadata[s]} is missing or empty")
-    assert planned[1].problem.startswith("location_pattern: 'x/bad\\nname' holds U+000A at position 6")
+    assert planned[1].problem.startswith("location_pattern: 'x/bad\\nname' contains U+000A at position 6")
     assert planned[60].problem == "gone"
 
 
@@ -483,10 +483,10 @@ def test_a_file_that_is_moved_twice_costs_only_itself():
     first, other, second = conflicts([request(1), request(2), request(1, location="x")])
     assert other == ""
     assert first == second
-    for word in (f"{1:024x}", "s3://b/runs/x", "s3://b/runs/1.bam", "move it once"):
+    for word in (f"{1:024x}", "s3://b/runs/x", "s3://b/runs/1.bam", "then move it"):
         assert word in first
-    assert all("twice" in each for each in conflicts([request(1), request(1)]))
-    assert all("twice" in each for each in conflicts([copy(1), request(1, "me/other")]))
+    assert all("has two exports" in problem for problem in conflicts([request(1), request(1)]))
+    assert all("has two exports" in problem for problem in conflicts([copy(1), request(1, "me/other")]))
 
 
 def test_a_file_may_be_copied_to_several_places():
@@ -505,7 +505,7 @@ def test_ten_thousand_times_the_same_file_are_told_quickly():
     ("volume", "location", "words"),
     [
         ("me/out", "x" * 1020, "longer than 1024 bytes"),
-        ("me/gcs", ".well-known/acme-challenge/x", "Google Cloud Storage takes no key"),
+        ("me/gcs", ".well-known/acme-challenge/x", "Google Cloud Storage does not allow keys"),
     ],
 )
 def test_what_a_volume_cannot_hold_costs_only_its_file(volume, location, words):

@@ -91,7 +91,7 @@ def test_a_larger_one_is_no_answer(face, platform, connect, clock, packed):
     connect(platform.url)
     body = padded(SMALL + 1)
     platform.answers = [reply(gzip.compress(body), Content_Encoding="gzip") if packed else reply(body)]
-    with pytest.raises(SevenBridgesMalformedReply, match=r"GET storage/exports/\w+ cannot be read: it is larger than"):
+    with pytest.raises(SevenBridgesMalformedReply, match=r"GET storage/exports/\w+ is not readable: it is larger than"):
         face.send(GET_SMALL)
     assert len(platform.seen) == 1
 

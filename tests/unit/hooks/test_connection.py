@@ -190,7 +190,7 @@ def test_a_token_pasted_into_the_wrong_field_is_not_repeated(field, name, form):
 def test_a_token_is_no_host(host):
     """It would be sent to a name server."""
     (problem,) = problems_of(host=host)
-    assert problem == "connection 'c', host: its value is no address; use one such as api.sbgenomics.com."
+    assert problem == "connection 'c', host: its value is not an address; use one such as api.sbgenomics.com."
 
 
 @pytest.mark.parametrize("host", ["platform", "sevenbridges-local-platform-service", "a" * 23])
@@ -212,7 +212,7 @@ def test_an_empty_token_says_where_to_get_one(password):
 )
 def test_a_token_that_cannot_be_one_is_refused_and_not_repeated(password):
     (problem,) = problems_of(password=password)
-    assert "password: holds characters" in problem
+    assert "password: contains characters" in problem
     assert TOKEN[:9] not in problem
 
 
@@ -299,7 +299,7 @@ COPIES = 2 if airflow_version.startswith("2.") else 1
 
 
 def warnings_in(log):
-    return [line for line in log.splitlines() if "Airflow cannot" in line or "File " in line]
+    return [line for line in log.splitlines() if "Airflow did not return" in line or "File " in line]
 
 
 TROUBLE = [ApiServerError(), TimeoutError("timed out"), OSError("connection\nrefused")]
@@ -321,8 +321,8 @@ def test_a_connection_that_airflow_cannot_give_at_once_is_a_line_in_the_log(
     assert len(lines) == times * COPIES
     assert len(clock.pauses) == times
     for line in lines:
-        assert "Airflow cannot give the connection 'sevenbridges_default': " in line
-        assert "Asking again in" in line
+        assert "Airflow did not return the connection 'sevenbridges_default': " in line
+        assert "Retrying" in line
         assert len(line) < 700 * COPIES
     assert len(look_up.__func__.calls) == times + 1
 
@@ -331,7 +331,7 @@ def test_a_connection_that_airflow_cannot_give_at_once_is_a_line_in_the_log(
 def test_a_connection_that_airflow_cannot_give_is_our_error(connect, clock, monkeypatch, error):
     look_up = failing(100, error, None)
     monkeypatch.setattr(SevenBridgesHook, "get_connection", look_up)
-    with pytest.raises(SevenBridgesConnectionError, match="Airflow cannot give the connection") as caught:
+    with pytest.raises(SevenBridgesConnectionError, match="Airflow did not return the connection") as caught:
         SevenBridgesHook().get_user()
     assert not caught.value.sent
     assert str(caught.value).isprintable()
@@ -361,14 +361,14 @@ def test_so_it_is_for_triggers(platform, connect, clock, monkeypatch, logged, er
     assert asyncio.run(ask()).username == "me"
     lines = warnings_in(logged())
     assert len(lines) == COPIES
-    assert all("Airflow cannot give the connection 'sevenbridges_default': " in line for line in lines)
-    assert all("Asking again in" in line for line in lines)
+    assert all("Airflow did not return the connection 'sevenbridges_default': " in line for line in lines)
+    assert all("Retrying" in line for line in lines)
 
 
 @pytest.mark.parametrize("error", [ValueError(f"no port: {TOKEN}"), TypeError(TOKEN), KeyError(TOKEN)])
 def test_what_cannot_be_parsed_is_not_repeated(monkeypatch, error):
     monkeypatch.setattr(SevenBridgesHook, "get_connection", failing(100, error, None))
-    with pytest.raises(SevenBridgesInputError, match="connection 'c': its value cannot be read") as caught:
+    with pytest.raises(SevenBridgesInputError, match="connection 'c': its value is not readable") as caught:
         SevenBridgesHook("c").get_user()
     assert TOKEN not in "".join(traceback.format_exception(caught.value))
 

@@ -25,16 +25,16 @@ def test_it_says_where_and_as_whom(platform, connect):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (reply({"status": 401, "code": 90001, "message": "Unauthorized."}, 401), "Make a new token"),
+        (reply({"status": 401, "code": 90001, "message": "Unauthorized."}, 401), "Create a new token"),
         (reply({"status": "NOT_FOUND", "message": "HTTP 404 Not Found"}, 404), "HTTP 404 Not Found"),
         (reply({"status": 503, "code": 0, "message": "The Platform is under maintenance."}, 503), "maintenance"),
         (reply({"status": 429, "code": 1000, "message": "Rate limit exceeded!"}, 429), "Rate limit exceeded!"),
         (reply(b"<html>Bad gateway</html>", 502), "Bad gateway"),
-        (reply(b"<html>Sign in</html>"), "cannot be read"),
+        (reply(b"<html>Sign in</html>"), "is not readable"),
         (reply({"email": "x"}), "'username' is missing"),
         (reply(b"", 302, Location="https://login.example/"), "redirected to https://login.example"),
-        (cut({"username": "x"}), "No answer"),
-        (never, "No answer"),
+        (cut({"username": "x"}), "No response"),
+        (never, "No response"),
     ],
 )
 def test_what_is_wrong_is_told_after_one_request(platform, connect, answer, words):
@@ -50,7 +50,7 @@ def test_nobody_listens(connect):
     connect(f"http://127.0.0.1:{free_port()}")
     passed, words = pressed()
     assert not passed
-    assert "No answer from the Platform" in words
+    assert "No response from the Platform" in words
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_nobody_listens(connect):
         ("", {}, "environment"),
         ("http://platform", {}, "plain http"),
         ("api.sbgenomics.com", {"password": ""}, "Authentication token"),
-        ("api.sbgenomics.com", {"extra": {"read_timeout": "soon"}}, "extra read_timeout: its value is no number"),
+        ("api.sbgenomics.com", {"extra": {"read_timeout": "soon"}}, "extra read_timeout: its value is not a number"),
     ],
 )
 def test_a_connection_that_cannot_be_used(connect, host, fields, words):

@@ -129,7 +129,7 @@ def test_no_answer_in_the_second_hundred_keeps_the_first(hook, platform, clock, 
 def test_answers_in_another_order_are_not_believed(hook, platform):
     jobs = [{"id": "x", "state": "PENDING", "source": {"file": export.file}} for export in exports(2)]
     platform.answers = [reply({"items": [{"resource": job} for job in reversed(jobs)]})]
-    with pytest.raises(SevenBridgesReplyLost, match="asked to export file"):
+    with pytest.raises(SevenBridgesReplyLost, match="expected an export of file"):
         hook.start_exports(exports(2))
     assert len(platform.seen) == 1
 
@@ -332,19 +332,19 @@ def ids_of(first, end):
 @pytest.mark.parametrize(
     ("pages_", "requests", "problem"),
     [
-        ([(ids_of(0, 100), 250, False)], 3, "it should hold 250, but only 100 can be listed"),
-        ([(ids_of(0, 100), 250, True)], 6, "it should hold 250, but only 100 can be listed"),
-        ([(ids_of(0, 100), None, True)], 6, "it should hold more, but only 100 can be listed"),
-        ([([], 1, False)], 3, "it should hold 1, but only 0 can be listed"),
-        ([([], 250, True)], 3, "it should hold 250, but only 0 can be listed"),
-        ([(ids_of(0, 100), 101, True), ([], 101, False)], 4, "it should hold 101, but only 100 can be listed"),
+        ([(ids_of(0, 100), 250, False)], 3, "it should have 250 items, but only 100 were listed"),
+        ([(ids_of(0, 100), 250, True)], 6, "it should have 250 items, but only 100 were listed"),
+        ([(ids_of(0, 100), None, True)], 6, "it should have more items, but only 100 were listed"),
+        ([([], 1, False)], 3, "it should have 1 items, but only 0 were listed"),
+        ([([], 250, True)], 3, "it should have 250 items, but only 0 were listed"),
+        ([(ids_of(0, 100), 101, True), ([], 101, False)], 4, "it should have 101 items, but only 100 were listed"),
     ],
     ids=["no link", "one page again and again", "without total", "empty", "empty with a link", "one is missing"],
 )
 def test_a_list_that_is_known_to_be_incomplete_is_an_error(hook, platform, ask, pages_, requests, problem):
     platform.answers = scripted(*pages_)
     with pytest.raises(
-        SevenBridgesApiError, match=f"^list of .*: The Platform's list is not complete: {problem}"
+        SevenBridgesApiError, match=f"^list of .*: The Platform's list is incomplete: {problem}"
     ) as caught:
         ask(hook, None)
     assert not caught.value.permanent

@@ -210,7 +210,7 @@ def test_anything_is_sent_again_when_nobody_listened(face, connect, clock, call)
 @pytest.mark.parametrize("call", [GET, START], ids=["get", "start"])
 def test_nobody_ever_listens(face, connect, clock, call):
     connect(f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(SevenBridgesConnectionError, match="No answer from the Platform") as caught:
+    with pytest.raises(SevenBridgesConnectionError, match="No response from the Platform") as caught:
         face.send(call)
     assert not caught.value.sent
     assert len(clock.pauses) == 4
