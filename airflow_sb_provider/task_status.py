@@ -164,14 +164,14 @@ def error_status(error: SevenBridgesError) -> dict[str, Any]:
     else:
         outcome = "REFUSED" if error.permanent else "ERROR"
     cause = error.job.error if isinstance(error, SevenBridgesJobFailed) else error
-    reason, remedy, details = _parts(error, cause)
+    reason = error.reason
     if not getattr(error, "problems", ()):
         # Only problems are a line each: line breaks in other people's texts do not count.
         reason = readable(reason, LONGEST)
     parts: dict[str, Any] = {
         "outcome": outcome,
         "reason": cut(reason) or "The Platform gave no reason.",
-        "remedy": cut(remedy),
+        "remedy": cut(error.remedy),
     }
     if isinstance(cause, SevenBridgesApiError):
         message = readable(cause.message, LONGEST)
@@ -183,18 +183,8 @@ def error_status(error: SevenBridgesError) -> dict[str, Any]:
             "more_info": cut(cause.more_info),
         }
     else:
-        parts["details"] = cut(details)
+        parts["details"] = cut(error.details)
     return {key: value for key, value in parts.items() if value not in (None, "")}
-
-
-def _parts(error: SevenBridgesError, cause: SevenBridgesError | None) -> tuple[str, str, str]:
-    """Return reason, remedy and details; an error without a reason of its own gives its text."""
-    if hasattr(error, "reason"):
-        return error.reason, getattr(error, "remedy", ""), getattr(error, "details", "")
-    if not isinstance(cause, SevenBridgesApiError):
-        return str(error), "", ""
-    remedy = error.cause if isinstance(error, SevenBridgesJobFailed) else ""
-    return cause.message, remedy or cause.advice or "", ""
 
 
 def sanitized(value: Any, *, keep_lines: bool = False) -> Any:

@@ -129,7 +129,7 @@ def test_bad_ones_do_not_cost_the_others(platform, runner, files, deferrable):
 def test_a_folder_in_a_list_is_reported(platform, runner, files):
     [file] = files(1)
     folder = platform.platform.add_folder("sub", PROJECT).id
-    with pytest.raises(AirflowFailException, match=r"sub.*is a folder; export its files"):
+    with pytest.raises(AirflowFailException, match=r"sub.*is a folder. Export its files"):
         runner.run(bulk(exports=listed([file, folder])))
     assert jobs_by_file(platform) == {file: 1}
 
@@ -704,7 +704,7 @@ def test_a_dry_run_tells_what_could_not_go(platform, runner, files):
 
 def test_more_files_than_expected_end_the_listing(platform, runner, files):
     files(350)
-    with pytest.raises(AirflowFailException, match="max_files: there are 200 files to export at least, more than 150"):
+    with pytest.raises(AirflowFailException, match="max_files: there are at least 200 files to export, more than 150"):
         runner.run(project(max_files=150))
     assert [record.path for record in platform.requests] == ["/v2/files"] * 2
     with pytest.raises(AirflowFailException, match="max_files: there are 3 files"):
@@ -715,9 +715,9 @@ def test_more_files_than_expected_end_the_listing(platform, runner, files):
 def test_what_cannot_be_meant_is_refused_before_anything_changes(platform, runner, files):
     ids = files(3)
     for wanted, words in [
-        ({"exports": listed([ids[0], ids[0]])}, "twice"),
+        ({"exports": listed([ids[0], ids[0]])}, "has two exports"),
         ({"exports": listed(ids, location="same")}, "would both become"),
-        ({"project": PROJECT, "volume": "demo/results", "max_files": 2}, "max_files: there are 3"),
+        ({"project": PROJECT, "volume": "demo/results", "max_files": 2}, "max_files: there are at least 3"),
         ({"project": PROJECT, "volume": "demo/results", "name": "*.bam"}, "nothing to export"),
     ]:
         with pytest.raises(AirflowFailException, match=words):

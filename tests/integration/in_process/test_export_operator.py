@@ -170,9 +170,9 @@ def test_without_waiting_it_ends_with_the_submission(platform, runner, export):
     ("code", "kind", "advice"),
     [
         (9101, AirflowFailException, "access mode to RW"),
-        (9103, AirflowFailException, "may not write"),
+        (9103, AirflowFailException, "write access to that location"),
         (9107, AirflowFailException, "another location"),
-        (9100, AirflowException, "try again later"),
+        (9100, AirflowException, "retry later"),
     ],
 )
 def test_a_failed_job_fails_the_task_with_its_own_error_and_advice(

@@ -127,7 +127,7 @@ def test_pages_while_a_project_is_listed(platform, runner):
 @pytest.mark.parametrize("state", ["ABORTED", "CANCELLED"])
 def test_a_state_that_is_not_documented_ends_the_wait_and_shows_its_error(platform, runner, export, deferrable, state):
     platform.trouble("job_fails", code=5034, message="The volume was deactivated.", state=state)
-    with pytest.raises(AirflowException, match=f"ended as {state}: The volume was deactivated.*5034"):
+    with pytest.raises(AirflowException, match=f"its state is {state}: The volume was deactivated.*5034"):
         runner.run(export(deferrable=deferrable))
     assert len(platform.exports) == 1
 
