@@ -137,7 +137,7 @@ class Submitter(Generic[E]):
             if not error.permanent:
                 raise
             raise SevenBridgesInDoubt(
-                f"What is in flight cannot be seen: {error} Check the connection's token, which must belong to the "
+                f"The jobs in flight cannot be read: {error} Check the connection's token, which must belong to the "
                 "user who started it."
             ) from error
 
@@ -146,7 +146,7 @@ class Submitter(Generic[E]):
     ) -> None:
         """Take what the Platform shows of entries in flight.
 
-        :param are_final: false if a rejection may pass, since a new job may not be visible yet: the wait goes on.
+        :param are_final: false if a rejection may pass, since a new job may not be visible yet: the wait continues.
         """
         adopted = [
             (entry, job)
@@ -160,7 +160,7 @@ class Submitter(Generic[E]):
                 self._follow(entry, answer, has_effect=entry not in without_effect)
             elif are_final and (answer.permanent or isinstance(answer, SevenBridgesUnreadableItem)):
                 doubt = SevenBridgesInDoubt(
-                    f"{entry.kind.title} {entry.job_id} cannot be seen: {answer} It may go on; check the "
+                    f"{entry.kind.title} {entry.job_id} cannot be read: {answer} It may be in flight. Check the "
                     "connection's token, which must belong to the user who started it."
                 )
                 doubt.__cause__ = answer

@@ -70,7 +70,7 @@ class Batch(Generic[E]):
     """All jobs of one task; a single one is a batch of one.
 
     :param entries: the jobs, in the order of the plan; those that only an earlier try wanted come last. In a task that
-        goes on after a deferral, those that have ended, or whose turn has not come, may be left out.
+        resumes after a deferral, those that have ended, or whose turn has not come, may be left out.
     :param started_at: when its first try began, in epoch seconds of the Platform's clock.
     :param try_number: the task instance's when this try began.
     :param max_tries: the same; a clear changes it.
@@ -108,7 +108,7 @@ class Batch(Generic[E]):
         return [entry for entry in self.entries if entry.bad]
 
     def outstanding(self) -> str:
-        """Return what goes on at the Platform, or may, when the task ends now; empty if nothing does."""
+        """Return what is or may be in flight on the Platform if the task ends now; empty if nothing is."""
         parts = []
         entries = [*self.left_behind, *self.entries]
         if jobs := [f"{entry.job_id} ({entry.request})" for entry in entries if entry.in_flight]:
@@ -119,7 +119,7 @@ class Batch(Generic[E]):
             parts.append(f"perhaps accepted, since that is not known yet: {_some(labels)}")
         if not parts:
             return ""
-        return f"Still {'; '.join(parts)}. A retry checks the Platform and adopts what goes on there."
+        return f"Still {'; '.join(parts)}. A retry checks the Platform and adopts them."
 
     def _noun(self, items: Sequence[object]) -> str:
         name = (self.entries or self.left_behind)[0].kind.name
@@ -168,7 +168,7 @@ class Batch(Generic[E]):
     def failure(self, manifest: str | None = None) -> str:
         """Return why the task fails: a table of the bad ones, the first of each cause before more of the same.
 
-        It says too what goes on, and what was never submitted.
+        It also names what is in flight, and what was never submitted.
         """
         bad = self.bad
         lines = [f"{len(bad):,} of {len(self.entries):,} files were not {self.entries[0].kind.done}:"]

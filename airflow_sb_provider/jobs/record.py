@@ -146,7 +146,7 @@ def submission_state(
     :param record: what the store holds for this task instance.
     :param nothing_sent: the earlier try's own state shows that it submitted nothing for this job.
     :param unreadable: there is a state, but not one that can be read, so that anything may have been submitted.
-    :param try_number: counts from 1 and goes on after a clear.
+    :param try_number: counts from 1 and continues after a clear.
     :param max_tries: of the task instance; ``max_tries - retries`` is the try after which it was cleared.
     :param name: of the kind of job, for the log.
     """

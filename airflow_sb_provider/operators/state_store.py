@@ -149,7 +149,7 @@ class StateStore(Generic[E]):
     def _read(self, *, every_page: bool) -> Batch[E] | None:
         head = self._get(KEY)
         if head is None:
-            # In a task that goes on after a deferral, this is a loss too.
+            # In a task that resumes after a deferral, this is a loss too.
             self.is_unreadable = not every_page
             return None
         try:

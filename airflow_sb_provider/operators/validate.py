@@ -47,8 +47,8 @@ def validate_export(hook: SevenBridgesHook, request: ExportRequest) -> dict[str,
             hook.log.warning("No access to the object at the destination: %s", error)
     if replaces and not request.overwrite:
         problems.append(
-            f"location: {request.volume}/{request.location} holds an object already ({replaces}); "
-            "choose another location, or set overwrite if it may be deleted."
+            f"location: {request.volume}/{request.location} already holds an object ({replaces}). "
+            "Choose another location, or set overwrite if it may be deleted."
         )
     if problems:
         raise SevenBridgesExportRefused(f"The {request} cannot be made:", problems)

@@ -43,7 +43,7 @@ OTHER = "9" * 24
 BULK_SHARE = 0.1
 _FIGURES = ("schedules", "success", "failed", "most submissions", "most requests", "violations")
 # Errors of Airflow or the Platform, which say nothing about an export.
-_GOES_ON = re.compile("go(es)? on")
+_GOES_ON = re.compile("cannot cancel")
 _IS_BAD = re.compile(" +(FAILED|REFUSED)")
 _IN_TROUBLE = re.compile("does not answer|trouble|Bad Gateway")
 _TIME_IS_OVER = re.compile("at the end of the time|The time for this task is over")

@@ -84,7 +84,7 @@ def test_a_retry_that_lists_a_file_again_waits_too(platform, runner, ids):
 def test_a_lost_page_of_the_record_is_detected(platform, runner, ids):
     platform.knobs.pending_seconds = 0.2
     platform.on("accepted", lambda record: runner.store.delete("sevenbridges_batch_1_2"))
-    with pytest.raises(AirflowException, match="not all, in Airflow's database"):
+    with pytest.raises(AirflowException, match="does not have the complete record"):
         runner.run(bulk(ids, max_active=100))
     result = runner.run(bulk(ids))
     assert result["counts"] == {"COMPLETED": 250}

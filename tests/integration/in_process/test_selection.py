@@ -152,7 +152,7 @@ def test_a_refused_token_is_not_taken_for_a_refused_filter(platform, select):
 def test_what_the_platform_does_not_filter_is_not_taken(platform, select, monkeypatch):
     """What is moved cannot be moved back, so a filter that is ignored must not widen a selection."""
     tree(platform)
-    monkeypatch.setattr("airflow_sb_provider.emulator.routes.files._fits", lambda file, name, wanted: True)
+    monkeypatch.setattr("airflow_sb_provider.emulator.routes.files._matches", lambda file, filter_, values: True)
     assert select(project=MINE, tags="final") == ["/top.bam"]
 
 

@@ -53,7 +53,7 @@ def test_a_problem(platform, runner, export, fields, words):
 
 def test_a_taken_location(platform, runner, export):
     platform.put_object("demo/results", "a/b.txt", b"old")
-    with pytest.raises(AirflowFailException, match="holds an object already"):
+    with pytest.raises(AirflowFailException, match="already holds an object"):
         runner.run(export(validate_only=True))
 
 

@@ -300,7 +300,7 @@ async def test_after_a_rejection_polls_are_rare(platform, started, caplog):
         (
             {},
             "spoilt",
-            f"The key '{KEY}' of the asset's store is invalid: 'spoilt' is not where a watch has come to. Delete it",
+            f"The key '{KEY}' of the asset's store is invalid: 'spoilt' is not a checkpoint. Delete it",
         ),
     ],
 )
