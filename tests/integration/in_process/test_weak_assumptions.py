@@ -322,7 +322,7 @@ def test_a_job_beyond_the_only_page_is_not_resubmitted(platform, runner, task, f
         [{"file": each, "volume": VOLUME, "location": f"other/{each}"} for each in others], copy_only=True
     )
     killed_after_the_submission(runner, task(deferrable), monkeypatch)
-    with pytest.raises(AirflowException, match="in doubt|IN_DOUBT"):
+    with pytest.raises(AirflowException, match=r"in doubt|IN_DOUBT"):
         runner.run(task(deferrable))
     assert accepted(platform) == Counter([*others, file])
     platform.knobs.update(stuck=False, total_lies=False)
