@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 
+from pendulum import DateTime
 from requests.structures import CaseInsensitiveDict
 
 from airflow_sb_provider.api.models import MAX_NESTING, ExportJob, Page, RateLimit
@@ -123,7 +124,7 @@ def check_rate(rate: RateLimit) -> None:
 
 @cache
 def _fields(kind) -> dict[str, object]:
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, localns={"DateTime": DateTime})
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
