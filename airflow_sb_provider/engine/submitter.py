@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from tenacity import Retrying
 
 from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.api.times import in_words
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesAuthError,
@@ -336,7 +337,7 @@ class Submitter(Generic[E]):
         self._pause(error, min(2.0**self._unsent, 30.0))
 
     def _pause(self, error: SevenBridgesError, seconds: float) -> None:
-        self._log.warning("%s Submitting again in %.0f s.", error, seconds)
+        self._log.warning("%s Submitting again in %s.", error, in_words(seconds))
         time.sleep(seconds)
 
     def _refused(self, entry: E, refusal: SevenBridgesApiError) -> None:

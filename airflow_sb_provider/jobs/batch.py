@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.api.times import isoformat_utc
 from airflow_sb_provider.jobs.tracked import BAD, COMPLETED, SKIPPED, WAITING, TrackedJob
 
 if TYPE_CHECKING:
@@ -161,8 +161,7 @@ class Batch(Generic[E]):
         new, left = done - totals.adopted, totals.total - done - bad - skipped
         if new and left and now > self.started_at:
             rate = new / (now - self.started_at)
-            end = datetime.fromtimestamp(now + left / rate, UTC)
-            parts.append(f"{rate * 60:,.0f} a minute, the rest by about {end:%H:%M} UTC")
+            parts.append(f"{rate * 60:,.0f} a minute, the rest by about {isoformat_utc(now + left / rate)}")
         return ", ".join(parts) + "."
 
     def failure(self, manifest: str | None = None) -> str:

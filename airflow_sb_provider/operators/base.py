@@ -6,12 +6,13 @@ import time
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
+import pendulum
+
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
-from airflow_sb_provider.api.times import isoformat_utc
+from airflow_sb_provider.api.times import in_words, isoformat_utc
 from airflow_sb_provider.engine.polling import deadline_of, wait
 from airflow_sb_provider.engine.submitter import Submitter
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt
@@ -292,9 +293,9 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         fail_fast = self.on_error == "fail_fast"
         if self.single:
             self.log.info(
-                "Waiting %s, with a poll every %.0f s%s.",
+                "Waiting %s, polling every %s%s.",
                 "without a worker slot" if self.deferrable else "in this worker",
-                self.poll_interval,
+                in_words(self.poll_interval),
                 f", until {isoformat_utc(end_time)} at the latest" if end_time else "",
             )
         if self.deferrable:
@@ -327,13 +328,15 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         """
         seconds = max(0.0, until - self.hook.clock.now())
         why = next((entry.why for entry in batch.waiting if entry.why), "")
-        self.log.info("%s Checking again in %.0f s.", why or "The state of submissions is not known yet.", seconds)
+        self.log.info(
+            "%s Checking again in %s.", why or "The state of submissions is not known yet.", in_words(seconds)
+        )
         at = time.time() + seconds
         if self.single:
             self._status.publish(why=why, state="CHECKING", check_again_at=isoformat_utc(at))
         # A triggerer whose clock is ahead ends the pause early: sleep for the rest here instead of deferring again.
         if self.deferrable and seconds > 0 and not self._has_paused:
-            self.defer(trigger=DateTimeTrigger(moment=datetime.fromtimestamp(at, UTC)), method_name="resume")
+            self.defer(trigger=DateTimeTrigger(moment=pendulum.from_timestamp(at)), method_name="resume")
         self._has_paused = False
         time.sleep(seconds)
 

@@ -359,7 +359,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
                 self._volumes([entry.request for entry in batch.entries])
         if timed_out:
             raise SevenBridgesExportTimeout(
-                f"The time for this task is over (timeout={self.timeout} s from its first try): "
+                f"The time for this task is over (timeout={self.timeout} seconds from its first try): "
                 f"{batch.progress(time.time())} Exports in flight continue: the Platform cannot cancel them. To wait "
                 "for them again, increase timeout and clear the task."
             )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_sb_provider._compat import AIRFLOW_STORES_NONE, conf
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.text import readable
-from airflow_sb_provider.api.times import isoformat_utc
+from airflow_sb_provider.api.times import in_words, isoformat_utc, parse_time
 from airflow_sb_provider.engine.export_policy import ExportPolicy
 from airflow_sb_provider.engine.result import read_object, volume_or_none
 from airflow_sb_provider.exceptions import (
@@ -177,11 +176,11 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
 
     def _started_at(self, batch: Batch[TrackedExport]) -> float:
         [entry] = batch.entries
-        started = datetime.fromisoformat(entry.started_on).timestamp() if entry.started_on else None
         # The record may be of a request long ago, which made another job or none.
-        is_own = entry.record is not None and entry.job_id == entry.own_id
-        submitted_at = entry.record.sent_at if entry.record and is_own else started
-        return batch.started_at if submitted_at is None else submitted_at
+        if entry.record and entry.job_id == entry.own_id:
+            return entry.record.sent_at
+        started = parse_time(entry.started_on)
+        return started.timestamp() if started else batch.started_at
 
     def _show(self, entry: TrackedExport, job: ExportJob) -> None:
         """Show the job; fetch file and volume for its links only if half of the rate limit is left."""
@@ -224,7 +223,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
                 else f"Export {export_id} has not been polled successfully"
             )
             raise SevenBridgesExportTimeout(
-                f"{state} at the end of the time to wait for it (timeout={self.timeout} s from the submission). "
+                f"{state} at the end of the time to wait for it (timeout={self.timeout} seconds from the submission). "
                 "The export continues: the Platform cannot cancel it. To wait for it again, increase timeout and clear "
                 "the task."
             )
@@ -255,11 +254,11 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
             verb = "Copied" if outcome.copy_only else "Moved"
             took = (job.finished_on - job.started_on).total_seconds() if job.started_on and job.finished_on else None
             self.log.info(
-                "%s to %s (%s bytes%s).",
+                "%s to %s (%s bytes)%s.",
                 verb,
                 readable(outcome.uri or f"{outcome.volume}/{outcome.location}", 1500),
                 outcome.size,
-                "" if took is None else f", {took:.0f} s",
+                "" if took is None else f" in {in_words(took)}",
             )
         return outcome
 

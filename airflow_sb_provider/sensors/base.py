@@ -228,7 +228,7 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
         if event["status"] == "timeout":
             raise AirflowSensorTimeout(
                 f"The {name}s {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''} did not all finish in time "
-                f"(timeout={self.timeout} s). They continue on the Platform. "
+                f"(timeout={self.timeout} seconds). They continue on the Platform. "
                 "Clear the task to wait again."
             )
         if event["status"] != "terminal":
