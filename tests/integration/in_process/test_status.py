@@ -119,7 +119,7 @@ def test_an_adopted_export_says_so_and_why(platform, export):
 
 def test_a_timeout_says_that_the_export_is_still_running(platform, runner, written, export, deferrable):
     platform.knobs.stuck = True
-    with pytest.raises(Exception, match="goes on"):
+    with pytest.raises(Exception, match="continues"):
         runner.run(export(timeout=0.3, deferrable=deferrable))
     assert statuses(written)[-1]["error"]["outcome"] == "TIMEOUT"
 
