@@ -129,7 +129,7 @@ class Stage:
 
     def clear(self) -> None:
         body = {
-            "validate_only": False,
+            "dry_run": False,
             "task_ids": ["export"],
             "dag_run_id": self.run_id,
             "only_failed": False,
@@ -664,6 +664,8 @@ SCENARIOS = [
     Scenario("bulk: killed after its acceptance", after_acceptance_of_the_second_hundred, dags=BULK, quick=True),
     Scenario("bulk: killed between two hundreds", between_two_hundreds, dags=BULK),
     Scenario("bulk: killed in a later wave", in_a_later_wave, dags=WAVES),
+    # Before those of many files: a copy is found in at most 5,000 jobs of the history.
+    Scenario("copy: killed, source deleted", source_deleted_after_a_kill, options=COPY, posts=1),
     Scenario("bulk: reply of a hundred lost", reply_of_a_hundred_lost, dags=BULK, words=r"exports: 100\)"),
     Scenario("bulk: reply one item short", reply_one_item_short, dags=BULK, words=r"exports: 100\)"),
     Scenario("bulk: a hundred accepted late", a_hundred_accepted_late, dags=BULK, words=r"exports: 100\)"),
@@ -766,7 +768,6 @@ SCENARIOS = [
         words="As an earlier try recorded: Still in flight",
     ),
     # Copies
-    Scenario("copy: killed, source deleted", source_deleted_after_a_kill, options=COPY, posts=1),
     Scenario("copy, overwrite: reply lost, clock behind", reply_lost_clock_behind, options=COPY_OVER, posts=1),
     # An unreadable job in a shared poll
     Scenario("another's id has polls refused", shared_poll_refused, dags=("deferred",), posts=1),
