@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_sb_provider.engine import export_policy, job_lists, reconcile, submitter
+from airflow_sb_provider.engine import job_lists, reconcile, submitter
 from airflow_sb_provider.engine.export_policy import ExportPolicy
 from airflow_sb_provider.engine.job_lists import JobLists
 from airflow_sb_provider.exports import decision, destination
@@ -60,6 +60,11 @@ def mutant(
 def _submissions(patch: Patch, change: Callable[[SubmissionState, dict[str, Any]], SubmissionState]) -> None:
     real = record.submission_state
     patch(base, "submission_state", lambda request, **facts: change(real(request, **facts), facts))
+
+
+def _decisions(patch: Patch, change: Callable[[decision.RemoteState], SubmissionState]) -> None:
+    real = decision._submit
+    patch(decision, "_submit", lambda request, facts: real(request, replace(facts, submission=change(facts))))
 
 
 # What a try knows of the ones before
@@ -269,21 +274,6 @@ def lists_are_kept(patch: Patch) -> None:
 
 
 @mutant(
-    None, 185, "tasks have twins", "files lag", why="not noticed in one: it lists anew right before it reads the file"
-)
-def file_before_jobs(patch: Patch) -> None:
-    """the file is read before the jobs in flight are listed"""
-    real = reconcile.fetch_remote_state
-
-    def gather(hook: Any, requests: Any, *others: Any) -> list[decision.RemoteState]:
-        files = hook.get_files([request.file for request in requests])
-        found = real(hook, requests, *others)
-        return [replace(each, file=file) for each, file in zip(found, files, strict=True)]
-
-    patch(export_policy, "fetch_remote_state", gather)
-
-
-@mutant(
     447,
     None,
     "objects lag",
@@ -416,12 +406,7 @@ def overwrite_nothing(patch: Patch) -> None:
 @mutant(20, 315, "others export too", "responses are lost")
 def overwrite_what_came(patch: Patch) -> None:
     """what came after the first request is overwritten by a second"""
-    real = decision._submit
-
-    def submit(request: Any, facts: decision.RemoteState) -> Any:
-        return real(request, replace(facts, submission=replace(facts.submission, replaces=None)))
-
-    patch(decision, "_submit", submit)
+    _decisions(patch, lambda facts: replace(facts.submission, replaces=None))
 
 
 @mutant(
@@ -438,13 +423,7 @@ def overwrite_what_came(patch: Patch) -> None:
 )
 def overwrite_another(patch: Patch) -> None:
     """a second request overwrites another object than the first was to overwrite"""
-    real = decision._submit
-
-    def submit(request: Any, facts: decision.RemoteState) -> Any:
-        submission = facts.submission
-        return real(request, replace(facts, submission=replace(submission, replaces=submission.replaces and None)))
-
-    patch(decision, "_submit", submit)
+    _decisions(patch, lambda facts: replace(facts.submission, replaces=facts.submission.replaces and None))
 
 
 @mutant(
@@ -459,14 +438,12 @@ def overwrite_another(patch: Patch) -> None:
 )
 def any_check_counts(patch: Patch) -> None:
     """an object that may be the file's own is deleted after a check of something else"""
-    real = decision._submit
-
-    def submit(request: Any, facts: decision.RemoteState) -> Any:
-        submission = facts.submission
-        seen = str(facts.object) if submission.rechecks else submission.seen
-        return real(request, replace(facts, submission=replace(submission, seen=seen)))
-
-    patch(decision, "_submit", submit)
+    _decisions(
+        patch,
+        lambda facts: (
+            replace(facts.submission, seen=str(facts.object)) if facts.submission.rechecks else facts.submission
+        ),
+    )
 
 
 @mutant(
