@@ -378,19 +378,20 @@ def test_an_object_that_appears_after_completed(platform, runner, task, monkeypa
 
 
 def test_a_worker_that_pauses_after_it_has_not_found_the_object(platform, runner, task, monkeypatch, deferrable, kind):
-    """The object appears while the worker stands still: what it read before does not count any more."""
-    monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 0.4)
-    monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_RECHECK_INTERVAL", 0.01)
-    platform.knobs.object_lag_seconds = 0.6
-    read = SevenBridgesHook.find_volume_object
+    """The object appears while the worker is paused: what it read before does not count any more."""
+    read, reads, now = SevenBridgesHook.find_volume_object, [], [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: None)
+    monkeypatch.setattr("airflow_sb_provider.engine.result.time", clock)
+    monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 30.0)
 
     def read_then_pause(hook, *arguments, **options):
-        found = read(hook, *arguments, **options)
-        time.sleep(0.8)
-        return found
+        reads.append(arguments)
+        now[0] += 400.0
+        return read(hook, *arguments, **options) if len(reads) > 1 else None
 
     monkeypatch.setattr(SevenBridgesHook, "find_volume_object", read_then_pause)
     assert runner.run(task(deferrable))["state"] == "COMPLETED"
+    assert len(reads) == (2 if kind == "single" else 0)
 
 
 def test_a_moved_file_whose_object_appears_late(platform, runner, task, patient, monkeypatch, deferrable):
