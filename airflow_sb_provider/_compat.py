@@ -132,12 +132,15 @@ AIRFLOW_CONFIRMS_EVENTS = _VERSION >= (3, 3)
 AIRFLOW_PULLS_LAZILY = _VERSION < (3,)
 # 3.0 rejects an XCom that is None; a pull that finds nothing returns None, too.
 AIRFLOW_STORES_NONE = _VERSION < (3,) or _VERSION >= (3, 1)
+# Whether the events of one task start one run of a DAG that is scheduled on them, or one run each.
+BATCHES_ASSET_EVENTS = _VERSION < (3, 4) or conf.getboolean("scheduler", "batch_asset_events", fallback=False)
 
 __all__ = [
     "AIRFLOW_CONFIRMS_EVENTS",
     "AIRFLOW_PULLS_LAZILY",
     "AIRFLOW_RENDERS_TRIGGERS",
     "AIRFLOW_STORES_NONE",
+    "BATCHES_ASSET_EVENTS",
     "HAS_XCOM_BACKEND",
     "AirflowException",
     "AirflowFailException",

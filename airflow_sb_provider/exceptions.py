@@ -26,6 +26,7 @@ class SevenBridgesError(Exception):
     :param remedy: what to do.
     :param subject: what failed.
     :param details: codes, ids and links.
+    :param code: the Platform's own code (table "API status codes"), None if it gave none.
     """
 
     permanent = False
@@ -34,8 +35,11 @@ class SevenBridgesError(Exception):
     subject = ""
     remedy = ""
     details = ""
+    code: int | None = None
 
-    def __init__(self, *args: object, remedy: str = "", subject: str = "", details: str = "") -> None:
+    def __init__(
+        self, *args: object, remedy: str = "", subject: str = "", details: str = "", code: int | None = None
+    ) -> None:
         super().__init__(*args)
         # Only what is given: other classes compute these.
         if remedy:
@@ -44,6 +48,8 @@ class SevenBridgesError(Exception):
             self.subject = subject
         if details:
             self.details = details
+        if code is not None:
+            self.code = code
 
     @property
     def reason(self) -> str:
@@ -311,6 +317,7 @@ class SevenBridgesJobFailed(SevenBridgesError):
         super().__init__(job, cause, remedy)
         self.job = job
         self.cause = cause
+        self.code = job.error.code if job.error else None
         self._remedy = remedy
 
     @property
@@ -366,16 +373,24 @@ class SevenBridgesExportRefused(SevenBridgesError):
     :param remedy: what to do.
     :param subject: the export, and that it was rejected.
     :param details: codes, ids and links.
+    :param code: the Platform's own code.
     """
 
     permanent = True
 
     def __init__(
-        self, message: str, problems: Iterable[str] = (), *, remedy: str = "", subject: str = "", details: str = ""
+        self,
+        message: str,
+        problems: Iterable[str] = (),
+        *,
+        remedy: str = "",
+        subject: str = "",
+        details: str = "",
+        code: int | None = None,
     ) -> None:
         self.message = message
         self.problems = tuple(problems)
-        super().__init__(message, self.problems, remedy=remedy, subject=subject, details=details)
+        super().__init__(message, self.problems, remedy=remedy, subject=subject, details=details, code=code)
 
     @property
     def reason(self) -> str:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pendulum
+
+from airflow_sb_provider.api.times import parse_time
 from airflow_sb_provider.exceptions import SevenBridgesInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from pendulum import DateTime
 
 T = TypeVar("T")
 
@@ -120,6 +126,19 @@ def read_count(value: Any) -> int:
     if number > 0:
         return number
     raise ValueError(f"{short(value)} is not a whole number above 0; use one, or None for any number.")
+
+
+def read_time(value: object) -> DateTime:
+    """Return a time: a ``datetime``, or ISO 8601 text; without an offset it is in UTC. A date is its midnight.
+
+    :raises ValueError: for anything else.
+    """
+    time = pendulum.instance(value) if isinstance(value, datetime) else parse_time(value)
+    if time is None:
+        raise ValueError(
+            f"{short(value)} is not a time; use one such as 2026-11-27T00:00:00+00:00 or {{{{ data_interval_start }}}}."
+        )
+    return time
 
 
 def as_list(value: object) -> list[Any] | None:

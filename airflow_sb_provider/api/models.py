@@ -182,7 +182,8 @@ class File(Storable):
 
     ``storage`` is ``PLATFORM`` for a file that the Platform stores and ``VOLUME`` for an alias; an alias
     names the ``volume`` and ``location`` of its object. ``parent`` is the id of its folder. ``secondary_files`` are
-    the ids of the files that the Platform lists as belonging to it, such as an index.
+    the ids of the files that the Platform lists as belonging to it, such as an index. ``created_on`` and
+    ``modified_on`` are None if the Platform does not show them.
     """
 
     id: str
@@ -198,6 +199,9 @@ class File(Storable):
     tags: tuple[str, ...] = ()
     metadata: Json = field(default_factory=dict, hash=False)
     secondary_files: tuple[str, ...] = ()
+    created_on: DateTime | None = None
+    modified_on: DateTime | None = None
+    _times: ClassVar[tuple[str, ...]] = ("created_on", "modified_on")
 
     @property
     def is_alias(self) -> bool:
@@ -233,6 +237,8 @@ class File(Storable):
             tags=tuple(tag for tag in _list(data.get("tags")) if _text(tag)),
             metadata=_record(data.get("metadata")),
             secondary_files=tuple(file_id for file_id in secondary if file_id),
+            created_on=parse_time(data.get("created_on")),
+            modified_on=parse_time(data.get("modified_on")),
         )
 
 

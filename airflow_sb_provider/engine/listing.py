@@ -18,7 +18,7 @@ from airflow_sb_provider.exports.selection import Selected, index_names, is_inde
 from airflow_sb_provider.hooks.sevenbridges import has_next
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from airflow_sb_provider.api.models import Page
     from airflow_sb_provider.exports.selection import Selection
@@ -47,7 +47,12 @@ class _Folder:
     problem: str = ""
 
 
-def list_selected(hook: SevenBridgesHook, selection: Selection, max_files: int | None = None) -> list[Selected]:
+def list_selected(
+    hook: SevenBridgesHook,
+    selection: Selection,
+    max_files: int | None = None,
+    counts: Callable[[File], bool] = lambda file: True,
+) -> list[Selected]:
     """Return the files of a selection, each once, the index files of a folder after its other files.
 
     A selected file that cannot be exported has a ``problem``: one of ``file_ids`` that is not visible or is a folder,
@@ -70,11 +75,12 @@ def list_selected(hook: SevenBridgesHook, selection: Selection, max_files: int |
     rejects the filters.
 
     :param max_files: the listing stops when there are more; None for any number.
+    :param counts: which of the selected files count for ``max_files``.
     :raises SevenBridgesInputError: if there are more than ``max_files``.
     :raises SevenBridgesApiError: if a list is incomplete after three readings.
     """
-    lists = _Lists(hook, selection, max_files)
-    if selection.file_ids:
+    lists = _Lists(hook, selection, max_files, counts)
+    if selection.file_ids is not None:
         folders, found = _folders_of_ids(lists)
     else:
         folders, found = list(_walk(lists)), {}
@@ -95,10 +101,13 @@ def list_selected(hook: SevenBridgesHook, selection: Selection, max_files: int |
 class _Lists:
     """Lists files for a selection: only complete lists, and a limited number of pages."""
 
-    def __init__(self, hook: SevenBridgesHook, selection: Selection, max_files: int | None) -> None:
+    def __init__(
+        self, hook: SevenBridgesHook, selection: Selection, max_files: int | None, counts: Callable[[File], bool]
+    ) -> None:
         self.hook = hook
         self.selection = selection
         self._max_files = max_files
+        self._counts = counts
         self._matching: set[str] = set()
         self._pages = 0
 
@@ -155,8 +164,8 @@ class _Lists:
     def _page(self, where: dict[str, Any], offset: int, *, retry: bool) -> Page[File]:
         self._count()
         page = self.hook.send(calls.list_files(**where, offset=offset), retry=retry)
-        if not self.selection.file_ids:
-            self._matching |= {file.id for file in page.items if self.selection.matches(file)}
+        if self.selection.file_ids is None:
+            self._matching |= {file.id for file in page.items if self.selection.matches(file) and self._counts(file)}
         if self._max_files is not None and len(self._matching) > self._max_files:
             raise SevenBridgesInputError(
                 f"max_files: there are at least {len(self._matching)} files to export, more than {self._max_files}; "
@@ -218,9 +227,10 @@ def _folders_of_ids(lists: _Lists) -> tuple[list[_Folder], dict[str, Selected]]:
     selection = lists.selection
     not_files: dict[str, Selected] = {}
     by_parent: dict[str | None, list[File]] = {}
-    for file_id, file in lists.get(list(selection.file_ids)).items():
+    for file_id, file in lists.get(list(selection.file_ids or ())).items():
         if isinstance(file, SevenBridgesApiError):
-            not_files[file_id] = Selected(File(file_id), problem=f"file_ids: {file_id} is not visible: {file.summary}")
+            problem = f"file_ids: {file_id} is not visible: {file.summary}"
+            not_files[file_id] = Selected(File(file_id), problem=problem, code=file.code)
         elif file.is_folder:
             not_files[file_id] = Selected(
                 file, problem=f"file_ids: {file_id} is the folder {file.name!r}; use the parameter folder."

@@ -192,11 +192,12 @@ class Submitter(Generic[E]):
     def _apply(self, entry: E, decision: Decision) -> None:
         """Apply a decision that submits nothing."""
         if isinstance(decision, Adopt):
-            entry.adopted = True
+            entry.adopt(decision.job)
             self._policy.adopting(entry, decision.job)
             self.take([entry], [decision.job])
         elif isinstance(decision, AlreadyDone):
-            entry.adopted, entry.state, entry.job_id = True, COMPLETED, None
+            entry.adopt(decision.job)
+            entry.state, entry.job_id = COMPLETED, None
             if decision.job:
                 entry.follow(decision.job)
             entry.proof = decision.proof

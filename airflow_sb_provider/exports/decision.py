@@ -254,6 +254,7 @@ def _refused(request: ExportRequest, facts: RemoteState) -> Decision | None:
         remedy=remedy or refusal.remedy,
         subject=f"The Platform rejected the {request}",
         details=refusal.details_with(refusal.message if cause else ""),
+        code=refusal.code,
     )
     return Fail(error, rechecks)
 
@@ -275,7 +276,8 @@ def _unsafe(request: ExportRequest, facts: RemoteState) -> Decision | None:
     file, submission = facts.file, facts.submission
     if isinstance(file, File) and (file.is_alias or file.is_folder):
         reason, remedy = explain(request, facts)
-        return Fail(SevenBridgesNotExportable(reason, remedy=remedy, subject=f"The {request} was not submitted"))
+        subject = f"The {request} was not submitted"
+        return Fail(SevenBridgesNotExportable(reason, remedy=remedy, subject=subject, code=NOT_EXPORTABLE))
     careful = submission.in_doubt or request.overwrite
     if request.copy_only and not careful:
         return None
@@ -421,11 +423,7 @@ def explain(request: ExportRequest, facts: RemoteState) -> tuple[str, str]:
         if file.is_folder:
             return f"{file.id} is a folder.", "Export its files."
         if file.is_alias:
-            return (
-                f"File {file.id} is already an alias of {file.volume}/{file.location}: it was exported or imported "
-                "before, and an alias cannot be exported.",
-                "If you need the object elsewhere, copy it within the cloud.",
-            )
+            return alias_problem(file)
         if refusal and refusal.code == NOT_EXPORTABLE:
             return (
                 f"File {file.id} ({file.name}) is not an alias, so it is a public file, an archived one or one linked "
@@ -445,6 +443,15 @@ def explain(request: ExportRequest, facts: RemoteState) -> tuple[str, str]:
             owner = "made from something else"
         return f"{request.volume}/{request.location} already holds an object ({found}) {owner}.", ""
     return "", ""
+
+
+def alias_problem(file: File) -> tuple[str, str]:
+    """Return why an alias cannot be exported, and what to do."""
+    return (
+        f"File {file.id} is already an alias of {file.volume}/{file.location}: it was exported or imported before, and "
+        "an alias cannot be exported.",
+        "If you need the object elsewhere, copy it within the cloud.",
+    )
 
 
 def _why_not_overwritten(request: ExportRequest, facts: RemoteState) -> tuple[str, str]:
@@ -490,4 +497,5 @@ def _doubt(
     if error:
         reason = f"{reason}: {error.reason}"
     subject, details = f"The {request} is in doubt", error.details if error else ""
-    return Fail(SevenBridgesInDoubt(reason, remedy=remedy, subject=subject, details=details), rechecks)
+    code = error.code if error else None
+    return Fail(SevenBridgesInDoubt(reason, remedy=remedy, subject=subject, details=details, code=code), rechecks)

@@ -41,7 +41,7 @@ class ExportOutcome:
 
     ``size`` is in bytes, ``uri`` is ``s3://bucket/prefix/location`` or ``gs://...``, times are ISO 8601 text,
     ``result`` is the Platform's file object, and ``error`` says why the export failed. ``export_id`` is None where a
-    finished move is adopted and no job is known.
+    finished move is adopted and no job is known. ``exported_before`` says that an earlier run or another task did it.
     """
 
     file: str | None
@@ -57,6 +57,7 @@ class ExportOutcome:
     copy_only: bool | None
     overwrite: bool | None
     adopted: bool
+    exported_before: bool = False
     started_on: str | None
     finished_on: str | None
     result: dict[str, Any] | None
@@ -118,6 +119,7 @@ class ExportOutcome:
             copy_only=request.copy_only,
             overwrite=request.overwrite,
             adopted=entry.adopted,
+            exported_before=entry.done_before,
             started_on=entry.started_on,
             finished_on=entry.finished_on,
             result=dict(job.result) if job and job.result else None,
@@ -158,12 +160,14 @@ class ExportOutcome:
 class Report:
     """All exports of a task.
 
-    ``many`` says whether the task is one of many exports, however many they are.
+    ``many`` says whether the task is one of many exports, however many they are, and ``emits_adopted`` whether its
+    asset events include exports that earlier runs or other tasks made.
     """
 
     exports: Sequence[ExportOutcome]
     many: bool = False
     manifest: str | None = None
+    emits_adopted: bool = True
 
     @classmethod
     def of_batch(
@@ -173,18 +177,25 @@ class Report:
         *,
         many: bool = False,
         manifest: str | None = None,
+        emits_adopted: bool = True,
     ) -> Self:
         """Build from what a task knows of its exports.
 
         :param volumes: by id, for the objects' addresses.
         """
         exports = [ExportOutcome.of_entry(entry, volumes.get(entry.request.volume)) for entry in batch.entries]
-        return cls(exports, many, manifest)
+        return cls(exports, many, manifest, emits_adopted)
 
     @property
     def exported(self) -> list[ExportOutcome]:
-        """Those whose object is there."""
-        return [export for export in self.exports if export.exported]
+        """Those whose object is there, what this task exported first."""
+        exported = [export for export in self.exports if export.exported]
+        return sorted(exported, key=lambda export: export.exported_before)
+
+    @property
+    def announced(self) -> list[ExportOutcome]:
+        """Those of which asset events are emitted."""
+        return [export for export in self.exported if self.emits_adopted or not export.exported_before]
 
     def to_extra(self) -> dict[str, Any]:
         """Return the extra of an asset that stands for all: of a task of one export its own, else a flat summary."""
@@ -195,6 +206,7 @@ class Report:
             "uri": self.manifest,
             "total": len(self.exports),
             "exported": len(exported),
+            "exported_now": sum(not export.exported_before for export in exported),
             "adopted": sum(export.adopted for export in exported),
             "failed": sum(bool(export.error) for export in self.exports),
             "bytes": sum(export.size or 0 for export in exported),

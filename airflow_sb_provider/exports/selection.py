@@ -11,7 +11,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.exceptions import SevenBridgesInputError
-from airflow_sb_provider.exports.destination import key_problem, object_uri, places
+from airflow_sb_provider.exports.destination import alias_readings, key_problem, object_uri, places
 from airflow_sb_provider.exports.patterns import Glob, Pattern, check_key, text_of
 from airflow_sb_provider.exports.request import ExportRequest, read_file, read_location
 from airflow_sb_provider.inputs import (
@@ -24,11 +24,14 @@ from airflow_sb_provider.inputs import (
     read_item,
     read_text,
     read_texts,
+    read_time,
     short,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from pendulum import DateTime
 
     from airflow_sb_provider.api.models import File, Volume
 
@@ -48,6 +51,7 @@ class Selected:
     :param belongs_to: for an included index file, its main file.
     :param problem: why it cannot be exported, if that is known already.
     :param note: further information.
+    :param code: the Platform's code for the problem.
     """
 
     file: File
@@ -55,6 +59,7 @@ class Selected:
     belongs_to: File | None = None
     problem: str = ""
     note: str = ""
+    code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class PlannedExport:
 
     :param problem: why it is not possible; its request must not be submitted.
     :param note: further information.
+    :param code: the Platform's code for the problem.
     """
 
     request: ExportRequest
@@ -70,6 +76,7 @@ class PlannedExport:
     path: str = ""
     problem: str = ""
     note: str = ""
+    code: int | None = None
 
 
 def _read_project(value: object) -> str:
@@ -107,8 +114,6 @@ def _read_file_ids(value: object) -> tuple[str, ...]:
     items = [ids] if isinstance(ids, str | Integral) else as_list(ids)
     if items is None:
         raise ValueError(f"{short(value)} is not a list; use a list of file ids.")
-    if not items:
-        raise ValueError("the list is empty; give at least one file id.")
     problems = Problems()
     known = dict.fromkeys(problems.read(f"[{number}]", read_file, item, "") for number, item in enumerate(items))
     if problems.texts:
@@ -145,20 +150,23 @@ def _read_by(reader: Callable[[Any], object], *, optional: bool = True) -> dict[
 class Selection:
     """The files to export, and how: create one with `checked`.
 
-    One of ``project``, ``folder`` and ``file_ids`` is set. Each file must match all other filters that are set: one of
-    the globs ``name``, one of the ``tags``, for each field of ``metadata`` one of its values, and ``origin_task``. The
-    fields are parameters of `SevenBridgesBulkExportOperator`, which documents them.
+    One of ``project``, ``folder`` and ``file_ids`` is set; ``file_ids`` may be empty, which selects nothing. Each file
+    must match all other filters that are set: one of the globs ``name``, one of the ``tags``, for each field of
+    ``metadata`` one of its values, ``origin_task``, ``created_after`` and ``modified_after``. The fields are parameters
+    of `SevenBridgesBulkExportOperator`, which documents them.
     """
 
     volume: str
     project: str | None = field(default=None, metadata=_read_by(_read_project))
     folder: str | None = field(default=None, metadata=_read_by(read_file))
-    file_ids: tuple[str, ...] = field(default=(), metadata=_read_by(_read_file_ids))
+    file_ids: tuple[str, ...] | None = field(default=None, metadata=_read_by(_read_file_ids))
     recursive: bool = field(default=False, metadata=_read_by(read_boolean, optional=False))
     name: Glob = field(default_factory=Glob, metadata=_read_by(_read_globs))
     tags: tuple[str, ...] = field(default=(), metadata=_read_by(read_texts))
     metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False, metadata=_read_by(_read_metadata))
     origin_task: str | None = field(default=None, metadata=_read_by(_read_task))
+    created_after: DateTime | None = field(default=None, metadata=_read_by(read_time))
+    modified_after: DateTime | None = field(default=None, metadata=_read_by(read_time))
     location_pattern: Pattern = field(default_factory=Pattern, metadata=_read_by(_read_pattern, optional=False))
     secondary_files: bool = field(default=False, metadata=_read_by(read_boolean, optional=False))
     overwrite: bool = False
@@ -206,6 +214,8 @@ class Selection:
             and (not self.name.globs or (file.name is not None and self.name.matches(file.name)))
             and (not self.tags or not self._tags.isdisjoint(file.tags))
             and (self.origin_task is None or file.origin_task == self.origin_task)
+            and not _is_before(file.created_on, self.created_after)
+            and not _is_before(file.modified_on, self.modified_after)
             and all(not _texts_of(file.metadata.get(key)).isdisjoint(values) for key, values in self.metadata.items())
         )
 
@@ -240,12 +250,14 @@ class Selection:
 
     def __str__(self) -> str:
         where = f"project {self.project}" if self.project else f"folder {self.folder}"
-        parts = [f"{len(self.file_ids)} file ids" if self.file_ids else where]
+        parts = [where if self.file_ids is None else f"{len(self.file_ids)} file ids"]
         parts += ["with all folders below"] if self.recursive else []
         parts += [f"name {' or '.join(self.name.globs)}"] if self.name.globs else []
         parts += [f"tag {' or '.join(self.tags)}"] if self.tags else []
         parts += [f"{key} {' or '.join(values)}" for key, values in self.metadata.items()]
         parts += [f"of task {self.origin_task}"] if self.origin_task else []
+        parts += [f"created after {self.created_after}"] if self.created_after else []
+        parts += [f"modified after {self.modified_after}"] if self.modified_after else []
         return ", ".join(parts)
 
 
@@ -258,7 +270,8 @@ def plan(selection: Selection, selected: Sequence[Selected]) -> list[PlannedExpo
 
 
 def _planned(selection: Selection, selected: Selected) -> PlannedExport:
-    file, problem, location = selected.file, selected.problem, ""
+    file, location = selected.file, ""
+    problem = selected.problem or (_time_problem(selection, file) if selected.belongs_to is None else "")
     if not problem:
         try:
             read_file(file.id)
@@ -274,7 +287,33 @@ def _planned(selection: Selection, selected: Selected) -> PlannedExport:
         copy_only=selection.copy_only,
         properties=selection.properties,
     )
-    return PlannedExport(request, file, selected.path, problem, selected.note)
+    return PlannedExport(request, file, selected.path, problem, selected.note, selected.code)
+
+
+def _time_problem(selection: Selection, file: File) -> str:
+    """Return which time is needed to select a file, but not known: it is reported, since it may be new."""
+    for name in ("created", "modified"):
+        if getattr(selection, f"{name}_after") and getattr(file, f"{name}_on") is None:
+            return f"{name}_after: the Platform does not show when the file was {name}; export it by its id."
+    return ""
+
+
+def is_moved(export: PlannedExport, file: File, volumes: Mapping[str, Volume]) -> bool:
+    """Whether a file is an alias of its own destination, as far as the file alone shows it.
+
+    An alias whose location has several readings counts if one of them fits: it cannot be exported again either way.
+
+    :param volumes: by id, those that the token may see.
+    """
+    return file.is_alias and not export.problem and any(alias_readings(file, export.request, volumes).values())
+
+
+def read_tag(value: object) -> str:
+    """Return one tag.
+
+    :raises ValueError: if it is empty, not text, or has outer spaces.
+    """
+    return _without_outer_spaces(read_text(value, "a tag such as exported"))
 
 
 def read_exports(value: object) -> list[PlannedExport]:
@@ -320,10 +359,8 @@ def check_count(count: int, max_files: int | None) -> None:
     """Check the number of files.
 
     :param max_files: the maximum; None for any number.
-    :raises SevenBridgesInputError: for no files, and for more than the maximum.
+    :raises SevenBridgesInputError: for more than the maximum.
     """
-    if not count:
-        raise SevenBridgesInputError("There is nothing to export: the list is empty, or no file matches the selection.")
     if max_files is not None and count > max_files:
         raise SevenBridgesInputError(
             f"max_files: there are {count} files to export, more than {max_files}; raise max_files or narrow the "
@@ -393,6 +430,11 @@ def _split(name: str) -> tuple[str, str]:
     """Return stem and suffix, a compressed file's suffix with what is before it: ``a``, ``.vcf.gz``."""
     found = re.fullmatch(r"(.+?)((?:\.[^.]+)?\.(?:gz|bgz|bz2|xz|zst)|\.[^.]+)", name, re.DOTALL)
     return (found[1], found[2]) if found else (name, "")
+
+
+def _is_before(time: DateTime | None, limit: DateTime | None) -> bool:
+    """Whether a time is before a limit; an unknown time is not."""
+    return time is not None and limit is not None and time < limit
 
 
 def _place(request: ExportRequest, volumes: Mapping[str, Volume]) -> str:

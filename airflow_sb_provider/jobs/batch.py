@@ -13,6 +13,8 @@ from airflow_sb_provider.jobs.tracked import BAD, COMPLETED, SKIPPED, WAITING, T
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from airflow_sb_provider.jobs.kind import JobKind
+
 E = TypeVar("E", bound=TrackedJob[Any])
 
 ERRORS_REPORTED = 10
@@ -21,10 +23,15 @@ IDS_SHOWN = 10
 
 @dataclass(frozen=True)
 class Totals:
-    """What is summed up of many jobs: how many are in which state, and their sizes in bytes."""
+    """What is summed up of many jobs: how many are in which state, and their sizes in bytes.
+
+    :param adopted: how many of the completed ones were adopted.
+    :param done_before: how many of these an earlier run or another task did.
+    """
 
     counts: Mapping[str, int] = field(default_factory=dict)
     adopted: int = 0
+    done_before: int = 0
     bytes_done: int = 0
     bytes_wanted: int = 0
 
@@ -35,6 +42,7 @@ class Totals:
         return cls(
             dict(Counter(str(entry.state) for entry in entries)),
             sum(entry.adopted for entry in done),
+            sum(entry.done_before for entry in done),
             sum(entry.size or 0 for entry in done),
             sum(entry.size or 0 for entry in entries if entry.state != SKIPPED),
         )
@@ -51,6 +59,7 @@ class Totals:
         return Totals(
             {state: count for state, count in counts.items() if count},
             self.adopted + sign * other.adopted,
+            self.done_before + sign * other.done_before,
             self.bytes_done + sign * other.bytes_done,
             self.bytes_wanted + sign * other.bytes_wanted,
         )
@@ -69,20 +78,24 @@ class Totals:
 class Batch(Generic[E]):
     """All jobs of one task; a single one is a batch of one.
 
+    :param kind: the kind of the jobs.
     :param entries: the jobs, in the order of the plan; those that only an earlier try wanted come last. In a task that
         resumes after a deferral, those that have ended, or whose turn has not come, may be left out.
     :param started_at: when its first try began, in epoch seconds of the Platform's clock.
     :param try_number: the task instance's when this try began.
     :param max_tries: the same; a clear changes it.
+    :param left_out: how many more the plan left out, since an earlier run did them.
     :param not_loaded: what is known of those that are left out.
     :param is_more_to_come: whether some of them are still to be submitted.
     :param left_behind: what an earlier try submitted, and this one neither wants nor follows.
     """
 
+    kind: JobKind[Any]
     entries: list[E]
     started_at: float
     try_number: int
     max_tries: int
+    left_out: int = 0
     not_loaded: Totals = field(default_factory=Totals)
     is_more_to_come: bool = False
     left_behind: list[E] = field(default_factory=list)
@@ -122,22 +135,28 @@ class Batch(Generic[E]):
         return f"Still {'; '.join(parts)}. A retry checks the Platform and adopts them."
 
     def _noun(self, items: Sequence[object]) -> str:
-        name = (self.entries or self.left_behind)[0].kind.name
+        name = self.kind.name
         return name if len(items) == 1 else f"{name}s"
 
     def summary(self, now: float, manifest: str | None = None) -> dict[str, Any]:
         """Return what the task hands on: small, however many files there are.
 
         :returns: ``state`` (``COMPLETED`` if all but the skipped are done, else ``FAILED`` or ``RUNNING``),
-            ``total``, ``counts`` by state, ``adopted``, ``bytes`` of what is done, ``seconds``, ``errors`` (the first
-            ten: file, name, state, code, message) and ``manifest`` (its address, or None).
+            ``total``, ``counts`` by state, ``exported_now`` (by this task), ``exported_before`` (by earlier runs and
+            other tasks, also those that the plan left out), ``skipped``, ``failed``, ``adopted``, ``bytes`` of what is
+            done, ``seconds``, ``errors`` (the first ten: file, name, state, code, message) and ``manifest`` (its
+            address, or None). The word ``exported`` is the kind's own.
         """
-        totals = self.totals
+        totals, done = self.totals, self.kind.done
         is_open = totals.counts.get(WAITING) or self.in_flight
         return {
             "state": "FAILED" if totals.count(*BAD) else "RUNNING" if is_open else "COMPLETED",
             "total": totals.total,
             "counts": dict(totals.counts),
+            f"{done}_now": totals.count(COMPLETED) - totals.done_before,
+            f"{done}_before": totals.done_before + self.left_out,
+            "skipped": totals.count(SKIPPED),
+            "failed": totals.count(*BAD),
             "adopted": totals.adopted,
             "bytes": totals.bytes_done,
             "seconds": round(now - self.started_at, 1),
@@ -149,15 +168,16 @@ class Batch(Generic[E]):
         """Return one line on how far it is, for the task's log."""
         totals = self.totals
         done, bad, skipped = totals.count(COMPLETED), totals.count(*BAD), totals.count(SKIPPED)
-        verb = self.entries[0].kind.done if self.entries else "done"
         sizes = f"{_bytes(totals.bytes_done)} of {_bytes(totals.bytes_wanted)}"
-        parts = [f"{done:,} of {totals.total:,} files {verb} ({sizes})"]
+        parts = [f"{done:,} of {totals.total:,} files {self.kind.done} ({sizes})"]
         if in_flight := len(self.in_flight):
             parts.append(f"{in_flight:,} in flight")
         if bad:
             parts.append(f"{bad:,} failed")
         if skipped:
             parts.append(f"{skipped:,} skipped")
+        if before := totals.done_before + self.left_out:
+            parts.append(f"{before:,} {self.kind.done} before")
         new, left = done - totals.adopted, totals.total - done - bad - skipped
         if new and left and now > self.started_at:
             rate = new / (now - self.started_at)
@@ -170,7 +190,7 @@ class Batch(Generic[E]):
         It also names what is in flight, and what was never submitted.
         """
         bad = self.bad
-        lines = [f"{len(bad):,} of {len(self.entries):,} files were not {self.entries[0].kind.done}:"]
+        lines = [f"{len(bad):,} of {len(self.entries):,} files were not {self.kind.done}:"]
         shown = _one_of_each_cause_first(bad)[: 2 * ERRORS_REPORTED]
         lines += [
             f"  {entry.state:9} {_subject(entry)} {entry.label}: {readable(entry.message, 4000)}" for entry in shown

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from airflow_sb_provider.api.models import error_from_json
 from airflow_sb_provider.api.text import readable
-from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError, SevenBridgesJobFailed
+from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError
 from airflow_sb_provider.jobs.decision import CheckAgain, Decision, Fail
 from airflow_sb_provider.jobs.record import Request, SubmissionRecord, SubmissionState, SubmissionStatus
 
@@ -43,6 +43,8 @@ class TrackedJob(Generic[R]):
         ``COMPLETED``, ``FAILED``, ``REFUSED`` (never started), ``SKIPPED`` (left alone) or ``IN_DOUBT`` (what became of
         it cannot be known).
     :param job_id: the job that is waited for, which may be another's.
+    :param adopted: the job existed already, or what it is for was done already.
+    :param done_before: an earlier run or another task did it: no request of this task can have done it.
     :param retriable: whether a later try may fare better with one that failed.
     :param record: the request that this task sent for it.
     :param posts: how many requests this try has sent for it.
@@ -62,6 +64,7 @@ class TrackedJob(Generic[R]):
     state: str = WAITING
     job_id: str | None = None
     adopted: bool = False
+    done_before: bool = False
     code: int | None = None
     message: str = ""
     retriable: bool = False
@@ -171,6 +174,13 @@ class TrackedJob(Generic[R]):
             check_at=0.0,
         )
 
+    def adopt(self, job: Job | None) -> None:
+        """Take what a check found: a job that exists, or None if what it is for is done and no job is known."""
+        self.adopted = True
+        # What this task has sent, or may have sent in a try without a record, is its own doing.
+        may_be_own = self.is_unanswered or self.submission.in_doubt or (job is not None and job.id == self.own_id)
+        self.done_before = not may_be_own
+
     def accepted(self, job: Job, now: float) -> None:
         """Take the job that its request has started.
 
@@ -178,7 +188,7 @@ class TrackedJob(Generic[R]):
         """
         if self.record:
             self.record = replace(self.record, outcome=SubmissionStatus.ACCEPTED, job_id=job.id, sent_at=now)
-        self.adopted = False
+        self.adopted = self.done_before = False
         self.submission = replace(self.submission, in_doubt=False)
 
     def not_sent(self, submission: SubmissionState) -> None:
@@ -249,9 +259,12 @@ class TrackedJob(Generic[R]):
     def fail(self, error: SevenBridgesError, state: str) -> None:
         """Give it up, and say why."""
         self.error = error
-        cause = error.job.error if isinstance(error, SevenBridgesJobFailed) else error
         self.state, self.retriable = state, not error.permanent
-        self.code = cause.code if isinstance(cause, SevenBridgesApiError) else None
+        cause = error.__cause__
+        self.code = error.code
+        if self.code is None and isinstance(cause, SevenBridgesError):
+            # Why a check was made, such as a rejection.
+            self.code = cause.code
         self.message = error.summary
 
     def _note_refused(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os.path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow_sb_provider._compat import Asset, AssetAlias
+from airflow_sb_provider._compat import BATCHES_ASSET_EVENTS, Asset, AssetAlias
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exports.outcome import MAX_REPORTED, namespace
 from airflow_sb_provider.lineage.hook import collect_hook_lineage
@@ -44,7 +45,7 @@ def emit_asset_events(context: Context, outlets: Sequence[object], hook: SevenBr
             len(exported) - len(known),
         )
     if outlets:
-        _add_events(context, outlets, known, report)
+        _add_events(context, outlets, [export for export in report.announced if export.uri], report)
     platform = namespace(hook.settings.endpoint)
     try:
         collect_hook_lineage(
@@ -60,8 +61,12 @@ def _add_events(context: Context, outlets: Sequence[object], known: Sequence[Exp
     events: list[tuple[str | None, dict[str, Any]]] = [
         (export.uri, export.to_extra()) for export in known[:MAX_REPORTED]
     ]
-    if report.manifest:
+    if report.manifest and known:
         events.append((report.manifest, report.to_extra()))
+    if len(events) > 1 and not BATCHES_ASSET_EVENTS:
+        # Each event would start a run of its own of every DAG that is scheduled on the alias.
+        extra = {**report.to_extra(), "exports": [export.to_extra() for export in known[:MAX_REPORTED]]}
+        events = [(report.manifest or _folder(known), extra)]
     if len(known) > MAX_REPORTED:
         log.info("Asset events are emitted for the first %d of %d exported objects.", MAX_REPORTED, len(known))
     assets = [(asset, extra) for uri, extra in events if uri and (asset := _asset(uri))]
@@ -73,6 +78,13 @@ def _add_events(context: Context, outlets: Sequence[object], known: Sequence[Exp
         for outlet in outlets:
             if isinstance(outlet, Asset):
                 accessors[outlet].extra.update(report.to_extra())
+
+
+def _folder(exports: Sequence[ExportOutcome]) -> str:
+    """Return the deepest folder of all objects; the first object's address if they have none in common."""
+    uris = [export.uri or "" for export in exports]
+    folder, slash, _ = os.path.commonprefix(uris).rpartition("/")  # noqa: RUF071 - cut at a slash
+    return f"{folder}{slash}" if folder.partition("://")[2] else uris[0]
 
 
 def _asset(uri: str) -> Asset | None:

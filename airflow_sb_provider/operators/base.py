@@ -138,8 +138,11 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             return []
         return [f"sevenbridges_conn_id: {conn_id!r} is empty or not text; enter the ID of an Airflow connection."]
 
-    def _begin(self, context: Context, entries: list[E], ledger: StateStore[E]) -> Batch[E]:
-        """Return the batch of this try, with what earlier tries have submitted."""
+    def _begin(self, context: Context, entries: list[E], left_out: Sequence[E], ledger: StateStore[E]) -> Batch[E]:
+        """Return the batch of this try, with what earlier tries have submitted.
+
+        :param left_out: what earlier runs have done, or an earlier try of this one.
+        """
         ti = context["ti"]
         # On Airflow 3.0 XCom may outlive a try: it holds what was known before that try ended.
         before = ledger.load() if ledger.has_store else None
@@ -148,6 +151,8 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         known = {entry.request.target: entry for entry in earlier_entries}
         # A try in between that has no record may have run without a store.
         is_complete = before is not None and not ledger.is_unreadable and before.try_number >= ti.try_number - 1
+        own = [entry for entry in left_out if entry.request.fingerprint in same or entry.request.target in known]
+        entries = [*entries, *own]
         planned = {entry.request.fingerprint for entry in entries}
         going_on = [entry for key, entry in same.items() if key not in planned and entry.may_go_on]
         others = {entry.request.target[0]: entry.job_id for entry in going_on if entry.in_flight}
@@ -187,14 +192,15 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             )
         is_retry = before is not None and before.max_tries == ti.max_tries
         started_at = before.started_at if before and is_retry else self.hook.clock.now()
-        batch = Batch(entries, started_at, ti.try_number, ti.max_tries)
+        batch = Batch(self.entry_class.kind, entries, started_at, ti.try_number, ti.max_tries)
+        batch.left_out = len(left_out) - len(own)
         if going_on:
             self._keep(batch, going_on)
         return batch
 
     def _keep(self, batch: Batch[E], going_on: list[E]) -> None:
         """Keep in a batch what earlier tries submitted and this try does not request."""
-        outstanding = Batch(going_on, 0.0, 0, 0).outstanding()
+        outstanding = Batch(self.entry_class.kind, going_on, 0.0, 0, 0).outstanding()
         self.log.warning("An earlier try submitted jobs that this try does not request. %s", outstanding)
         # A single operator returns one job, and a job with a requested target is adopted there: both are only named
         # if the task fails.
@@ -207,12 +213,16 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
                 entry.wait_again(replace(entry.submission, in_doubt=True, doubt_stage=0, check_at=0.0, rechecks=0))
         batch.entries = [*batch.entries, *followed]
 
-    def _submit(self, context: Context, entries: list[E]) -> dict[str, Any]:
-        """Submit what is not done yet at the start of a try, and wait for it."""
+    def _submit(self, context: Context, entries: list[E], left_out: Sequence[E] = ()) -> dict[str, Any]:
+        """Submit what is not done yet at the start of a try, and wait for it.
+
+        :param left_out: what is done already, and only counted unless this task did it.
+        """
         ledger, policy = StateStore(context, self.entry_class), self._policy()
-        self._batch = batch = self._begin(context, entries, ledger)
+        self._batch = batch = self._begin(context, entries, left_out, ledger)
         self._planned(context, batch)
-        if self.single and not policy.needs_check(entries[0]):
+        has_nothing_to_do = all(entry.has_ended for entry in batch.entries) and not batch.left_behind
+        if has_nothing_to_do or (self.single and not policy.needs_check(entries[0])):
             # The submitter writes the intent before its first request.
             ledger.keep(batch)
         else:

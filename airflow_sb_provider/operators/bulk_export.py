@@ -8,9 +8,10 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from logging import INFO, WARNING
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from airflow_sb_provider._compat import ObjectStoragePath, conf
+from airflow_sb_provider._compat import AirflowSkipException, ObjectStoragePath, conf
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.engine.export_policy import ExportPolicy
@@ -22,6 +23,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesExportTimeout,
     SevenBridgesInputError,
 )
+from airflow_sb_provider.exports.decision import NOT_EXPORTABLE, alias_problem
 from airflow_sb_provider.exports.destination import object_uri
 from airflow_sb_provider.exports.manifest import (
     HEAD_BYTES,
@@ -39,8 +41,10 @@ from airflow_sb_provider.exports.selection import (
     PlannedExport,
     Selection,
     check_count,
+    is_moved,
     plan,
     read_exports,
+    read_tag,
     with_conflicts,
 )
 from airflow_sb_provider.exports.tracked import TrackedExport
@@ -69,11 +73,13 @@ from airflow_sb_provider.operators.validate import volume_problems
 from airflow_sb_provider.task_status import batch_status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from airflow_sb_provider._compat import BaseOperatorLink, Context
     from airflow_sb_provider.api.models import Volume
-    from airflow_sb_provider.exports.request import ExportRequest
+
+OnEmpty = Literal["succeed", "skip", "fail"]
 
 _SHOWN_BY_VALIDATION = 100
 # In characters, each of which may take six bytes.
@@ -93,8 +99,9 @@ class _Wanted:
 class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
     """Export many files in one task: a list of exports, or a selection of a project's files.
 
-    Returns a small dict: ``state``, ``total``, ``counts`` by state, ``adopted``, ``bytes``, ``seconds``, ``errors``
-    (the first ten) and ``manifest``. The operator also pushes it as XCom ``summary``, even if the task fails.
+    Returns a small dict: ``state``, ``total``, ``counts`` by state, ``exported_now``, ``exported_before``, ``skipped``,
+    ``failed``, ``adopted``, ``bytes``, ``seconds``, ``errors`` (the first ten) and ``manifest``. The operator also
+    pushes it as XCom ``summary``, even if the task fails.
 
     .. note:: By default an export is a *move*, which cannot be undone, repeated or canceled. Each file is exported
         once: a retry checks the Platform and submits only what is missing. If the task is killed or times out, its
@@ -113,6 +120,9 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
     :param tags: select files that have any of these tags. (templated)
     :param metadata: select files by metadata: for each field a value or a list of values. (templated)
     :param origin_task: select the files that this task of the Platform created. (templated)
+    :param created_after: select the files that were created at or after this time, such as
+        ``{{ data_interval_start }}``: a ``datetime`` or ISO 8601 text, in UTC if it has no offset. (templated)
+    :param modified_after: the same for the time of the last change. (templated)
     :param volume: ID of the destination volume, for a selection. (templated)
     :param location_pattern: the key of each object: text with ``{path}``, ``{name}``, ``{stem}``, ``{suffix}``,
         ``{id}``, ``{project}``, ``{project_owner}``, ``{metadata[field]}``. (templated)
@@ -125,12 +135,19 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         anything. (templated)
     :param manifest: where to write an audit record of every file: any URL or path that Airflow's
         ``ObjectStoragePath`` accepts, ending in ``.jsonl`` or ``.csv``. (templated)
-    :param max_files: fail before the first submission if there are more files. (templated)
+    :param max_files: fail before the first submission if there are more files to export. (templated)
     :param skip_not_exportable: whether to skip files that cannot be exported (aliases of other objects, public and
         archived files, folders). They count as ``SKIPPED``, not as failed. (templated)
+    :param skip_exported: whether to leave out the files that are already aliases of their destinations: earlier runs
+        have moved them. They cost no request, and count as ``exported_before``. (templated)
+    :param tag_exported: a tag that the task sets on every file that it has exported. Files that have it are left out,
+        as with ``skip_exported``. The token's user needs the write permission on the project. (templated)
     :param sevenbridges_conn_id: ID of the Airflow connection. (templated)
     :param on_error: ``fail_at_end`` completes all other files first, ``fail_fast`` submits nothing more after the
         first failure, ``report`` succeeds even if files fail.
+    :param on_empty: what to do if no file is to be exported: ``succeed``, ``skip`` (Airflow's skipped state) or
+        ``fail``.
+    :param emit_adopted: whether to emit asset events also for exports that an earlier run or another task made.
     :param manifest_prefix: the folder in which a manifest may be written, such as ``s3://my-bucket/manifests/``.
         Required in mapped tasks, and if ``manifest`` is a template that does not begin with a folder: otherwise a
         rendered value could point anywhere.
@@ -148,6 +165,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         "manifest",
         "max_files",
         "skip_not_exportable",
+        "skip_exported",
+        "tag_exported",
         "sevenbridges_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
@@ -176,6 +195,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         tags: Any = None,
         metadata: Any = None,
         origin_task: str | None = None,
+        created_after: datetime | str | None = None,
+        modified_after: datetime | str | None = None,
         volume: str | None = None,
         location_pattern: str = "{path}/{name}",
         secondary_files: bool | str = False,
@@ -186,8 +207,12 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         manifest: str | None = None,
         max_files: int | str | None = 10_000,
         skip_not_exportable: bool | str = False,
+        skip_exported: bool | str = False,
+        tag_exported: str | None = None,
         sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name,
         on_error: OnError = "fail_at_end",
+        on_empty: OnEmpty = "succeed",
+        emit_adopted: bool = False,
         manifest_prefix: str | None = None,
         manifest_metadata: Sequence[str] | str = (),
         max_active: int = MAX_IDS,
@@ -206,6 +231,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self.tags = tags
         self.metadata = metadata
         self.origin_task = origin_task
+        self.created_after = created_after
+        self.modified_after = modified_after
         self.volume = volume
         self.location_pattern = location_pattern
         self.secondary_files = secondary_files
@@ -216,11 +243,14 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self.manifest = manifest
         self.max_files = max_files
         self.skip_not_exportable = skip_not_exportable
+        self.skip_exported = skip_exported
+        self.tag_exported = tag_exported
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self.on_error = on_error
+        self.on_empty = on_empty
         self.manifest_prefix = manifest_prefix
         self.max_active = max_active
-        [self.deferrable] = read_switches(deferrable=deferrable)
+        self.deferrable, self.emit_adopted = read_switches(deferrable=deferrable, emit_adopted=emit_adopted)
         self.poll_interval = poll_interval
         self.timeout = timeout
         # What Airflow makes of it is not what the DAG's author wrote.
@@ -230,6 +260,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         read = problems.read
         if on_error not in get_args(OnError):
             problems.texts.append(f"on_error: {on_error!r} is not known; use {', '.join(get_args(OnError))}.")
+        if on_empty not in get_args(OnEmpty):
+            problems.texts.append(f"on_empty: {on_empty!r} is not known; use {', '.join(get_args(OnEmpty))}.")
         active: object = max_active
         if isinstance(active, bool) or not isinstance(active, int) or not 1 <= active <= MAX_IDS:
             problems.texts.append(f"max_active: {active!r} is no whole number from 1 to {MAX_IDS}.")
@@ -244,12 +276,12 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         """Export what is requested and not exported yet."""
         with self._reporting(context):
             wanted = self._checked(context)
-            entries = self._plan(wanted)
+            entries, left_out = self._plan(wanted)
             if wanted.validate_only:
-                batch = Batch(entries, time.time(), 0, 0)
+                batch = Batch(TrackedExport.kind, entries, time.time(), 0, 0, len(left_out))
                 self._show(batch, state="DRY_RUN")
                 return self._validation_result(batch)
-            return self._submit(context, entries)
+            return self._submit(context, entries, left_out)
 
     def _show(self, batch: Batch[TrackedExport], **more: Any) -> None:
         """Publish the progress; the volumes are known already."""
@@ -289,6 +321,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         problems.texts += self._connection_problems()
         read("manifest", lambda _: self._manifest_for(context), self.manifest, None)
         read("skip_not_exportable", read_boolean, self.skip_not_exportable, False)
+        read("skip_exported", read_boolean, self.skip_exported, False)
+        read("tag_exported", lambda _: self._tag, self.tag_exported, None)
         wanted = _Wanted(
             exports,
             selection,
@@ -298,29 +332,58 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         problems.raise_if_any()
         return wanted
 
-    def _plan(self, wanted: _Wanted) -> list[TrackedExport]:
-        """Return what is to be exported, with what cannot be; nothing is submitted yet."""
-        planned = wanted.exports
-        if selection := wanted.selection:
+    def _plan(self, wanted: _Wanted) -> tuple[list[TrackedExport], list[TrackedExport]]:
+        """Return what is to be exported, with what cannot be, and what earlier runs have exported; submit nothing."""
+        planned, selection = wanted.exports, wanted.selection
+        if selection:
             self.log.info("Listing the files of %s.", readable(str(selection), 1000))
-            check_count(len(selection.file_ids) or 1, wanted.max_files)
-            planned = plan(selection, list_selected(self.hook, selection, wanted.max_files))
-        check_count(len(planned), wanted.max_files)
-        volumes = self._volumes([export.request for export in planned])
+            self._check_count(wanted, len(selection.file_ids or ()))
+            planned = plan(selection, list_selected(self.hook, selection, wanted.max_files, self._may_be_new))
+        else:
+            self._check_count(wanted, len(planned))
+        volume_ids = {export.request.volume for export in planned}
+        volumes = self._volumes({selection.volume} if selection else volume_ids)
         problems = {volume_id: " ".join(volume_problems(volume)) for volume_id, volume in volumes.items()}
-        if all(problems.get(export.request.volume) for export in planned):
+        if planned and all(problems.get(export.request.volume) for export in planned):
             raise SevenBridgesInputError(problems.values())
-        planned = with_conflicts(
-            [replace(export, problem=export.problem or problems.get(export.request.volume, "")) for export in planned],
-            volumes,
-        )
-        if not wanted.selection:
+        if not selection:
             files = self.hook.get_files([export.request.file for export in planned])
             planned = [
                 replace(export, file=file if isinstance(file, File) else None)
                 for export, file in zip(planned, files, strict=True)
             ]
-        return [self._entry(export) for export in planned]
+        before = [export for export in planned if self._is_exported(export, volumes)]
+        left_out = set(map(id, before))
+        new = with_conflicts(
+            [
+                replace(export, problem=export.problem or problems.get(export.request.volume, ""))
+                for export in planned
+                if id(export) not in left_out
+            ],
+            volumes,
+        )
+        entries = [self._new_entry(export) for export in new]
+        check_count(sum(entry.state != SKIPPED for entry in entries), wanted.max_files)
+        return entries, [self._entry(export) for export in before]
+
+    def _check_count(self, wanted: _Wanted, count: int) -> None:
+        """Fail before any request if there are too many files, unless some of them may be left out."""
+        if self._tag is None and not read_boolean(self.skip_exported):
+            check_count(count, wanted.max_files)
+
+    @property
+    def _tag(self) -> str | None:
+        return None if is_absent(self.tag_exported) else read_tag(self.tag_exported)
+
+    def _may_be_new(self, file: File) -> bool:
+        return self._tag not in file.tags and not (file.is_alias and read_boolean(self.skip_exported))
+
+    def _is_exported(self, export: PlannedExport, volumes: Mapping[str, Volume]) -> bool:
+        if export.file is None:
+            return False
+        return self._tag in export.file.tags or (
+            read_boolean(self.skip_exported) and is_moved(export, export.file, volumes)
+        )
 
     def _entry(self, export: PlannedExport) -> TrackedExport:
         entry = TrackedExport(export.request, message=export.note, needs_check=True)
@@ -329,11 +392,20 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
             entry.tags = _first(file.tags) if self._manifest else ()
             entry.metadata = {key: file.metadata.get(key) for key in self.manifest_metadata}
             entry.needs_check = file.is_alias or file.is_folder
-        if export.problem:
-            skips = read_boolean(self.skip_not_exportable) and entry.needs_check and file is not None
-            entry.state, entry.message = SKIPPED if skips else REFUSED, export.problem
-            how = "is skipped" if skips else "cannot be exported"
-            self.log.warning("File %s (%s) %s: %s", export.request.file, entry.label, how, export.problem)
+        return entry
+
+    def _new_entry(self, export: PlannedExport) -> TrackedExport:
+        """Return the entry of a file that is not exported yet, with its problem if it has one."""
+        entry, file, problem = self._entry(export), export.file, export.problem
+        skips = read_boolean(self.skip_not_exportable) and file is not None and entry.needs_check
+        if skips and file and file.is_alias and read_boolean(self.skip_exported):
+            # An alias of another object: no check is needed to leave it alone.
+            problem = problem or " ".join(alias_problem(file))
+        if problem:
+            entry.state, entry.message = SKIPPED if skips else REFUSED, problem
+            entry.code = NOT_EXPORTABLE if entry.needs_check and file else export.code
+            level, what = (INFO, "is skipped") if skips else (WARNING, "cannot be exported")
+            self.log.log(level, "File %s (%s) %s: %s", export.request.file, entry.label, what, problem)
         return entry
 
     def _planned(self, context: Context, batch: Batch[TrackedExport]) -> None:
@@ -350,32 +422,66 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self._show(batch)
 
     def _finish(self, context: Context, batch: Batch[TrackedExport], timed_out: bool) -> dict[str, Any]:
+        self._tag_exported(batch)
         self._show(batch)
         self._write_manifest(context, batch)
         summary = batch.summary(time.time(), self._manifest)
         context["ti"].xcom_push(key="summary", value=summary)
         if hook_lineage_is_read():
             with suppress(SevenBridgesError):
-                self._volumes([entry.request for entry in batch.entries])
+                self._volumes({entry.request.volume for entry in batch.entries})
         if timed_out:
             raise SevenBridgesExportTimeout(
                 f"The time for this task is over (timeout={self.timeout} seconds from its first try): "
                 f"{batch.progress(time.time())} Exports in flight continue: the Platform cannot cancel them. To wait "
                 "for them again, increase timeout and clear the task."
             )
+        if all(entry.state == SKIPPED for entry in batch.entries):
+            self._report_nothing(batch)
         if batch.bad and self.on_error != "report":
             permanent = not any(entry.retriable for entry in batch.bad)
             raise SevenBridgesBatchFailed(batch.failure(self._manifest), permanent)
         if self.outlets:
             # An error here ends the task in time: a retry emits the events.
-            self._volumes([entry.request for entry in batch.entries])
+            self._volumes({entry.request.volume for entry in batch.entries})
         self._emit_asset_events(context)
         return summary
+
+    def _tag_exported(self, batch: Batch[TrackedExport]) -> None:
+        """Tag what is exported, so that later runs leave it out; a file that cannot be tagged costs them a request."""
+        if self._tag is None:
+            return
+        exported = [entry.request.file for entry in batch.entries if entry.done]
+        try:
+            results: Sequence[object] = self.hook.add_tag(exported, self._tag)
+        except SevenBridgesError as error:
+            results = [error] * len(exported)
+        errors = [result for result in results if isinstance(result, SevenBridgesError)]
+        if errors:
+            self.log.warning(
+                "%d of %d exported files did not get the tag %r: %s", len(errors), len(exported), self._tag, errors[0]
+            )
+
+    def _report_nothing(self, batch: Batch[TrackedExport]) -> None:
+        """Log that there is nothing to export, or end the task as ``on_empty`` says."""
+        skipped = len(batch.entries)
+        text = f"There is nothing to export: {batch.left_out:,} files were exported before, {skipped:,} are skipped."
+        if self.on_empty == "fail":
+            raise SevenBridgesInputError(f"{text} To accept this, set on_empty to succeed or skip.")
+        if self.on_empty == "skip":
+            raise AirflowSkipException(text)
+        self.log.info(text)
 
     def _reported(self) -> Report | None:
         if self._batch is None:
             return None
-        return Report.of_batch(self._batch, self.hook.known_volumes, many=True, manifest=self._manifest)
+        return Report.of_batch(
+            self._batch,
+            self.hook.known_volumes,
+            many=True,
+            manifest=self._manifest,
+            emits_adopted=self.emit_adopted,
+        )
 
     @property
     def _manifest(self) -> str | None:
@@ -413,7 +519,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
             "map_index": ti.map_index,
             "try_number": ti.try_number,
         }
-        volumes = self._volumes([entry.request for entry in batch.entries])
+        volumes = self._volumes({entry.request.volume for entry in batch.entries})
         text = manifest_text(address, batch.entries, volumes=volumes, metadata=self.manifest_metadata, run=run)
         path = ObjectStoragePath(address)
         if not is_manifest_of(_head(path), address, run):
@@ -430,8 +536,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         except Exception as error:
             self.log.error("The manifest cannot be written to %s: %s", self.manifest, error)
 
-    def _volumes(self, requests: Sequence[ExportRequest]) -> dict[str, Volume]:
-        found = {volume: volume_or_none(self.hook, volume) for volume in {request.volume for request in requests}}
+    def _volumes(self, ids: Iterable[str]) -> dict[str, Volume]:
+        found = {volume: volume_or_none(self.hook, volume) for volume in ids}
         return {volume: details for volume, details in found.items() if details}
 
     def _validation_result(self, batch: Batch[TrackedExport]) -> dict[str, Any]:
@@ -439,7 +545,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
 
         :raises SevenBridgesBatchFailed: if something could not be done, as without a dry run.
         """
-        volumes = self._volumes([entry.request for entry in batch.entries])
+        volumes = self._volumes({entry.request.volume for entry in batch.entries})
         otherwise = "skipped" if read_boolean(self.skip_not_exportable) else "refused"
         rows = []
         for entry in batch.waiting:
@@ -457,6 +563,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
             "validate_only": True,
             "total": len(rows),
             "bytes": size,
+            "exported_before": batch.left_out,
             "exports": rows[:_SHOWN_BY_VALIDATION],
             "counts": dict(Counter(entry.state for entry in batch.entries if entry.state != WAITING)),
         }

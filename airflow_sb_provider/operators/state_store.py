@@ -118,6 +118,7 @@ class StateStore(Generic[E]):
             "started_at": batch.started_at,
             "try_number": batch.try_number,
             "max_tries": batch.max_tries,
+            "left_out": batch.left_out,
         }
         if batch.left_behind:
             self._about["left_behind"] = [entry.to_json() for entry in batch.left_behind]
@@ -168,7 +169,7 @@ class StateStore(Generic[E]):
                         self._load_page(number)
             about = dict(self._about)
             left_behind = [self._entry_class.from_json(item) for item in about.pop("left_behind", ())]
-            batch: Batch[E] = Batch([], **about, left_behind=left_behind)
+            batch: Batch[E] = Batch(self._entry_class.kind, [], **about, left_behind=left_behind)
             self._show(batch)
             return batch
         except _UNREADABLE as problem:

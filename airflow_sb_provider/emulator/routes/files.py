@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from airflow_sb_provider.emulator.errors import ApiError
+from airflow_sb_provider.emulator.platform import now
 from airflow_sb_provider.emulator.records import current_user
 from airflow_sb_provider.emulator.routes.base import Routes
 
@@ -27,6 +28,7 @@ class Files(Routes):
                 web.get("/v2/files/{id}", self._get_file),
                 web.get("/v2/files/{id}/list", self._list_folder),
                 web.post("/v2/bulk/files/get", self._bulk_get_files),
+                web.post("/v2/bulk/files/edit", self._bulk_edit_files),
             ]
         )
 
@@ -66,6 +68,24 @@ class Files(Routes):
         ids = self.bulk_items(request, "file_ids")
         items = self.bulk_answers(ids, lambda file_id: serialize(platform.as_read(platform.file(user, str(file_id)))))
         return web.json_response({"items": items})
+
+    async def _bulk_edit_files(self, request: web.Request) -> web.Response:
+        """Change the name, tags and metadata that an item has; metadata fields that it leaves out stay."""
+        platform, serialize, user = self.platform, self.serializer(request).file, current_user()
+
+        def edit(item: Any) -> Any:
+            file = platform.file(user, str(item.get("id")))
+            if user.access != "write":
+                raise ApiError(5001)
+            if file.type == "folder":
+                raise ApiError(5023)
+            file.name = item.get("name", file.name)
+            file.tags = tuple(item.get("tags", file.tags))
+            file.metadata = {**file.metadata, **item.get("metadata", {})}
+            file.modified_on = now()
+            return serialize(platform.as_read(file))
+
+        return web.json_response({"items": self.bulk_answers(self.bulk_items(request, "items"), edit)})
 
 
 def _matches(file: File, filter_: str, values: set[str]) -> bool:

@@ -301,6 +301,8 @@ function many(task, status, progress) {
   const left = (counts.WAITING ?? 0) - unanswered;
   // An unknown state is one that the Platform has added: its exports count as in flight.
   const flying = Math.max(0, total - done - bad - skipped - (counts.WAITING ?? 0));
+  const before = status.exported_before ?? 0;
+  const nothing = !total && status.state === "COMPLETED";
   const sameTry = status.try_number === task.try_number;
   const error = status.error;
   const over = FINISHED.includes(task.state) || task.state === "up_for_retry";
@@ -310,10 +312,11 @@ function many(task, status, progress) {
   else if (bad && over) [kind, word] = ["bad", done ? "Partially failed" : "Failed"];
   else if (total && done + skipped === total) [kind, word] = WORDS.COMPLETED;
   else if (task.state === "failed") [kind, word] = WORDS.FAILED;
+  else if (nothing) [kind, word] = WORDS.COMPLETED;
   else if (!total) [kind, word] = ["wait", "Starting"];
   const verb = status.copy_only ? "copied" : status.copy_only === false ? "moved" : "exported";
   const dry = status.state === "DRY_RUN";
-  const title = dry ? `${plural(total, "file", "files")} would be ${verb}` : total ? `${count(done)} of ${plural(total, "file", "files")} ${verb}` : "No files yet";
+  const title = dry ? `${plural(total, "file", "files")} would be ${verb}` : total ? `${count(done)} of ${plural(total, "file", "files")} ${verb}` : nothing ? "Nothing to export" : "No files yet";
   const note = dry ? "All files were checked, and nothing was submitted. The task's log lists them." : airflowNote(task, sameTry);
   const parts = [head(kind, word, title, note)];
   if (error) parts.push(failure(error));
@@ -323,7 +326,7 @@ function many(task, status, progress) {
   if (over && !dry && unanswered) {
     parts.push(notice("wait", `${plural(unanswered, "submission has", "submissions have")} no response`, "The Platform may have accepted them. A retry or a cleared task checks before it submits anything."));
   }
-  if (total && !dry) {
+  if (!dry && (total || before)) {
     const bar = element("div", "bar");
     bar.setAttribute("role", "progressbar");
     bar.setAttribute("aria-valuemin", "0");
@@ -331,7 +334,7 @@ function many(task, status, progress) {
     bar.setAttribute("aria-valuenow", String(done));
     for (const [name, number] of [["good", done], ["bad", bad], ["busy", flying]]) {
       const piece = element("div", name);
-      piece.style.width = `${(100 * number) / total}%`;
+      piece.style.width = `${(100 * number) / (total || 1)}%`;
       if (number) piece.style.minWidth = "2px";
       bar.append(piece);
     }
@@ -340,7 +343,8 @@ function many(task, status, progress) {
       "section", "card", bar,
       element(
         "div", "figures",
-        figure(count(done), status.adopted ? `exported, ${count(status.adopted)} of them adopted` : "exported"),
+        figure(count(status.exported_now ?? done), before ? "exported now" : "exported"),
+        before ? figure(count(before), "exported before") : null,
         figure(count(bad), "failed"),
         skipped ? figure(count(skipped), "skipped") : null,
         figure(count(flying), "in flight"),
