@@ -112,6 +112,11 @@ class ExportPolicy:
         )
         return [by_file.get(request.file, unplaced) for request in requests]
 
+    def exported_since(self, start: float) -> set[str | None]:
+        """Return the files of the completed exports that started at this time or later (epoch seconds), as listed."""
+        jobs, _ = self._lists.history(time.monotonic())
+        return {job.file for job in jobs if job.started_on is None or job.started_on.timestamp() >= start}
+
     def fetch(self, ids: Sequence[str]) -> Sequence[ExportJob | SevenBridgesApiError]:
         """Return the jobs of some ids, in order."""
         return self.hook.get_exports(ids)

@@ -9,13 +9,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.exports.outcome import ExportOutcome
+from airflow_sb_provider.exports.request import ExportRequest
+from airflow_sb_provider.exports.tracked import TrackedExport
 from airflow_sb_provider.inputs import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_sb_provider.api.models import Volume
-    from airflow_sb_provider.exports.tracked import TrackedExport
 
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _CSV = (".csv",)
@@ -84,7 +85,7 @@ def check_below(address: str, prefix: str) -> str:
 
 
 def is_manifest_of(head: bytes, address: str, run: Mapping[str, Any]) -> bool:
-    """Whether a file is empty or an earlier manifest of the same task.
+    """Whether a file is empty, a manifest without files, or an earlier manifest of the same task.
 
     :param head: its first `HEAD_BYTES`, empty if there is no file.
     :param run: as for `manifest_text`.
@@ -95,7 +96,10 @@ def is_manifest_of(head: bytes, address: str, run: Mapping[str, Any]) -> bool:
     row: Any
     try:
         if address.lower().endswith(_CSV):
-            row = next(csv.DictReader(io.StringIO(text)), {})
+            rows = csv.DictReader(io.StringIO(text))
+            row = next(rows, None)
+            if row is None:
+                return {*(rows.fieldnames or ())} >= _COLUMNS
             run = {key: _cell(run[key]) for key in _IDENTITY}
         else:
             row = json.loads(text.partition("\n")[0])
@@ -122,11 +126,10 @@ def manifest_text(
     rows = (_row(entry, volumes, metadata, run) for entry in entries)
     if address.lower().endswith(_CSV):
         text = io.StringIO()
-        writer: Any = None
+        columns = _row(TrackedExport(ExportRequest("", "", "")), volumes, metadata, run)
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
         for row in rows:
-            if writer is None:
-                writer = csv.DictWriter(text, row)
-                writer.writeheader()
             writer.writerow({key: _cell(value) for key, value in row.items()})
         lines = text.getvalue()
     else:

@@ -152,6 +152,8 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         # A try in between that has no record may have run without a store.
         is_complete = before is not None and not ledger.is_unreadable and before.try_number >= ti.try_number - 1
         own = [entry for entry in left_out if entry.request.fingerprint in same or entry.request.target in known]
+        if left_out and ti.try_number > 1 and not is_complete:
+            own = self._done_in_this_run(context, left_out)
         entries = [*entries, *own]
         planned = {entry.request.fingerprint for entry in entries}
         going_on = [entry for key, entry in same.items() if key not in planned and entry.may_go_on]
@@ -359,6 +361,10 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
 
     def _submitted(self, context: Context, batch: Batch[E]) -> None:
         """Publish a submission, before it is recorded."""
+
+    def _done_in_this_run(self, context: Context, entries: Sequence[E]) -> list[E]:
+        """Return which of the entries an earlier try of this run may have done, if there is no record of it."""
+        return list(entries)
 
     def _show_progress(self, batch: Batch[E]) -> None:
         """Publish the progress."""

@@ -82,6 +82,8 @@ if TYPE_CHECKING:
 OnEmpty = Literal["succeed", "skip", "fail"]
 
 _SHOWN_BY_VALIDATION = 100
+# In seconds: a file that is reported once too often does less harm than one that is not reported.
+_CLOCK_MARGIN = 600.0
 # In characters, each of which may take six bytes.
 _MAX_TAGS = 4000
 
@@ -302,6 +304,11 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         )
         # A process that resumes after a deferral has not fetched the volumes.
         self._status.publish(**status | {"uri": status["uri"] or self._status["uri"]} | more)
+
+    def _done_in_this_run(self, context: Context, entries: Sequence[TrackedExport]) -> list[TrackedExport]:
+        started = context["dag_run"].start_date
+        files = self._policy().exported_since(started.timestamp() - _CLOCK_MARGIN if started else 0.0)
+        return [entry for entry in entries if entry.request.file in files]
 
     def _policy(self) -> ExportPolicy:
         return ExportPolicy(self.hook, skip_not_exportable=read_boolean(self.skip_not_exportable))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -62,6 +63,7 @@ class Runner:
         self.xcom = {}
         self.deferrals = []
         self.outlet_events = OutletEventAccessors()
+        self.run_started = datetime.now(UTC)
 
     def clear(self):
         self.max_tries = self.try_number + self.retries
@@ -81,7 +83,8 @@ class Runner:
             xcom_pull=lambda task_ids, key, map_indexes: self.xcom.get(key),
         )
         self.outlet_events = OutletEventAccessors()
-        context = {"ti": ti, "outlet_events": self.outlet_events}
+        run = SimpleNamespace(start_date=self.run_started)
+        context = {"ti": ti, "dag_run": run, "outlet_events": self.outlet_events}
         if self.store:
             context["task_state_store"] = self.store
         method, arguments = operator.execute, {}

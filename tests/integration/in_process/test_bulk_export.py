@@ -718,7 +718,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_changes(platform, runne
         ({"exports": listed([ids[0], ids[0]])}, "has two exports"),
         ({"exports": listed(ids, location="same")}, "would both become"),
         ({"project": PROJECT, "volume": "demo/results", "max_files": 2}, "max_files: there are at least 3"),
-        ({"project": PROJECT, "volume": "demo/results", "name": "*.bam"}, "nothing to export"),
+        ({"project": PROJECT, "volume": "demo/results", "name": "*.bam", "on_empty": "fail"}, "nothing to export"),
     ]:
         with pytest.raises(AirflowFailException, match=words):
             runner.run(bulk(**wanted))

@@ -150,7 +150,7 @@ def test_one_place_to_look_is_given(given, told):
     assert told in problem
 
 
-@pytest.mark.parametrize("given", ["567890", [], "[]", {"a": 1}, [ID, "x", 3]])
+@pytest.mark.parametrize("given", ["567890", {"a": 1}, [ID, "x", 3]])
 def test_file_ids_that_are_none(given):
     (problem,) = problems_of(selection, file_ids=given)
     assert problem.startswith("file_ids: ")
@@ -470,10 +470,10 @@ def test_a_set_that_is_fine():
     assert not any(conflicts([request(1), request(2, "unseen/v", "1.bam")], {}))
 
 
-def test_an_empty_set_and_a_large_one_are_refused():
+def test_more_than_the_largest_number_is_rejected():
+    check_count(0, 5)
     check_count(100, 100)
     check_count(10**6, None)
-    assert "nothing to export" in problems_of(check_count, 0, 5)[0]
     (problem,) = problems_of(check_count, 101, 100)
     assert problem.startswith("max_files: there are 101 files")
     assert "more than 100" in problem
