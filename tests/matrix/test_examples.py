@@ -25,6 +25,7 @@ EXPORTS = {
     "sevenbridges_export_two_steps": 1,
     "sevenbridges_mapped_exports": 1,
     "sevenbridges_mapped_two_steps": 1,
+    "sevenbridges_nightly_export": 4,
 }
 
 

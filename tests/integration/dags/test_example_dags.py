@@ -86,3 +86,33 @@ def test_mapped_exports(run, platform):
         )
     assert str(run(dag).state) == "success"
     assert sorted(job.file for job in platform.exports) == sorted(files)
+
+
+def test_the_nightly_example_exports_each_file_once_and_skips_a_night_without_new_files(run, platform):
+    for expected in ("success", "skipped", "skipped"):
+        dag_run = run(example("sevenbridges_nightly_export"))
+        assert str(dag_run.get_task_instance("export").state) == expected
+        assert len(platform.exports) == 4
+    new = platform.add_file("new.vcf", b"x").id
+    dag_run = run(example("sevenbridges_nightly_export"))
+    summary = xcom(dag_run, "export")
+    assert (summary["exported_now"], summary["exported_before"], summary["skipped"]) == (1, 4, 1)
+    assert platform.exports[-1].file == new
+
+
+def test_the_mail_of_the_nightly_example_escapes_what_others_write(run, platform, monkeypatch):
+    sent = []
+    monkeypatch.setattr(
+        "airflow.providers.smtp.hooks.smtp.SmtpHook.send_email_smtp", lambda self, **fields: sent.append(fields)
+    )
+    monkeypatch.setattr("airflow.providers.smtp.hooks.smtp.SmtpHook.get_conn", lambda self: self)
+    name = "<b>{{ conn.sevenbridges_default.password }}.vcf"
+    platform.add_file(name, b"x")
+    platform.trouble("job_fails", path="/v2/bulk/storage/exports/create", times=5, code=9101)
+    dag = example("sevenbridges_nightly_export")
+    dag.get_task("export").retries = 0
+    assert str(run(dag).state) == "failed"
+    [mail] = sent
+    assert mail["subject"] == "Some files of demo/genomics were not exported"
+    assert "<p>0 files were exported, 5 were not.</p>" in mail["html_content"]
+    assert "&lt;b&gt;{{ conn.sevenbridges_default.password }}.vcf (FAILED, code 9101)" in mail["html_content"]

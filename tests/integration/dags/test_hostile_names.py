@@ -13,6 +13,7 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "example_dags").glob("*.py"))
 FORMS = {
     "sevenbridges_bulk_export": (PROJECT | {"name": None}, "bulk/{name}"),
     "sevenbridges_mapped_exports": (PROJECT, "mapped/{name}"),
+    "sevenbridges_nightly_export": (PROJECT, "nightly/{name}"),
     "sevenbridges_mapped_two_steps": (PROJECT, "two-steps-each/{file}"),
 }
 OF_ONE_FILE = ("sevenbridges_export", "sevenbridges_export_two_steps")
