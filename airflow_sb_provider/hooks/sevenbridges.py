@@ -157,7 +157,7 @@ class SevenBridgesHook(BaseHook):
         )
 
         settings = self.settings
-        # An abandoned request is not sent.
+        # A request that this method no longer waits for must not be sent.
         send_by = min(time.monotonic() + settings.total_timeout, call.send_by)
         body = None if call.body is None else RequestBody(call.body, send_by)
 

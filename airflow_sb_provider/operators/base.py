@@ -62,7 +62,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
     # Set by each `execute` and `resume`; afterwards Airflow reads links and lineage from the operator.
     _status: TaskStatus
     _batch: Batch[E] | None = None
-    # The same, once anything may be submitted. Until then, the record of an earlier try is more complete.
+    # The same batch, once anything may be submitted. Until then, the record of an earlier try is more complete.
     _under_way: Batch[E] | None = None
     _has_paused = False
 
@@ -85,7 +85,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         ledger = StateStore(context, self.entry_class)
         batch, try_number = ledger.resume(), context["ti"].try_number
         if try_number > 1 and (batch is None or batch.try_number != try_number):
-            # Airflow 3.0 runs this method again in a retry. What the earlier try did after it resumed is not known.
+            # Airflow 3.0 runs this method again in a retry. Start again: the earlier try may have submitted more.
             result: dict[str, Any] = self.execute(context)
             return result
         with self._reporting(context, resumed=True):
@@ -196,8 +196,8 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         """Keep in a batch the jobs that earlier tries submitted and that this try does not request."""
         outstanding = Batch(going_on, 0.0, 0, 0).outstanding()
         self.log.warning("An earlier try submitted jobs that this try does not request. %s", outstanding)
-        # A single operator returns one job, and a job with a requested target is adopted there: both are only named
-        # if the task fails.
+        # Not waited for, only named if the task fails: the earlier jobs of a single operator, which returns one job,
+        # and jobs with a requested target, which the new request adopts.
         targets = {entry.request.target for entry in batch.entries}
         batch.left_behind = [entry for entry in going_on if self.single or entry.request.target in targets]
         followed = [entry for entry in going_on if not self.single and entry.request.target not in targets]
