@@ -1,4 +1,4 @@
-"""Check an export without making it."""
+"""Check an export without submitting it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def validate_export(hook: SevenBridgesHook, request: ExportRequest) -> dict[str,
 
     :returns: ``validate_only``, ``username``, ``intent``, ``file``, ``name``, ``size`` (bytes), ``volume``,
         ``location``, ``uri``, ``replaces`` (size and etag of the object that would be deleted, or None).
-    :raises SevenBridgesExportRefused: naming everything that stands in the way.
+    :raises SevenBridgesExportRefused: naming every reason why the export would fail.
     """
     user = hook.get_user()
     problems: list[str] = []
