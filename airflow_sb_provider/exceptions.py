@@ -398,7 +398,15 @@ class SevenBridgesInDoubt(SevenBridgesError):
 
 
 class SevenBridgesExportTimeout(SevenBridgesError):
-    """The wait reached its time limit; the export continues, since the API cannot cancel it."""
+    """The wait reached its time limit; the export continues, since the API cannot cancel it.
+
+    :param message: what happened.
+    :param export_ids: from the hook, the exports that are not terminal.
+    """
+
+    def __init__(self, message: str, export_ids: Iterable[str] = (), *, remedy: str = "") -> None:
+        self.export_ids = tuple(export_ids)
+        super().__init__(message, remedy=remedy)
 
 
 class SevenBridgesBatchFailed(SevenBridgesError):
@@ -406,12 +414,14 @@ class SevenBridgesBatchFailed(SevenBridgesError):
 
     :param message: which and why, made of readable lines.
     :param permanent: whether a retry would complete none of them.
+    :param results: from the hook, the job or the error of each export, in order.
     """
 
-    def __init__(self, message: str, permanent: bool) -> None:
+    def __init__(self, message: str, permanent: bool, results: Iterable[Any] = ()) -> None:
         super().__init__(message, permanent)
         self.message = message
         self.permanent = permanent
+        self.results = tuple(results)
 
     @property
     def reason(self) -> str:
