@@ -12,6 +12,7 @@ from airflow_sb_provider import exceptions
 from airflow_sb_provider.api.environments import ENVIRONMENTS
 from airflow_sb_provider.api.error_codes import ADVICE
 from airflow_sb_provider.get_provider_info import CONN_FIELDS
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
@@ -62,6 +63,7 @@ def test_every_environment():
 @pytest.mark.parametrize(
     ("documented", "text"),
     [
+        (SevenBridgesHook.wait_for_exports, section("operators", "Use the hook in your own tasks")),
         (SevenBridgesExportOperator, section("operators", "SevenBridgesExportOperator")),
         (SevenBridgesExportSensor, section("operators", "SevenBridgesExportSensor")),
         (SevenBridgesExportTrigger, section("operators", "SevenBridgesExportTrigger")),
@@ -71,7 +73,7 @@ def test_every_environment():
 )
 def test_every_parameter_with_its_default_and_whether_it_is_templated(documented, text):
     rows = rows_of_parameters(text)
-    signature = inspect.signature(documented.__init__).parameters
+    signature = inspect.signature(documented.__init__ if isinstance(documented, type) else documented).parameters
     assert rows.keys() == signature.keys() - {"self", "kwargs"}
     templated = getattr(documented, "template_fields", ())
     for name, (default, *others) in rows.items():
