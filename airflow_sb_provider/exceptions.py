@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from airflow_sb_provider.api.error_codes import advice_for
+from airflow_sb_provider.api.error_codes import UNAUTHORIZED, advice_for
 from airflow_sb_provider.api.text import readable
 
 if TYPE_CHECKING:
@@ -209,7 +209,12 @@ class SevenBridgesApiError(SevenBridgesError):
 
 
 class SevenBridgesAuthError(SevenBridgesApiError):
-    """401: the token is missing, wrong or expired."""
+    """401: the token is missing, wrong, expired, or that of another environment."""
+
+    @property
+    def advice(self) -> str | None:
+        """What to check, also if the response has no code."""
+        return super().advice or advice_for(UNAUTHORIZED)
 
 
 class SevenBridgesForbiddenError(SevenBridgesApiError):

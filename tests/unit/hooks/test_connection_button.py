@@ -25,7 +25,9 @@ def test_it_says_where_and_as_whom(platform, connect):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (reply({"status": 401, "code": 90001, "message": "Unauthorized."}, 401), "Create a new token"),
+        (reply({"status": 401, "code": 90001, "message": "Unauthorized."}, 401), "the token and the environment"),
+        (reply({"status": "UNAUTHORIZED", "message": "HTTP 401 Unauthorized"}, 401), "the token and the environment"),
+        (reply(b"", 401), "the token and the environment"),
         (reply({"status": "NOT_FOUND", "message": "HTTP 404 Not Found"}, 404), "HTTP 404 Not Found"),
         (reply({"status": 503, "code": 0, "message": "The Platform is under maintenance."}, 503), "maintenance"),
         (reply({"status": 429, "code": 1000, "message": "Rate limit exceeded!"}, 429), "Rate limit exceeded!"),
