@@ -501,11 +501,14 @@ class SevenBridgesHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Fetch the token's user, without retries: for the button "Test" of the connection form."""
+        notes: list[str] = []
         try:
+            if ignored := self.settings.ignored_environment:
+                notes = [f"The host takes precedence over the environment {ignored!r}; leave one of them empty."]
             user = self.send(calls.get_user(), retry=False)
         except Exception as error:
-            return False, str(error) or type(error).__name__
-        return True, f"Connected to {self.settings.endpoint} as {user.username}"
+            return False, " ".join([str(error) or type(error).__name__, *notes])
+        return True, ". ".join([f"Connected to {self.settings.endpoint} as {user.username}", *notes])
 
     def iterate(self, page_at: Callable[[int], Call[Page[Listed]]]) -> Iterator[Listed]:
         """Yield the items of a list, each once; a page is fetched only when it is needed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 
 import pytest
@@ -53,6 +54,16 @@ def test_every_exception():
 def test_every_extra_of_the_connection():
     extras = words_of_tables(page("connection").partition("| extra |")[2].partition("\n\n")[0])
     assert set(extras) - {"bearer"} == CONN_FIELDS.keys()
+
+
+def test_the_host_wins_over_the_environment(monkeypatch):
+    assert "**If both `host` and `environment` are set, the host wins.**" in page("connection")
+    connection = {"conn_type": "sevenbridges", "password": "YOUR_TOKEN", "extra": {"environment": "bdc"}}
+    endpoints = {}
+    for host in ("", "cgc-api.sbgenomics.com"):
+        monkeypatch.setenv("AIRFLOW_CONN_BOTH", json.dumps(connection | {"host": host}))
+        endpoints[host] = SevenBridgesHook("both").settings.endpoint
+    assert list(endpoints.values()) == [ENVIRONMENTS["bdc"].endpoint, ENVIRONMENTS["cgc"].endpoint]
 
 
 def test_every_environment():

@@ -48,6 +48,28 @@ def test_what_is_wrong_is_told_after_one_request(platform, connect, answer, word
     assert len(platform.seen) == 1
 
 
+WINS = "The host takes precedence over the environment 'cgc'; leave one of them empty."
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (reply({"username": "me"}), "Connected to {url}/v2 as me. " + WINS),
+        (reply(b"", 401), "(HTTP 401) " + WINS),
+    ],
+)
+def test_a_host_that_is_not_that_of_the_environment_is_reported(platform, connect, answer, words):
+    connect(platform.url, extra={"environment": "cgc"})
+    platform.answers = [answer]
+    assert pressed()[1].endswith(words.format(url=platform.url))
+
+
+@pytest.mark.parametrize("host", ["", "cgc-api.sbgenomics.com", "https://cgc-api.sbgenomics.com:443/v2"])
+def test_a_host_that_is_that_of_the_environment_is_no_conflict(connect, host):
+    connect(host, extra={"environment": "cgc"})
+    assert SevenBridgesHook().settings.ignored_environment is None
+
+
 def test_nobody_listens(connect):
     connect(f"http://127.0.0.1:{free_port()}")
     passed, words = pressed()
