@@ -22,7 +22,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --upgrade --gen
 SPELLING := --builtin clear,rare,en-GB_to_en-US --dictionary - --dictionary dev/vocabulary.txt --skip '*.json,*.svg,*.png,dev/vocabulary.txt'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs ui test test-unit test-ui faults cluster soak bench bench-triggerer bench-bulk matrix lint format size constraints clean
+.PHONY: help install demo docs ui test test-unit test-ui faults cluster week soak bench bench-triggerer bench-bulk matrix lint format size constraints clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -61,6 +61,9 @@ faults: $(STAMP)  ## test recovery: kill processes of a real Airflow at chosen p
 
 cluster: $(STAMP)  ## run many exports on a multi-process Airflow and kill some processes (Debian: apt-get install redis-server)
 	$(BIN)/python -m dev.cluster
+
+week: $(STAMP)  ## run seven DAGs for seven nights on a real Airflow, and print what each night did (15 minutes)
+	$(BIN)/python -m dev.week
 
 soak: $(STAMP)  ## run a million simulated schedules, 2 hours (SEEDS=from:to for a part)
 	SEEDS=$${SEEDS:-0:1000000} $(BIN)/python -m pytest -s -o timeout=0 tests/faults/test_simulation.py -k invariant

@@ -232,7 +232,7 @@ class AirflowStack:
             raise StackError(f"GET {path} failed with {response.status_code}: {response.text[:500]}")
         return response.json()
 
-    def wait_healthy(self, timeout: float = 120.0) -> None:
+    def wait_healthy(self, timeout: float = 300.0) -> None:
         """Wait until the api-server reports that its database and the other components are healthy."""
         health: dict[str, dict[str, Any]] = {}
         for _ in self._until(timeout):
@@ -242,7 +242,7 @@ class AirflowStack:
                 return
         raise StackError(f"Airflow is not healthy after {timeout:.0f} s: {health}")
 
-    def wait_for_dag(self, dag_id: str, timeout: float = 60.0) -> None:
+    def wait_for_dag(self, dag_id: str, timeout: float = 300.0) -> None:
         """Wait until a DAG has been parsed; raise StackError immediately if a DAG file has an import error."""
         for _ in self._until(timeout):
             if self.api("GET", f"/dags/{dag_id}").ok:
@@ -251,10 +251,11 @@ class AirflowStack:
                 raise StackError("\n".join(f"{item['filename']}:\n{item['stack_trace']}" for item in import_errors))
         raise StackError(f"DAG {dag_id!r} was not parsed within {timeout:.0f} s:\n{self.tail('dag-processor')}")
 
-    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Trigger a DAG and return the id of the run."""
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, logical_date: str | None = None) -> str:
+        """Trigger a DAG, with the logical date if there is one (ISO 8601), and return the id of the run."""
         self.wait_for_dag(dag_id)
-        response = self.api("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf or {})})
+        body = {"logical_date": logical_date, "conf": dict(conf or {})}
+        response = self.api("POST", f"/dags/{dag_id}/dagRuns", json=body)
         if not response.ok:
             raise StackError(f"DAG {dag_id!r} was not triggered: {response.status_code} {response.text[:1000]}")
         run_id: str = response.json()["dag_run_id"]
