@@ -223,7 +223,7 @@ class AirflowStack:
 
     def api(self, method: str, path: str, **kwargs: Any) -> requests.Response:
         """Send a request to /api/v2 and return the response, whatever its status."""
-        return self._session.request(method, f"{self.url}/api/v2{path}", timeout=30, **kwargs)
+        return self._session.request(method, f"{self.url}/api/v2{path}", timeout=120, **kwargs)
 
     def get(self, path: str, **params: Any) -> Any:
         """Return the JSON of a GET request, which must succeed."""

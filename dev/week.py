@@ -8,13 +8,9 @@ fails if a file was not exported exactly once, or if a quiet night cost too many
 
 from __future__ import annotations
 
-import email
-import email.policy
-import json
 import os
 import shutil
 import signal
-import socketserver
 import sys
 import threading
 import time
@@ -30,10 +26,10 @@ from airflow_sb_provider.emulator import Emulator, Knobs
 from airflow_sb_provider.emulator.errors import ApiError
 from dev.airflow_stack import AirflowStack, StackError
 from dev.cluster import postgres
+from dev.mailbox import Mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from email.message import EmailMessage
 
     from airflow_sb_provider.emulator.platform import ExportJob, File
     from airflow_sb_provider.emulator.records import RequestRecord
@@ -65,35 +61,6 @@ HEADER = (
     "night", "what", "nightly", "tries", "now", "before", "skipped", "failed", "requests", "3 + files/100", "mails",
     *OTHERS, "consumer",
 )  # fmt: skip
-
-
-class Mailbox(socketserver.ThreadingTCPServer):
-    """An SMTP server on loopback that keeps every mail."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.mails: list[EmailMessage] = []
-        super().__init__(("127.0.0.1", 0), _Session)
-
-    def connection_json(self) -> str:
-        """Return an Airflow connection to this server."""
-        extra = {"disable_tls": True, "disable_ssl": True}
-        return json.dumps({"conn_type": "smtp", "host": "127.0.0.1", "port": self.server_address[1], "extra": extra})
-
-
-class _Session(socketserver.StreamRequestHandler):
-    def handle(self) -> None:
-        """Answer one client."""
-        self.wfile.write(b"220 ready\r\n")
-        while line := self.rfile.readline():
-            verb = line[:4].upper()
-            if verb == b"DATA":
-                self.wfile.write(b"354 end with a dot\r\n")
-                lines = [part.removeprefix(b".") for part in iter(self.rfile.readline, b".\r\n")]
-                mail = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
-                self.server.mails.append(mail)  # type: ignore[attr-defined]
-            self.wfile.write(b"221 bye\r\n" if verb == b"QUIT" else b"250 OK\r\n")
 
 
 class Week:
@@ -163,10 +130,10 @@ class Week:
     # The files of a night
 
     def add(self, dag_id: str, name: str, folder: str | None = None, **details: Any) -> File:
-        """Add a file that was created a few hours before the night; `details` as in `Emulator.add_file`."""
+        """Add a file that was created on the day before the night; `details` as in `Emulator.add_file`."""
         data = f"{dag_id}/{folder}/{name}, night {self.night + 1}".encode()
         file = self.platform.add_file(name, data, f"demo/{dag_id}", folder, **details)
-        file.created_on = file.modified_on = FIRST_NIGHT + timedelta(days=self.night, hours=-3)
+        file.created_on = file.modified_on = FIRST_NIGHT + timedelta(days=self.night, hours=-12)
         if not (details.get("alias") or details.get("public")):
             self.files[file.id] = data
         return file
@@ -321,6 +288,9 @@ def main() -> int:
             address = stack.enter_context(postgres())
             environment = {
                 **platform.s3_environment(),
+                "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+                # On a busy machine the API server needs longer than Airflow's default of five seconds.
+                "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
                 "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": address.replace("postgresql:", "postgresql+asyncpg:"),
                 "WEEK_MANIFESTS": str(manifests),
             }
