@@ -213,7 +213,7 @@ def test_a_connection_that_does_not_exist(platform, runner, export, validate_onl
     ids=str,
 )
 @pytest.mark.parametrize("validate_only", [False, True])
-def test_a_connection_that_cannot_be_used(platform, runner, export, monkeypatch, fields, words, validate_only):
+def test_an_invalid_connection_is_reported(platform, runner, export, monkeypatch, fields, words, validate_only):
     connection = json.loads(platform.connection_json()) | fields
     monkeypatch.setenv("AIRFLOW_CONN_SEVENBRIDGES_DEFAULT", json.dumps(connection))
     error = refused(export(validate_only=validate_only), runner)
