@@ -392,7 +392,7 @@ def test_nothing_but_an_own_manifest_is_overwritten(platform, runner, files, tmp
     assert platform.exports == []
 
 
-def test_what_cannot_be_read_is_not_overwritten(platform, runner, files, tmp_path):
+def test_an_object_that_cannot_be_read_is_not_overwritten(platform, runner, files, tmp_path):
     files(1)
     (tmp_path / "m.csv").mkdir()
     with pytest.raises(AirflowFailException, match=r"manifest: what is at .*m\.csv cannot be read"):
