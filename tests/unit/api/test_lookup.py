@@ -128,13 +128,13 @@ def test_several_bad_ids_are_isolated_in_a_few_polls_and_no_other_id_gets_their_
 
 def test_when_every_id_is_rejected_requests_are_bounded_and_each_id_is_polled_in_turn():
     platform, apart = Platform(poison=IDS), {}
-    refused = set()
+    rejected = set()
     for _ in range(20):
         platform.requests.clear()
         known, _ = poll(platform, apart)
         assert len(platform.requests) <= 26
-        refused |= set(known)
-    assert refused == set(IDS)
+        rejected |= set(known)
+    assert rejected == set(IDS)
 
 
 @pytest.mark.parametrize("error", BREAKS, ids=repr)

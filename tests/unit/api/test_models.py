@@ -82,7 +82,7 @@ def test_states_are_not_case_sensitive(state, ended):
 ERROR = {"status": 409, "code": 5034, "message": "The volume was deactivated."}
 
 
-@pytest.mark.parametrize("state", ["ABORTED", "Cancelled", " canceled ", "ERROR", "SUCCEEDED", "SOMETHING NEW"])
+@pytest.mark.parametrize("state", ["ABORTED", "Canceled", " canceled ", "ERROR", "SUCCEEDED", "SOMETHING NEW"])
 @pytest.mark.parametrize(
     "how", [{"finished_on": "2026-01-01T00:00:00Z"}, {"error": ERROR}, {"finished_on": "2026-01-01", "error": ERROR}]
 )

@@ -115,7 +115,7 @@ def test_filled_patterns(pattern, path, location):
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
-        ("{nmae}", ["'{nmae}'", "{name}", "{stem}", "{metadata[field]}"]),
+        ("{title}", ["'{title}'", "{name}", "{stem}", "{metadata[field]}"]),
         ("{}", ["'{}'"]),
         ("{name!r}", ["'{name!r}'"]),
         ("{name:>9}", ["'{name:>9}'"]),

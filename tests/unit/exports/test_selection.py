@@ -84,7 +84,7 @@ def file(name="a.bam", **fields):
         ("project", 1.5, ["1.5 is a number"]),
         ("folder", 5.6e22, ["5.6e+22 is a number: native rendering"]),
         ("origin_task", " x", ["' x'"]),
-        ("location_pattern", "{nmae}", ["'{nmae}'", "{name}"]),
+        ("location_pattern", "{title}", ["'{title}'", "{name}"]),
         ("location_pattern", None, ["None", "{path}/{name}"]),
         ("location_pattern", "", ["''", "{path}/{name}"]),
         ("location_pattern", "None", ["'None'", "{path}/{name}"]),
@@ -417,12 +417,12 @@ def test_a_list_of_exports_from_templates_and_xcom(form):
 
 
 def test_invalid_exports_are_reported_by_index_and_field():
-    problems = problems_of(read_exports, [GOOD, {"file": ID}, "x", {**GOOD, "loction": "a", "location": "/a"}])
+    problems = problems_of(read_exports, [GOOD, {"file": ID}, "x", {**GOOD, "place": "a", "location": "/a"}])
     assert [problem.partition(": ")[0] for problem in problems] == [
         "exports[1].volume",
         "exports[1].location",
         "exports[2]",
-        "exports[3].loction",
+        "exports[3].place",
     ]
     assert "use file, volume, location, overwrite, copy_only, properties" in problems[3]
 

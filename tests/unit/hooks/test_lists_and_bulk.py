@@ -29,7 +29,7 @@ def exports(count, **options):
     return [ExportRequest(f"{n:024x}", "me/out", f"{n}.vcf", **options) for n in range(count)]
 
 
-def bulk(refuse=()):
+def bulk(rejected=()):
     """Respond to a bulk submission, rejecting some files."""
 
     def answer(handler):
@@ -37,7 +37,7 @@ def bulk(refuse=()):
         for item in handler.server.platform.seen[-1].json["items"]:
             number = int(item["source"]["file"], 16)
             job = {"id": f"job{number}", "state": "PENDING", "source": item["source"]}
-            items.append({"error": REFUSED} if number in refuse else {"resource": job})
+            items.append({"error": REFUSED} if number in rejected else {"resource": job})
         reply({"items": items})(handler)
 
     return answer
@@ -61,7 +61,7 @@ def test_exports_are_submitted_in_requests_of_at_most_a_hundred(hook, platform, 
 
 
 def test_rejections_are_returned_in_the_order_of_the_exports(hook, platform):
-    platform.answers = [bulk(refuse={0, 99, 100, 149})]
+    platform.answers = [bulk(rejected={0, 99, 100, 149})]
     results = hook.start_exports(exports(150))
     assert [n for n, result in enumerate(results) if isinstance(result, SevenBridgesForbiddenError)] == [
         0,
@@ -83,7 +83,7 @@ def test_a_rejected_first_request_raises_its_error(hook, platform, count):
 
 
 def test_a_rejected_later_request_keeps_the_started_exports(hook, platform):
-    platform.answers = [bulk(refuse={7}), reply({"status": 401, "code": 90001}, 401)]
+    platform.answers = [bulk(rejected={7}), reply({"status": 401, "code": 90001}, 401)]
     results = hook.start_exports(exports(250))
     assert len(results) == 250
     assert len(platform.seen) == 2
@@ -97,7 +97,7 @@ def test_a_rejected_later_request_keeps_the_started_exports(hook, platform):
     ids=["dropped", "502", "too few", "HTML", "no jobs"],
 )
 def test_a_lost_response_to_the_second_request_keeps_the_results_of_the_first(hook, platform, answer):
-    platform.answers = [bulk(refuse={7}), answer]
+    platform.answers = [bulk(rejected={7}), answer]
     with pytest.raises(SevenBridgesReplyLost) as caught:
         hook.start_exports(exports(250))
     assert len(platform.seen) == 2
@@ -145,7 +145,7 @@ def test_exports_may_be_mappings_and_each_invalid_one_is_reported(hook, platform
     platform.answers = [bulk()]
     assert [job.id for job in hook.start_exports([good, exports(2)[1]])] == ["job0", "job1"]
     with pytest.raises(SevenBridgesInputError) as caught:
-        hook.start_exports([good, {**good, "file": "x"}, {**good, "colour": "red"}, {**good, "location": "/"}])
+        hook.start_exports([good, {**good, "file": "x"}, {**good, "color": "red"}, {**good, "location": "/"}])
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
         "exports[1].file",
         "exports[2]",
