@@ -339,7 +339,7 @@ def test_progress_does_not_go_through_an_xcom_backend(monkeypatch):
             raise AssertionError("the backend was called")
 
     class Comms:
-        async def asend(self, message):
+        async def asend(self, message):  # codespell:ignore asend
             sent.append((message.key, message.value))
 
     monkeypatch.setattr("airflow.sdk.execution_time.xcom.XCom", Backend)

@@ -35,7 +35,7 @@ def polls(platform):
 
 
 @pytest.mark.parametrize("running", [0, 0.4], ids=["ended before the first poll", "ended later"])
-def test_its_event(platform, started, running):
+def test_the_event_of_a_completed_export(platform, started, running):
     platform.knobs.running_seconds = running
     export_id = started()
     event = event_of(export_id)
@@ -47,7 +47,7 @@ def test_its_event(platform, started, running):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "options"),
+    ("fault", "options"),
     [
         ("error", {"status": 503, "code": 0}),
         ("error", {"status": 500, "code": 90004}),
@@ -63,9 +63,9 @@ def test_its_event(platform, started, running):
     ],
     ids=str,
 )
-def test_transient_errors_do_not_end_it(platform, started, trouble, options, caplog):
+def test_transient_errors_do_not_end_it(platform, started, fault, options, caplog):
     export_id = started()
-    platform.trouble(trouble, path=GET, times=6, **options)
+    platform.trouble(fault, path=GET, times=6, **options)
     with caplog.at_level(logging.INFO):
         assert event_of(export_id)["status"] == "terminal"
     assert len(polls(platform)) == 7
@@ -142,7 +142,7 @@ def test_two_triggers_of_one_export_both_get_its_event(platform, started):
 
 
 @pytest.mark.filterwarnings("error::ResourceWarning")
-def test_a_cancelled_trigger_leaves_no_task(platform, started):
+def test_a_canceled_trigger_leaves_no_task(platform, started):
     platform.knobs.stuck = True
     trigger = SevenBridgesExportTrigger([started()], CONNECTION, 0.05)
 
