@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from airflow_sb_provider.api.error_codes import advice_for
+from airflow_sb_provider.api.error_codes import UNAUTHORIZED, advice_for
 from airflow_sb_provider.api.text import readable
 
 if TYPE_CHECKING:
@@ -215,7 +215,12 @@ class SevenBridgesApiError(SevenBridgesError):
 
 
 class SevenBridgesAuthError(SevenBridgesApiError):
-    """401: the token is missing, wrong or expired."""
+    """401: the token is missing, wrong, expired, or that of another environment."""
+
+    @property
+    def advice(self) -> str | None:
+        """What to check, also if the response has no code."""
+        return super().advice or advice_for(UNAUTHORIZED)
 
 
 class SevenBridgesForbiddenError(SevenBridgesApiError):
@@ -413,7 +418,15 @@ class SevenBridgesInDoubt(SevenBridgesError):
 
 
 class SevenBridgesExportTimeout(SevenBridgesError):
-    """The wait reached its time limit; the export continues, since the API cannot cancel it."""
+    """The wait reached its time limit; the export continues, since the API cannot cancel it.
+
+    :param message: what happened.
+    :param export_ids: from the hook, the exports that are not terminal.
+    """
+
+    def __init__(self, message: str, export_ids: Iterable[str] = (), *, remedy: str = "") -> None:
+        self.export_ids = tuple(export_ids)
+        super().__init__(message, remedy=remedy)
 
 
 class SevenBridgesBatchFailed(SevenBridgesError):
@@ -421,12 +434,14 @@ class SevenBridgesBatchFailed(SevenBridgesError):
 
     :param message: which and why, made of readable lines.
     :param permanent: whether a retry would complete none of them.
+    :param results: from the hook, the job or the error of each export, in order.
     """
 
-    def __init__(self, message: str, permanent: bool) -> None:
+    def __init__(self, message: str, permanent: bool, results: Iterable[Any] = ()) -> None:
         super().__init__(message, permanent)
         self.message = message
         self.permanent = permanent
+        self.results = tuple(results)
 
     @property
     def reason(self) -> str:

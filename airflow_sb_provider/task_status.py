@@ -139,6 +139,7 @@ def batch_status(
     common = os.path.commonprefix(locations)  # noqa: RUF071 - cut at a slash below
     folder, _, _ = common.rpartition("/")
     volume = volumes.get(next(iter(ids))) if len(ids) == 1 else None
+    properties = requests[0].properties if requests else None
     return {
         **batch.summary(now, manifest),
         # The Platform may have accepted these submissions.
@@ -150,6 +151,7 @@ def batch_status(
         "uri": object_uri(volume, f"{folder}/" if folder else "") if volume else None,
         "copy_only": copies.pop() if len(copies) == 1 else None,
         "overwrite": any(request.overwrite for request in requests),
+        "properties": properties if all(request.properties == properties for request in requests) else None,
     }
 
 

@@ -63,6 +63,12 @@ OVERWRITE = (
             title="Encryption",
             description="On S3 only: AES256 (S3's own keys), aws:kms (a key of AWS KMS), or none.",
         ),
+        "sse_aws_kms_key_id": Param(
+            None,
+            type=["null", "string"],
+            title="KMS key",
+            description="Id or ARN of the key. Only with the encryption aws:kms.",
+        ),
     },
 )
 def sevenbridges_export() -> None:
@@ -70,10 +76,13 @@ def sevenbridges_export() -> None:
 
     @task
     def properties() -> dict[str, str | None]:
-        chosen = get_current_context()["params"]["sse_algorithm"]
-        if chosen == "volume's default":
-            return {}
-        return {"sse_algorithm": None if chosen == "none" else chosen}
+        params = get_current_context()["params"]
+        chosen: dict[str, str | None] = {}
+        if params["sse_algorithm"] != "volume's default":
+            chosen["sse_algorithm"] = None if params["sse_algorithm"] == "none" else params["sse_algorithm"]
+        if params["sse_aws_kms_key_id"]:
+            chosen["sse_aws_kms_key_id"] = params["sse_aws_kms_key_id"]
+        return chosen
 
     export = SevenBridgesExportOperator(
         task_id="export",

@@ -92,6 +92,11 @@ def resolve_endpoint(
     return f"{parts.scheme}://{name}{f':{port}' if port else ''}/v2"
 
 
+def is_other_platform(endpoint: str, environment: str | None) -> bool:
+    """Whether an endpoint is not that of an environment; false without one, and for an unknown one."""
+    return environment in ENVIRONMENTS and origin(ENVIRONMENTS[environment].endpoint) != origin(endpoint)
+
+
 def origin(url: str) -> tuple[str, str, int | None]:
     """Return scheme, host and port of a URL; the token is sent only to the origin of the endpoint.
 

@@ -11,7 +11,10 @@ _FILE_GONE = "Check the file id and that the token's user is a member of the fil
 _FILE_RIGHTS = "A project admin must give you the copy permission on the file's project."
 _BUCKET = "The volume's credentials are not sufficient; its owner must correct them in the cloud account."
 _READ_ONLY_CLOUD = "This environment only reads from that cloud; export to a volume on another cloud."
+_POLICY = "The volume's owner must allow its IAM user or role"
 _SERVICE = "The Platform could not reach the cloud storage; retry later."
+
+UNAUTHORIZED = 90001
 
 # "Item not found on the volume" and similar. A 404 without a code comes from a router that does not know the path.
 NO_SUCH_OBJECT = (9105, 9106, 9109)
@@ -59,17 +62,18 @@ ADVICE: dict[int, str] = {
     9108: "Choose another location.",
     9109: _FILE_GONE,
     9200: "The volume's bucket does not exist; its owner must correct the volume.",
-    9201: _BUCKET,
-    9202: _BUCKET,
-    9203: _BUCKET,
-    9204: _BUCKET,
-    9205: _BUCKET,
-    9206: _BUCKET,
-    9207: _BUCKET,
-    9208: _BUCKET,
+    9201: "The volume's access key is not valid; its owner must replace it.",
+    9202: "The volume's secret key is not valid; its owner must replace it.",
+    9203: "The volume's IAM role is not valid; its owner must correct the role and its trust policy.",
+    9204: f"{_POLICY} s3:ListBucket on the bucket.",
+    9205: f"{_POLICY} s3:GetObject on the bucket's objects.",
+    9206: f"{_POLICY} s3:PutObject and s3:PutObjectAcl on the bucket's objects.",
+    9207: f"{_POLICY} s3:GetObjectAcl on the bucket's objects.",
+    9208: f"{_POLICY} s3:GetObject on the Seven Bridges bucket.",
     9209: "Use a bucket in a region that the environment writes to.",
     90000: "The request is not valid in this environment; compare its fields with the API reference.",
-    90001: "Create a new token on the Platform's developer page and put it in the connection's password.",
+    90001: "Check the token and the environment: the connection's password must be a valid token from the developer "
+    "page of the Platform that its host or environment names.",
     90002: "Check the permissions of the token's user on the project and the volume.",
     90003: "Check the ids, and that the connection's host or environment names the Platform that holds them.",
     90004: "The Platform had an internal error; retry later.",

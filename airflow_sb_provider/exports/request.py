@@ -98,6 +98,12 @@ class ExportRequest:
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
+    @property
+    def with_properties(self) -> str:
+        """Its text with the properties, which error messages leave out."""
+        items = [f"{name}={'none' if value is None else value}" for name, value in (self.properties or {}).items()]
+        return f"{self}, with {readable(', '.join(items), _SHOWN_PLACE)}" if items else str(self)
+
     def __str__(self) -> str:
         verb = "copy" if self.copy_only else "move"
         how = ", overwriting the object there" if self.overwrite else ""

@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 
 from airflow_sb_provider import __version__
 from airflow_sb_provider._compat import AirflowNotFoundException, airflow_version, get_connection_async
-from airflow_sb_provider.api.environments import resolve_endpoint
+from airflow_sb_provider.api.environments import is_other_platform, resolve_endpoint
 from airflow_sb_provider.api.masking import Mask
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError, SevenBridgesInputError
@@ -45,7 +45,8 @@ class ConnectionSettings:
     """Endpoint, credentials and time-outs.
 
     Times are in seconds. ``gateway_timeout`` is for how long a request whose response was lost may still be accepted.
-    ``ca_bundle`` is a file or folder of certificates, None for the default ones.
+    ``ca_bundle`` is a file or folder of certificates, None for the default ones. ``ignored_environment`` is the extra
+    ``environment`` if the host is that of another Platform.
     """
 
     endpoint: str
@@ -56,6 +57,7 @@ class ConnectionSettings:
     read_timeout: float = 60.0
     gateway_timeout: float = GATEWAY_TIMEOUT
     ca_bundle: str | None = None
+    ignored_environment: str | None = None
 
     @property
     def visibility_delay(self) -> float:
@@ -139,13 +141,14 @@ class ConnectionSettings:
                 return None
 
         allow_http = read(_boolean, "allow_http", False)
+        environment = read(_text, "environment", None)
         endpoint = ""
         try:
             endpoint = resolve_endpoint(
                 connection.host,
                 port=connection.port,
                 scheme=_scheme(connection.schema),
-                environment=read(_text, "environment", None),
+                environment=environment,
                 allow_http=allow_http,
             )
         except SevenBridgesInputError as error:
@@ -168,6 +171,7 @@ class ConnectionSettings:
             read_timeout=read(_seconds, "read_timeout", cls.read_timeout),
             gateway_timeout=read(_seconds, "gateway_timeout", cls.gateway_timeout),
             ca_bundle=read(_certificates, "ca_bundle", None) or environment_ca(),
+            ignored_environment=environment if is_other_platform(endpoint, environment) else None,
         )
         if problems.texts:
             raise SevenBridgesInputError(f"connection {connection.conn_id!r}, {text}" for text in problems.texts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
@@ -22,26 +23,33 @@ from airflow_sb_provider.api.models import (
     RateLimit,
 )
 from airflow_sb_provider.api.replies import read_reply
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.api.times import in_words
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,
     SevenBridgesError,
+    SevenBridgesExportTimeout,
+    SevenBridgesInDoubt,
     SevenBridgesInputError,
     SevenBridgesNotFoundError,
     SevenBridgesReplyLost,
     SevenBridgesUnreadableItem,
 )
+from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.exports.request import ExportRequest
+from airflow_sb_provider.exports.results import raise_for_errors
 from airflow_sb_provider.hooks.clock import PlatformClock
 from airflow_sb_provider.hooks.connection import DEFAULT_CONN_NAME, ConnectionSettings, connection_failure
+from airflow_sb_provider.hooks.polling import wait
 from airflow_sb_provider.hooks.retry import clean, fail, no_response, retry_rules
-from airflow_sb_provider.inputs import read_ids
+from airflow_sb_provider.inputs import check_seconds, read_ids
 from airflow_sb_provider.jobs.rate_limiter import seconds_until_allowed
+from airflow_sb_provider.jobs.watch import DEFAULT_TIMEOUT, POLL_INTERVAL, Watch
 from airflow_sb_provider.xcoms import allow_results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import requests
 
@@ -63,6 +71,7 @@ Listed = TypeVar("Listed", "ExportJob", "File", "Volume")
 
 MAX_PAGES = 1000
 MAX_READS = 3
+IDS_SHOWN = 50
 
 allow_results()
 
@@ -238,6 +247,8 @@ class SevenBridgesHook(BaseHook):
     ) -> list[ExportJob | SevenBridgesApiError]:
         """Start any number of export jobs, with one request per hundred.
 
+        .. note:: A rejected export is an error in the returned list; it raises nothing. `raise_for_errors` raises.
+
         :param exports: the exports, each an `ExportRequest` or a mapping of its fields.
         :param copy_only: for all of them; if false, an export with its own ``copy_only`` is an error.
         :returns: for each export, in order, its job or the Platform's error. If a request after the first is rejected
@@ -259,9 +270,20 @@ class SevenBridgesHook(BaseHook):
                 api_error = (
                     error if isinstance(error, SevenBridgesApiError) else SevenBridgesApiError(0, message=str(error))
                 )
-                return results + [api_error] * (len(requests_) - start)
+                rest = calls.start_exports(requests_[start:], copy_only=copy_only).objects
+                return results + [_named(api_error, name) for name in rest]
             results += chunk_results
         return results
+
+    @staticmethod
+    def raise_for_errors(results: Iterable[ExportJob | SevenBridgesError]) -> list[ExportJob]:
+        """Return the jobs in a result of `start_exports` or `get_exports`, if all are jobs that have not failed.
+
+        :param results: the job or the error of each export.
+        :raises SevenBridgesBatchFailed: if there is an error or a failed job. It names each of them and the jobs that
+            the Platform has accepted; ``results`` has all of them.
+        """
+        return raise_for_errors(results)
 
     def get_export(self, export_id: str) -> ExportJob:
         """Return an export job; a failed one has an ``error``."""
@@ -276,6 +298,73 @@ class SevenBridgesHook(BaseHook):
         :param retry: as for `send`.
         """
         return self.fetch_each(read_ids(export_ids, "export_ids"), calls.get_exports, retry=retry)
+
+    def wait_for_export(
+        self, export_id: str, *, poll_interval: float = POLL_INTERVAL, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> ExportJob:
+        """Wait in this process until an export is terminal, and return its job (see `wait_for_exports`).
+
+        :raises SevenBridgesExportFailed: if it failed.
+        :raises SevenBridgesExportTimeout: if it is not terminal in time.
+        :raises SevenBridgesInDoubt: if the Platform rejects the polls; the export may still be running.
+        """
+        [job] = self._wait_for([export_id], poll_interval, timeout)
+        if job.failed:
+            raise EXPORT.failure(job)
+        return job
+
+    def wait_for_exports(
+        self,
+        export_ids: Sequence[str],
+        *,
+        poll_interval: float = POLL_INTERVAL,
+        timeout: float | None = DEFAULT_TIMEOUT,
+    ) -> list[ExportJob]:
+        """Wait in this process until exports are terminal, and return their jobs, in order.
+
+        One request polls a hundred of them: first after five seconds, then every ``poll_interval``, and less often
+        when the rate limit is low. Rate limit, maintenance and lost connections do not end the wait.
+
+        .. note:: In a task, this holds a worker slot. `SevenBridgesExportSensor` waits without one.
+
+        :param export_ids: any number of ids.
+        :param poll_interval: seconds between two polls of an export.
+        :param timeout: seconds to wait at most; None for no limit.
+        :raises SevenBridgesBatchFailed: if exports failed, when all are terminal. It names each of them; ``results``
+            has all jobs, in order.
+        :raises SevenBridgesExportTimeout: if exports are not terminal in time. It names them, and ``export_ids`` has
+            their ids. They continue.
+        :raises SevenBridgesInDoubt: if the Platform rejects the polls of an id, when all others are terminal. Its
+            export may still be running.
+        """
+        return raise_for_errors(self._wait_for(export_ids, poll_interval, timeout))
+
+    def _wait_for(self, export_ids: Sequence[str], poll_interval: float, timeout: float | None) -> list[ExportJob]:
+        check_seconds(poll_interval=poll_interval, timeout=timeout)
+        ids = read_ids(export_ids, "export_ids")
+        # First, since polls continue after an error of the connection.
+        _ = self.settings
+        deadline = None if timeout is None else time.monotonic() + timeout
+        watch = Watch(EXPORT, list(dict.fromkeys(ids)), deadline)
+        status = wait(self, watch, poll_interval)["status"]
+        if status == "timeout":
+            states = [
+                f"{each} ({watch.jobs[each].state if each in watch.jobs else 'not polled'})" for each in watch.open
+            ]
+            raise SevenBridgesExportTimeout(
+                f"{len(states):,} of {len(watch.ids):,} exports are not terminal at the end of the time to wait for "
+                f"them (timeout={timeout} seconds): {_some(states)}.",
+                watch.open,
+                remedy="They continue: the Platform cannot cancel them. Wait for the same ids again.",
+            )
+        if status == "rejected":
+            error = next(iter(watch.rejected.values()))
+            raise SevenBridgesInDoubt(
+                f"{len(watch.rejected):,} of {len(watch.ids):,} exports cannot be polled; they may still be running: "
+                f"{_some(list(watch.rejected))}. The first error: {error}",
+                remedy="Check that the connection's token belongs to the user who submitted them.",
+            ) from error
+        return [watch.jobs[export_id] for export_id in ids]
 
     def list_exports(
         self, volume: str | None = None, states: Sequence[str] = (), *, limit: int | None = None
@@ -430,11 +519,14 @@ class SevenBridgesHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Fetch the token's user, without retries: for the button "Test" of the connection form."""
+        notes: list[str] = []
         try:
+            if ignored := self.settings.ignored_environment:
+                notes = [f"The host takes precedence over the environment {ignored!r}; leave one of them empty."]
             user = self.send(calls.get_user(), retry=False)
         except Exception as error:
-            return False, str(error) or type(error).__name__
-        return True, f"Connected to {self.settings.endpoint} as {user.username}"
+            return False, " ".join([str(error) or type(error).__name__, *notes])
+        return True, ". ".join([f"Connected to {self.settings.endpoint} as {user.username}", *notes])
 
     def iterate(self, page_at: Callable[[int], Call[Page[Listed]]]) -> Iterator[Listed]:
         """Yield the items of a list, each once; a page is fetched only when it is needed.
@@ -549,6 +641,18 @@ def has_next(page: Page[Any], endpoint: str) -> bool:
             message=f"The next page of the list is at another address than {endpoint}, so it was not fetched.",
         )
     return page.next is not None
+
+
+def _named(error: SevenBridgesApiError, name: str) -> SevenBridgesApiError:
+    """Return the same error for another object."""
+    named = copy(error)
+    named.about = readable(name)
+    return named
+
+
+def _some(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - IDS_SHOWN:,} more" if len(texts) > IDS_SHOWN else ""
+    return ", ".join(texts[:IDS_SHOWN]) + more
 
 
 def _files_at(offset: int, **where: Any) -> Call[Page[File]]:

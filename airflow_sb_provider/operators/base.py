@@ -13,10 +13,10 @@ import pendulum
 
 from airflow_sb_provider._compat import BaseOperator, DateTimeTrigger
 from airflow_sb_provider.api.times import in_words, isoformat_utc
-from airflow_sb_provider.engine.polling import deadline_of, wait
 from airflow_sb_provider.engine.submitter import Submitter
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt
 from airflow_sb_provider.failures import airflow_failures
+from airflow_sb_provider.hooks.polling import deadline_of, wait
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.jobs.batch import Batch
 from airflow_sb_provider.jobs.record import submission_state

@@ -136,7 +136,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
                 file = {"id": request.file, "name": checked["name"], "size": checked["size"]}
                 self._status.publish(state="DRY_RUN", file=file, uri=checked["uri"])
                 return checked
-            self.log.info("Requested: %s.", request)
+            self.log.info("Requested: %s.", request.with_properties)
             return self._submit(context, [TrackedExport(request)])
 
     def _policy(self) -> ExportPolicy:
@@ -151,7 +151,8 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         problems.raise_if_any()
         assert request is not None
         if self._status["file"] is None:
-            self._status.stage(**ExportOutcome.of_entry(TrackedExport(request)).to_request_status())
+            wanted = ExportOutcome.of_entry(TrackedExport(request)).to_request_status()
+            self._status.stage(**wanted, properties=request.properties)
         return request, validate_only
 
     @staticmethod

@@ -18,9 +18,9 @@ from airflow_sb_provider._compat import (
     PokeReturnValue,
     StartTriggerArgs,
 )
-from airflow_sb_provider.engine.polling import poll
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt, SevenBridgesInputError
 from airflow_sb_provider.failures import airflow_failure, airflow_failures
+from airflow_sb_provider.hooks.polling import poll
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import read_switches
 from airflow_sb_provider.jobs import watch as watch_module

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from airflow_sb_provider._compat import BaseTrigger, TriggerEvent
-from airflow_sb_provider.engine.polling import deadline_of
 from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.hooks.polling import deadline_of
 from airflow_sb_provider.inputs import check_seconds, read_ids
 from airflow_sb_provider.jobs.ids import read_job_ids
 from airflow_sb_provider.jobs.progress import progress_key, progress_status

@@ -29,6 +29,7 @@ KNOWN = {
         "SevenBridgesExportOperator(location=location_of(file))": WHOLE,
         "SevenBridgesExportSensor(export_id=starts.output['export_id'])": ID,
         "report(fetch())": WHOLE,
+        "wait(submit(['567890abc9b0307bc0414164', '567890abc1e5339df0414123']))": ID,
     },
     "example_dags/sevenbridges_export.py": {
         "SevenBridgesExportOperator(properties=properties())": "chosen in the form from a list; " + WHOLE,
@@ -49,8 +50,9 @@ KNOWN = {
         "map_indexes=ti.map_index) }})": ONCE,
     },
 }
-# Values that a template may use without an XCom: those of the form and of Airflow.
-PLAIN = re.compile(r"\{\{ (params\.\w+|ds|run_id) \}\}")
+DATE = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
+# Values that a template may use without an XCom: those of the form and of Airflow. A run may have no `ds`.
+PLAIN = re.compile(rf"\{{\{{ (params\.\w+|run_id) \}}\}}|{re.escape(DATE)}")
 
 
 def sources():
@@ -119,6 +121,7 @@ def test_every_path_into_rendered_text_is_known():
         "BashOperator(task_id='a', bash_command=\"echo {{ ti.xcom_pull('choose') }}\")",
         "SevenBridgesBulkExportOperator(task_id='a', exports=[{'location': \"{{ task_instance.xcom_pull('b') }}\"}])",
         "use(choose())",
+        "SevenBridgesExportOperator(task_id='a', location='{{ ds }}')",
     ],
 )
 def test_a_path_into_rendered_text_is_found(source):
@@ -126,6 +129,8 @@ def test_a_path_into_rendered_text_is_found(source):
     assert list(flows(decorated + source))
 
 
-@pytest.mark.parametrize("source", ["expand_kwargs([{'file': 'x'}])", "XOperator(location='results/{{ ds }}/output')"])
+@pytest.mark.parametrize(
+    "source", ["expand_kwargs([{'file': 'x'}])", f"XOperator(location='results/{DATE}/{{{{ run_id }}}}/output')"]
+)
 def test_constant_text_is_not_a_path(source):
     assert not list(flows(source))

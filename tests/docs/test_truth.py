@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 
 import pytest
@@ -12,6 +13,7 @@ from airflow_sb_provider import exceptions
 from airflow_sb_provider.api.environments import ENVIRONMENTS
 from airflow_sb_provider.api.error_codes import ADVICE
 from airflow_sb_provider.get_provider_info import CONN_FIELDS
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
@@ -54,6 +56,16 @@ def test_every_extra_of_the_connection():
     assert set(extras) - {"bearer"} == CONN_FIELDS.keys()
 
 
+def test_the_host_wins_over_the_environment(monkeypatch):
+    assert "**If both `host` and `environment` are set, the host wins.**" in page("connection")
+    connection = {"conn_type": "sevenbridges", "password": "YOUR_TOKEN", "extra": {"environment": "bdc"}}
+    endpoints = {}
+    for host in ("", "cgc-api.sbgenomics.com"):
+        monkeypatch.setenv("AIRFLOW_CONN_BOTH", json.dumps(connection | {"host": host}))
+        endpoints[host] = SevenBridgesHook("both").settings.endpoint
+    assert list(endpoints.values()) == [ENVIRONMENTS["bdc"].endpoint, ENVIRONMENTS["cgc"].endpoint]
+
+
 def test_every_environment():
     listed = re.findall(r"^\| [^|]* \| `([a-z-]+)` \|", page("environments"), re.MULTILINE)
     assert listed == list(ENVIRONMENTS)
@@ -62,6 +74,7 @@ def test_every_environment():
 @pytest.mark.parametrize(
     ("documented", "text"),
     [
+        (SevenBridgesHook.wait_for_exports, section("operators", "Use the hook in your own tasks")),
         (SevenBridgesExportOperator, section("operators", "SevenBridgesExportOperator")),
         (SevenBridgesExportSensor, section("operators", "SevenBridgesExportSensor")),
         (SevenBridgesExportTrigger, section("operators", "SevenBridgesExportTrigger")),
@@ -71,7 +84,7 @@ def test_every_environment():
 )
 def test_every_parameter_with_its_default_and_whether_it_is_templated(documented, text):
     rows = rows_of_parameters(text)
-    signature = inspect.signature(documented.__init__).parameters
+    signature = inspect.signature(documented.__init__ if isinstance(documented, type) else documented).parameters
     assert rows.keys() == signature.keys() - {"self", "kwargs"}
     templated = getattr(documented, "template_fields", ())
     for name, (default, *others) in rows.items():

@@ -124,6 +124,18 @@ def test_a_single_export_shows_its_state_even_an_unknown_one(tab, state, word):
     assert word.upper() in tab({"state": "running"}, EXPORT | ({"state": state} if state else {})).upper()
 
 
+@pytest.mark.parametrize("status", [EXPORT | {"state": "RUNNING"}, BULK])
+def test_the_properties_of_the_objects_are_among_the_options(tab, status):
+    properties = {"sse_algorithm": "aws:kms", "sse_aws_kms_key_id": "arn:<b>1</b>", "aws_storage_class": None}
+    text = tab({"state": "running"}, status | {"copy_only": True, "properties": properties})
+    options = text.partition("Export options")[2].splitlines()
+    assert options[options.index("Encryption") :][:6] == [
+        *("Encryption", "aws:kms"),
+        *("KMS key", "arn:<b>1</b>"),
+        *("Storage class", "none"),
+    ]
+
+
 def test_a_task_without_a_status_says_so(tab):
     assert "no export status yet" in tab({"state": "running", "operator": "SevenBridgesExportOperator"})
 

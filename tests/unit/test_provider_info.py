@@ -126,7 +126,7 @@ def test_every_field_of_the_form_is_read_and_has_its_default():
     fields = CONNECTION["conn-fields"]
     assert [name for name in fields["environment"]["schema"]["enum"] if name] == list(ENVIRONMENTS)
     read = {"environment", "allow_http", "oauth", *ConnectionSettings.__dataclass_fields__}
-    assert set(fields) == read - {"endpoint", "token", "bearer"}
+    assert set(fields) == read - {"endpoint", "token", "bearer", "ignored_environment"}
     defaults = ConnectionSettings("x", "y")
     for name in ("connect_timeout", "read_timeout", "gateway_timeout"):
         assert f"Default: {getattr(defaults, name):.0f}." in fields[name]["description"]

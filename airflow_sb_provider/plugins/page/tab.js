@@ -148,6 +148,12 @@ const WORDS = {
   CHECKING: ["wait", "Checking"],
   DRY_RUN: ["good", "Dry run"],
 };
+const PROPERTIES = {
+  sse_algorithm: "Encryption",
+  sse_aws_kms_key_id: "KMS key",
+  aws_canned_acl: "Canned ACL",
+  aws_storage_class: "Storage class",
+};
 const FILE_STATES = { FAILED: "Failed", REFUSED: "Rejected", IN_DOUBT: "In doubt" };
 const NO_CANCEL = "The Platform API cannot cancel exports.";
 
@@ -177,7 +183,11 @@ function options(status) {
       ? "Overwrite: an object that is already at the destination is deleted first."
       : "No overwrite: an object that is already at the destination is never replaced.",
   ];
-  return element("ul", "words", ...lines.map((line) => element("li", "", line)));
+  const words = element("ul", "words", ...lines.map((line) => element("li", "", line)));
+  const rows = Object.entries(status.properties ?? {}).map(([name, value]) => [PROPERTIES[name] ?? name, value ?? "none"]);
+  const properties = list(rows);
+  properties.className = "details";
+  return rows.length ? element("div", "", words, properties) : words;
 }
 
 function airflowNote(task, sameTry) {

@@ -11,7 +11,8 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "example_dags").glob("*.py"))
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_example_runs_unchanged(run, name):
-    assert str(run(example(name)).state) == "success"
+    """In a run that a person starts without a date; such a run has no `ds`."""
+    assert str(run(example(name), logical_date=None).state) == "success"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -43,6 +44,28 @@ def test_the_form_overrides_the_defaults(run, platform):
     [job] = platform.exports
     assert (job.copy_only, job.location, job.properties["sse_algorithm"]) == (False, "moved.vcf", None)
     assert platform.platform.files[job.file].alias == ("demo/results", "moved.vcf")
+
+
+@pytest.mark.parametrize(
+    ("form", "properties"),
+    [
+        ({}, {}),
+        ({"sse_algorithm": "AES256", "sse_aws_kms_key_id": ""}, {"sse_algorithm": "AES256"}),
+        ({"sse_algorithm": "aws:kms"}, {"sse_algorithm": "aws:kms"}),
+        ({"sse_algorithm": "aws:kms", "sse_aws_kms_key_id": "k-1"}, None),
+    ],
+)
+def test_the_form_gives_only_the_properties_that_are_filled_in(run, platform, form, properties):
+    assert str(run(example("sevenbridges_export"), run_conf=form).state) == "success"
+    [sent] = [record.json for record in platform.requests if record.path == "/v2/storage/exports" and record.json]
+    assert (sent.get("properties") or {}) == (form if properties is None else properties)
+
+
+def test_the_form_with_a_key_that_needs_another_encryption_exports_nothing(run, platform, capfd):
+    dag_run = run(example("sevenbridges_export"), run_conf={"sse_aws_kms_key_id": "k-1"})
+    assert str(dag_run.state) == "failed"
+    assert not platform.exports
+    assert "set sse_algorithm to 'aws:kms' or leave the key out" in capfd.readouterr().out
 
 
 def test_the_sensor_of_two_steps_returns_the_result(run, platform):

@@ -22,9 +22,9 @@ from airflow.sdk.exceptions import (
 )
 
 from airflow_sb_provider.api.calls import Call
-from airflow_sb_provider.engine.polling import deadline_of, poll, wait
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesNotFoundError
 from airflow_sb_provider.exports.kind import EXPORT
+from airflow_sb_provider.hooks.polling import deadline_of, poll, wait
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.jobs.kind import JobKind
 from airflow_sb_provider.jobs.watch import Watch

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from airflow.sdk.exceptions import AirflowException
 
+from airflow_sb_provider.exports.request import PROPERTY_NAMES
 from airflow_sb_provider.hooks.connection import ConnectionSettings
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
@@ -205,6 +206,47 @@ def test_the_script_reads_what_the_schema_describes():
     }
     assert known["OUTCOMES"] == words(KINDS["error"]["properties"]["outcome"])
     assert known["WORDS"] == words(KINDS["export"]["properties"]["state"])
+    shown = re.findall(r"^  (\w+): ", SCRIPT.split("const PROPERTIES = {")[1].split("};")[0], re.MULTILINE)
+    assert tuple(shown) == PROPERTY_NAMES == tuple(KINDS["properties"]["propertyNames"]["enum"])
+
+
+KEY = "arn:aws:kms:us-east-1:123456789012:key/\u202e1\n2"
+KMS = {"sse_algorithm": "aws:kms", "sse_aws_kms_key_id": KEY}
+SHOWN = {"sse_algorithm": "aws:kms", "sse_aws_kms_key_id": "arn:aws:kms:us-east-1:123456789012:key/ 1 2"}
+
+
+def requested(capsys):
+    """The requests in a task's log, without Airflow's additions."""
+    return re.findall(r"Requested: (.*?\.)(?: +\[|$)", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_the_properties_of_an_export_are_in_its_log_and_its_tab(platform, export, capsys, deferrable):
+    written = []
+    Watched(written).run(export(properties=KMS, deferrable=deferrable))
+    check(written)
+    statuses = [value for key, value in written if key == STATUS]
+    assert [value["properties"] for value in statuses] == [SHOWN] * len(statuses)
+    [line] = requested(capsys)
+    assert line.endswith(f", with sse_algorithm=aws:kms, sse_aws_kms_key_id={SHOWN['sse_aws_kms_key_id']}.")
+
+
+def test_properties_of_which_one_is_none_are_in_the_log(export, platform, capsys):
+    Runner().run(export(properties={"sse_algorithm": None}))
+    Runner().run(export(location="plain"))
+    assert [line.partition(", with ")[2] for line in requested(capsys)] == ["sse_algorithm=none.", ""]
+
+
+@pytest.mark.parametrize(("others", "shown"), [(KMS, SHOWN), ({"sse_algorithm": "AES256"}, None), (None, None)])
+def test_the_tab_of_a_bulk_export_shows_the_properties_that_all_files_share(platform, others, shown, deferrable):
+    written = []
+    files = [platform.add_file(f"{n}.txt", b"x").id for n in range(3)]
+    exports = [
+        {"file": file, "volume": "demo/results", "location": f"many/{file}", "properties": KMS if n == 0 else others}
+        for n, file in enumerate(files)
+    ]
+    Watched(written).run(bulk([], exports=exports, deferrable=deferrable))
+    check(written)
+    assert [value["properties"] for key, value in written if key == STATUS][-1] == shown
 
 
 def rows(path):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_sb_provider.api.error_codes import advice_for
-from airflow_sb_provider.exceptions import SevenBridgesApiError
+from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesAuthError
 
 # Codes of rejected submissions, of failed jobs, of the bucket, of the cloud, and of any request.
 AT_SUBMISSION = [9003, 9004, 9005, 9006, 9007, 9008, 9009, 9011, 9020, 9022, 9023, 9024, 9026, 9027, 9069, 9072]
@@ -40,11 +40,24 @@ def test_each_code_of_an_export_has_one_sentence_of_advice(code):
         (9101, "RW"),
         (9107, "overwrite"),
         (9200, "bucket"),
-        (90001, "token"),
+        (9201, "access key"),
+        (9202, "secret key"),
+        (9203, "trust policy"),
+        (9204, "s3:ListBucket"),
+        (9205, "s3:GetObject on the bucket"),
+        (9206, "s3:PutObject and s3:PutObjectAcl"),
+        (9207, "s3:GetObjectAcl"),
+        (9208, "s3:GetObject on the Seven Bridges bucket"),
+        (90001, "Check the token and the environment"),
     ],
 )
 def test_the_advice_fits_the_code(code, words):
     assert words in advice_for(code)
+
+
+@pytest.mark.parametrize("code", [None, 1, 90001])
+def test_every_401_says_to_check_the_token_and_the_environment(code):
+    assert "Unauthorized. Check the token and the environment" in str(SevenBridgesAuthError(401, code, "Unauthorized."))
 
 
 @pytest.mark.parametrize("code", [None, 1, 4001, 7012, -1, 10**30])

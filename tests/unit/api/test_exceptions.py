@@ -35,6 +35,8 @@ ERRORS = [
     e.SevenBridgesExportRefused("refused"),
     e.SevenBridgesInDoubt("doubt"),
     e.SevenBridgesExportTimeout("late"),
+    e.SevenBridgesExportTimeout("late", ["j1", "j2"], remedy="Wait again."),
+    e.SevenBridgesBatchFailed("two\nlines", True, [JOB, e.SevenBridgesForbiddenError(403, 9006, "No.")]),
 ]
 
 

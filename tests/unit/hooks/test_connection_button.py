@@ -25,7 +25,9 @@ def test_success_reports_the_endpoint_and_the_user(platform, connect):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (reply({"status": 401, "code": 90001, "message": "Unauthorized."}, 401), "Create a new token"),
+        (reply({"status": 401, "code": 90001, "message": "Unauthorized."}, 401), "the token and the environment"),
+        (reply({"status": "UNAUTHORIZED", "message": "HTTP 401 Unauthorized"}, 401), "the token and the environment"),
+        (reply(b"", 401), "the token and the environment"),
         (reply({"status": "NOT_FOUND", "message": "HTTP 404 Not Found"}, 404), "HTTP 404 Not Found"),
         (reply({"status": 503, "code": 0, "message": "The Platform is under maintenance."}, 503), "maintenance"),
         (reply({"status": 429, "code": 1000, "message": "Rate limit exceeded!"}, 429), "Rate limit exceeded!"),
@@ -44,6 +46,28 @@ def test_an_error_response_is_reported_after_one_request(platform, connect, answ
     assert not passed
     assert words in message
     assert len(platform.seen) == 1
+
+
+WINS = "The host takes precedence over the environment 'cgc'; leave one of them empty."
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (reply({"username": "me"}), "Connected to {url}/v2 as me. " + WINS),
+        (reply(b"", 401), "(HTTP 401) " + WINS),
+    ],
+)
+def test_a_host_that_is_not_that_of_the_environment_is_reported(platform, connect, answer, words):
+    connect(platform.url, extra={"environment": "cgc"})
+    platform.answers = [answer]
+    assert pressed()[1].endswith(words.format(url=platform.url))
+
+
+@pytest.mark.parametrize("host", ["", "cgc-api.sbgenomics.com", "https://cgc-api.sbgenomics.com:443/v2"])
+def test_a_host_that_is_that_of_the_environment_is_no_conflict(connect, host):
+    connect(host, extra={"environment": "cgc"})
+    assert SevenBridgesHook().settings.ignored_environment is None
 
 
 def test_a_refused_connection_is_reported(connect):

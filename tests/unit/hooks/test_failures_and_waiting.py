@@ -9,7 +9,6 @@ import pytest
 
 from airflow_sb_provider._compat import AirflowException, AirflowFailException, AirflowNotFoundException
 from airflow_sb_provider.api.models import ExportJob
-from airflow_sb_provider.engine.polling import deadline_of, poll, wait
 from airflow_sb_provider.engine.result import read_object, volume_or_none
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
@@ -21,6 +20,7 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.failures import airflow_failures
+from airflow_sb_provider.hooks.polling import deadline_of, poll, wait
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.jobs.watch import Watch
 from tests.unit.api.test_exceptions import ERRORS
@@ -110,7 +110,7 @@ def test_a_change_of_the_local_clock_does_not_move_the_deadline(hook, platform, 
     platform.answers = [running, running, running, jobs("COMPLETED")]
     watch = Watch(EXPORT, ["j0"], deadline_of(time.time() + 20))
     stuck = Watch(EXPORT, ["j0"], deadline_of(time.time() + 0.3))
-    monkeypatch.setattr("airflow_sb_provider.engine.polling.time", jumped)
+    monkeypatch.setattr("airflow_sb_provider.hooks.polling.time", jumped)
     assert wait(hook, watch, 0.02)["status"] == "terminal"
     platform.answers = [running]
     assert wait(hook, stuck, 0.02)["status"] == "timeout"
