@@ -50,22 +50,22 @@ def verify(hook: SevenBridgesHook, expected: Iterable[ExpectedObject]) -> Iterat
 
 
 def verify_exports(hook: SevenBridgesHook, entries: Iterable[TrackedExport]) -> None:
-    """Read the objects of completed exports into ``proof``, but for those that a check has read already.
+    """Set ``proof`` of completed exports to their objects.
 
     An export becomes ``IN_DOUBT`` if its object is missing, has another size, or cannot be read.
     """
-    unread = [entry for entry in entries if entry.done and entry.proof is None]
-    if not unread:
+    completed = [entry for entry in entries if entry.done]
+    if not completed:
         return
-    hook.log.info("Verifying %d objects.", len(unread))
-    for entry, verification in zip(unread, verify(hook, map(_expected, unread)), strict=True):
+    hook.log.info("Verifying %d objects.", len(completed))
+    for entry, verification in zip(completed, verify(hook, map(_expected, completed)), strict=True):
         if verification.error or verification.is_wrong:
             entry.fail(in_doubt(f"Export {entry.job_id or 'of an earlier task'}", verification), IN_DOUBT)
             hook.log.warning("File %s: %s", entry.request.file, entry.message)
         else:
             entry.proof = verification.object
-    wrong = sum(entry.bad for entry in unread)
-    hook.log.info("%d objects are verified, %d are not as they should be.", len(unread) - wrong, wrong)
+    wrong = sum(entry.bad for entry in completed)
+    hook.log.info("%d objects are verified, %d exports are in doubt.", len(completed) - wrong, wrong)
 
 
 def _expected(entry: TrackedExport) -> ExpectedObject:
@@ -81,7 +81,6 @@ def _expected(entry: TrackedExport) -> ExpectedObject:
 
 
 def _verify(reader: _Reader, expected: Sequence[ExpectedObject]) -> list[Verification]:
-    clock = reader.hook.clock
     listed: dict[tuple[str, str], VolumeObject] = {}
     for folder in by_folder(expected):
         listed |= reader.list(folder)
@@ -93,14 +92,14 @@ def _verify(reader: _Reader, expected: Sequence[ExpectedObject]) -> list[Verific
         if verification.is_wrong or found is None or found.size is None:
             verification = reader.read(one)
         verifications.append(verification)
-    # By the Platform's clock, of which the requests have told.
-    now = clock.now()
-    finished = {one.place: one.finished_at or now for one in expected}
-    ready_at = {place: at + result.APPEARS_WITHIN for place, at in finished.items()}
-    late = [n for n, each in enumerate(verifications) if each.is_wrong and ready_at[each.expected.place] > now]
+    now = reader.hook.clock.now()
+
+    def may_appear_for(one: ExpectedObject) -> float:
+        return (one.finished_at or now) + result.APPEARS_WITHIN - now
+
+    late = [n for n, each in enumerate(verifications) if each.is_wrong and may_appear_for(each.expected) > 0]
     if late:
-        last = max(ready_at[verifications[n].expected.place] for n in late)
-        pause = min(last - now, result.APPEARS_WITHIN)
+        pause = min(max(may_appear_for(expected[n]) for n in late), result.APPEARS_WITHIN)
         reader.hook.log.info(
             "%d objects of new exports are not as expected, which may change. Reading them again in %s.",
             len(late),
@@ -108,7 +107,7 @@ def _verify(reader: _Reader, expected: Sequence[ExpectedObject]) -> list[Verific
         )
         time.sleep(pause)
         for n in late:
-            verifications[n] = reader.read(verifications[n].expected)
+            verifications[n] = reader.read(expected[n])
     return verifications
 
 
