@@ -16,6 +16,7 @@ from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.engine.export_policy import ExportPolicy
 from airflow_sb_provider.engine.listing import list_selected
 from airflow_sb_provider.engine.result import volume_or_none
+from airflow_sb_provider.engine.verification import verify_exports
 from airflow_sb_provider.exceptions import (
     SevenBridgesBatchFailed,
     SevenBridgesError,
@@ -125,6 +126,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         anything. (templated)
     :param manifest: where to write an audit record of every file: any URL or path that Airflow's
         ``ObjectStoragePath`` accepts, ending in ``.jsonl`` or ``.csv``. (templated)
+    :param verify: whether to compare the size of each object with its file's at the end. An export whose object is
+        missing, has another size or cannot be read is ``IN_DOUBT``. The manifest gets ETags and checksums. (templated)
     :param max_files: fail before the first submission if there are more files. (templated)
     :param skip_not_exportable: whether to skip files that cannot be exported (aliases of other objects, public and
         archived files, folders). They count as ``SKIPPED``, not as failed. (templated)
@@ -146,6 +149,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         *SELECTION_FIELDS,
         "validate_only",
         "manifest",
+        "verify",
         "max_files",
         "skip_not_exportable",
         "sevenbridges_conn_id",
@@ -184,6 +188,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         properties: dict[str, str | None] | str | None = None,
         validate_only: bool | str = False,
         manifest: str | None = None,
+        verify: bool | str = False,
         max_files: int | str | None = 10_000,
         skip_not_exportable: bool | str = False,
         sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name,
@@ -214,6 +219,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self.properties = properties
         self.validate_only = validate_only
         self.manifest = manifest
+        self.verify = verify
         self.max_files = max_files
         self.skip_not_exportable = skip_not_exportable
         self.sevenbridges_conn_id = sevenbridges_conn_id
@@ -289,6 +295,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         problems.texts += self._connection_problems()
         read("manifest", lambda _: self._manifest_for(context), self.manifest, None)
         read("skip_not_exportable", read_boolean, self.skip_not_exportable, False)
+        read("verify", read_boolean, self.verify, False)
         wanted = _Wanted(
             exports,
             selection,
@@ -350,6 +357,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self._show(batch)
 
     def _finish(self, context: Context, batch: Batch[TrackedExport], timed_out: bool) -> dict[str, Any]:
+        if read_boolean(self.verify):
+            verify_exports(self.hook, batch.entries)
         self._show(batch)
         self._write_manifest(context, batch)
         summary = batch.summary(time.time(), self._manifest)
