@@ -452,5 +452,9 @@ class SevenBridgesBatchFailed(SevenBridgesError):
         return self.message
 
 
+class SevenBridgesVerificationFailed(SevenBridgesBatchFailed):
+    """Objects of a manifest are missing or changed."""
+
+
 def _lines(texts: Iterable[str]) -> str:
     return "\n".join(readable(text, _LONGEST_TEXT) for text in texts)

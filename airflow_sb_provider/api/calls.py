@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from airflow_sb_provider.api.models import (
     ExportJob,
@@ -40,6 +40,9 @@ BULK_LIMIT = 100
 PAGE_LIMIT = 100
 # A page has at most the requested number of items; a server that ignores the limit may send some more.
 _LONGEST_PAGE = 10 * PAGE_LIMIT
+# Of a link to the next page: more parameters are nonsense, and gateways reject longer URLs.
+_MOST_PARAMETERS = 20
+_LONGEST_LINK = 8000
 
 
 class Export(Protocol):
@@ -275,6 +278,28 @@ def get_volume_object(volume: str, location: str) -> Call[VolumeObject]:
     return Call("GET", path, _one(VolumeObject.from_json), (("location", location),), objects=(name,))
 
 
+def list_volume_objects(volume: str, prefix: str = "", *, link: str | None = None) -> Call[Page[VolumeObject]]:
+    """`GET /storage/volumes/{owner}/{name}/list`: one page of the objects on one level of a volume; it has no total.
+
+    :param prefix: what the locations begin with; for a folder, its path with a slash at the end.
+    :param link: the link to this page, from the page before. Only its query is used, and the path is the volume's own.
+    :raises SevenBridgesApiError: for a link that is none.
+    """
+    query = {"fields": "_all", "limit": str(PAGE_LIMIT), **({"prefix": prefix} if prefix else {})}
+    name = f"list of objects on volume {volume}"
+    if link:
+        try:
+            if len(link) > _LONGEST_LINK:
+                raise ValueError("it is too long")
+            query |= parse_qsl(urlsplit(link).query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+        except ValueError as problem:
+            error = SevenBridgesApiError(0, message=f"The link to the next page cannot be used: {problem}.")
+            error.about = name
+            raise error from None
+    path = f"storage/volumes/{_volume_path(volume)}/list"
+    return Call("GET", path, _page(VolumeObject.from_json), tuple(query.items()), objects=(name,))
+
+
 def get_user() -> Call[User]:
     """`GET /user`: the token's user."""
     return Call("GET", "user", _one(User.from_json), objects=("user of the token",))
@@ -320,18 +345,21 @@ def _page(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], Page
         if len(items) > _LONGEST_PAGE:
             raise ValueError(f"expected a page of at most {PAGE_LIMIT} items, got {len(items)}")
         links = body.get("links")
-        following = [
-            link.get("href")
-            for link in (links if isinstance(links, list) else [])
-            if isinstance(link, dict) and isinstance(rel := link.get("rel"), str) and rel.lower() == "next"
-        ]
+        following = [_next_page(link) for link in (links if isinstance(links, list) else []) if isinstance(link, dict)]
         return Page(
             items=[build(_mapping(item)) for item in items],
             total=parse_integer(headers.get("X-Total-Matching-Query")),
-            next=following[0] if following and isinstance(following[0], str) else None,
+            next=next(filter(None, following), None),
         )
 
     return read
+
+
+def _next_page(link: Json) -> str | None:
+    """Return the URL in a link to the next page: ``{"rel": "next", "href": url}``, on a volume ``{"next": url}``."""
+    rel = link.get("rel")
+    url = link.get("href") if isinstance(rel, str) and rel.lower() == "next" else link.get("next")
+    return url if isinstance(url, str) and url else None
 
 
 def _each_of(

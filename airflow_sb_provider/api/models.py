@@ -273,23 +273,30 @@ class Volume(Storable):
 
 @dataclass(frozen=True, slots=True)
 class VolumeObject(Storable):
-    """An object on a volume. ``size`` is in bytes; ``etag`` is without quotes."""
+    """An object on a volume. ``size`` is in bytes; ``etag`` is without quotes.
+
+    ``md5`` and ``crc32c`` are checksums of the content in base64, which only Google Cloud Storage has.
+    """
 
     location: str | None = None
     volume: str | None = None
     size: int | None = None
     etag: str | None = None
+    md5: str | None = None
+    crc32c: str | None = None
 
     @classmethod
     def from_json(cls, data: Json) -> VolumeObject:
         """Build from the API's volume object details."""
         metadata = _object(data.get("metadata"))
-        etag = readable(_text(metadata.get("etag")) or "")
+        etag, md5, crc32c = (readable(_text(metadata.get(key)) or "") for key in ("etag", "md5Hash", "crc32c"))
         return cls(
             location=_text(data.get("location")),
             volume=_text(data.get("volume")),
             size=parse_integer(metadata.get("size")),
             etag=etag.strip('"') or None,
+            md5=md5 or None,
+            crc32c=crc32c or None,
         )
 
     def __str__(self) -> str:

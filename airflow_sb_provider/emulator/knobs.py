@@ -43,6 +43,9 @@ class Knobs:
         "immediately",
     ] = 0.0
     object_lag_seconds: Annotated[float, "an exported object is 404 on its volume for this long after COMPLETED"] = 0.0
+    volume_list_lag_seconds: Annotated[
+        float, "lists of a volume show an exported object this long after COMPLETED; a request for the object finds it"
+    ] = 0.0
     stale_states: Annotated[
         bool, "lists filtered by state show a RUNNING job under PENDING only, and a terminal job under RUNNING too"
     ] = False
@@ -67,6 +70,9 @@ class Knobs:
         bool, "put exactly one slash between prefix and location, or join them as they are"
     ] = True
     leading_slash: Annotated[Literal["keep", "strip", "refuse"], "what to do with a location's leading slash"] = "keep"
+    volume_list_recursive: Annotated[
+        bool, "lists of a volume show all objects below the prefix, instead of one level and its folders"
+    ] = False
     list_order: Annotated[Literal["newest", "oldest", "shuffled"], "order of the list of jobs"] = "newest"
     service_type_case: Annotated[Literal["upper", "lower"], "spelling of a volume's service type, S3 or s3"] = "upper"
     timestamp_style: Annotated[Literal["Z", "offset"], "times are in UTC with a Z, or have the offset +02:00"] = "Z"

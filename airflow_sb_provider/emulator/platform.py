@@ -298,14 +298,22 @@ class Platform:
             raise ApiError(9069)
         key = self.key(volume, location)
         stored = self.storage.stat(volume.bucket, key)
-        if stored is None or self._is_hidden(volume, key):
+        if stored is None or self._is_hidden(volume, key, self.knobs.object_lag_seconds):
             raise ApiError(9105)
         return stored
 
     def objects(self, volume: Volume, prefix: str) -> list[StoredObject]:
         """Return the objects whose keys begin with `prefix`, as lists of the volume show them."""
         objects = self.storage.list(volume.bucket, prefix)
-        return [stored for stored in objects if not self._is_hidden(volume, stored.key)]
+        lag = max(self.knobs.object_lag_seconds, self.knobs.volume_list_lag_seconds)
+        return [stored for stored in objects if not self._is_hidden(volume, stored.key, lag)]
+
+    def checksums(self, volume: Volume, key: str) -> dict[str, str]:
+        """Return the checksums that the volume's cloud shows of an object."""
+        if volume.service_type.upper() != "GCS":
+            return {}
+        md5, crc32c = self.storage.checksums(volume.bucket, key)
+        return {"md5Hash": md5, "crc32c": crc32c}
 
     def key(self, volume: Volume, location: str) -> str:
         """Return the object's key for a location of a volume."""
@@ -317,9 +325,9 @@ class Platform:
             return f"{volume.prefix.rstrip('/')}/{location}"
         return volume.prefix + location
 
-    def _is_hidden(self, volume: Volume, key: str) -> bool:
+    def _is_hidden(self, volume: Volume, key: str, lag: float) -> bool:
         exported = self.exported.get((volume.bucket, key))
-        return exported is not None and self._is_within(exported, self.knobs.object_lag_seconds)
+        return exported is not None and self._is_within(exported, lag)
 
     def _is_within(self, since: datetime, seconds: float) -> bool:
         return (now() - since).total_seconds() < seconds

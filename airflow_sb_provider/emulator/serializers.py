@@ -114,7 +114,7 @@ class Serializer:
         return self._without_omitted("volume", resource)
 
     def stored_object(self, volume: Volume, location: str, stored: StoredObject) -> Json:
-        """Return an object of a volume."""
+        """Return an object of a volume; of one on Google Cloud Storage, its bytes are read for the checksums."""
         etags = {"md5": stored.etag, "quoted": f'"{stored.etag}"', "multipart": f"{stored.etag}-2"}
         resource = {
             "href": f"{self._base}/storage/volumes/{volume.id}/object?location={quote(location, safe='')}",
@@ -126,9 +126,15 @@ class Serializer:
                 "size": stored.size,
                 "etag": etags[self._knobs.etag_style],
                 "last_modified": self._format_time(stored.modified),
+                **self._platform.checksums(volume, stored.key),
             },
         }
         return self._without_omitted("object", resource)
+
+    def folder(self, volume: Volume, prefix: str) -> Json:
+        """Return what a list of a volume shows for all objects below a prefix."""
+        href = f"{self._base}/storage/volumes/{volume.id}/list?prefix={quote(prefix, safe='')}"
+        return {"href": href, "prefix": prefix, "volume": volume.id}
 
     def project(self, project: Project) -> Json:
         """Return a project with its root folder."""

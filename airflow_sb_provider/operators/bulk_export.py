@@ -17,6 +17,7 @@ from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.engine.export_policy import ExportPolicy
 from airflow_sb_provider.engine.listing import list_selected
 from airflow_sb_provider.engine.result import volume_or_none
+from airflow_sb_provider.engine.verification import verify_exports
 from airflow_sb_provider.exceptions import (
     SevenBridgesBatchFailed,
     SevenBridgesError,
@@ -137,6 +138,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         anything. (templated)
     :param manifest: where to write an audit record of every file: any URL or path that Airflow's
         ``ObjectStoragePath`` accepts, ending in ``.jsonl`` or ``.csv``. (templated)
+    :param verify: whether to compare the size of each object with its file's at the end. An export whose object is
+        missing, has another size or cannot be read is ``IN_DOUBT``. The manifest gets ETags and checksums. (templated)
     :param max_files: fail before the first submission if there are more files to export. (templated)
     :param skip_not_exportable: whether to skip files that cannot be exported (aliases of other objects, public and
         archived files, folders). They count as ``SKIPPED``, not as failed. (templated)
@@ -165,6 +168,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         *SELECTION_FIELDS,
         "validate_only",
         "manifest",
+        "verify",
         "max_files",
         "skip_not_exportable",
         "skip_exported",
@@ -207,6 +211,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         properties: dict[str, str | None] | str | None = None,
         validate_only: bool | str = False,
         manifest: str | None = None,
+        verify: bool | str = False,
         max_files: int | str | None = 10_000,
         skip_not_exportable: bool | str = False,
         skip_exported: bool | str = False,
@@ -243,6 +248,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self.properties = properties
         self.validate_only = validate_only
         self.manifest = manifest
+        self.verify = verify
         self.max_files = max_files
         self.skip_not_exportable = skip_not_exportable
         self.skip_exported = skip_exported
@@ -330,6 +336,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         read("skip_not_exportable", read_boolean, self.skip_not_exportable, False)
         read("skip_exported", read_boolean, self.skip_exported, False)
         read("tag_exported", lambda _: self._tag, self.tag_exported, None)
+        read("verify", read_boolean, self.verify, False)
         wanted = _Wanted(
             exports,
             selection,
@@ -429,6 +436,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self._show(batch)
 
     def _finish(self, context: Context, batch: Batch[TrackedExport], timed_out: bool) -> dict[str, Any]:
+        if read_boolean(self.verify):
+            verify_exports(self.hook, batch.entries)
         self._tag_exported(batch)
         self._show(batch)
         self._write_manifest(context, batch)

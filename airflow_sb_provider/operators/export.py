@@ -1,4 +1,4 @@
-"""Operators that export files of a project to a volume."""
+"""Operators that export files of a project to a volume, and the one that verifies exports."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from airflow_sb_provider.links.urls import file_page, folder_page, known_environ
 from airflow_sb_provider.operators.base import SevenBridgesOperator
 from airflow_sb_provider.operators.bulk_export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.operators.validate import validate_export
+from airflow_sb_provider.operators.verify import SevenBridgesVerifyExportsOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.models import ExportJob, Volume
     from airflow_sb_provider.jobs.batch import Batch
 
-__all__ = ["SevenBridgesBulkExportOperator", "SevenBridgesExportOperator"]
+__all__ = ["SevenBridgesBulkExportOperator", "SevenBridgesExportOperator", "SevenBridgesVerifyExportsOperator"]
 
 
 class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):

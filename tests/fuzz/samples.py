@@ -98,6 +98,11 @@ def main() -> None:
         record("list_volumes")
         record("get_volume_object", volume=RESULTS, location="a/one.vcf")
         record("get_volume_object", volume=RESULTS, location="nowhere")
+        emulator.add_volume("demo/gcs", service_type="GCS")
+        for number in range(101):
+            emulator.put_object("demo/gcs", f"a/{number}" if number < 2 else f"{number}/x", b"x")
+        record("list_volume_objects", volume="demo/gcs")
+        record("list_volume_objects", volume="demo/gcs", prefix="a/")
         record("get_user")
         record("get_rate_limit")
         emulator.knobs.maintenance = True

@@ -184,6 +184,11 @@ def test_volumes_and_their_contents(emulator, api):
     everything = volume.list()
     assert [prefix.prefix for prefix in everything.prefixes] == ["c/"]
     assert [each.location for each in volume.list(prefix="c/")] == ["c/1.txt"]
+    for number in range(5):
+        emulator.put_object(RESULTS, f"c/d/{number}", b"x" * number)
+    below = volume.list(prefix="c/d/", limit=2)
+    assert [each.metadata["size"] for each in below.all()] == [0, 1, 2, 3, 4]
+    assert [each.location for each in below.next_page().next_page()] == ["c/d/4"]
     found = volume.get_volume_object_info("c/1.txt")
     assert found.metadata["size"] == 5
     with pytest.raises(NotFound) as missing:

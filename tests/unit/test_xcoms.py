@@ -55,7 +55,7 @@ RESULTS = [
     Volume.from_json(
         {"id": "a/b", "name": "b", "access_mode": "RW", "active": True, "service": {"type": "s3", "bucket": "c"}}
     ),
-    VolumeObject("output.vcf", "a/b", 7, "etag"),
+    VolumeObject("output.vcf", "a/b", 7, "etag", "md5", "crc32c"),
     User("demo"),
     RateLimit(1000, 999, 1700000000),
     Page([File("a"), File("b")], 2, "https://next"),

@@ -112,6 +112,28 @@ CALLS = [
         None,
         True,
     ),
+    (
+        calls.list_volume_objects("rfranklin/output", "a b/"),
+        "GET",
+        "storage/volumes/rfranklin/output/list",
+        (("fields", "_all"), ("limit", "100"), ("prefix", "a b/")),
+        None,
+        True,
+    ),
+    (
+        calls.list_volume_objects("o/v", "a/", link="https://x/v2/elsewhere?limit=7&continuation_token=a%2Fb%3D&x="),
+        "GET",
+        "storage/volumes/o/v/list",
+        (
+            ("fields", "_all"),
+            ("limit", "7"),
+            ("prefix", "a/"),
+            ("continuation_token", "a/b="),
+            ("x", ""),
+        ),
+        None,
+        True,
+    ),
     (calls.get_user(), "GET", "user", (), None, True),
     (calls.get_rate_limit(), "GET", "rate_limit", (), None, True),
 ]
@@ -310,11 +332,24 @@ def test_a_job_may_leave_out_its_source(source):
         ([{"rel": "next", "href": 5}], None),
         (["next"], None),
         ([{"href": "x"}], None),
+        ([{"next": "https://x/v2/n"}], "https://x/v2/n"),
+        ([{"next": None}, {"next": 5}, {"next": ""}, {"next": "n"}], "n"),
+        ([{"rel": "next", "href": ""}], None),
+        ([{"rel": ["next"], "href": "x"}], None),
     ],
 )
 def test_the_link_to_the_next_page(links, following):
     page = calls.list_exports().read({"items": [JOB], "links": links}, {"X-Total-Matching-Query": "7"})
     assert (page.next, page.total, [job.id for job in page.items]) == (following, 7, ["j1"])
+
+
+@pytest.mark.parametrize("link", ["https://[x/?a=b", "https://x/?" + "a=b&" * 50, "https://x/?a=" + "b" * 10_000])
+def test_a_link_that_is_none_is_an_error_of_the_list(link):
+    with pytest.raises(
+        SevenBridgesApiError, match=r"list of objects on volume o/v: The link to the next page"
+    ) as caught:
+        calls.list_volume_objects("o/v", link=link)
+    assert not caught.value.permanent
 
 
 @pytest.mark.parametrize("total", ["", "-1", "many", "1.5", "²", "9" * 30])
@@ -329,6 +364,7 @@ def test_an_invalid_total_does_not_fail_a_list(total):
         (calls.get_file(FILE), {"id": FILE}, File(FILE)),
         (calls.get_volume("a/b"), {"id": "a/b"}, Volume("a/b")),
         (calls.get_volume_object("a/b", "x"), {}, VolumeObject()),
+        (calls.list_volume_objects("a/b"), {"items": [{}]}, Page([VolumeObject()])),
         (calls.get_user(), {"username": "rfranklin"}, User("rfranklin")),
         (calls.get_rate_limit(), {"rate": {"limit": 5, "reset": 9}}, RateLimit(5, None, 9)),
         (calls.list_files(project="a/b"), {"items": []}, Page([])),

@@ -327,6 +327,21 @@ def test_an_etag_is_without_its_quotes():
     assert str(VolumeObject.from_json({"metadata": None})) == "unknown size, etag unknown"
 
 
+@pytest.mark.parametrize(
+    ("metadata", "checksums"),
+    [
+        ({"md5Hash": "1B2M2Y8AsgTpgAmY7PhCfg==", "crc32c": "AAAAAA=="}, ("1B2M2Y8AsgTpgAmY7PhCfg==", "AAAAAA==")),
+        ({"md5Hash": "", "crc32c": None}, (None, None)),
+        ({"md5Hash": 5, "crc32c": ["x"]}, (None, None)),
+        ({"md5Hash": "a\nb", "crc32c": "c" * 5000}, ("a b", "c" * 300)),
+        ({}, (None, None)),
+    ],
+)
+def test_the_checksums_of_an_object(metadata, checksums):
+    found = VolumeObject.from_json({"metadata": metadata})
+    assert (found.md5, found.crc32c) == checksums
+
+
 def test_the_rate_limit_from_headers_and_body():
     headers = {"X-RateLimit-Limit": "1000", "X-RateLimit-Remaining": "none", "X-RateLimit-Reset": "1489700093"}
     assert RateLimit.from_headers(headers) == RateLimit(1000, None, 1489700093)

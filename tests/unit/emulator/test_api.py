@@ -167,6 +167,21 @@ def test_the_contents_of_a_volume(emulator, caller, volume):
     assert [item["location"] for item in second["items"]] == ["c.txt"]
 
 
+def test_only_a_volume_on_google_cloud_storage_shows_checksums(emulator, caller):
+    """The well-known check values of both algorithms."""
+    emulator.add_volume("demo/gcs", service_type="GCS")
+    for volume, checksums in (
+        ("demo/gcs", {"md5Hash": "JfnnlDI7RTiF9RgfG2JNCw==", "crc32c": "4waSgw=="}),
+        ("demo/results", {}),
+    ):
+        emulator.put_object(volume, "a/digits", b"123456789")
+        shown = caller.get(f"/storage/volumes/{volume}/object?location=a/digits").json()["metadata"]
+        listed = caller.get(f"/storage/volumes/{volume}/list?prefix=a/&fields=_all").json()["items"]
+        assert [item["metadata"] for item in listed] == [shown]
+        assert {name: shown[name] for name in shown.keys() & {"md5Hash", "crc32c"}} == checksums
+        assert (shown["size"], shown["etag"]) == (9, "25f9e794323b453885f5181f1b624d0b")
+
+
 def test_links_follow_the_name_that_the_caller_used(emulator, caller):
     answer = caller.get("/storage/exports", headers={"Host": "localhost:8000"})
     assert answer.json()["href"].startswith("http://localhost:8000/v2/")

@@ -11,6 +11,16 @@ from airflow_sb_provider.emulator.seed import ALIGNMENTS, BAM, REFERENCE, VCF
 from tests.unit.emulator.conftest import code, eventually, export_body
 
 
+def test_lists_of_a_volume_may_show_all_levels(emulator, caller):
+    for location in ("a.txt", "b/1.txt", "b/c/2.txt"):
+        emulator.put_object("demo/results", location, b"x")
+    emulator.knobs.volume_list_recursive = True
+    page = caller.get("/storage/volumes/demo/results/list?limit=2").json()
+    assert ([item["location"] for item in page["items"]], page["prefixes"]) == (["a.txt", "b/1.txt"], [])
+    below = caller.session.get(page["links"][0]["next"]).json()
+    assert ([item["location"] for item in below["items"]], below["links"]) == (["b/c/2.txt"], [])
+
+
 def test_every_knob_is_described():
     assert set(Knobs.descriptions()) == {field.name for field in dataclasses.fields(Knobs)}
 

@@ -417,6 +417,60 @@ def test_a_page_without_items_ends_a_list(hook, platform):
     assert len(platform.seen) == 1
 
 
+def objects(total, size=100):
+    """Answer the list of a volume with that many objects, in pages of a size."""
+
+    def answer(handler):
+        platform = handler.server.platform
+        start = int(dict(parse_qsl(urlsplit(platform.seen[-1].path).query)).get("token", 0))
+        items = [{"location": f"a/{n}", "metadata": {"size": n}} for n in range(start, min(start + size, total))]
+        more = start + size < total
+        links = [{"next": f"{platform.url}/v2/storage/volumes/o/v/list?token={start + size}"}] if more else []
+        reply({"items": items, "prefixes": [], "links": links})(handler)
+
+    return answer
+
+
+def test_the_objects_of_a_volume_are_listed_page_by_page(hook, platform):
+    platform.answers = [objects(250)]
+    found = hook.list_volume_objects("o/v", "a/")
+    assert platform.seen == []
+    assert next(found) == VolumeObject("a/0", size=0)
+    assert len(platform.seen) == 1
+    assert [item.size for item in found] == list(range(1, 250))
+    asked = [urlsplit(seen.path) for seen in platform.seen]
+    assert {each.path for each in asked} == {"/v2/storage/volumes/o/v/list"}
+    common = {"fields": "_all", "limit": "100", "prefix": "a/"}
+    assert [dict(parse_qsl(each.query)) for each in asked] == [
+        common,
+        common | {"token": "100"},
+        common | {"token": "200"},
+    ]
+
+
+def test_a_page_of_a_volume_may_be_empty(hook, platform):
+    """A page may show only folders."""
+    link = {"next": f"{platform.url}/v2/storage/volumes/o/v/list?token=x"}
+    platform.answers = [reply({"items": [], "links": [link]}), reply({"items": [{"location": "a"}], "links": []})]
+    assert [item.location for item in hook.list_volume_objects("o/v")] == ["a"]
+
+
+def test_pages_of_a_volume_that_repeat_are_an_error(hook, platform):
+    link = {"next": f"{platform.url}/v2/storage/volumes/o/v/list?token=x"}
+    platform.answers = [reply({"items": [{"location": "a"}], "links": [link]})]
+    with pytest.raises(SevenBridgesApiError, match=r"list of objects on volume o/v: .*its pages repeat"):
+        list(hook.list_volume_objects("o/v"))
+    assert len(platform.seen) == 2
+
+
+def test_a_volume_without_end_has_a_bound(hook, platform, monkeypatch):
+    monkeypatch.setattr("airflow_sb_provider.hooks.sevenbridges.MAX_VOLUME_PAGES", 7)
+    platform.answers = [objects(10**6)]
+    with pytest.raises(SevenBridgesApiError, match="it has more than 7 pages; use a prefix"):
+        list(hook.list_volume_objects("o/v"))
+    assert len(platform.seen) == 7
+
+
 def test_a_volume_is_fetched_once(hook, platform):
     platform.answers = [reply({"id": "me/out", "service": {"type": "S3", "bucket": "b", "prefix": "p"}})]
     assert hook.get_volume("me/out") is hook.get_volume("me/out")
@@ -477,6 +531,10 @@ METHODS = {
     "find_volume_object": (
         lambda hook: hook.find_volume_object(VOLUME, LOCATION),
         f"object {LOCATION} on volume {VOLUME}",
+    ),
+    "list_volume_objects": (
+        lambda hook: list(hook.list_volume_objects(VOLUME)),
+        f"list of objects on volume {VOLUME}",
     ),
     "get_user": (lambda hook: hook.get_user(), "user of the token"),
     "get_rate_limit": (lambda hook: hook.get_rate_limit(), "rate limit of the token"),

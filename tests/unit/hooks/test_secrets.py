@@ -140,6 +140,17 @@ def test_the_next_page_of_a_list_at_another_address_is_not_fetched(platform, con
     assert len(platform.seen) == 1
 
 
+@pytest.mark.parametrize("link", ["{other}/v2/storage/volumes/o/v/list?x=1", "//{other_host}/v2", "http://[bad"])
+def test_a_list_of_a_volume_is_not_followed_to_another_address(platform, connect, other, link):
+    connect(platform.url)
+    url = link.format(other=other.url, other_host=other.url.removeprefix("http://"))
+    platform.answers = [reply({"items": [{"location": "a"}], "links": [{"next": url}]})]
+    with pytest.raises(SevenBridgesApiError, match="is at another address"):
+        list(SevenBridgesHook().list_volume_objects("o/v"))
+    assert other.seen == []
+    assert len(platform.seen) == 1
+
+
 @pytest.mark.parametrize(
     ("extra", "header"), [({}, "X-SBG-Auth-Token"), ({"bearer": True}, "Authorization")], ids=["token", "bearer"]
 )
