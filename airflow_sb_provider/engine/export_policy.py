@@ -1,4 +1,4 @@
-"""How exports are checked and submitted."""
+"""The policy for exports: how they are checked and submitted."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class ExportPolicy:
-    """Exports by `exports.decision`, with one check for a hundred.
+    """Checks and submits exports, up to a hundred at a time; `exports.decision` has the rules.
 
-    :param hook: through which all requests go.
-    :param single: the task is of one export: it goes through ``POST /storage/exports``.
-    :param skip_not_exportable: leaves files alone that cannot be exported, instead of failing them.
+    :param hook: sends all requests.
+    :param single: whether the task has one export, which is submitted with ``POST /storage/exports``.
+    :param skip_not_exportable: whether to skip files that cannot be exported, instead of failing them.
     """
 
     def __init__(self, hook: SevenBridgesHook, *, single: bool = False, skip_not_exportable: bool = False) -> None:
@@ -45,13 +45,13 @@ class ExportPolicy:
         self._lists = export_lists(hook)
 
     def needs_check(self, entry: TrackedExport) -> bool:
-        """Whether the Platform is checked first: unless nothing can be destroyed or made twice."""
+        """Whether to check the Platform first: not if nothing was submitted before and nothing is overwritten."""
         return not entry.submission.can_submit_unchecked or entry.request.overwrite
 
     def calls(self, entries: Sequence[TrackedExport]) -> list[list[TrackedExport]]:
-        """Return the entries in groups of at most a hundred, copies, moves and overwriting moves apart.
+        """Return groups of at most a hundred entries; copies, moves and overwriting moves are in separate groups.
 
-        Copies of one file are apart too, since a response names the file, and its place in the response may be wrong.
+        So are two copies of one file: a bulk response is matched by files, since the order of its jobs may be wrong.
         """
         groups: dict[tuple[bool, bool, int], list[list[TrackedExport]]] = {}
         times: Counter[str] = Counter()
@@ -66,7 +66,7 @@ class ExportPolicy:
         return [chunk for chunks in groups.values() for chunk in chunks if chunk]
 
     def decide(self, entries: Sequence[TrackedExport], since: float) -> list[Decision]:
-        """Check the Platform and return what to do about each."""
+        """Check the Platform and return what to do about each entry, in order; see `Policy.decide`."""
         if any(self._needs_new_lists(entry) for entry in entries):
             since = time.monotonic()
         requests, submissions = [entry.request for entry in entries], [entry.submission for entry in entries]
@@ -78,7 +78,7 @@ class ExportPolicy:
         ]
 
     def _needs_new_lists(self, entry: TrackedExport) -> bool:
-        # An overwriting export must see what is in flight to its place; the others have just met something new.
+        # An overwriting export must see all jobs in flight to its place; the others failed, perhaps due to a new job.
         submission = entry.submission
         return entry.request.overwrite or submission.refusal is not None or submission.job is not None
 
@@ -95,7 +95,7 @@ class ExportPolicy:
     def _in_place(
         self, requests: Sequence[ExportRequest], answers: Sequence[ExportJob | SevenBridgesApiError]
     ) -> Sequence[ExportJob | SevenBridgesApiError]:
-        """Return the answers in the order of the requests, where brief jobs do not name their files."""
+        """Return the answers in the order of the requests, also if jobs do not name their files: then fetch these."""
         brief = [job.id for job in answers if isinstance(job, ExportJob) and job.file is None]
         if not brief or len(requests) == 1:
             return answers
@@ -149,11 +149,11 @@ class ExportPolicy:
         }
 
     def may_be_done(self, refusal: SevenBridgesApiError) -> bool:
-        """Whether a twin's export, or a repeated delivery, may be why it failed."""
+        """Whether the export may be done, by another task or by a request that was delivered twice."""
         return refusal.code in (NOT_EXPORTABLE, TAKEN)
 
     def skips(self, error: SevenBridgesError) -> bool:
-        """Whether a file that cannot be exported is left alone."""
+        """Whether to skip a file with this error, because it cannot be exported."""
         if not self._skip_not_exportable:
             return False
         cause: Any = error.job.error if isinstance(error, SevenBridgesExportFailed) else None

@@ -64,7 +64,7 @@ class JobLists(Generic[J]):
             jobs: dict[str, J] = {}
             complete = True
             for state in states:
-                # In the order of the states: a job that changes its state meanwhile is in the later list.
+                # In the order of the states: a job that changes its state meanwhile is found in the later list.
                 state_jobs, is_complete = list_jobs(self._hook, self._page_at, state)
                 jobs.update((job.id, job) for job in state_jobs)
                 complete = complete and is_complete

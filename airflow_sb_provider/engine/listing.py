@@ -115,7 +115,7 @@ class _Lists:
             except (SevenBridgesRateLimitError, SevenBridgesConnectionError):
                 return self._whole(where | filters)
             except SevenBridgesApiError as error:
-                # A gateway may reject a long query, with any page.
+                # A gateway may reject a long query, with any error page.
                 self.hook.log.info(
                     "The Platform rejects the filters (%s). Listing all files and filtering them here.", error
                 )
@@ -214,7 +214,7 @@ def _walk(lists: _Lists) -> Iterator[_Folder]:
 
 
 def _folders_of_ids(lists: _Lists) -> tuple[list[_Folder], dict[str, Selected]]:
-    """Get the files of ``file_ids``, with the required details of their folders, and the ids without a file."""
+    """Return the folders with the files of ``file_ids`` and, by id, the results for ids that are not files."""
     selection = lists.selection
     not_files: dict[str, Selected] = {}
     by_parent: dict[str | None, list[File]] = {}

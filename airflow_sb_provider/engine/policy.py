@@ -1,4 +1,4 @@
-"""What the submitter must know of a kind of job, beyond what every kind has in common."""
+"""The interface through which the submitter checks and submits jobs of one kind."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ E = TypeVar("E", bound=TrackedJob[Any])
 
 
 class Policy(Protocol[E]):
-    """How jobs of one kind are checked and submitted. Its methods send requests through ``hook``, each once."""
+    """How jobs of one kind are checked and submitted. Its methods send requests through ``hook``, without retries."""
 
     hook: SevenBridgesHook
     single: bool
-    """Whether the task is of one job: its decisions are logged, and the cause of every failure is searched for."""
+    """Whether the task has one job: then decisions are logged, and a check searches for the cause of every failure."""
 
     def needs_check(self, entry: E) -> bool:
-        """Whether the Platform is checked before an entry is submitted."""
+        """Whether to check the Platform before an entry is submitted."""
 
     def calls(self, entries: Sequence[E]) -> list[list[E]]:
         """Return the entries in groups that may share a call."""
@@ -33,27 +33,27 @@ class Policy(Protocol[E]):
     def decide(self, entries: Sequence[E], since: float) -> list[Decision]:
         """Check the Platform and return for each entry, in order, what to do.
 
-        :param since: lists must be younger than this, in seconds of this process's `time.monotonic`.
+        :param since: the lists of jobs must be newer than this, in seconds of this process's `time.monotonic`.
         """
 
     def post(self, requests: Sequence[Any], send_by: float) -> Sequence[Job | SevenBridgesApiError]:
-        """Submit requests in one call and return for each its job or its refusal.
+        """Submit requests in one call and return for each its job or the error with which it was rejected.
 
-        :param send_by: not after this moment of `time.monotonic`.
-        :raises SevenBridgesReplyLost: if what became of them cannot be known.
+        :param send_by: the latest time to send them (`time.monotonic`).
+        :raises SevenBridgesReplyLost: if the response is lost, so they may have been accepted.
         """
 
     def fetch(self, ids: Sequence[str]) -> Sequence[Job | SevenBridgesApiError]:
         """Return the jobs of some ids, in order."""
 
     def adopting(self, entry: E, job: Job) -> None:
-        """Warn of what differs in a job that is adopted from what is wanted."""
+        """Log a warning if a job to adopt differs from the request."""
 
     def without_effect(self, adopted: Sequence[tuple[E, Job]]) -> set[E]:
-        """Return those entries whose adopted job has succeeded, but did not do what is wanted."""
+        """Return those entries whose adopted job has succeeded, but did not do what was requested."""
 
     def may_be_done(self, refusal: SevenBridgesApiError) -> bool:
-        """Whether a failed job of many may mean that the work is done already, so that a check is worthwhile."""
+        """Whether the error of a failed job may mean that the work is already done, so a check is worthwhile."""
 
     def skips(self, error: SevenBridgesError) -> bool:
-        """Whether an entry that fails so is left alone, since the user wants that."""
+        """Whether the user wants an entry with this error to be skipped."""

@@ -1,4 +1,4 @@
-"""Check through a hook what the Platform has of exports: the facts that `exports.decision` decides on."""
+"""Read the Platform's jobs, files and objects of exports: the remote state on which `exports.decision` decides."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from airflow_sb_provider.jobs.record import SubmissionState
 
 _INVISIBLE = (SevenBridgesForbiddenError, SevenBridgesNotFoundError)
-# The Platform's clock and the one that it shows in jobs may differ; a copy of the same file that is a minute older is
-# the same bytes.
+# By how many seconds the Platform's clock may differ from the times in its jobs. A copy that is wrongly adopted because
+# of it is at most a minute older, and has the same bytes.
 _CLOCKS_AGREE = 60.0
 
 
@@ -49,23 +49,23 @@ def fetch_remote_state(
     lists: JobLists[ExportJob] | None = None,
     since: float | None = None,
 ) -> list[RemoteState]:
-    """Check the Platform for a set of exports at a time. Each request is sent once: repeat the check, not its parts.
+    """Return what one check of the Platform finds for each export. Nothing is retried: after an error, check again.
 
-    Requests: one for each hundred jobs in flight (two at least, at most 50 for each state), one for each hundred files
-    and for each hundred stored ids, one for each volume, one for each destination that matters, at most three for an
-    alias that may be the destination's, and for copies that may be made already at most 50 of history.
+    Requests: one per hundred jobs in flight (at least two, at most 50 per state), one per hundred files and one per
+    hundred stored ids, one per volume, one per destination whose object matters, at most three per alias that may mean
+    the destination, and at most 50 for the list of completed jobs if copies may already be made.
 
-    :param lists: of earlier checks.
-    :param since: the lists of jobs must be younger than this (`time.monotonic`); None to read them anew.
+    :param lists: the lists of earlier checks; None to read all of them again.
+    :param since: the lists of jobs must be newer than this (`time.monotonic`); None to read them again.
     """
     check = _Check(hook, list(zip(requests, submissions, strict=True)))
-    # The order in which exports travel. What moves on meanwhile is found by a later step; the other way round, one
-    # that ends between two steps would be in none of them.
+    # In the order of an export's life, so that an export that advances meanwhile is found by a later step. In another
+    # order, an export that ends between two steps would be found by neither.
     check.list_in_flight(lists or export_lists(hook), time.monotonic() if since is None else since)
     check.fetch_recorded()
     check.list_completed()
     check.read_objects()
-    # Last, since a file that is not exported yet must still be so when a request follows.
+    # Last, to leave little time in which the file may be exported before the request that may follow.
     check.read_files()
     return check.facts()
 
@@ -84,7 +84,7 @@ class _Check:
         self._lists, self._since = lists, since
         jobs, self._in_flight_all = lists.in_flight(since)
         self._in_flight = [job for job in jobs if not job.ended]
-        # Listed where they were in flight, and ended since: the list of completed jobs may show them late.
+        # Listed as in flight, but already completed: the list of completed jobs may show them late.
         self._just_completed = [job for job in jobs if job.succeeded]
 
     def fetch_recorded(self) -> None:
@@ -171,7 +171,7 @@ class _Check:
     def _objects_of_alias(
         self, alias: File, request: ExportRequest
     ) -> dict[str, VolumeObject | SevenBridgesApiError | None]:
-        """Return what is at each place that an alias may mean, if one of them is the destination."""
+        """Return the object at each place that an alias may mean; nothing if the destination is not one of them."""
         readings = alias_readings(alias, request, self._volumes)
         if not any(readings.values()):
             return {}
@@ -182,7 +182,7 @@ class _Check:
         return job if isinstance(job, ExportJob) and job.succeeded else None
 
     def _is_just_made(self, submission: SubmissionState) -> bool:
-        """Whether an earlier try's own job has made the export, so that this retry need not read what it made."""
+        """Whether a retry finds that the recorded job has completed, so it need not read the objects of the alias."""
         return self._recorded_done(submission) is not None and not submission.is_new_request
 
     def _needs_object(self, request: ExportRequest, submission: SubmissionState) -> bool:
@@ -200,9 +200,9 @@ class _Check:
         if self._recorded_done(submission) is not None:
             return not (request.overwrite and submission.is_new_request)
         if request.intent is Intent.COPY:
-            # One in doubt may have been accepted and have ended, so that only history shows it.
+            # A request in doubt may have been accepted and its job have ended: only the list of completed jobs has it.
             return submission.in_doubt or (submission.refusal is not None and submission.refusal.code == TAKEN)
-        # Only what completed since the record is this copy; an older one is to be overwritten.
+        # Only a job that is newer than the record made this copy; an older copy is to be overwritten.
         return not submission.is_new_request and submission.sent_at is not None
 
     def _find_evidence(
@@ -217,7 +217,7 @@ class _Check:
             # A list may show it late.
             jobs[recorded.id] = recorded
         newest = _newest(list(jobs.values()))
-        # Of jobs that ended in the same moment the order is not known: all of them must be of this file.
+        # The order of jobs that ended at the same time is not known, so all of them must be of this file.
         if not newest or any(job.file != request.file for job in newest):
             return None
         [*_, job] = newest
@@ -242,7 +242,7 @@ def _newest(jobs: Sequence[ExportJob]) -> list[ExportJob]:
 
 
 class _RelatedJobs:
-    """Finds the jobs of the same file or bound for the same place."""
+    """Finds the jobs that export the file of a request or write to its place."""
 
     def __init__(self, jobs: Iterable[ExportJob], volumes: Mapping[str, Volume]) -> None:
         self._volumes = volumes
@@ -262,6 +262,6 @@ class _RelatedJobs:
 
 
 def _may_meet(job: ExportJob, requests: Sequence[ExportRequest]) -> bool:
-    """Whether a job may be to the place of a request: of two locations of one key, one is the end of the other."""
+    """Whether a job may write to a request's place: if two locations mean one key, one of them ends with the other."""
     location = job.location or ""
     return any(request.location.endswith(location) or location.endswith(request.location) for request in requests)

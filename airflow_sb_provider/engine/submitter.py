@@ -46,17 +46,17 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=TrackedJob[Any])
 
-# Of calls in a row that did not reach the Platform, and of records that took too long to be written.
+# At most this many calls in a row that do not reach the Platform, or whose record takes too long to write.
 MAX_UNSENT = 5
-# In seconds: what was checked before a record that takes longer is old, and another try may have started meanwhile.
+# In seconds. If the record takes longer to write, the check is out of date, and another try may have started.
 SLOW_RECORD = 15.0
-# In seconds since the record: a process that is paused in between must not send what a retry sends.
+# In seconds since the record. A process that was paused must not send a request that a retry also sends.
 SEND_WITHIN = 30.0
 # How long a check is repeated while a gateway answers instead of the Platform, in seconds.
 CHECK_PATIENCE = 180.0
-# A call that is refused as a whole is submitted in parts, so that a job is in three calls at most.
+# A call that is rejected as a whole is submitted again in this many parts, so a job is in at most three calls.
 PARTS = 10
-# How a bulk call is refused as a whole although only one of its jobs may be wrong.
+# Statuses with which a bulk call is rejected as a whole although only one of its jobs may be wrong.
 _MAY_BE_ONE = (400, 404, 409, 422)
 _TOO_MANY_POSTS = (
     f"It was submitted {MAX_POSTS} times in this try, and the Platform accepted none of the requests. The log has each "
@@ -71,10 +71,10 @@ _NOT_WANTED = (
 class Submitter(Generic[E]):
     """Submits the jobs of a batch as a policy decides.
 
-    :param policy: what is special to their kind.
-    :param save: keeps entries where a later try finds them; called before each submission and after its response.
-    :param max_tries: of the task instance, for the records.
-    :param stop_on_failure: submits nothing more once one has failed.
+    :param policy: how this kind of job is checked and submitted.
+    :param save: stores entries for later tries; called before each submission and after its response.
+    :param max_tries: the task instance's maximum number of tries, for the records.
+    :param stop_on_failure: whether to submit nothing more after the first failure.
     """
 
     def __init__(
@@ -93,15 +93,15 @@ class Submitter(Generic[E]):
         self._stop_on_failure = stop_on_failure
         self._listed_since = 0.0
         self._unsent = 0
-        # Parts of calls that were refused as a whole, to be submitted apart.
+        # Parts of calls that were rejected as a whole, to be submitted separately.
         self._apart: list[list[E]] = []
 
     def submit(self, batch: Batch[E], max_active: int) -> float | None:
-        """Submit what waits, until so many are in flight.
+        """Submit waiting entries until ``max_active`` are in flight.
 
-        :returns: None; or, where all that is left must be checked again later, when (epoch seconds of the Platform's
-            clock).
-        :raises SevenBridgesAuthError: if the token is refused; other errors when the Platform does not recover.
+        :returns: None or, if every waiting entry must be checked again later, when to call this again (epoch seconds of
+            the Platform's clock).
+        :raises SevenBridgesAuthError: if the token is rejected; other errors if the Platform does not recover.
         """
         repeatedly = Retrying(**retry_rules(self._log, max_gateway_wait=CHECK_PATIENCE), sleep=time.sleep)
         seen: set[int] = set()
@@ -114,25 +114,25 @@ class Submitter(Generic[E]):
             if not ready:
                 return min((entry.submission.check_at for entry in waiting), default=None)
             if not seen.issuperset(map(id, ready)):
-                # A list from before they became ready may not show their jobs.
+                # A list that is older than this may not show the jobs of entries that have just become ready.
                 self._listed_since = time.monotonic()
                 seen.update(map(id, ready))
-            # Those that need a check come last, so that one check serves all of them.
+            # Entries that need a check come last, so that one check serves all of them.
             ready.sort(key=self._policy.needs_check)
             chunk = self._apart.pop() if self._apart else self._policy.calls(ready)[0]
-            # Decided on anew after each pause, so that what is submitted rests on what the Platform shows now.
+            # A new decision after each pause, so that a submission relies on what the Platform shows now.
             if wanted := repeatedly(self._decide_all, chunk[:room]):
                 self._send(wanted)
 
     def fetch(self, entries: Sequence[E]) -> Sequence[Job | SevenBridgesApiError]:
-        """Return what the Platform shows of entries in flight.
+        """Return the job, or the error, of each entry in flight.
 
-        :raises SevenBridgesInDoubt: if it shows nothing of them to this token.
+        :raises SevenBridgesInDoubt: if the token cannot read any of them.
         """
         try:
             return self._policy.fetch([entry.job_id or "" for entry in entries])
         except SevenBridgesUnreadableItem as error:
-            # It says nothing of the token, and the others of a batch must not suffer for one.
+            # Not a problem of the token, and one unreadable job must not fail the others of a batch.
             return [error] * len(entries)
         except SevenBridgesApiError as error:
             if not error.permanent:
@@ -145,16 +145,17 @@ class Submitter(Generic[E]):
     def take(
         self, entries: Sequence[E], answers: Sequence[Job | SevenBridgesApiError], *, are_final: bool = True
     ) -> None:
-        """Take what the Platform shows of entries in flight.
+        """Apply the fetched job, or the error, of each entry in flight.
 
-        :param are_final: false if a rejection may pass, since a new job may not be visible yet: the wait continues.
+        :param are_final: false if a rejection may be temporary, since a new job may not be visible yet: then the wait
+            continues.
         """
         adopted = [
             (entry, job)
             for entry, job in zip(entries, answers, strict=True)
             if not isinstance(job, SevenBridgesApiError) and job.succeeded and job.id != entry.own_id
         ]
-        # What a job of somebody else did is not known from its state.
+        # The state of an adopted job does not show whether it did what this task requests, such as a move.
         without_effect = self._policy.without_effect(adopted) if adopted else set()
         for entry, answer in zip(entries, answers, strict=True):
             if not isinstance(answer, SevenBridgesApiError):
@@ -168,7 +169,7 @@ class Submitter(Generic[E]):
                 entry.fail(doubt, IN_DOUBT)
 
     def _decide_all(self, chunk: Sequence[E]) -> list[tuple[E, Submit[Any]]]:
-        """Decide on entries, apply what needs no request, and return what is to be submitted."""
+        """Decide about entries, apply the decisions that submit nothing, and return the others."""
         self._hook.wait_for_rate_limit()
         chunk = [entry for entry in chunk if entry.state == WAITING and self._is_due(entry)]
         wanted: list[tuple[E, Submit[Any]]] = []
@@ -185,7 +186,7 @@ class Submitter(Generic[E]):
         return wanted
 
     def _is_due(self, entry: E) -> bool:
-        # A process that resumes does not know the Platform's clock yet; the check that it makes then compares anew.
+        # A resumed process does not know the Platform's clock before its first request; the decision compares again.
         clock = self._hook.clock
         return not clock.has_heard or entry.submission.check_at <= clock.now()
 
@@ -215,7 +216,7 @@ class Submitter(Generic[E]):
             return
         entry.why = readable(decision.why, 4000)
         if isinstance(decision, Submit) and decision.replaces:
-            # What destroys data is named before it happens.
+            # A deletion is logged before it happens.
             self._log.warning("%s: %s", entry.request, entry.why)
         elif self._policy.single and entry.why and not isinstance(decision, CheckAgain):
             self._log.info("%s", entry.why)
@@ -253,14 +254,14 @@ class Submitter(Generic[E]):
         # The intent is written first: without it nothing is sent, and a try after a crash knows that it must check.
         self._save(entries)
         if time.monotonic() - began > SLOW_RECORD:
-            # Airflow may have given this task up meanwhile; it refuses the next record of a try that is over.
+            # Airflow may have ended this try meanwhile; then it rejects the next record.
             self._not_sent(entries, before)
             self._pause_unsent(SevenBridgesError("Airflow took too long to write the record of a submission."))
             return
         try:
             answers = self._policy.post([decision.request for _, decision in wanted], began + SEND_WITHIN)
         except (SevenBridgesReplyLost, SevenBridgesMaintenanceError) as lost:
-            # A gateway may say "maintenance" of a request that the Platform has accepted.
+            # A gateway may respond "maintenance" to a request that the Platform has accepted.
             self._log.warning(
                 "%s Checking the Platform before submitting again (%ss: %d).", lost, self._name(wanted), len(wanted)
             )
@@ -298,7 +299,7 @@ class Submitter(Generic[E]):
         before: Sequence[SubmissionState],
         error: SevenBridgesApiError | SevenBridgesConnectionError,
     ) -> None:
-        """Apply an error that proves that nothing of a call was accepted."""
+        """Apply an error which proves that no job of a call was accepted."""
         if self._policy.single and not isinstance(error, SevenBridgesConnectionError | SevenBridgesRateLimitError):
             self._refused(entries[0], error)
             return
@@ -319,7 +320,7 @@ class Submitter(Generic[E]):
         elif len(entries) == 1:
             self._refused(entries[0], error)
         else:
-            # The others must not suffer for the one that is wrong. They are decided on anew.
+            # One wrong job must not fail the others. A new decision is made for all of them.
             self._log.warning(
                 "The Platform rejected a call of %d %ss as a whole: %s Submitting them in smaller calls: %s",
                 len(entries),
@@ -341,7 +342,7 @@ class Submitter(Generic[E]):
         time.sleep(seconds)
 
     def _refused(self, entry: E, refusal: SevenBridgesApiError) -> None:
-        # A token that is refused cannot be used for a check either.
+        # A token that is rejected cannot be used for a check either.
         if entry.refused(refusal) and not isinstance(refusal, SevenBridgesAuthError):
             if self._policy.single:
                 self._log.info("The Platform rejected the submission: %s Checking for the cause.", refusal)
@@ -371,7 +372,7 @@ class Submitter(Generic[E]):
 
     def _forget_details(self, entry: E) -> None:
         if not self._policy.single:
-            # Ten thousand jobs, with all the metadata of their files, would fill the memory.
+            # Ten thousand jobs with the metadata of their files would fill the memory.
             entry.job = entry.proof = None
 
     def _fail(self, entry: E, error: SevenBridgesError, state: str) -> None:

@@ -1,8 +1,8 @@
 """The feed of completed exports of a volume: which page to fetch next, which exports are new, which ids to keep.
 
-The Platform lists completed jobs in no documented order, and the list changes while it is read. A cycle reads its
-first and last pages, where a list in order of time has the new jobs, and continues a scan of the whole list, a few
-pages at a time. The ids of the last day's events are kept. Times are in whole epoch seconds of the Platform's clock.
+The Platform lists completed jobs in no documented order, and the list changes while it is read. Each cycle reads both
+ends of the list, where a list in order of time has its new jobs, and a few more pages of a scan of the whole list. The
+ids of announced exports are kept for a day. Times are whole epoch seconds of the Platform's clock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SCAN_PAGES = 4
 # Additional pages per cycle if a first or last page has only new jobs.
 FOLLOWING_PAGES = 4
 MOST_PAGES = 2 + SCAN_PAGES + FOLLOWING_PAGES
-# How long after it finished a job may appear in the list.
+# How many seconds after its finish time a job may first appear in the list.
 WINDOW = 86400
 # 50 KB, since an event is also logged.
 EXPORTS_PER_EVENT = 200
@@ -159,12 +159,12 @@ class CompletedFeed:
         self.begin_cycle()
 
     def begin_cycle(self) -> None:
-        """Read both ends of the list again."""
+        """Start a new cycle, which first reads both ends of the list again."""
         self._cycle = self._read_cycle()
         self.next_offset = next(self._cycle)
 
     def take(self, page: Page[ExportJob], now: int) -> None:
-        """Take the page at `next_offset`.
+        """Process the page that was fetched at `next_offset`.
 
         :param now: the Platform's time, or this machine's if the Platform does not send it.
         """
@@ -174,7 +174,7 @@ class CompletedFeed:
             self.next_offset = None
 
     def next_batch(self, most: int = EXPORTS_PER_EVENT) -> list[ExportJob]:
-        """Return the new exports to announce now, the earliest first; the rest waits."""
+        """Return the new exports to announce now, the earliest first; the next call returns further ones."""
         jobs = sorted(self._new_jobs.values(), key=_finished)[:most]
         for job in jobs:
             self._unconfirmed[job.id] = _finished(job)
@@ -197,7 +197,7 @@ class CompletedFeed:
             yield from self._read(self._scan.at, read)
 
     def _read_end(self, offset: int, read: set[int], most: int) -> _Pages[None]:
-        """Read a page at an end of the list, and continue inwards while the jobs on that side are new."""
+        """Read a page at one end of the list, and the next one inwards while the innermost job of a page is new."""
         is_first = offset == 0
         while offset not in read and len(read) < most:
             page, fresh = yield from self._read(offset, read)
@@ -216,7 +216,7 @@ class CompletedFeed:
         fresh = self._unknown(page.items, now)
         self._new_jobs.update(fresh)
         if self._scan.take(offset, page, self._newest):
-            # Jobs that were found and not announced yet must not be dropped.
+            # `since` must not pass a job that is not announced yet: after a restart the job would never be announced.
             self.checkpoint.advance(min([self._scan.began - WINDOW, *map(_finished, self._new_jobs.values())]))
         return page, set(fresh)
 
@@ -230,7 +230,7 @@ class CompletedFeed:
                 self.undated = job.id
                 continue
             finished = _finished(job)
-            # A finish time in the future would stop the feed until then.
+            # A finish time in the future would move `since` ahead, and the feed would ignore all jobs until then.
             self._newest = max(self._newest, min(finished, now))
             known = job.id in self._new_jobs or job.id in self.checkpoint
             if finished >= self.checkpoint.since and not known:
@@ -239,7 +239,7 @@ class CompletedFeed:
 
 
 class _FullScan:
-    """A repeated scan of the whole list, with every page that continues the previous one."""
+    """A repeated scan of the whole list, which uses every page that continues the previous one."""
 
     def __init__(self) -> None:
         self.at = 0
@@ -250,7 +250,7 @@ class _FullScan:
         self._is_whole = True
 
     def take(self, offset: int, page: Page[ExportJob], newest: int) -> bool:
-        """Take any page; return whether the whole list has now been read.
+        """Process any page; return whether the whole list has now been read.
 
         :param newest: the finish time of the newest job.
         """
@@ -270,7 +270,7 @@ class _FullScan:
 
 
 def _is_contiguous(last: Sequence[str], ids: Sequence[str]) -> bool:
-    """Whether a page shares jobs with the last one, in the same order, with few others between them."""
+    """Whether a page shares jobs with the page before it, in the same order, with few other jobs between them."""
     shared = set(last) & set(ids)
     tail = [index for index, export_id in enumerate(last) if export_id in shared]
     head = [index for index, export_id in enumerate(ids) if export_id in shared]

@@ -1,8 +1,9 @@
-"""The table of "exported once": intents and what a check found, to what to do.
+"""Decide what to do about an export: the decision table of docs/exporting-once.md.
 
-Facts are gathered by `engine.reconcile`. An export cannot be undone, repeated or canceled, so the Platform's state is
-the record: what is in flight or done is adopted, and in doubt nothing is submitted. A verdict that rests on something
-that is not there, which the Platform may only show late, has rechecks.
+The input is a request and what a check of the Platform found for it, a `RemoteState` from `engine.reconcile`; the
+output is a `Decision`. An export cannot be undone, repeated or canceled, so the Platform's state is the source of
+truth: an export that is in flight or done is adopted, and in doubt nothing is submitted. The Platform may show jobs,
+files and objects late, so a decision to fail that may have this cause allows for rechecks.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 
 TAKEN = 9107
 NOT_EXPORTABLE = 9006
-# Lists of hundreds in flight change while they are read; they can be trusted when enough of them have ended.
+# A list of hundreds of jobs in flight changes while it is read. It is reliable when enough of the jobs have ended.
 LIST_RECHECKS = 10
 _LISTS_UNRELIABLE = "The lists of exports in flight are too long or changed while they were read."
-# An object may appear later than the file says that it is an alias, which itself may come with the second check.
+# A file may first be shown as an alias at the second check, and its object may appear even later.
 _OBJECT_RECHECKS = 2
 _NOT_DELETED = "It is not deleted, as it may be the only copy of another file."
 _CHECK_OBJECT = "Check it, then clear the task to replace it, or choose another location."
-# So many checks of one request in doubt, whatever the clocks do.
+# At most this many checks of one request in doubt, even if the Platform's clock does not advance.
 MAX_CHECKS = 12
 
 
@@ -45,21 +46,22 @@ MAX_CHECKS = 12
 class RemoteState:
     """What one check of the Platform found for one export.
 
-    :param now: when, in epoch seconds of the Platform's clock.
-    :param doubt_seconds: how long after it was sent a request may be accepted, or its job not be listed yet.
-    :param visibility_delay: for how many seconds lists, files and objects may not show what a job has done.
-    :param submission: what the task knows of its own past.
-    :param jobs: the jobs in flight of the same file or bound for the same place.
-    :param jobs_complete: whether the lists of jobs in flight were read to their ends.
-    :param recorded: the job of the stored id, or why it cannot be seen.
-    :param other: the job that this task started for the file with other parameters, or why it cannot be seen.
-    :param file: the file, or why it cannot be seen.
-    :param volumes: by id, those that the token may see.
-    :param object: what is at the destination; an error if that cannot be seen, None if nothing is there.
-    :param alias_objects: by location on the alias's volume, what is at each place that a file which may be an alias of
-        the destination may be an alias of; an error if that cannot be seen, None if nothing is there.
-    :param voucher: the newest completed job to this destination, if it is one of this file.
-    :param history_complete: whether the search for one reached the end.
+    :param now: the time of the check, in epoch seconds of the Platform's clock.
+    :param doubt_seconds: for how many seconds after a request was sent its job may be missing in the lists.
+    :param visibility_delay: for how many seconds lists, files and objects may not show the effect of a job.
+    :param submission: what the task knows about its earlier submissions.
+    :param jobs: the jobs in flight that export the same file or write to the same place.
+    :param jobs_complete: whether the lists of jobs in flight are certainly complete.
+    :param recorded: the job with the stored id, or the error if it cannot be read; None if no id is stored.
+    :param other: the same for the job that this task started for the file with other parameters.
+    :param file: the file, or the error if it cannot be read.
+    :param volumes: by id, the volumes that the token can read.
+    :param object: the object at the destination; an error if it cannot be read, None if there is none or if it does
+        not matter for this export.
+    :param alias_objects: for a file that may be an alias of the destination: the objects that it may be an alias of, by
+        location on the alias's volume; an error if an object cannot be read, None if there is none.
+    :param evidence: the newest completed job to this destination, if it certainly made this copy.
+    :param history_complete: whether the list of completed jobs is certainly complete.
     """
 
     now: float
@@ -84,7 +86,7 @@ def decide(requests: Sequence[ExportRequest], facts: Sequence[RemoteState]) -> l
 
 
 def _decide(request: ExportRequest, facts: RemoteState) -> Decision:
-    """The rows of the table are the intents; its columns are checked in turn."""
+    """Return the first decision that a check makes, in this order; if none does, `_submit` decides."""
     return (
         _in_flight(request, facts)
         or _recorded(request, facts)
@@ -118,7 +120,7 @@ def _recorded(request: ExportRequest, facts: RemoteState) -> Decision | None:
     if request.copy_only:
         return _recorded_copy(request, facts, job)
     if facts.submission.is_new_request and (moved := _already_moved(request, facts)):
-        # A task that was cleared long after must not report an object that is gone since.
+        # A task that is cleared long afterwards must not report an object that was deleted in the meantime.
         return replace(moved, job=job) if isinstance(moved, AlreadyDone) else moved
     return Adopt(f"Export {job.id}, started by an earlier try, is COMPLETED: adopting it.", job)
 
@@ -128,7 +130,7 @@ def _recorded_copy(request: ExportRequest, facts: RemoteState, job: ExportJob) -
     submission, found = facts.submission, facts.object
     is_latest = facts.evidence is not None
     if submission.is_new_request:
-        # The task was cleared, so that a copy that is gone is wanted again.
+        # The task was cleared: a copy that is gone must be made again.
         is_there = isinstance(found, VolumeObject) and _sizes_agree(_known_file(facts, job), found)
         if request.overwrite or not (is_there and is_latest):
             return None
@@ -147,10 +149,10 @@ def _already_made(request: ExportRequest, facts: RemoteState) -> Decision | None
     if not request.copy_only:
         return _already_moved(request, facts)
     wanted_again = request.overwrite and facts.submission.is_new_request
-    # A voucher found in a part of the history may not be the newest.
+    # If the list of completed jobs is incomplete, a newer job to this place may be missing in it.
     if wanted_again or not facts.evidence or not facts.history_complete or not isinstance(facts.object, VolumeObject):
         return None
-    # The file may have been deleted since it was copied.
+    # The file may have been deleted since it was copied; then the job shows its size.
     if not _sizes_agree(_known_file(facts, facts.evidence), facts.object):
         return None
     return AlreadyDone(
@@ -195,7 +197,7 @@ def _already_moved(request: ExportRequest, facts: RemoteState) -> Decision | Non
 def _moved_in_one_reading(
     request: ExportRequest, facts: RemoteState, file: File, readings: Mapping[str | None, bool]
 ) -> Decision | None:
-    """Decide by the objects where an alias's location has several readings: one object alone must fit the file."""
+    """Decide about an alias whose location has several readings: exactly one of the objects must fit the file."""
     objects = {location: facts.alias_objects.get(location or "") for location in readings}
     possible = [location for location in readings if location is None or _may_hold(objects[location], file)]
     if len(possible) == 1 and isinstance(found := objects[possible[0]], VolumeObject):
@@ -219,14 +221,14 @@ def _may_be_own(file: File | SevenBridgesApiError | None, found: VolumeObject) -
 
 
 def _may_hold(found: VolumeObject | SevenBridgesApiError | None, file: File) -> bool:
-    """Whether what was found at a place may be the bytes of a file: invisible is not absent."""
+    """Whether what was found at a place may be a file's bytes. An object that cannot be read may be; None is not."""
     if isinstance(found, VolumeObject):
         return found.size is None or file.size is None or found.size == file.size
     return found is not None
 
 
 def _refused(request: ExportRequest, facts: RemoteState) -> Decision | None:
-    """Give up what the Platform refused, or what failed, and say which cause holds."""
+    """Fail, with the cause, if the request was rejected, or its job failed or did not move the file."""
     submission = facts.submission
     refusal = submission.refusal
     if refusal is None:
@@ -236,7 +238,7 @@ def _refused(request: ExportRequest, facts: RemoteState) -> Decision | None:
         return wait
     cause, remedy = explain(request, facts)
     is_alias = isinstance(facts.file, File) and facts.file.is_alias
-    # A twin's move may have been faster, or this one's own; the file shows that late.
+    # The file may already be moved, by this task's export or another one's, and show it late.
     rechecks = 0 if is_alias or not _may_be_made(submission) else 1
     if submission.job is not None:
         return Fail(SevenBridgesExportFailed(submission.job, cause, remedy), rechecks)
@@ -259,7 +261,7 @@ def _refused(request: ExportRequest, facts: RemoteState) -> Decision | None:
 
 
 def _may_be_made(submission: SubmissionState) -> bool:
-    """Whether how it was refused, or failed, may mean that the export is made already."""
+    """Whether the error of the request or its job may mean that the export is already made."""
     return submission.refusal is not None and submission.refusal.code in (TAKEN, NOT_EXPORTABLE)
 
 
@@ -311,7 +313,7 @@ def _unsafe(request: ExportRequest, facts: RemoteState) -> Decision | None:
 
 
 def _other(request: ExportRequest, facts: RemoteState) -> Decision | None:
-    """Wait for what an earlier try started with other parameters: a move of the file may be missing in the lists."""
+    """Check the export that an earlier try started with other parameters; the lists of jobs may not show it."""
     other = facts.other
     if other is None or request.copy_only:
         return None
@@ -341,17 +343,18 @@ def _rival(request: ExportRequest, job: ExportJob) -> Decision:
 
 
 def _doubt_lasts(request: ExportRequest, facts: RemoteState) -> Decision | None:
-    """Return to check again as long as a request that was sent may be accepted, or its job may not be shown.
+    """Return what to do while an earlier request may have been accepted; None if it certainly was not.
 
-    Three checks must find nothing. The time between the first two is longer than any request needs to be accepted and
-    listed. What ended just before the second is in no list any more, and its file may show it only at the third.
+    Three checks must find nothing. Between the first two, `doubt_seconds` pass, the longest time until a request is
+    accepted and its job is listed. A job that ended just before the second check is not in the lists of jobs in flight,
+    and its file may show the move only at the third.
     """
     submission, now = facts.submission, facts.now
     why = (
         "The Platform shows nothing of an export that may have been submitted; checking once more before submitting it."
     )
     if submission.doubt_stage == 0:
-        # From the first check on, whoever sent it and whenever: no clock of another machine has a part in this.
+        # The time counts from the first check, not from the submission: another machine's clock may have measured that.
         return CheckAgain(why, now + facts.doubt_seconds, doubt_stage=1)
     if now < submission.doubt_until and submission.rechecks > MAX_CHECKS:
         return _doubt(
@@ -388,7 +391,7 @@ def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
     if not request.overwrite:
         return Submit(why.strip(), request)
     if isinstance(found, VolumeObject) and submission.replaces not in (None, str(found)):
-        # It came after the check before the first request: it is not what this wish means to replace.
+        # This object appeared after the check before the first request, so it is not the one that is to be replaced.
         reason, remedy = _why_not_overwritten(request, facts)
         return Fail(SevenBridgesExportRefused(reason, remedy=remedy))
     if isinstance(found, VolumeObject) and submission.seen != str(found) and _may_be_own(facts.file, found):
@@ -398,7 +401,7 @@ def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
                 "The object there is another one at each check.",
                 "Check who exports to the same place.",
             )
-        # The file shows late that it was moved there: then this would delete its only copy.
+        # The file may show late that it was moved there: overwriting the object would then delete its only copy.
         return CheckAgain(
             "The object there may be the file's own, moved a moment ago; checking once more before it is deleted.",
             facts.now + facts.visibility_delay,
@@ -406,15 +409,15 @@ def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
         )
     if isinstance(found, VolumeObject):
         return Submit(f"{why}The object there ({found}) will be deleted and replaced.", request, str(found))
-    # What appears there in the meantime, such as the only copy of another file, must not be deleted.
+    # An object that appears there in the meantime, such as the only copy of another file, must not be deleted.
     careful = replace(request, overwrite=False)
     return Submit(f"{why}Nothing is there to overwrite, so overwriting is not requested.", careful)
 
 
 def explain(request: ExportRequest, facts: RemoteState) -> tuple[str, str]:
-    """Return the cause of a rejection, as far as the facts show it, and what to do; empty where nothing is known.
+    """Return the cause of a rejection and the remedy, as far as the facts show them; empty texts if they do not.
 
-    Without a remedy, the advice for the Platform's code holds.
+    If the remedy is empty, the advice for the Platform's code applies.
     """
     file, found, refusal = facts.file, facts.object, facts.submission.refusal
     if isinstance(file, File):
@@ -478,7 +481,7 @@ def _is_same(job: ExportJob, request: ExportRequest, facts: RemoteState) -> bool
 
 
 def _known_file(facts: RemoteState, job: ExportJob | None) -> File | SevenBridgesApiError | None:
-    """Return the file, as the job that exported it shows it if it cannot be read any more."""
+    """Return the file; if it cannot be read, return it as shown by the job that exported it."""
     if isinstance(facts.file, File) or job is None:
         return facts.file
     return job.exported_file or facts.file

@@ -48,7 +48,7 @@ def alias_readings(file: File, request: ExportRequest, volumes: Mapping[str, Vol
 
     :param file: an alias.
     :param request: the export with the destination.
-    :param volumes: by id, the alias's and the request's, if they could be read.
+    :param volumes: by id, the volumes of the alias and of the request, if they could be read.
     """
     wanted, actual = volumes.get(request.volume), volumes.get(file.volume or "")
     if file.location is None or file.volume is None:

@@ -42,9 +42,9 @@ def check_address(address: object) -> str:
 
 
 def check_prefix(prefix: object) -> str:
-    """Return the folder in which manifests may be written, from the DAG author.
+    """Return the folder that the DAG author allows for manifests.
 
-    :raises ValueError: if it is not a folder, or if everything is below it.
+    :raises ValueError: if it is not a folder, or if it is a root such as ``/`` or ``s3://``.
     """
     if not isinstance(prefix, str) or _AMBIGUOUS.search(prefix) or not _place_of(prefix):
         raise ValueError(f"{short(prefix)} is not a folder; use one such as s3://my-bucket/manifests/.")
@@ -149,7 +149,7 @@ def _cell(value: object) -> object:
 
 
 def _place_of(address: str) -> tuple[str, ...]:
-    """Return scheme, bucket (with its connection) and folders of an address; empty if it has neither."""
+    """Return scheme, bucket (with its connection) and folders of an address; empty if it names no bucket or folder."""
     scheme, mark, rest = address.partition("://")
     if not mark or scheme.lower() in ("file", "local"):
         scheme, rest = "file", rest if mark else address

@@ -1,4 +1,4 @@
-"""What became of exports: one value, from which results, asset events, the manifest, lineage and the tab derive."""
+"""The outcome of exports: results, asset events, the manifest, lineage and the tab are all built from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.exports.tracked import TrackedExport
     from airflow_sb_provider.jobs.batch import Batch
 
-# So many exports of one task are reported one by one to outlets and lineage.
+# At most this many exports of one task are reported one by one to outlets and lineage.
 MAX_REPORTED = 100
 
 _REQUEST = ("file", "volume", "location", "copy_only", "overwrite")
@@ -37,7 +37,7 @@ _STATUS = ("export_id", "state", "started_on", "finished_on", "adopted", "uri", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOutcome:
-    """One export as it stands; None where something is not known.
+    """The current state of one export; None for values that are not known.
 
     ``size`` is in bytes, ``uri`` is ``s3://bucket/prefix/location`` or ``gs://...``, times are ISO 8601 text,
     ``result`` is the Platform's file object, and ``error`` says why the export failed. ``export_id`` is None where a
@@ -64,10 +64,10 @@ class ExportOutcome:
 
     @classmethod
     def of_job(cls, job: ExportJob, volume: Volume | None = None, volume_object: VolumeObject | None = None) -> Self:
-        """Build from a job alone, which does not say whether it copied.
+        """Build from a job alone, which does not show whether it was a copy.
 
-        :param volume: for the object's address.
-        :param volume_object: what is there.
+        :param volume: the destination's volume, for the object's address.
+        :param volume_object: the object at the destination.
         """
         file = job.exported_file
         return cls(
@@ -94,13 +94,13 @@ class ExportOutcome:
     def of_entry(cls, entry: TrackedExport, volume: Volume | None = None) -> Self:
         """Build from one export of a task.
 
-        :param volume: for the object's address.
+        :param volume: the destination's volume, for the object's address.
         """
         request, job, found = entry.request, entry.job, entry.proof
         file = job.exported_file if job else None
-        # The job's own words come first.
+        # The job's values take precedence over the request's.
         location = (job and job.location) or request.location or None
-        # What has no answer may have been accepted: whoever reads that it waits would submit it again.
+        # A request without a response may have been accepted. Reported as WAITING, it would look safe to submit again.
         unanswered = entry.state == WAITING and entry.is_unanswered
         lost = "The export was submitted, but no response came: it may be in flight or made." if unanswered else ""
         return cls(
@@ -109,7 +109,7 @@ class ExportOutcome:
             location=location,
             uri=_uri(volume, location),
             state=IN_DOUBT if unanswered else str(entry.state),
-            # The job that an earlier try started is known before a check has found it.
+            # The id of a job that an earlier try started is known before a check has found the job.
             export_id=entry.job_id or (None if entry.done else entry.own_id),
             name=entry.name or (file.name if file else None),
             project=entry.project or (file.project if file else None),
@@ -126,7 +126,7 @@ class ExportOutcome:
 
     @property
     def exported(self) -> bool:
-        """Whether its object is there."""
+        """Whether the export is completed."""
         return self.state == ExportState.COMPLETED
 
     def to_result(self) -> dict[str, Any]:
@@ -134,11 +134,11 @@ class ExportOutcome:
         return self._pick(_RESULT)
 
     def to_extra(self) -> dict[str, Any]:
-        """Return the extra of an asset event: flat, as Airflow 2.11 wants it."""
+        """Return the extra of an asset event, which must be flat on Airflow 2.11."""
         return self._pick(_EXTRA)
 
     def to_event(self) -> dict[str, Any]:
-        """Return what a watcher's event holds of it."""
+        """Return its entry in the event of an asset watcher."""
         return self._pick(_EVENT)
 
     def to_request_status(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class ExportOutcome:
 class Report:
     """All exports of a task.
 
-    ``many`` says whether the task is one of many exports, however many they are.
+    ``many`` is true for a task that exports a list or a selection, even if that has only one file.
     """
 
     exports: Sequence[ExportOutcome]
@@ -174,7 +174,7 @@ class Report:
         many: bool = False,
         manifest: str | None = None,
     ) -> Self:
-        """Build from what a task knows of its exports.
+        """Build from the exports of a task.
 
         :param volumes: by id, for the objects' addresses.
         """
@@ -183,11 +183,11 @@ class Report:
 
     @property
     def exported(self) -> list[ExportOutcome]:
-        """Those whose object is there."""
+        """The completed exports."""
         return [export for export in self.exports if export.exported]
 
     def to_extra(self) -> dict[str, Any]:
-        """Return the extra of an asset that stands for all: of a task of one export its own, else a flat summary."""
+        """Return the extra of an outlet that stands for the task: its one export or, for many, a flat summary."""
         exported = self.exported
         if not self.many:
             return exported[0].to_extra() if exported else {}
@@ -202,7 +202,7 @@ class Report:
 
 
 def namespace(endpoint: str) -> str:
-    """Return what stands for a Platform in lineage: ``sevenbridges://`` and its API's host."""
+    """Return the namespace of a Platform in lineage: ``sevenbridges://`` and its API's host."""
     return f"sevenbridges://{urlsplit(endpoint).netloc}"
 
 

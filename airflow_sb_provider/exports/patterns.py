@@ -139,7 +139,7 @@ def check_key(key: str) -> str:
 def check_characters(text: str) -> None:
     """Check that text has only characters that are valid in a bucket and in the list of its objects.
 
-    :raises ValueError: naming the first of them and its position, which counts from 1.
+    :raises ValueError: naming the first invalid character and its position, which counts from 1.
     """
     if unusable := _UNUSABLE.search(text):
         character = unusable[0]

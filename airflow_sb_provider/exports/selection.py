@@ -177,7 +177,7 @@ class Selection:
             given = ", ".join(f"{key}={short(values[key])}" for key in sources) or "none of them is set"
             problems.texts.append(f"{', '.join(SOURCES)}: {given}; set one of the three.")
         readers = {item.name: item.metadata for item in fields(cls) if item.metadata}
-        # A request for any file shows the problems of the fields that all files share.
+        # Any file id will do here: only the fields that all files share are checked.
         shared: dict[str, Any] = {key: value for key, value in values.items() if key not in readers}
         request = problems.read(
             "", lambda shared: ExportRequest.checked(file="0" * 24, location="any", **shared), shared, _NO_REQUEST
@@ -280,7 +280,7 @@ def _planned(selection: Selection, selected: Selected) -> PlannedExport:
 def read_exports(value: object) -> list[PlannedExport]:
     """Return the exports in a list of mappings, in its text as JSON or Python, or in a lazy sequence of XComs.
 
-    A location that is not a valid key is the ``problem`` of its file.
+    A location that is not a valid key becomes the ``problem`` of its export.
 
     :raises SevenBridgesInputError: naming every other invalid field of every export, such as ``exports[3].volume``.
     """
@@ -334,10 +334,10 @@ def check_count(count: int, max_files: int | None) -> None:
 def with_conflicts(planned: Sequence[PlannedExport], volumes: Mapping[str, Volume]) -> list[PlannedExport]:
     """Return the exports, in order; those that conflict with each other have a ``problem``.
 
-    Of two exports to the same object none is submitted, since it is unknown which is right; nor of two moves of the
-    same file. Several copies of a file to different places are allowed.
+    Two exports to the same object conflict, since it is unknown which is right. So do several exports of one file,
+    unless all of them are copies, to different places.
 
-    :param volumes: by id, those that the token may see.
+    :param volumes: by id, the volumes that the token can read.
     """
     by_file: dict[str, list[ExportRequest]] = defaultdict(list)
     by_place: dict[tuple[object, ...], list[ExportRequest]] = defaultdict(list)
@@ -390,7 +390,7 @@ def is_index(name: str | None) -> bool:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Return stem and suffix, a compressed file's suffix with what is before it: ``a``, ``.vcf.gz``."""
+    """Return stem and suffix; a compressed file's suffix includes the one before it: ``a``, ``.vcf.gz``."""
     found = re.fullmatch(r"(.+?)((?:\.[^.]+)?\.(?:gz|bgz|bz2|xz|zst)|\.[^.]+)", name, re.DOTALL)
     return (found[1], found[2]) if found else (name, "")
 

@@ -35,11 +35,11 @@ class TrackedExport(TrackedJob[ExportRequest]):
 
     @property
     def label(self) -> str:
-        """Name and location on one line, whatever characters others have given them."""
+        """Name and location on one line, without control characters."""
         return readable(f"{self.name or 'name unknown'} -> {self.request.location or 'nowhere'}", 1000)
 
     def follow(self, job: Job) -> None:
-        """Take what a job shows, and the file's size and name where they were not known."""
+        """Apply a job's state and times, and the size and name of its file if they are not known yet."""
         TrackedJob.follow(self, job)
         file = job.exported_file if isinstance(job, ExportJob) else None
         if file and self.size is None:
@@ -53,5 +53,5 @@ class TrackedExport(TrackedJob[ExportRequest]):
 
     @classmethod
     def request_from_json(cls, data: Mapping[str, Any]) -> ExportRequest:
-        """Build the request; one that was refused may have no location."""
+        """Build the request; it may have no location if the export was refused."""
         return ExportRequest(**{"location": "", **data})

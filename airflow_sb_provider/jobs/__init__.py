@@ -1,1 +1,1 @@
-"""What holds for any job of the Platform: its record, its wait, its polls. No I/O, no Airflow."""
+"""The rules for any kind of job: submission records, decisions, waits and polls. No I/O, no Airflow."""

@@ -1,4 +1,4 @@
-"""All jobs of one task: how far it is, and what to report of them."""
+"""All jobs of one task: their progress, and what to report about them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IDS_SHOWN = 10
 
 @dataclass(frozen=True)
 class Totals:
-    """What is summed up of many jobs: how many are in which state, and their sizes in bytes."""
+    """The totals of many jobs: how many are in each state, and their sizes in bytes."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
     adopted: int = 0
@@ -30,7 +30,7 @@ class Totals:
 
     @classmethod
     def of(cls, entries: Sequence[TrackedJob[Any]]) -> Totals:
-        """Sum up jobs."""
+        """Return the totals of some jobs."""
         done = [entry for entry in entries if entry.done]
         return cls(
             dict(Counter(str(entry.state) for entry in entries)),
@@ -69,14 +69,14 @@ class Totals:
 class Batch(Generic[E]):
     """All jobs of one task; a single one is a batch of one.
 
-    :param entries: the jobs, in the order of the plan; those that only an earlier try wanted come last. In a task that
-        resumes after a deferral, those that have ended, or whose turn has not come, may be left out.
-    :param started_at: when its first try began, in epoch seconds of the Platform's clock.
-    :param try_number: the task instance's when this try began.
-    :param max_tries: the same; a clear changes it.
-    :param not_loaded: what is known of those that are left out.
-    :param is_more_to_come: whether some of them are still to be submitted.
-    :param left_behind: what an earlier try submitted, and this one neither wants nor follows.
+    :param entries: the jobs, in the order of the plan; jobs that only an earlier try requested come last. After a
+        deferral, jobs that have ended and jobs that are not submitted yet may be left out.
+    :param started_at: when the task's first try began, in epoch seconds of the Platform's clock.
+    :param try_number: the task instance's try number when this try began.
+    :param max_tries: its maximum number of tries at that time; clearing the task changes it.
+    :param not_loaded: the totals of the jobs that are left out.
+    :param is_more_to_come: whether some of these are still to be submitted.
+    :param left_behind: jobs that an earlier try submitted, and that this one neither requests nor waits for.
     """
 
     entries: list[E]
@@ -89,7 +89,7 @@ class Batch(Generic[E]):
 
     @property
     def totals(self) -> Totals:
-        """All jobs, summed up."""
+        """The totals of all jobs, including those that are left out of `entries`."""
         return self.not_loaded + Totals.of(self.entries)
 
     @property
@@ -108,12 +108,12 @@ class Batch(Generic[E]):
         return [entry for entry in self.entries if entry.bad]
 
     def outstanding(self) -> str:
-        """Return what is or may be in flight on the Platform if the task ends now; empty if nothing is."""
+        """Return a text that names the jobs that are or may be in flight on the Platform; empty if there are none."""
         parts = []
         entries = [*self.left_behind, *self.entries]
         if jobs := [f"{entry.job_id} ({entry.request})" for entry in entries if entry.in_flight]:
             parts.append(f"in flight at the Platform: {self._noun(jobs)} {_some(jobs)}")
-        # The job that is waited for may be another's, while this task's own request is still out.
+        # The task may wait for an adopted job, while its own request may still be accepted.
         unclear = [entry for entry in entries if entry.may_go_on and (entry.is_unanswered or not entry.in_flight)]
         if labels := [f"{entry.request}{_named(entry)}" for entry in unclear]:
             parts.append(f"perhaps accepted, since that is not known yet: {_some(labels)}")
@@ -126,7 +126,7 @@ class Batch(Generic[E]):
         return name if len(items) == 1 else f"{name}s"
 
     def summary(self, now: float, manifest: str | None = None) -> dict[str, Any]:
-        """Return what the task hands on: small, however many files there are.
+        """Return the task's result, which stays small however many files there are.
 
         :returns: ``state`` (``COMPLETED`` if all but the skipped are done, else ``FAILED`` or ``RUNNING``),
             ``total``, ``counts`` by state, ``adopted``, ``bytes`` of what is done, ``seconds``, ``errors`` (the first
@@ -146,7 +146,7 @@ class Batch(Generic[E]):
         }
 
     def progress(self, now: float) -> str:
-        """Return one line on how far it is, for the task's log."""
+        """Return one line about the progress, for the task's log."""
         totals = self.totals
         done, bad, skipped = totals.count(COMPLETED), totals.count(*BAD), totals.count(SKIPPED)
         verb = self.entries[0].kind.done if self.entries else "done"
@@ -165,9 +165,9 @@ class Batch(Generic[E]):
         return ", ".join(parts) + "."
 
     def failure(self, manifest: str | None = None) -> str:
-        """Return why the task fails: a table of the bad ones, the first of each cause before more of the same.
+        """Return why the task fails: a table of the failed jobs, with one job of each cause before the others.
 
-        It also names what is in flight, and what was never submitted.
+        It also names the jobs in flight, and counts those that were not submitted.
         """
         bad = self.bad
         lines = [f"{len(bad):,} of {len(self.entries):,} files were not {self.entries[0].kind.done}:"]
@@ -198,7 +198,7 @@ def _some(items: Sequence[str]) -> str:
 
 
 def _subject(entry: TrackedJob[Any]) -> str:
-    """Return the id of what a job is about: the first part of its target."""
+    """Return the id of a job's input, such as a file: the first part of its target."""
     subject: str = entry.request.target[0]
     return subject
 

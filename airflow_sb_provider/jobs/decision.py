@@ -1,4 +1,4 @@
-"""What to do about a job that is wanted, once a check has shown what the Platform has of it."""
+"""The possible decisions about a job to submit, after a check of the Platform."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Submit(Generic[R]):
-    """Submit ``request``, which may be more careful than the one that is wanted.
+    """Submit ``request``, which may be safer than the user's, such as without ``overwrite``.
 
-    ``replaces`` is what the Platform deletes for it, as far as known, empty for nothing.
+    ``replaces`` describes what the Platform deletes for it, as far as known; empty if nothing.
     """
 
     why: str
@@ -34,7 +34,7 @@ class Adopt:
 
 @dataclass(frozen=True)
 class AlreadyDone:
-    """What the job is for is done already. ``job`` did it, as far as known; ``proof`` is what a check saw of it."""
+    """The work is already done. ``job`` is the job that did it, if known; ``proof`` is the result that was found."""
 
     why: str
     job: Job | None = None
@@ -45,8 +45,8 @@ class AlreadyDone:
 class CheckAgain:
     """Nothing was found, but that may change: check again at ``at`` (epoch seconds, the Platform's clock).
 
-    ``doubt_stage`` is the stage that a request in doubt comes to with this check, None if it stays where it is.
-    ``seen`` is what must still be there then, empty for nothing.
+    ``doubt_stage`` is the new stage of a request in doubt (see `SubmissionState`), None to keep the current one.
+    ``seen`` describes what the check found and must find unchanged then, such as an object; empty for nothing.
     """
 
     why: str
@@ -59,7 +59,7 @@ class CheckAgain:
 class Fail:
     """Submit nothing; ``error`` says why and what to check.
 
-    ``rechecks`` is how many later checks may still show otherwise, because the Platform shows something late.
+    ``rechecks`` is how often to check again before the failure counts, since the Platform may show something late.
     """
 
     error: SevenBridgesError

@@ -20,7 +20,7 @@ class PollSchedule:
 
     def __init__(self) -> None:
         self._intervals: dict[str, float] = {}
-        # A queue's entry for an id is outdated if it has another time than this.
+        # When each id is due; an entry of the two queues with another time than this is outdated.
         self._due: dict[str, float] = {}
         self._new: deque[tuple[float, float, str]] = deque()
         self._planned: list[tuple[float, str]] = []

@@ -40,10 +40,10 @@ def seconds_until_allowed(rate: RateLimit | None, now: float) -> float:
 class RateLimiter:
     """One client's share of a token's rate limit.
 
-    It learns from response headers only. Requests that are gone beyond its own are attributed to other clients of the
-    token; it uses what they leave, but at least half, so two clients converge to an even split. It reserves a tenth of
-    the limit for submissions, in proportion to the rest of the window. Whether a bulk call costs one request or one per
-    item is learned from the first responses.
+    It learns from response headers only. Where the limit shrinks by more than its own requests, it attributes the rest
+    to other clients of the token; it uses what they leave, but at least half, so two clients converge to an even split.
+    It reserves a tenth of the limit for submissions, in proportion to the rest of the window. Whether a bulk call costs
+    one request or one per item is learned from the first responses.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a task knows of its own past: the record of a submission, and what that leaves open."""
+"""What a task knows about its earlier submissions: the stored record, and what is uncertain about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GATEWAY_TIMEOUT = 90.0
 
 
 class SubmissionStatus(StrEnum):
-    """What became of the request that a record is about."""
+    """The known result of a recorded request; ``SENT`` if there is none yet."""
 
     SENT = "sent"
     ACCEPTED = "accepted"
@@ -25,15 +25,15 @@ class SubmissionStatus(StrEnum):
 
 
 class Request(Protocol):
-    """What is wanted, of any kind of job."""
+    """A request for a job of any kind."""
 
     @property
     def fingerprint(self) -> str:
-        """A digest of all that makes this request the one it is."""
+        """A digest of all values of the request: equal requests have the same."""
 
     @property
     def target(self) -> tuple[str, ...]:
-        """What distinguishes this request from the others of a task."""
+        """The values that identify the request among those of a task; the first is the id of its input."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class SubmissionRecord:
 
     :param fingerprint: of the request.
     :param credential: a digest that distinguishes tokens.
-    :param sent_at: when it was sent, in epoch seconds of the Platform's clock.
-    :param max_tries: the task instance's at that time, which a clear changes.
-    :param replaces: what the request was to replace, empty for nothing.
+    :param sent_at: when it was sent or, if known, accepted, in epoch seconds of the Platform's clock.
+    :param max_tries: the task instance's maximum number of tries at that time; clearing the task changes it.
+    :param replaces: describes the object that the request was to replace; empty if there was none.
     """
 
     fingerprint: str
@@ -56,14 +56,14 @@ class SubmissionRecord:
     replaces: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as the store takes it."""
+        """Return the record as plain values, for the store."""
         return {key: value for key, value in asdict(self).items() if value is not None and value != ""}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SubmissionRecord:
         """Build from what `to_json` returned.
 
-        :raises ValueError: or `KeyError`, `TypeError`, if it was written by something else.
+        :raises ValueError: or `KeyError`, `TypeError`, if the data is not a record.
         """
         return cls(
             fingerprint=str(data["fingerprint"]),
@@ -78,25 +78,25 @@ class SubmissionRecord:
 
 @dataclass(frozen=True)
 class SubmissionState:
-    """Where a try stands with one job.
+    """What this try knows about earlier submissions of one job. Times are epoch seconds of the Platform's clock.
 
-    :param untroubled: nothing was submitted before, so that no check is needed.
-    :param fresh: the job is wanted anew: a first try, or the task was cleared.
+    :param can_submit_unchecked: nothing was submitted before, so no check is needed.
+    :param is_new_request: this is the first try, or the task was cleared: the user wants the job to be made again.
     :param job_id: the job that an earlier try started.
     :param other_job_id: a job that this task started for the same file with other parameters, which may be in flight.
-    :param sent_at: when that job, or the request in doubt, was submitted (epoch seconds, the Platform's clock).
-    :param in_doubt: a request that may still be accepted may be out.
-    :param doubt_stage: how far a request in doubt is cleared up: 0 before the first check, 1 until no request can be
-        accepted any more, 2 until what ended in between is shown too.
-    :param doubt_until: until when its stage lasts (epoch seconds, the Platform's clock). A check sets it, so that no
-        other process's clock has a part in it.
-    :param rechecks: how many checks gave a verdict that a later check may change.
-    :param seen: what an earlier check has seen in the way of the request.
-    :param check_at: before this time no check is worthwhile (epoch seconds, the Platform's clock).
-    :param other_credential: the earlier request was made with another token, whose jobs may be invisible.
-    :param refusal: how the Platform refused the request, or how its job failed.
-    :param job: the job that failed, or that ended without the wanted effect.
-    :param replaces: what an earlier request for the same was to replace, empty for nothing; None if none was sent.
+    :param sent_at: when that job, or the request in doubt, was submitted.
+    :param in_doubt: a request may have been sent whose result is not known: it may still be accepted.
+    :param doubt_stage: how far a request in doubt is checked: 0 before the first check, 1 until it can certainly not be
+        accepted any more, 2 until the Platform also shows the effect of jobs that ended in between.
+    :param doubt_until: when this stage ends. A check sets it, so it does not depend on another machine's clock.
+    :param rechecks: how many checks led to a decision that a later check may change.
+    :param seen: the object at the destination that an earlier check found; empty if there was none.
+    :param check_at: the earliest time of the next check.
+    :param other_credential: the earlier request was sent with another token, whose jobs this token may not see.
+    :param refusal: the error with which the Platform rejected the request, or with which its job failed.
+    :param job: the job that failed, or that ended without the requested effect.
+    :param replaces: the object that an earlier request for the same job was to replace, empty for none; None if no
+        such request was sent.
     :param why: why this try must check, for the log.
     """
 
@@ -118,13 +118,13 @@ class SubmissionState:
     why: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return what differs from a new state, as Airflow keeps it; ``job`` and ``refusal`` as plain values."""
+        """Return the fields that differ from a new state, as plain values for the store."""
         usual = SubmissionState()
         data = {name: value for name, value in vars(self).items() if value != getattr(usual, name)}
         if self.refusal is not None:
             data["refusal"] = self.refusal.serialize()
         if self.job is not None:
-            # What a completed job shows of its file is long, and not needed to decide.
+            # The file in a job's result is long, and no decision needs it.
             data["job"] = {key: value for key, value in self.job.to_json().items() if key != "result"}
         return data
 
@@ -141,11 +141,11 @@ def submission_state(
     retries: int,
     name: str = "job",
 ) -> SubmissionState:
-    """Return where a task stands when it starts, from its record and its number of tries.
+    """Return the state at the start of a try, from the task's record and its number of tries.
 
     :param record: what the store holds for this task instance.
-    :param nothing_sent: the earlier try's own state shows that it submitted nothing for this job.
-    :param unreadable: there is a state, but not one that can be read, so that anything may have been submitted.
+    :param nothing_sent: the stored batch of the earlier try shows that it submitted nothing for this job.
+    :param unreadable: a part of the stored batch cannot be read, so anything may have been submitted.
     :param try_number: counts from 1 and continues after a clear.
     :param max_tries: of the task instance; ``max_tries - retries`` is the try after which it was cleared.
     :param name: of the kind of job, for the log.
@@ -160,7 +160,7 @@ def submission_state(
             return SubmissionState(
                 is_new_request=is_new_request, why=f"An earlier try ended before it submitted the {name}."
             )
-        # A try without a store leaves no record, also of a request that is still on its way.
+        # A try without a store leaves no record, not even of a request that may still be accepted.
         what = "This is the first try" if first else "The task was cleared" if is_new_request else "This is a retry"
         which = (
             "the record of what was submitted before cannot be read"
@@ -169,7 +169,7 @@ def submission_state(
         )
         return SubmissionState(is_new_request=is_new_request, in_doubt=True, why=f"{what}, and {which}.")
 
-    # How long ago it was sent does not count: the process that wrote the record may have sent it much later.
+    # The age of the record does not matter: the process that wrote it may have sent the request much later.
     in_doubt = record.outcome is SubmissionStatus.SENT
     if record.fingerprint != request.fingerprint:
         return SubmissionState(

@@ -1,4 +1,4 @@
-"""One job that a task wants: where it stands, from its plan to its end, and every way from one to the next."""
+"""One job of a task: its state, from the plan to its end, and every transition between two states."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IN_DOUBT = "IN_DOUBT"
 SKIPPED = "SKIPPED"
 BAD = (FAILED, REFUSED, IN_DOUBT)
 _NOT_IN_FLIGHT = frozenset({WAITING, COMPLETED, SKIPPED, *BAD})
-# Of one job in one try, whatever happens and however often the task is deferred meanwhile: no loop is endless.
+# Limits for one job in one try, across all deferrals, so that no loop is endless.
 MAX_POSTS = 4
 MAX_FAILED_SUBMISSIONS = 2
 MESSAGE_KEPT = 500
@@ -36,22 +36,22 @@ _NOT_KEPT = frozenset({"request", "record", "submission", "job", "proof", "error
 
 @dataclass(slots=True, eq=False)
 class TrackedJob(Generic[R]):
-    """One job that a task wants.
+    """One job that a task requests.
 
-    :param request: what is wanted.
-    :param state: ``WAITING`` (not submitted yet, or to be checked), the Platform's word while it is in flight,
-        ``COMPLETED``, ``FAILED``, ``REFUSED`` (never started), ``SKIPPED`` (left alone) or ``IN_DOUBT`` (what became of
-        it cannot be known).
-    :param job_id: the job that is waited for, which may be another's.
-    :param retriable: whether a later try may fare better with one that failed.
+    :param request: the request that creates the job.
+    :param state: ``WAITING`` (not submitted yet, or to be checked), the Platform's state while it is in flight,
+        ``COMPLETED``, ``FAILED``, ``REFUSED`` (never started), ``SKIPPED`` (left out on purpose) or ``IN_DOUBT`` (its
+        result cannot be determined).
+    :param job_id: the job to wait for; an adopted one may be from another task.
+    :param retriable: for a job that failed, whether a later try may succeed.
     :param record: the request that this task sent for it.
     :param posts: how many requests this try has sent for it.
-    :param setbacks: how many of them had no or a bad outcome.
-    :param is_wanted: false for one that an earlier try submitted and this one does not want any more: it is followed
-        to its end, and never submitted.
-    :param needs_check: whether what is known of it already calls for a check before it is submitted.
-    :param submission: where this try stands with it.
-    :param job: ``proof``, ``error`` and ``why`` too: what the process that learned them knows; they are not kept.
+    :param failed_submissions: how often its request was rejected or its response lost, or its job had no effect.
+    :param is_wanted: false if only an earlier try requested it: this one waits for its end and never submits it.
+    :param needs_check: whether the plan already shows that it must be checked before it is submitted.
+    :param submission: what this try knows about earlier submissions of it.
+    :param job: the job as the Platform last showed it. Like ``proof``, ``error`` and ``why``, it is known only to this
+        process and is not stored.
     """
 
     kind: ClassVar[JobKind[Any]]
@@ -80,12 +80,12 @@ class TrackedJob(Generic[R]):
 
     @property
     def label(self) -> str:
-        """What people know it by, on one line."""
+        """Its name in messages, on one line."""
         return readable(self.name or str(self.request), 1000)
 
     @property
     def bad(self) -> bool:
-        """Whether this try will not complete it."""
+        """Whether it failed, was refused or is in doubt: this try will not complete it."""
         return self.state in BAD
 
     @property
@@ -100,12 +100,12 @@ class TrackedJob(Generic[R]):
 
     @property
     def is_new(self) -> bool:
-        """Whether it waits, and nothing was done for it yet."""
+        """Whether it waits, and was neither submitted nor checked yet."""
         return self.state == WAITING and self.record is None and not self.posts and self.submission.check_at == 0.0
 
     @property
     def has_ended(self) -> bool:
-        """Whether this try is through with it."""
+        """Whether this try has nothing more to do for it."""
         return self.done or self.bad or self.state == SKIPPED
 
     @property
@@ -115,31 +115,31 @@ class TrackedJob(Generic[R]):
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether a request was sent for it, and what became of that is not known."""
+        """Whether a request was sent for it whose result is not known."""
         return self.record is not None and self.record.outcome is SubmissionStatus.SENT
 
     @property
     def may_go_on(self) -> bool:
-        """Whether the Platform may be at work for it, or may begin to."""
+        """Whether a job for it may be in flight, or may still be accepted."""
         if self.in_flight or self.state in (COMPLETED, SKIPPED):
             return self.in_flight
-        # What is being checked may be a job of an earlier try, or be accepted although it was refused.
+        # Until the check, a job of an earlier try may be in flight, and a rejected request may have been accepted.
         is_checked = self.state == WAITING and (self.own_id or self.submission.refusal) and not self.submission.job
         is_invisible = self.state == IN_DOUBT and self.job_id
         return self.is_unanswered or self.submission.in_doubt or bool(is_checked or is_invisible)
 
     def believe(self, decision: Decision, now: float, delay: float) -> Decision:
-        """Return what to do after a check: a verdict that a later check may change is not believed at once.
+        """Return what to do after a check: instead of a `Fail` that a later check may change, check again.
 
-        :param now: of the check, in epoch seconds of the Platform's clock.
-        :param delay: after how many seconds the Platform shows everything.
+        :param now: the time of the check, in epoch seconds of the Platform's clock.
+        :param delay: after how many seconds the Platform shows the effect of every job.
         """
         if isinstance(decision, Fail) and self.submission.rechecks < decision.rechecks:
             return CheckAgain(f"{decision.error} The Platform may show this late.", now + delay)
         return decision
 
     def check_again(self, decision: CheckAgain) -> None:
-        """Have it checked later."""
+        """Schedule the next check."""
         if decision.doubt_stage is None:
             self.submission = replace(
                 self.submission,
@@ -153,9 +153,9 @@ class TrackedJob(Generic[R]):
             )
 
     def sent(self, *, now: float, credential: str, max_tries: int, replaces: str) -> None:
-        """Note that a request is about to be sent for it: whoever reads this without its outcome must check.
+        """Record that a request is about to be sent. A process that finds this record without a result must check.
 
-        :param replaces: what the Platform is to replace, empty for nothing.
+        :param replaces: describes the object that the Platform is to replace; empty if there is none.
         """
         self.record = SubmissionRecord(
             self.request.fingerprint, credential, now, max_tries, SubmissionStatus.SENT, job_id=None, replaces=replaces
@@ -172,9 +172,9 @@ class TrackedJob(Generic[R]):
         )
 
     def accepted(self, job: Job, now: float) -> None:
-        """Take the job that its request has started.
+        """Record the job that the request has started.
 
-        :param now: of the response, in epoch seconds of the Platform's clock, which may not be known before it.
+        :param now: the time of the response, in epoch seconds of the Platform's clock, which the first response shows.
         """
         if self.record:
             self.record = replace(self.record, outcome=SubmissionStatus.ACCEPTED, job_id=job.id, sent_at=now)
@@ -182,23 +182,23 @@ class TrackedJob(Generic[R]):
         self.submission = replace(self.submission, in_doubt=False)
 
     def not_sent(self, submission: SubmissionState) -> None:
-        """Take that its request has certainly done nothing; ``submission`` is where it stood before."""
+        """Record that the request certainly had no effect; ``submission`` is the state before it was sent."""
         self._note_refused()
         self.submission = submission
 
     def refused(self, refusal: SevenBridgesApiError) -> bool:
-        """Take the Platform's refusal; return whether a check should search for the cause."""
+        """Record that the Platform rejected the request; return whether a check should search for the cause."""
         self._note_refused()
         self.failed_submissions += 1
         replaces = self.record.replaces if self.record else ""
-        # It may mean what is done already, by a twin or by a request that was delivered twice.
+        # The work may already be done, by another task or by the same request if it was delivered twice.
         self.wait_again(
             replace(self.submission, can_submit_unchecked=False, in_doubt=False, refusal=refusal, replaces=replaces)
         )
         return self.failed_submissions <= MAX_FAILED_SUBMISSIONS
 
     def lost(self) -> bool:
-        """Take that no response came; return whether it may be submitted again if it is certainly not accepted."""
+        """Record that the response was lost; return whether to submit again if nothing was accepted."""
         self.failed_submissions += 1
         self.submission = SubmissionState(
             is_new_request=False,
@@ -210,7 +210,7 @@ class TrackedJob(Generic[R]):
         return self.failed_submissions < MAX_FAILED_SUBMISSIONS
 
     def follow(self, job: Job) -> None:
-        """Take what a job shows."""
+        """Apply a job's state and times."""
         self.job, self.job_id, self.state = job, job.id, job.state
         self.started_on = job.started_on.isoformat() if job.started_on else None
         self.finished_on = job.finished_on.isoformat() if job.finished_on else None
@@ -220,7 +220,7 @@ class TrackedJob(Generic[R]):
             self.state = COMPLETED
 
     def search_cause(self, job: Job, refusal: SevenBridgesApiError | None = None) -> bool:
-        """Have a check search for why a job ended without its effect; return false if that was tried often enough."""
+        """Schedule a check for the cause of a job that ended without effect; return false if the limit is reached."""
         if self.failed_submissions > MAX_FAILED_SUBMISSIONS:
             return False
         self.failed_submissions += 1
@@ -242,12 +242,12 @@ class TrackedJob(Generic[R]):
         return True
 
     def wait_again(self, submission: SubmissionState) -> None:
-        """Have it submitted (again), if a check finds that it is not done."""
+        """Set it to WAITING: it is submitted (again) if a check finds that it is not done."""
         self.state, self.submission, self.job = WAITING, submission, None
         self.code, self.message, self.retriable, self.error = None, "", False, None
 
     def fail(self, error: SevenBridgesError, state: str) -> None:
-        """Give it up, and say why."""
+        """Set a failed state, with the error as its cause."""
         self.error = error
         cause = error.job.error if isinstance(error, SevenBridgesJobFailed) else error
         self.state, self.retriable = state, not error.permanent
@@ -259,9 +259,9 @@ class TrackedJob(Generic[R]):
             self.record = replace(self.record, outcome=SubmissionStatus.REFUSED)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as Airflow keeps it, without what is as usual.
+        """Return the fields that differ from their defaults, as plain values for Airflow's store.
 
-        A long message is cut, so that many fit into what Airflow takes as one value.
+        A long message is truncated, so that many jobs fit into one value of the store.
         """
         usual = type(self)(self.request)
         data = {
@@ -282,7 +282,7 @@ class TrackedJob(Generic[R]):
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Build from what `to_json` returned.
 
-        :raises ValueError: or `KeyError`, `TypeError`, `AttributeError`, if it was written by something else.
+        :raises ValueError: or `KeyError`, `TypeError`, `AttributeError`, if the data has another format.
         """
         own = dict(data)
         request = cls.request_from_json(own.pop("request"))
@@ -297,5 +297,5 @@ class TrackedJob(Generic[R]):
 
     @classmethod
     def request_from_json(cls, data: Mapping[str, Any]) -> R:
-        """Build the request from its own fields."""
+        """Build the request from its stored fields."""
         raise NotImplementedError
