@@ -119,6 +119,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
     :param secondary_files: whether to include index files (``.bai``, ``.tbi``, ...). (templated)
     :param overwrite: whether to delete objects that are at the destinations. If you move files, this can destroy the
         only copy of other files. It costs one more request for each file. (templated)
+    :param overwrite_aliased: whether ``overwrite`` may delete objects that other files are aliases of, as far as the
+        task can see. Those files lose their bytes. (templated)
     :param copy_only: whether to copy the files, so that the Platform keeps them. (templated)
     :param properties: as in `SevenBridgesExportOperator`. (templated)
     :param validate_only: whether to check all parameters and return what the task would do, without changing
@@ -148,6 +150,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         "manifest",
         "max_files",
         "skip_not_exportable",
+        "overwrite_aliased",
         "sevenbridges_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
@@ -180,6 +183,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         location_pattern: str = "{path}/{name}",
         secondary_files: bool | str = False,
         overwrite: bool | str = False,
+        overwrite_aliased: bool | str = False,
         copy_only: bool | str = False,
         properties: dict[str, str | None] | str | None = None,
         validate_only: bool | str = False,
@@ -210,6 +214,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self.location_pattern = location_pattern
         self.secondary_files = secondary_files
         self.overwrite = overwrite
+        self.overwrite_aliased = overwrite_aliased
         self.copy_only = copy_only
         self.properties = properties
         self.validate_only = validate_only
@@ -272,7 +277,11 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self._status.publish(**status | {"uri": status["uri"] or self._status["uri"]} | more)
 
     def _policy(self) -> ExportPolicy:
-        return ExportPolicy(self.hook, skip_not_exportable=read_boolean(self.skip_not_exportable))
+        return ExportPolicy(
+            self.hook,
+            skip_not_exportable=read_boolean(self.skip_not_exportable),
+            overwrite_aliased=read_boolean(self.overwrite_aliased),
+        )
 
     def _checked(self, context: Context) -> _Wanted:
         problems = Problems()
@@ -289,6 +298,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         problems.texts += self._connection_problems()
         read("manifest", lambda _: self._manifest_for(context), self.manifest, None)
         read("skip_not_exportable", read_boolean, self.skip_not_exportable, False)
+        read("overwrite_aliased", read_boolean, self.overwrite_aliased, False)
         wanted = _Wanted(
             exports,
             selection,
