@@ -1,4 +1,4 @@
-"""Every call that exports need, declared once: method, path, query, body, and how to read the response.
+"""Every API call that exports need: method, path, query, body, and how to read the response.
 
 Paths are below the endpoint (``https://.../v2``). Field names and codes: the Platform's API v2 reference,
 https://docs.sevenbridges.com/reference
@@ -77,7 +77,7 @@ class Bounds:
 
 # A triggerer reads polls on its event loop, where reading one must take less than 100 ms.
 POLL = Bounds(2**20, 50_000)
-# A hundred files, each with all the metadata that it may have: 1000 pairs, though not each of 400 bytes.
+# Enough for a hundred files, each with the maximum of 1000 metadata pairs, unless most pairs are very long.
 PAGE = Bounds(16 * 2**20, 1_000_000)
 
 
@@ -86,9 +86,9 @@ class Call(Generic[T]):
     """One request and how to read its response.
 
     ``read`` takes the decoded JSON body and the headers; it raises ValueError if the body is not what the API
-    promises. ``idempotent`` is false where a second request has a second effect. ``objects`` names the objects of the
+    documents. ``idempotent`` is false if a second request has a second effect. ``objects`` names the objects of the
     request, in order, for its errors; ``bounds`` are those of its response. ``send_by`` is the latest time to send its
-    body (`time.monotonic`): later, a retry may have sent the same.
+    body (`time.monotonic`); after that, a retry may have sent the same request.
     """
 
     method: str

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from airflow_sb_provider.exceptions import SevenBridgesInputError
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-# A token would be sent to a DNS server, and shown wherever an error names the host.
+# A token that was entered as the host would be sent to a DNS server and shown in every error that names the host.
 _TOKEN = re.compile(r"[a-z0-9]{24,}")
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
 
@@ -53,8 +53,8 @@ def resolve_endpoint(
     :param scheme: ``https`` or ``http``, used if ``host`` names none.
     :param environment: a key of `ENVIRONMENTS`.
     :param allow_http: allows plain http to hosts other than loopback.
-    :raises SevenBridgesInputError: if there is no endpoint, or if the token would be sent unencrypted. It shows no
-        value except the name of a host, since a token may have been pasted into the wrong field.
+    :raises SevenBridgesInputError: if there is no endpoint, or if the token would be sent unencrypted. The error
+        shows only host names, since a token may have been pasted into the wrong field.
     """
     known = ", ".join(ENVIRONMENTS)
     host = (host or "").strip()
@@ -93,7 +93,7 @@ def resolve_endpoint(
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of a URL, which must agree for the token to be sent there.
+    """Return scheme, host and port of a URL; the token is sent only to the origin of the endpoint.
 
     Text that is not a URL has an origin that no endpoint has.
     """

@@ -1,6 +1,6 @@
-"""What to do about each documented error code that an export can meet.
+"""What to do about each documented error code that can occur in an export.
 
-Codes: the Platform's page "API status codes". 90xx come when a job is submitted, 91xx in a failed job.
+Codes: the Platform's page "API status codes". 90xx reject a submission, 91xx are the errors of failed jobs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _BUCKET = "The volume's credentials are not sufficient; its owner must correct t
 _READ_ONLY_CLOUD = "This environment only reads from that cloud; export to a volume on another cloud."
 _SERVICE = "The Platform could not reach the cloud storage; retry later."
 
-# "Item not found on the volume" and the like. A 404 without a code is from a router that does not know the path.
+# "Item not found on the volume" and similar. A 404 without a code comes from a router that does not know the path.
 NO_SUCH_OBJECT = (9105, 9106, 9109)
 
 ADVICE: dict[int, str] = {
@@ -82,5 +82,5 @@ ADVICE: dict[int, str] = {
 
 
 def advice_for(code: int | None) -> str | None:
-    """Return one sentence on what to do about a code; None for a code that an export cannot meet."""
+    """Return one sentence on what to do about a code; None for a code that cannot occur."""
     return None if code is None else ADVICE.get(code)

@@ -1,6 +1,6 @@
 """One poll of up to a hundred ids, in which an id that makes the shared request fail affects only itself.
 
-This decides without I/O what to request next; both hooks and the poller only send.
+This module has no I/O: it decides what to request next, and both hooks and the poller send the requests.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ABOUT_ALL = (
 )
 
 Apart = dict[str, None]
-"""Ids that are each requested alone since a shared request fails for them; the least recently requested first."""
+"""Ids that are each requested alone, because a shared request fails for them; the least recently requested first."""
 
 
 class Lookup(Generic[T]):

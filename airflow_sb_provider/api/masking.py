@@ -31,9 +31,9 @@ class Mask:
         is_real = len(secret) >= _SHORTEST
         self._spellings = sorted(set(_spellings(secret)), key=len, reverse=True) if is_real else []
         parts = {secret[at : at + _PART].lower() for at in range(len(secret) - _PART + 1)} if is_real else set()
-        # Part of a worded token, such as "platform", is a word of many messages.
+        # A part with only letters may be an ordinary word, such as "platform", which many messages contain.
         self._parts = frozenset(part for part in parts if not part.isalpha())
-        # Every part contains one of these completely, and most texts contain none, which is faster to check.
+        # Every part contains one of these blocks, and most texts contain none: a faster first check.
         step = _PART // 2
         self._blocks = frozenset(secret[at : at + step].lower() for at in range(0, len(secret) - step + 1, step))
 
@@ -49,7 +49,7 @@ class Mask:
         return _WORD.sub(self._masked, self.whole(text)) if self._parts else text
 
     def error(self, error: SevenBridgesError) -> None:
-        """Take the secret out of every text of an error."""
+        """Mask the secret in every text of an error."""
         values = [*error.args, *vars(error).values()]
         masked = {text: self.parts(text) for text in {value for value in values if isinstance(value, str)}}
         error.args = tuple(masked[value] if isinstance(value, str) else value for value in error.args)
@@ -68,16 +68,16 @@ class Mask:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """Yield the secret as it is, escaped for JSON, HTML and addresses, and in base64 within anything else."""
+    """Yield the secret as it is, escaped for JSON, HTML and URLs, and as it appears in the base64 of a longer text."""
     yield from (secret, secret.lower(), secret.upper())
     yield from (quote(secret, safe=""), html.escape(secret), secret.replace("/", "\\/"))
     codes = [ord(mark) for mark in secret]
     for form in (*("%{:02x}", "%{:02X}", "%25{:02x}", "%25{:02X}"), *("\\u{:04x}", "\\u{:04X}"), "&#{};", "&#x{:x};"):
         escaped = "".join(form.format(code) for code in codes)
-        # The second is a text about JSON, within JSON.
+        # The second is for JSON text inside a JSON string.
         yield from (escaped, escaped.replace("\\", "\\\\"))
     for before in range(3):
-        # Marks that also depend on what is before or after the secret are left out.
+        # Characters that also depend on the bytes before or after the secret are left out.
         encoded = base64.b64encode(b" " * before + secret.encode())
         first, last = (0, 2, 3)[before], (before + len(secret)) * 8 // 6
         inner = encoded[first:last].decode()
@@ -100,7 +100,7 @@ def _readings(word: str) -> Iterator[str]:
         marks = run.translate(str.maketrans("-_", "+/"))
         for start in range(4):
             piece = marks[start:]
-            # A rest of one mark holds no byte.
+            # A single character at the end encodes no byte.
             piece = piece[: len(piece) - (len(piece) % 4 == 1)]
             try:
                 yield base64.b64decode(piece + "=" * (-len(piece) % 4)).decode("latin-1")

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Json = Mapping[str, Any]
 
-# Of values that are passed on unchanged; the API's own file objects have three levels.
+# The maximum nesting of values that are passed on unchanged; the API's own file objects have three levels.
 MAX_NESTING = 20
-# Keys with a meaning in Airflow's serialization, old or new, and in that of trigger events.
+# Keys with a special meaning in Airflow's serialization, old or new, and in that of trigger events.
 MARKS = frozenset({"__classname__", "__version__", "__data__", "__id__", "__type", "__var"})
 
-# The lowest of the API's own codes, but for maintenance.
+# The lowest of the API's own error codes, except 0 for maintenance.
 _FIRST_CODE = 1000
 _MAINTENANCE = 503
 _LONGEST_ID = 300

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Each member of an archive costs a copy of the rest; a server sends one.
+# For each gzip member, the remaining bytes are copied; servers send one member.
 MAX_MEMBERS = 100
 # Longer numbers take too long to convert.
 _LONGEST_NUMBER = 100
@@ -42,7 +42,7 @@ class _TooLarge(ValueError):
 
 
 class Body:
-    """The body of a response, assembled as it arrives; never more than its bound is held in memory.
+    """The body of a response, assembled as it arrives; memory never holds more than its maximum size.
 
     A compressed body counts with its decompressed size. The hooks accept only gzip, and decompress it here, since the
     libraries do not limit how much they decompress.
@@ -180,7 +180,7 @@ def _decode(body: bytes, call: Call[Any], mask: Mask) -> Any:
         text that is not Unicode); if it has more values than the response to the call may have.
     :raises RecursionError: if they are nested too deeply.
     """
-    # One of these marks precedes every value; those within texts count too, which only lowers the bound.
+    # One of these characters precedes every value. Those inside texts count too, which only makes the limit stricter.
     if sum(map(body.count, _MARKS)) > call.bounds.values:
         raise _TooLarge(f"it has more than {call.bounds.values:,} values")
     text = mask.whole(body.decode("utf-8-sig"))
@@ -206,7 +206,7 @@ def _no_number(text: str) -> NoReturn:
 
 
 def _plain(body: bytes, mask: Mask) -> str:
-    # Before truncation: a short part of the token would not be recognized.
+    # Mask before truncating: a short part of the token would not be recognized.
     text = mask.whole(body.decode("utf-8", "replace"))[:2000]
     text = re.sub(r"<[^<>]*>", " ", text)
     return mask.parts(readable(text, len(text)))[:200]

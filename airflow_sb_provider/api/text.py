@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 SHOWN = 300
-# Of one text in a task's tab.
+# The maximum length of one text in a task's tab.
 LONGEST = 2000
 
 
 def readable(text: str, limit: int = SHOWN) -> str:
     """Return text on one line, of limited length, that cannot forge a log or a page.
 
-    Line breaks and separators, control characters, marks that change the direction of writing and the like become
-    spaces.
+    Characters that are not printable become spaces: line breaks and other separators, control characters, and marks
+    that change the direction of writing.
     """
     start = text[: 4 * limit]
     if not start.isprintable():

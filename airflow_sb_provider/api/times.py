@@ -17,7 +17,7 @@ def parse_time(value: object) -> pendulum.DateTime | None:
         time = pendulum.instance(datetime.fromisoformat(value.strip()))
     except (ValueError, OverflowError):
         return None
-    # At the very ends of the calendar, an offset, a rounding or a time limit leaves it.
+    # In the first and last year, an offset, a rounding or an added duration could lead out of the calendar.
     return time if MINYEAR < time.year < MAXYEAR else None
 
 

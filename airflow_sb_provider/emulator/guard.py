@@ -21,7 +21,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""Headers of every response, which prevent that a browser runs, sniffs or embeds stored bytes and names."""
+"""Headers of every response; they keep browsers from running, sniffing or embedding stored bytes and names."""
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9.-]+))(?::[0-9]{0,5})?", re.IGNORECASE)
 _HOST_REJECTED = "Host must be a loopback name or address, such as 127.0.0.1 or localhost"
 _OWN_SITES = {"none", "same-origin"}

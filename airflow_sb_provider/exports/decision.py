@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TAKEN = 9107
 NOT_EXPORTABLE = 9006
-# A list of hundreds of jobs in flight changes while it is read. It is reliable when enough of the jobs have ended.
+# A list of hundreds of jobs in flight changes while it is read: check again until enough of the jobs have ended.
 LIST_RECHECKS = 10
 _LISTS_UNRELIABLE = "The lists of exports in flight are too long or changed while they were read."
 # A file may first be shown as an alias at the second check, and its object may appear even later.
@@ -280,6 +280,7 @@ def _not_moved(request: ExportRequest, job: Job) -> SevenBridgesExportRefused:
 
 
 def _unsafe(request: ExportRequest, facts: RemoteState) -> Decision | None:
+    """Fail or check again if the file cannot be exported, or a request could export it twice or destroy an object."""
     file, submission = facts.file, facts.submission
     if isinstance(file, File) and (file.is_alias or file.is_folder):
         reason, remedy = explain(request, facts)
@@ -376,6 +377,7 @@ def _doubt_lasts(request: ExportRequest, facts: RemoteState) -> Decision | None:
 
 
 def _rivals(request: ExportRequest, facts: RemoteState) -> Decision | None:
+    """Fail in doubt while another job exports the file to move, or writes to the place to overwrite."""
     for job in facts.jobs:
         if job.file == request.file and not request.copy_only:
             return _rival(request, job)

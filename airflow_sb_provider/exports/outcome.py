@@ -100,7 +100,7 @@ class ExportOutcome:
         file = job.exported_file if job else None
         # The job's values take precedence over the request's.
         location = (job and job.location) or request.location or None
-        # A request without a response may have been accepted. Reported as WAITING, it would look safe to submit again.
+        # A request without a response may have been accepted. Reported as WAITING, it would seem safe to submit again.
         unanswered = entry.state == WAITING and entry.is_unanswered
         lost = "The export was submitted, but no response came: it may be in flight or made." if unanswered else ""
         return cls(

@@ -10,7 +10,7 @@ from airflow_sb_provider.api.times import parse_http_date
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The header has whole seconds, and a response takes time: below this difference the two clocks count as equal.
+# The header has whole seconds, and a response takes time: clocks that differ by less than this count as equal.
 _AGREE = 2.0
 
 

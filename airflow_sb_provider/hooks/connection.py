@@ -32,7 +32,7 @@ _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 class Secret(str):
-    """Text that is not shown in tracebacks with the values of variables."""
+    """Text whose repr hides it, for tracebacks that show the values of variables."""
 
     __slots__ = ()
 
@@ -213,7 +213,7 @@ def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
 
 
 def _scheme(schema: str | None) -> str | None:
-    # The path of a connection URI ends up as schema: sevenbridges://:token@host/v2.
+    # Airflow parses the path of a connection URI as the schema: sevenbridges://:token@host/v2.
     return None if (schema or "").strip("/") in ("", "v2") else schema
 
 

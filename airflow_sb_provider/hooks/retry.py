@@ -1,4 +1,4 @@
-"""When a request is retried, after how long, and what is raised in the end: the same rules for both hooks."""
+"""When to retry a request, after which pause, and which error to raise in the end: the rules for both hooks."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _is_transient(error: BaseException) -> bool:
 def _pause(state: RetryCallState) -> float:
     error = _error(state)
     if isinstance(error, SevenBridgesRateLimitError) and error.reset_at is not None:
-        # The window may seem to be over where the clocks differ: then retry less and less often.
+        # If the clocks differ, the window may seem to be over: then retry with growing pauses.
         left = min(error.reset_at - time.time(), RATE_LIMIT_WINDOW)
         return max(left + random.uniform(0.1, 1), _backoff(state))
     if isinstance(error, SevenBridgesRateLimitError | SevenBridgesMaintenanceError):

@@ -135,7 +135,7 @@ class SevenBridgesHook(BaseHook):
         :param retry: false to send it only once, for callers who retry themselves.
         :raises SevenBridgesReplyLost: if a call that must not be repeated may have been accepted.
         """
-        # First, since reading the connection has its own retries.
+        # Read the connection first, since that has its own retries.
         _ = self.settings
         if call.idempotent:
             self.wait_for_rate_limit()
@@ -157,7 +157,7 @@ class SevenBridgesHook(BaseHook):
         )
 
         settings = self.settings
-        # An abandoned request is not sent.
+        # A request that this method no longer waits for must not be sent.
         send_by = min(time.monotonic() + settings.total_timeout, call.send_by)
         body = None if call.body is None else RequestBody(call.body, send_by)
 

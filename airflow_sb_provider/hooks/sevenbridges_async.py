@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What aiohttp raises before any part of a request is sent.
+# The errors that aiohttp raises before any part of a request is sent.
 _UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
@@ -141,7 +141,7 @@ class SevenBridgesAsyncHook(BaseHook):
     async def get_exports(
         self, export_ids: Sequence[str], *, retry: bool = True
     ) -> list[ExportJob | SevenBridgesApiError]:
-        """Return the job or the error for each of at most 100 ids, in order: for your own triggers."""
+        """Return the job or the error for each of at most 100 ids, in order; use it in your own triggers."""
         return await self.send(calls.get_exports(export_ids), retry=retry)
 
 

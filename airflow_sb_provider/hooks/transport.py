@@ -1,4 +1,4 @@
-"""What the hook for workers needs of requests: in its own module, since reading a DAG file does not need it."""
+"""How the hook for workers uses requests. A separate module, so that parsing a DAG file does not import requests."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 _CHUNK = 64 * 1024
 
-# What requests raises before any part of a request is sent.
+# The errors that requests raises before any part of a request is sent.
 _UNSENT = (
     requests.exceptions.ConnectTimeout,
     requests.exceptions.InvalidSchema,
@@ -53,11 +53,11 @@ _UNSENT = (
 
 
 def _is_fit_for_the_log(record: logging.LogRecord) -> bool:
-    # It shows headers that it cannot read, and with them a token that a gateway repeats.
+    # urllib3 logs headers that it cannot parse; they contain the token if a gateway repeats the request's headers.
     return not str(record.msg).startswith("Failed to parse headers")
 
 
-# Of urllib3 2 and of urllib3 1.
+# The loggers of urllib3 2 and of urllib3 1.
 for _name in ("urllib3.connection", "urllib3.connectionpool"):
     logging.getLogger(_name).addFilter(_is_fit_for_the_log)
 
@@ -73,7 +73,7 @@ class Session(requests.Session):
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return nothing."""
+        """Return None, so that no redirect is parsed."""
         return None
 
 
@@ -84,7 +84,7 @@ class TokenAuth(requests.auth.AuthBase):
         self._settings = settings
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add it to a request."""
+        """Add the header to a request."""
         request.headers.update([self._settings.auth_header])
         return request
 
@@ -92,8 +92,8 @@ class TokenAuth(requests.auth.AuthBase):
 class RequestBody(bytearray):
     """The body of a request as JSON, which is not sent after a certain time.
 
-    An object with ``read`` is read once the connection is open. Until then more time than any time-out may pass, such
-    as for a DNS lookup or while the process is suspended, and another try may have submitted the same job.
+    requests calls ``read`` when the connection is open. By then, more time than any time-out may have passed, such as
+    for a DNS lookup or while the process was suspended, and another try may have submitted the same job.
 
     :param value: what to send.
     :param send_by: the latest time to send it (`time.monotonic`).
@@ -147,7 +147,7 @@ def receive(response: requests.Response, call: Call[Any]) -> bytes:
     :raises RequestException: if it does not arrive.
     """
     body = Body(call, response.status_code, response.headers)
-    # Off in urllib3 before 2: a truncated body would pass for a complete one.
+    # Off by default in urllib3 1: a truncated body would be treated as complete.
     response.raw.enforce_content_length = True
     with response:
         try:
@@ -166,7 +166,7 @@ def was_sent(error: requests.RequestException) -> bool:
 
 
 def innermost_text(error: requests.RequestException) -> str:
-    """Return the text of the innermost cause of an error, without that of its wrappers."""
+    """Return the text of the innermost cause of an error, without the texts of the errors that wrap it."""
     texts = [text for cause in _causes(error) if (text := str(cause))]
     return texts[-1] if texts else type(error).__name__
 

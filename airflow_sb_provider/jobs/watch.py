@@ -25,7 +25,7 @@ DEFAULT_TIMEOUT = 7 * 24 * 3600.0
 # Time limit of the final poll, which starts at the deadline.
 FINAL_POLL_TIMEOUT = 60.0
 MAX_CONSECUTIVE_REJECTIONS = 3
-# Polls in a row in which the item of one id may be unreadable while the Platform responds normally otherwise.
+# In how many polls in a row the item of one id may be unreadable, while the Platform responds normally otherwise.
 MAX_CONSECUTIVE_UNREADABLE = 10
 # Minimum duration of a rejection: for up to 30 s a new job's id may be 404, or its permission unknown.
 REJECTED_FOR = 60.0

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def hook_lineage_is_read() -> bool:
-    """Return whether a plugin reads hook lineage, such as OpenLineage.
+    """Whether a plugin, such as OpenLineage, reads hook lineage.
 
     If none does, collecting is useless, but Airflow 3 would still import the assets of every provider for it.
     """

@@ -1,6 +1,6 @@
 """The links on a task's details page.
 
-Airflow shows the value that its database has as a link's XCom. The operators write it as soon as the address is known,
+Airflow reads a link's address from an XCom in its database. The operators write it as soon as the address is known,
 bypassing any XCom backend, as Airflow does. When a task's process ends, Airflow calls ``get_link`` and overwrites it.
 """
 

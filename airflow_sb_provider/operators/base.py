@@ -1,4 +1,4 @@
-"""What all operators that submit jobs have in common: one engine for one job and for many."""
+"""The base class of the operators that submit jobs, one or many."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
     timeout: float | None
     on_error: OnError = "fail_at_end"
     max_active: int = 1
-    # Set by each `execute` and `resume`: Airflow reads links and lineage from the operator afterwards.
+    # Set by each `execute` and `resume`; afterwards Airflow reads links and lineage from the operator.
     _status: TaskStatus
     _batch: Batch[E] | None = None
-    # The same, as soon as anything may be submitted: before, the record of an earlier try has more.
+    # The same batch, once anything may be submitted. Until then, the record of an earlier try is more complete.
     _under_way: Batch[E] | None = None
     _has_paused = False
 
@@ -85,7 +85,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         ledger = StateStore(context, self.entry_class)
         batch, try_number = ledger.resume(), context["ti"].try_number
         if try_number > 1 and (batch is None or batch.try_number != try_number):
-            # Airflow 3.0 runs this method again in a retry. What the earlier try did after it resumed is not known.
+            # Airflow 3.0 runs this method again in a retry. Start again: the earlier try may have submitted more.
             result: dict[str, Any] = self.execute(context)
             return result
         with self._reporting(context, resumed=True):
@@ -139,9 +139,9 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         return [f"sevenbridges_conn_id: {conn_id!r} is empty or not text; enter the ID of an Airflow connection."]
 
     def _begin(self, context: Context, entries: list[E], ledger: StateStore[E]) -> Batch[E]:
-        """Return the batch of this try, with what earlier tries have submitted."""
+        """Return the batch of this try, including the jobs that earlier tries have submitted."""
         ti = context["ti"]
-        # On Airflow 3.0 XCom may outlive a try: it holds what was known before that try ended.
+        # Only from the store: on Airflow 3.0 XComs may survive a try, but may be older than its end.
         before = ledger.load() if ledger.has_store else None
         earlier_entries = [*before.left_behind, *before.entries] if before else []
         same = {entry.request.fingerprint: entry for entry in earlier_entries}
@@ -193,11 +193,11 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         return batch
 
     def _keep(self, batch: Batch[E], going_on: list[E]) -> None:
-        """Keep in a batch what earlier tries submitted and this try does not request."""
+        """Keep in a batch the jobs that earlier tries submitted and that this try does not request."""
         outstanding = Batch(going_on, 0.0, 0, 0).outstanding()
         self.log.warning("An earlier try submitted jobs that this try does not request. %s", outstanding)
-        # A single operator returns one job, and a job with a requested target is adopted there: both are only named
-        # if the task fails.
+        # Not waited for, only named if the task fails: the earlier jobs of a single operator, which returns one job,
+        # and jobs with a requested target, which the new request adopts.
         targets = {entry.request.target for entry in batch.entries}
         batch.left_behind = [entry for entry in going_on if self.single or entry.request.target in targets]
         followed = [entry for entry in going_on if not self.single and entry.request.target not in targets]
@@ -208,7 +208,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         batch.entries = [*batch.entries, *followed]
 
     def _submit(self, context: Context, entries: list[E]) -> dict[str, Any]:
-        """Submit what is not done yet at the start of a try, and wait for it."""
+        """Start a try: submit the jobs that are not done yet, wait for them, and return the result."""
         ledger, policy = StateStore(context, self.entry_class), self._policy()
         self._batch = batch = self._begin(context, entries, ledger)
         self._planned(context, batch)
@@ -222,7 +222,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
     def _run(
         self, context: Context, batch: Batch[E], ledger: StateStore[E], policy: Policy[E], event: Any = None
     ) -> dict[str, Any]:
-        """Submit, wait for half of what is in flight, submit more, until all are done or have failed."""
+        """Submit jobs, wait for half of those in flight, submit more, until all are done or have failed."""
         self._batch = self._under_way = batch
 
         def save(entries: Sequence[E]) -> None:
@@ -231,7 +231,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
 
         submitter = Submitter(policy, save, max_tries=batch.max_tries, stop_on_failure=self.on_error == "fail_fast")
         timed_out = False
-        # `DateTimeTrigger` yields a time. The clock of its triggerer may be ahead of the Platform's.
+        # The event of `DateTimeTrigger` is a time, not a mapping: the task resumes after a pause.
         self._has_paused = event is not None and not isinstance(event, Mapping)
         try:
             if batch.in_flight:
@@ -250,7 +250,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             ledger.complete(batch)
             self._check_readable(ledger)
         except Exception:
-            # The first error ends the task, not one of a record that is only read for the report.
+            # An error in loading the record for the report must not replace the error that ends the task.
             with suppress(Exception):
                 ledger.complete(batch)
             self._failed(context, batch)
@@ -270,7 +270,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         )
 
     def _take(self, submitter: Submitter[E], batch: Batch[E], ledger: StateStore[E], event: Any) -> bool:
-        """Apply the result of a wait, and return whether the time is over."""
+        """Apply the result of a wait, and return whether the timeout was reached."""
         in_flight = batch.in_flight
         event = event if isinstance(event, Mapping) else {}
         if event.get("job") and len(in_flight) == 1 and event["job"].get("id") == in_flight[0].job_id:
@@ -286,7 +286,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         return bool(event.get("status") == "timeout")
 
     def _wait(self, batch: Batch[E]) -> dict[str, Any]:
-        """Wait for half of what is in flight, or for all of the last ones, and return the result of the wait."""
+        """Wait for half of the jobs in flight or, if none are left to submit, for all; return the event of the wait."""
         ids = [entry.job_id or "" for entry in batch.in_flight]
         half = -(-len(ids) // 2) if batch.waiting or batch.is_more_to_come else None
         end_time = self._end_time(batch)
@@ -318,7 +318,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         return min(limits, default=None)
 
     def _started_at(self, batch: Batch[E]) -> float:
-        """Return when the time to wait begins, in epoch seconds of the Platform's clock."""
+        """Return when ``timeout`` begins to count, in epoch seconds of the Platform's clock."""
         return batch.started_at
 
     def _pause(self, batch: Batch[E], until: float) -> None:
@@ -345,7 +345,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         raise NotImplementedError
 
     def _planned(self, context: Context, batch: Batch[E]) -> None:
-        """Do what must succeed before anything is submitted."""
+        """Prepare the try before anything is submitted; an error ends the task."""
 
     def _submitted(self, context: Context, batch: Batch[E]) -> None:
         """Publish a submission, before it is recorded."""
@@ -355,8 +355,8 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         raise NotImplementedError
 
     def _failed(self, context: Context, batch: Batch[E]) -> None:
-        """Publish what is known when an error ends the task."""
+        """Publish the results so far when an error ends the task."""
 
     def _finish(self, context: Context, batch: Batch[E], timed_out: bool) -> dict[str, Any]:
-        """Return what the task returns, or raise why it fails."""
+        """Return the task's result, or raise the error with which it fails."""
         raise NotImplementedError

@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.exports.request import ExportRequest
 
 _SHOWN_BY_VALIDATION = 100
-# In characters, each of which may take six bytes.
+# In characters, each of which may take six bytes as JSON.
 _MAX_TAGS = 4000
 
 
@@ -228,7 +228,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         [self.deferrable] = read_switches(deferrable=deferrable)
         self.poll_interval = poll_interval
         self.timeout = timeout
-        # What Airflow makes of it is not what the DAG's author wrote.
+        # The DAG author's text, before Airflow renders it.
         self._manifest_source = manifest
         check_seconds(poll_interval=poll_interval, timeout=timeout)
         problems = Problems()
@@ -237,7 +237,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
             problems.texts.append(f"on_error: {on_error!r} is not known; use {', '.join(get_args(OnError))}.")
         active: object = max_active
         if isinstance(active, bool) or not isinstance(active, int) or not 1 <= active <= MAX_IDS:
-            problems.texts.append(f"max_active: {active!r} is no whole number from 1 to {MAX_IDS}.")
+            problems.texts.append(f"max_active: {active!r} is not a whole number from 1 to {MAX_IDS}.")
         if manifest_prefix is not None:
             read("manifest_prefix", check_prefix, manifest_prefix, "")
         columns: object = None if manifest_metadata in ((), []) else manifest_metadata
@@ -246,7 +246,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         problems.raise_if_any()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Export what is requested and not exported yet."""
+        """Export the requested files that are not exported yet."""
         with self._reporting(context):
             wanted = self._checked(context)
             entries = self._plan(wanted)
@@ -257,7 +257,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
             return self._submit(context, entries)
 
     def _show(self, batch: Batch[TrackedExport], **more: Any) -> None:
-        """Publish the progress; the volumes are known already."""
+        """Publish the progress, with the volumes that the hook has already fetched."""
         projects = {entry.project for entry in batch.entries if entry.project}
         project = projects.pop() if len(projects) == 1 else None
         volumes = self.hook.known_volumes
@@ -309,7 +309,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         return wanted
 
     def _plan(self, wanted: _Wanted) -> list[TrackedExport]:
-        """Return what is to be exported, with what cannot be; nothing is submitted yet."""
+        """Return an entry for each file, also for those that cannot be exported; nothing is submitted yet."""
         planned = wanted.exports
         if selection := wanted.selection:
             self.log.info("Listing the files of %s.", readable(str(selection), 1000))
@@ -377,7 +377,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
             permanent = not any(entry.retriable for entry in batch.bad)
             raise SevenBridgesBatchFailed(batch.failure(self._manifest), permanent)
         if self.outlets:
-            # An error here ends the task in time: a retry emits the events.
+            # An error here ends the task before it emits any event: a retry then emits all of them.
             self._volumes([entry.request for entry in batch.entries])
         self._emit_asset_events(context)
         return summary
@@ -401,7 +401,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         address = check_address(self._manifest)
         prefix = self.manifest_prefix
         if prefix is None and context["ti"].map_index != -1:
-            # A mapped value may come from the result of another task.
+            # The value of a mapped task may come from the result of another task.
             prefix = ""
         elif prefix is None and address != self._manifest_source:
             prefix = prefix_in_template(self._manifest_source)
@@ -428,7 +428,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         path = ObjectStoragePath(address)
         if not is_manifest_of(_head(path), address, run):
             raise SevenBridgesInputError(
-                f"manifest: {address} holds something that is no manifest of this task; it is not replaced. Choose "
+                f"manifest: {address} holds something that is not a manifest of this task; it is not replaced. Choose "
                 "another address."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -457,7 +457,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
             volume = volumes.get(request.volume)
             uri = object_uri(volume, request.location) if volume else None
             rows.append({"file": request.file, "name": entry.name, "size": entry.size, "uri": uri or request.location})
-            doubt = f" (an alias, a folder, or not to be seen: it may be {otherwise})" if entry.needs_check else ""
+            doubt = f" (an alias, a folder, or not visible: it may be {otherwise})" if entry.needs_check else ""
             self.log.info("%s %s, %s bytes%s", request.file, entry.label, entry.size, doubt)
         size = sum(entry.size or 0 for entry in batch.waiting)
         self.log.info("Dry run: %d files, %d bytes. Nothing was changed.", len(rows), size)
@@ -473,13 +473,13 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
 
 
 def _first(tags: Sequence[str]) -> tuple[str, ...]:
-    """Return as many tags as Airflow can keep with the rest of a file's row."""
+    """Return the first tags, as many as fit into the stored entry of a file."""
     total = list(accumulate(len(tag) for tag in tags))
     return tuple(tags[: bisect_right(total, _MAX_TAGS)])
 
 
 def _head(path: ObjectStoragePath) -> bytes:
-    # As it is written: Airflow's own open() needs a provider for the scheme, and reports a read to lineage.
+    # Not through Airflow's open(), which needs a provider for the scheme and reports a read to lineage.
     place: Any = getattr(path, "__wrapped__", path)
     try:
         with place.open("rb") as file:
@@ -489,6 +489,6 @@ def _head(path: ObjectStoragePath) -> bytes:
         return b""
     except (PermissionError, IsADirectoryError) as error:
         raise SevenBridgesInputError(
-            f"manifest: what is at {path} cannot be read ({error}), and is not replaced unread. Choose another "
-            "address, or let the worker read there."
+            f"manifest: {path} cannot be read ({error}), so nothing is replaced there. Choose another address, or "
+            "give the worker read access to it."
         ) from error

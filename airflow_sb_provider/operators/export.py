@@ -182,7 +182,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
 
     def _started_at(self, batch: Batch[TrackedExport]) -> float:
         [entry] = batch.entries
-        # The record may be of a request long ago, which made another job or none.
+        # The record may belong to an older request, which started another job or none.
         if entry.record and entry.job_id == entry.own_id:
             return entry.record.sent_at
         started = parse_time(entry.started_on)
@@ -270,11 +270,11 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
 
     def _check_object(self, entry: TrackedExport, job: ExportJob) -> None:
         file, request = job.exported_file, entry.request
-        # What the job says has priority over what was requested.
+        # The job's values take precedence over the request's.
         job = replace(job, volume=job.volume or request.volume, location=job.location or request.location)
         try:
             entry.proof = read_object(self.hook, job, file.size if file else None)
         except SevenBridgesInDoubt as doubt:
-            # No asset event and no lineage: a completed job does not prove that its object is right.
+            # No asset event and no lineage: a completed job does not prove that its object is correct.
             entry.fail(doubt, IN_DOUBT)
             raise

@@ -1,4 +1,4 @@
-"""Keeps a batch across a task's deferrals and, from Airflow 3.3 on, across its tries."""
+"""Stores the batch of a task across its deferrals and, from Airflow 3.3 on, across its tries."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ log = logging.getLogger(__name__)
 
 KEY = "sevenbridges_batch"
 VERSION = 1
-# What a bulk call submits.
+# As many jobs as one bulk call submits.
 PAGE = 100
-# What Airflow should keep as one value is 64 KB. An entry grows by its record, its job's id and times, and its message.
+# One value of the store should have at most 64 KB. An entry grows by its record, its job's id and times, and a message.
 PAGE_BYTES = 60_000
 GROWTH = 450
 SHORT_MESSAGE = 100
 
-# What comes of reading what another backend or version has written.
+# The errors from reading what another backend or version has written.
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
-# What the head says of a page: nothing of it is submitted, something is open, all of it has ended.
+# The phases of a page: no entry was submitted yet, some entries are open, all entries have ended.
 _NEW, _OPEN, _ENDED = "n", "o", "e"
 
 
 class StateStore(Generic[E]):
-    """A batch's entries in the task state store; without one, in XCom, which outlives deferrals only.
+    """Stores a batch in the task state store or, on Airflow before 3.3, in XComs, which survive only deferrals.
 
-    The head, under one key, holds the entries themselves if they fit; else they are in pages of at most a hundred, each
-    under a key of its own, and the head sums up the pages of which nothing is open. A new batch of several pages goes
-    under new keys, and the old one is dropped when all of it is written, so that a process killed meanwhile forgets
-    nothing.
+    The head, under one key, holds the entries if they fit. Otherwise they are in pages of at most a hundred entries,
+    each under its own key, and the head holds the phase of each page, with totals for new and for ended pages. A new
+    batch of several pages is written completely, under new keys, before the old one is deleted, so a process that is
+    killed in between loses nothing.
 
-    ``is_unreadable`` means that something was written, or a part of it, that cannot be read: by another state backend,
-    by a later version of the provider, or since a page is gone. Then anything may have been submitted.
+    ``is_unreadable`` is true if a batch, or a part of it, was written but cannot be read: by another state backend or a
+    later version of the provider, or because a page is missing. Then anything may have been submitted.
 
     :param context: the task's context.
-    :param entry_class: what its jobs are read as.
+    :param entry_class: the class of the entries.
     """
 
     def __init__(self, context: Context, entry_class: type[E]) -> None:
@@ -54,7 +54,7 @@ class StateStore(Generic[E]):
         self._store: Any = context.get("task_state_store")
         self._generation = 0
         self._about: dict[str, Any] = {}
-        # None for a page that is not loaded; what the head says of each is in `_phases`.
+        # None for a page that is not loaded; `_phases` has the phase of every page.
         self._pages: list[list[E] | None] = []
         self._phases: list[str] = []
         self._page_of: dict[int, int] = {}
@@ -71,11 +71,11 @@ class StateStore(Generic[E]):
         return self._read(every_page=True)
 
     def resume(self) -> Batch[E] | None:
-        """Return the same with those pages only of which something is open; `fill` and `complete` load the others."""
+        """Return the same, with only the pages that have open entries; `fill` and `complete` load the others."""
         return self._read(every_page=False)
 
     def fill(self, batch: Batch[E], count: int) -> None:
-        """Load pages that are new until so many entries wait, or none is left."""
+        """Load new pages until ``count`` entries are waiting, or no new page is left."""
         waiting = len(batch.waiting)
         is_stale = False
         for number, page in enumerate(self._pages):
@@ -87,19 +87,19 @@ class StateStore(Generic[E]):
                 self._phases[number] = _phase_of(entries)
                 is_stale = is_stale or self._phases[number] != _NEW
         if is_stale:
-            # A head that says less than its pages would leave out what is in flight at each resumption.
+            # Correct the head: `resume` skips the pages that the head calls new, and would miss their jobs in flight.
             self._write_head()
         self._show(batch)
 
     def complete(self, batch: Batch[E]) -> None:
-        """Load every page, for what is reported at the end."""
+        """Load every page, for the report at the end."""
         for number, page in enumerate(self._pages):
             if page is None:
                 self._load_page(number)
         self._show(batch)
 
     def start(self, batch: Batch[E]) -> None:
-        """Write a new batch in place of the one before."""
+        """Write a new batch, and delete the previous one."""
         before, pages_before = self._generation, len(self._pages)
         self.keep(batch)
         if len(self._pages) > 1:
@@ -111,7 +111,7 @@ class StateStore(Generic[E]):
                 self._delete(f"{KEY}_{before}_{number}")
 
     def keep(self, batch: Batch[E]) -> None:
-        """Take a new batch of which nothing needs to be written before the first `save`."""
+        """Use a new batch without writing it: the first `save` does that."""
         self._generation += 1
         self.is_unreadable = False
         self._about = {
@@ -134,7 +134,7 @@ class StateStore(Generic[E]):
         numbers = sorted({self._page_of[id(entry)] for entry in entries})
         opened = [number for number in numbers if self._phases[number] == _NEW]
         if opened:
-            # Before the page: whoever resumes must not take for new what was submitted.
+            # Before the page, so that a process that resumes does not treat submitted entries as new.
             for number in opened:
                 self._phases[number] = _OPEN
             self._write_head()
@@ -149,7 +149,7 @@ class StateStore(Generic[E]):
     def _read(self, *, every_page: bool) -> Batch[E] | None:
         head = self._get(KEY)
         if head is None:
-            # In a task that resumes after a deferral, this is a loss too.
+            # A task that resumes after a deferral has written a batch, so it is lost.
             self.is_unreadable = not every_page
             return None
         try:
@@ -226,7 +226,7 @@ class StateStore(Generic[E]):
     def _write_page(self, number: int) -> None:
         entries = [entry.to_json() for entry in self._pages[number] or ()]
         if len(json.dumps(entries)) > PAGE_BYTES:
-            # Many failed, with long messages.
+            # Many entries failed with long messages.
             entries = [
                 {**entry, "message": entry["message"][:SHORT_MESSAGE]} if "message" in entry else entry
                 for entry in entries

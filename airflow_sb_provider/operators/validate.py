@@ -1,4 +1,4 @@
-"""Check an export without making it."""
+"""Check an export without submitting it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def validate_export(
     :returns: ``validate_only``, ``username``, ``intent``, ``file``, ``name``, ``size`` (bytes), ``volume``,
         ``location``, ``uri``, ``replaces`` (of the object that would be deleted: ``size``, ``etag``, ``export_id`` of
         the newest export to it and ``aliases``, the ids of the files that would lose their bytes; None for nothing).
-    :raises SevenBridgesExportRefused: naming everything that stands in the way.
+    :raises SevenBridgesExportRefused: naming every reason why the export would fail.
     """
     user = hook.get_user()
     problems: list[str] = []

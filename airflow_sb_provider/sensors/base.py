@@ -85,7 +85,7 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
         self.start_from_trigger = True
         self.start_trigger_args = StartTriggerArgs(
             trigger_cls=f"{self.trigger_class.__module__}.{self.trigger_class.__qualname__}",
-            # Airflow renders those that are named as a templated field of the sensor.
+            # Airflow renders the arguments that have the name of a templated field of the sensor.
             trigger_kwargs={
                 key: given,
                 "sevenbridges_conn_id": self.sevenbridges_conn_id,
@@ -187,7 +187,7 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
         return poll(self.hook, watch)
 
     def _check_connection(self) -> None:
-        """Raise the connection's error, which a poll would take for a transient one."""
+        """Raise the error of an invalid connection, which a poll would treat as transient."""
         self.hook.settings  # noqa: B018
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:

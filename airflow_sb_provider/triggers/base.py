@@ -76,7 +76,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
         ids = read_ids(ids, self.kind.ids_key)
         if len(ids) > MAX_IDS:
             raise SevenBridgesInputError(f"{self.kind.ids_key}: {len(ids)} ids are too many; pass at most {MAX_IDS}.")
-        # Named by the kind: Airflow renders the attributes that are named as a templated field of the sensor.
+        # Named by the kind: Airflow renders the attributes that have the name of a templated field of the sensor.
         setattr(self, self.kind.ids_key, ids)
         setattr(self, self.kind.id_key, given)
         self.sevenbridges_conn_id = sevenbridges_conn_id

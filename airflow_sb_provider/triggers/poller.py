@@ -284,7 +284,7 @@ class Poller:
         lanes = self._lanes.values()
         ids_per_second = sum(lane.schedule.ids_per_second for lane in lanes)
         requests = sum(lane.schedule.ids_per_second / lane.ids_per_request for lane in lanes)
-        # At random, so that triggerers that wait for the same window do not all start with it.
+        # With jitter, so that triggerers that wait for the same window do not all send a request when it begins.
         items = ids_per_second / requests if requests else 1
         return self._limiter.pause(ids_per_second, time.time(), items) * random.uniform(1, 1.05)
 

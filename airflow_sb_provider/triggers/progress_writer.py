@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 _Task = tuple[str, str, str, int]
 
-# At most so many seconds between two writes: the events of finished triggers use the same pipe to Airflow.
+# The longest pause between two writes, in seconds: the events of finished triggers use the same pipe to Airflow.
 PAUSE = 0.1
 
 

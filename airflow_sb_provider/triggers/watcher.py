@@ -128,7 +128,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
-        """Return the producer of this trigger's turns."""
+        """Return the producer of this trigger's turns; in each turn, it reads one page."""
         return _Turns()
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[_Turn]) -> AsyncIterator[TriggerEvent]:
@@ -186,7 +186,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         offset = (self._feed and self._feed.next_offset) or 0
         page, date = await self._send(hook, completed_exports(self.volume, offset))
         now = int(time.time())
-        # With a clock further off, no export would ever be new, or every one.
+        # If the clocks differed by more, either no export would ever count as new, or every one.
         if date is not None and abs(date - now) <= MAX_CLOCK_SKEW:
             now = date
         if self._feed is None:
@@ -212,7 +212,7 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         return self._limiter.pause(MOST_PAGES / self.poll_interval, time.time(), 1)
 
     async def _open(self) -> SevenBridgesAsyncHook:
-        # Not at the top: a DAG file that names the watcher does not need the hook's dependencies.
+        # Imported here, because a DAG file that contains the watcher does not need the hook's dependencies.
         if self._hook is None:
             module = await asyncio.to_thread(importlib.import_module, "airflow_sb_provider.hooks.sevenbridges_async")
             self._hook = module.SevenBridgesAsyncHook(self.sevenbridges_conn_id)
@@ -281,7 +281,7 @@ class _Turn:
 
 
 class _Turns(SharedStreamProducer):
-    """Produces one turn at a time, the next when the events of the last are in Airflow's database."""
+    """Produces one turn at a time: the next one when the events of the last are in Airflow's database."""
 
     async def open_stream(self) -> AsyncIterator[tuple[_Turn, _Turn]]:
         """Yield turns, each as Airflow's raw event and as the token that Airflow acknowledges."""

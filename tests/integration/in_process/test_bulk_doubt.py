@@ -108,7 +108,7 @@ def test_a_retry_that_fails_before_it_submits_names_the_exports_in_flight(platfo
     job = next(job for job in platform.exports if job.file == going_on)
     (tmp_path / "m.jsonl").write_text("not a manifest")
     retry = bulk([done, going_on], deferrable=deferrable, manifest=str(tmp_path / "m.jsonl"))
-    with pytest.raises(AirflowException, match="holds something that is no manifest") as failure:
+    with pytest.raises(AirflowException, match="holds something that is not a manifest") as failure:
         runner.run(retry)
     text = f"{failure.value}\n{failure.value.__cause__}"
     still = f"Still in flight at the Platform: export {job.id} (move of file {job.file} to "

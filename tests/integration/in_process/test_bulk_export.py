@@ -386,7 +386,7 @@ def test_nothing_but_an_own_manifest_is_overwritten(platform, runner, files, tmp
     files(1)
     place = tmp_path / name
     place.write_text(content, encoding="latin-1")
-    with pytest.raises(AirflowFailException, match=r"manifest: .* no manifest of this task"):
+    with pytest.raises(AirflowFailException, match=r"manifest: .* not a manifest of this task"):
         runner.run(project(manifest=str(place)))
     assert place.read_text(encoding="latin-1") == content
     assert platform.exports == []
@@ -395,7 +395,7 @@ def test_nothing_but_an_own_manifest_is_overwritten(platform, runner, files, tmp
 def test_what_cannot_be_read_is_not_overwritten(platform, runner, files, tmp_path):
     files(1)
     (tmp_path / "m.csv").mkdir()
-    with pytest.raises(AirflowFailException, match=r"manifest: what is at .*m\.csv cannot be read"):
+    with pytest.raises(AirflowFailException, match=r"manifest: .*m\.csv cannot be read"):
         runner.run(project(manifest=str(tmp_path / "m.csv")))
     assert platform.exports == []
 
