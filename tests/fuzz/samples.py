@@ -89,6 +89,8 @@ def main() -> None:
         record("start_export", export=missing, copy_only=True)
         record("list_exports")
         record("list_exports", volume=RESULTS, states=["COMPLETED", "FAILED"], limit=1)
+        emulator.add_import(RESULTS, "a/one.vcf", name="imported.vcf")
+        record("list_imports", volume=RESULTS, states=["COMPLETED"])
         record("get_file", file_id=VCF)
         record("get_file", file_id="5" * 24)
         record("get_files", file_ids=[VCF, BAM, "5" * 24])
