@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from airflow_sb_provider.api.models import (
     ExportJob,
     File,
+    ImportJob,
     Json,
     Page,
     RateLimit,
@@ -193,12 +194,21 @@ def list_exports(
     limit: int = PAGE_LIMIT,
 ) -> Call[Page[ExportJob]]:
     """`GET /storage/exports`: one page of the token user's own jobs, in no documented order."""
-    query = [("fields", "_all"), ("offset", str(offset)), ("limit", str(limit))]
-    if volume:
-        query.append(("volume", volume))
-    query += [("state", str(state)) for state in states]
     name = f"list of exports to volume {volume}" if volume else "list of exports"
-    return Call("GET", "storage/exports", _page(ExportJob.from_json), tuple(query), objects=(name,))
+    query = _jobs_query(volume, states, offset, limit)
+    return Call("GET", "storage/exports", _page(ExportJob.from_json), query, objects=(name,))
+
+
+def list_imports(
+    volume: str | None = None, states: Sequence[str] = (), *, offset: int = 0, limit: int = PAGE_LIMIT
+) -> Call[Page[ImportJob]]:
+    """`GET /storage/imports`: one page of the token user's own imports, in no documented order.
+
+    :param volume: only those from this volume.
+    """
+    name = f"list of imports from volume {volume}" if volume else "list of imports"
+    query = _jobs_query(volume, states, offset, limit)
+    return Call("GET", "storage/imports", _page(ImportJob.from_json), query, objects=(name,))
 
 
 def get_file(file_id: str) -> Call[File]:
@@ -327,6 +337,13 @@ def _export_body(export: Export) -> dict[str, Any]:
 
 def _copy_only(copy_only: bool) -> tuple[tuple[str, str], ...]:
     return (("copy_only", "true"),) if copy_only else ()
+
+
+def _jobs_query(volume: str | None, states: Sequence[str], offset: int, limit: int) -> tuple[tuple[str, str], ...]:
+    query = [("fields", "_all"), ("offset", str(offset)), ("limit", str(limit))]
+    if volume:
+        query.append(("volume", volume))
+    return (*query, *(("state", str(state)) for state in states))
 
 
 def _job_of(export: Export, job: ExportJob) -> ExportJob:

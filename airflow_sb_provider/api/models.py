@@ -127,7 +127,7 @@ class ExportJob(Storable):
     @property
     def exported_file(self) -> File | None:
         """The file that the job exported; None if the Platform does not return it."""
-        return File.from_json(self.result) if self.result and self.result.get("id") else None
+        return _file_of(self.result)
 
     @classmethod
     def from_json(cls, data: Json) -> ExportJob:
@@ -174,6 +174,45 @@ class ExportJob(Storable):
                 "more_info": self.error.more_info,
             }
         return data
+
+
+@dataclass(frozen=True, slots=True)
+class ImportJob(Storable):
+    """A job that has made an alias of an object, or aliases of the objects below a key; ``None`` for unknown values.
+
+    ``volume`` and ``location`` are those of the object. ``result`` is the Platform's file or folder object, unchanged.
+    """
+
+    id: str
+    state: str
+    volume: str | None = None
+    location: str | None = None
+    started_on: DateTime | None = None
+    finished_on: DateTime | None = None
+    result: Json | None = None
+    _times: ClassVar[tuple[str, ...]] = ("started_on", "finished_on")
+
+    @property
+    def imported_file(self) -> File | None:
+        """The file or folder that the job has made; None if the Platform does not return it."""
+        return _file_of(self.result)
+
+    @classmethod
+    def from_json(cls, data: Json) -> ImportJob:
+        """Build from the API's import object.
+
+        :raises ValueError: if ``id`` is missing or invalid.
+        """
+        source, state = _object(data.get("source")), _word(data.get("state"))
+        return cls(
+            id=_identifier(data, "id"),
+            state=state.upper() if state else ExportState.UNKNOWN,
+            volume=_text(source.get("volume")),
+            location=_text(source.get("location")),
+            started_on=parse_time(data.get("started_on")),
+            finished_on=parse_time(data.get("finished_on")),
+            result=_record(data.get("result")) or None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +434,10 @@ def parse_integer(value: object) -> int | None:
     if isinstance(value, str) and len(value) < 20 and value.strip().isascii() and value.strip().isdigit():
         value = int(value)
     return value if isinstance(value, int) and abs(value) < 2**63 else None
+
+
+def _file_of(result: Json | None) -> File | None:
+    return File.from_json(result) if result and result.get("id") else None
 
 
 def _object(value: object) -> Json:

@@ -18,7 +18,7 @@ from airflow_sb_provider.emulator.control import Control
 from airflow_sb_provider.emulator.faults import Fault, Faults
 from airflow_sb_provider.emulator.guard import is_loopback
 from airflow_sb_provider.emulator.knobs import Knobs
-from airflow_sb_provider.emulator.platform import Access, ExportJob, File, Platform, Volume
+from airflow_sb_provider.emulator.platform import Access, ExportJob, File, ImportJob, Platform, Volume
 from airflow_sb_provider.emulator.seed import PROJECT, seed
 from airflow_sb_provider.emulator.server import Server
 from airflow_sb_provider.emulator.storage import Storage
@@ -180,6 +180,24 @@ class Emulator:
         if folder:
             details["parent"] = self.platform.folder_at(folder, project).id
         return self.platform.add_file(name, data, project, **details)
+
+    def add_import(
+        self,
+        volume_id: str,
+        location: str,
+        project: str = PROJECT,
+        name: str | None = None,
+        username: str | None = None,
+    ) -> ImportJob:
+        """Import an object that is on a volume: add an alias of it, and the job that made it.
+
+        :param name: the alias's name, by default the end of `location`.
+        :param username: who imported it, by default the first user.
+        """
+        if project not in self.platform.projects:
+            self.platform.add_project(project)
+        username = username or next(iter(self.platform.users.values())).username
+        return self.platform.add_import(username, volume_id, location, project, name or location.rpartition("/")[2])
 
     def add_volume(
         self,

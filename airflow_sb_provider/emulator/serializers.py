@@ -9,13 +9,14 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_sb_provider.emulator.platform import ExportJob, File, Platform, Project, User, Volume
+    from airflow_sb_provider.emulator.platform import ExportJob, File, ImportJob, Platform, Project, User, Volume
     from airflow_sb_provider.emulator.storage import StoredObject
 
 Json = dict[str, Any]
 
 BRIEF = {
     "export": {"href", "id", "state"},
+    "import": {"href", "id", "state"},
     "file": {"href", "id", "name", "project", "parent", "type"},
     "volume": {"href", "id", "name"},
     "project": {"href", "id", "name"},
@@ -52,6 +53,23 @@ class Serializer:
         if job.error:
             resource["error"] = job.error.as_json(self._knobs.code_type)
         return self._without_omitted("export", resource)
+
+    def import_job(self, job: ImportJob) -> Json:
+        """Return a completed import with the alias that it made."""
+        file = self._platform.files[job.file]
+        resource = {
+            "href": f"{self._base}/storage/imports/{job.id}",
+            "id": job.id,
+            "state": "COMPLETED",
+            "overwrite": False,
+            "autorename": False,
+            "source": {"volume": job.volume, "location": job.location},
+            "destination": {"project": file.project, "name": file.name},
+            "started_on": self.time(job.finished_on),
+            "finished_on": self.time(job.finished_on),
+            "result": self.file(file),
+        }
+        return self._without_omitted("import", resource)
 
     def file(self, file: File) -> Json:
         """Return a file with its storage, or a folder, which has neither size nor storage."""

@@ -13,6 +13,7 @@ from airflow_sb_provider.emulator.rate_limit import RateLimit
 from airflow_sb_provider.emulator.routes.account import Account
 from airflow_sb_provider.emulator.routes.exports import Exports
 from airflow_sb_provider.emulator.routes.files import Files
+from airflow_sb_provider.emulator.routes.imports import Imports
 from airflow_sb_provider.emulator.routes.volumes import Volumes
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Server:
         Account(self.platform, self._rate_limit).add_to(app)
         Exports(self.platform, self.jobs, self._faults).add_to(app)
         Files(self.platform).add_to(app)
+        Imports(self.platform).add_to(app)
         Volumes(self.platform).add_to(app)
         return app
 

@@ -132,6 +132,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
     :param secondary_files: whether to include index files (``.bai``, ``.tbi``, ...). (templated)
     :param overwrite: whether to delete objects that are at the destinations. If you move files, this can destroy the
         only copy of other files. It costs one more request for each file. (templated)
+    :param overwrite_aliased: whether ``overwrite`` may delete objects that other files are aliases of, as far as the
+        task can see. Those files lose their bytes. (templated)
     :param copy_only: whether to copy the files, so that the Platform keeps them. (templated)
     :param properties: as in `SevenBridgesExportOperator`. (templated)
     :param validate_only: whether to check all parameters and return what the task would do, without changing
@@ -173,6 +175,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         "skip_not_exportable",
         "skip_exported",
         "tag_exported",
+        "overwrite_aliased",
         "sevenbridges_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
@@ -207,6 +210,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         location_pattern: str = "{path}/{name}",
         secondary_files: bool | str = False,
         overwrite: bool | str = False,
+        overwrite_aliased: bool | str = False,
         copy_only: bool | str = False,
         properties: dict[str, str | None] | str | None = None,
         validate_only: bool | str = False,
@@ -244,6 +248,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self.location_pattern = location_pattern
         self.secondary_files = secondary_files
         self.overwrite = overwrite
+        self.overwrite_aliased = overwrite_aliased
         self.copy_only = copy_only
         self.properties = properties
         self.validate_only = validate_only
@@ -317,7 +322,11 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         return [entry for entry in entries if entry.request.file in files]
 
     def _policy(self) -> ExportPolicy:
-        return ExportPolicy(self.hook, skip_not_exportable=read_boolean(self.skip_not_exportable))
+        return ExportPolicy(
+            self.hook,
+            skip_not_exportable=read_boolean(self.skip_not_exportable),
+            overwrite_aliased=read_boolean(self.overwrite_aliased),
+        )
 
     def _checked(self, context: Context) -> _Wanted:
         problems = Problems()
@@ -337,6 +346,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         read("skip_exported", read_boolean, self.skip_exported, False)
         read("tag_exported", lambda _: self._tag, self.tag_exported, None)
         read("verify", read_boolean, self.verify, False)
+        read("overwrite_aliased", read_boolean, self.overwrite_aliased, False)
         wanted = _Wanted(
             exports,
             selection,

@@ -61,6 +61,8 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
     :param location: the key of the object on the volume, relative to the volume's prefix. (templated)
     :param overwrite: whether to delete an object that is at the destination. If you move the file, this can destroy
         the only copy of another file. (templated)
+    :param overwrite_aliased: whether ``overwrite`` may delete an object that another file is an alias of, as far as the
+        task can see. That file loses its bytes. (templated)
     :param copy_only: whether to copy the file, so that the Platform keeps it. (templated)
     :param properties: ``sse_algorithm`` (``AES256``, ``aws:kms``, None), ``sse_aws_kms_key_id``, ``aws_canned_acl``,
         ``aws_storage_class``; a mapping or its JSON. (templated)
@@ -79,6 +81,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         "volume",
         "location",
         "overwrite",
+        "overwrite_aliased",
         "copy_only",
         "properties",
         "validate_only",
@@ -101,6 +104,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         volume: str,
         location: str,
         overwrite: bool | str = False,
+        overwrite_aliased: bool | str = False,
         copy_only: bool | str = False,
         properties: dict[str, str | None] | str | None = None,
         validate_only: bool | str = False,
@@ -116,6 +120,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         self.volume = volume
         self.location = location
         self.overwrite = overwrite
+        self.overwrite_aliased = overwrite_aliased
         self.copy_only = copy_only
         self.properties = properties
         self.validate_only = validate_only
@@ -133,7 +138,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
             request, validate_only = self._checked()
             if validate_only:
                 self._publish_id(context, None)
-                checked = validate_export(self.hook, request)
+                checked = validate_export(self.hook, request, overwrite_aliased=read_boolean(self.overwrite_aliased))
                 file = {"id": request.file, "name": checked["name"], "size": checked["size"]}
                 self._status.publish(state="DRY_RUN", file=file, uri=checked["uri"])
                 return checked
@@ -141,13 +146,14 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
             return self._submit(context, [TrackedExport(request)])
 
     def _policy(self) -> ExportPolicy:
-        return ExportPolicy(self.hook, single=True)
+        return ExportPolicy(self.hook, single=True, overwrite_aliased=read_boolean(self.overwrite_aliased))
 
     def _checked(self) -> tuple[ExportRequest, bool]:
         problems = Problems()
         values = {name: getattr(self, name) for name in EXPORT_FIELDS}
         request = problems.read("", lambda values: ExportRequest.checked(**values), values, None)
         validate_only = problems.read("validate_only", read_boolean, self.validate_only, False)
+        problems.read("overwrite_aliased", read_boolean, self.overwrite_aliased, False)
         problems.texts += self._connection_problems()
         problems.raise_if_any()
         assert request is not None

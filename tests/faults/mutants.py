@@ -461,6 +461,29 @@ def other_is_forgotten(patch: Patch) -> None:
     patch(decision, "_other", lambda request, facts: None)
 
 
+@mutant(59, 24)
+def aliases_are_overwritten(patch: Patch) -> None:
+    """an object is overwritten although a visible file is an alias of it"""
+    patch(decision, "_aliased", lambda request, facts, found: None)
+
+
+@mutant(59, 180)
+def imports_are_not_listed(patch: Patch) -> None:
+    """only exports show which files are aliases of an object"""
+    patch(reconcile, "list_imports", lambda hook, volume: ([], True))
+
+
+@mutant(None, 241, "files lag", "others export too", why="not noticed yet in one")
+def late_aliases_are_missed(patch: Patch) -> None:
+    """a file that does not show yet that it was moved there is taken for no alias"""
+    real = reconcile.find_origin
+
+    def find_origin(request: Any, exports: Any, *more: Any) -> Any:
+        return real(request, [replace(job, result=None) for job in exports], *more)
+
+    patch(reconcile, "find_origin", find_origin)
+
+
 @mutant(23, 13, "others export too")
 def copy_unchecked(patch: Patch) -> None:
     """a copy with overwrite is submitted without a check"""

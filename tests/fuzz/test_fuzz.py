@@ -38,7 +38,15 @@ def test_every_call_has_samples_that_are_read():
     assert {call.read.__qualname__ for call in (sample.call for sample in samples())}
     assert read == {
         *("start_export", "start_exports", "get_export", "get_exports", "list_exports", "get_file", "get_files"),
-        *("list_files", "get_volume", "list_volumes", "get_volume_object", "list_volume_objects"),
+        *(
+            "list_imports",
+            "set_tags",
+            "list_files",
+            "get_volume",
+            "list_volumes",
+            "get_volume_object",
+            "list_volume_objects",
+        ),
         *("get_user", "get_rate_limit"),
     }
 

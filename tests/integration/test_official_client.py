@@ -144,6 +144,23 @@ def test_listing_exports_to_the_end(emulator, api):
     assert len(emulator.requests) - before == 2, "a list item lacks a field, so the client fetches each item"
 
 
+def test_listing_imports(emulator, api):
+    for name in ("a.txt", "b.txt"):
+        emulator.put_object(RESULTS, name, name.encode())
+        emulator.add_import(RESULTS, name)
+    page = api.imports.query(volume=RESULTS, state="COMPLETED", limit=1)
+    assert page.total == 2
+    first, second = page.all()
+    assert (first.source.location, second.source.location) == ("b.txt", "a.txt")
+    assert (first.destination.project, first.destination.name) == (PROJECT, "b.txt")
+    assert (first.result.storage.type, first.result.storage.location) == ("VOLUME", "b.txt")
+    assert first.finished_on >= first.started_on
+    assert api.files.get(first.result.id).size == 5
+    assert api.imports.get(second.id) == second
+    assert api.imports.query(volume="demo/archive").total == api.imports.query(state="FAILED").total == 0
+    assert [each.id for each in api.volumes.get(RESULTS).get_imports()] == [first.id, second.id]
+
+
 def test_files_and_folders(api):
     top = api.files.query(project=PROJECT)
     assert [each.name for each in top if each.is_folder()] == ["alignments", "reports"]

@@ -60,6 +60,15 @@ CALLS = [
     (calls.get_export("erand0"), "GET", "storage/exports/erand0", (), None, True),
     (calls.get_exports(["a", "b"]), "POST", "bulk/storage/exports/get", (), {"export_ids": ["a", "b"]}, True),
     (calls.list_exports(), "GET", "storage/exports", PAGE, None, True),
+    (calls.list_imports(), "GET", "storage/imports", PAGE, None, True),
+    (
+        calls.list_imports("me/in", ["COMPLETED"], offset=90),
+        "GET",
+        "storage/imports",
+        (("fields", "_all"), ("offset", "90"), ("limit", "100"), ("volume", "me/in"), ("state", "COMPLETED")),
+        None,
+        True,
+    ),
     (
         calls.list_exports("me/out", ["RUNNING", "FAILED"], offset=200, limit=7),
         "GET",
@@ -193,6 +202,7 @@ def test_an_id_stays_one_segment_of_the_path(text):
         lambda text: calls.get_volume(f"{text}/x"),
         lambda text: calls.get_volume_object("a/b", text),
         lambda text: calls.list_exports(text),
+        lambda text: calls.list_imports(text),
     ],
 )
 def test_text_that_cannot_be_encoded_is_rejected(make):

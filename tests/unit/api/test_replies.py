@@ -33,6 +33,7 @@ ALL_CALLS = [
     calls.get_export("j1"),
     calls.get_exports(["j1"]),
     calls.list_exports(),
+    calls.list_imports(),
     calls.get_file("f"),
     calls.get_files(["f"]),
     calls.list_files(project="a/b"),

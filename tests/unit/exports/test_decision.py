@@ -16,6 +16,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesNotFoundError,
 )
 from airflow_sb_provider.exports.decision import Adopt, AlreadyDone, CheckAgain, Fail, RemoteState, Submit, decide
+from airflow_sb_provider.exports.origin import ObjectOrigin
 from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.jobs.record import SubmissionState
 
@@ -494,3 +495,59 @@ def test_each_of_several_requests_is_decided_by_its_own_state():
     running = job("RUNNING")
     decisions = decide([MOVE, MOVE, COPY], [facts(jobs=(running,)), facts(submission=IN_DOUBT), facts()])
     assert [type(decision) for decision in decisions] == [Adopt, CheckAgain, Submit]
+
+
+# Objects that other files are aliases of
+
+
+THEIRS = File("6" * 24, "theirs.vcf", 10, "o/project", storage="VOLUME", volume="o/v", location="key")
+MOVED = ObjectOrigin(export=job("COMPLETED", replace(MOVE, file=THEIRS.id)), file=THEIRS, aliases=(THEIRS,))
+OVERWRITING = [MOVE_OVERWRITE, COPY_OVERWRITE]
+LARGE = replace(OBJECT, size=99)
+
+
+@pytest.mark.parametrize("request_", OVERWRITING, ids=str)
+def test_an_object_that_another_file_is_an_alias_of_is_not_overwritten(request_):
+    text = error_of(one(request_, object=LARGE, origin=MOVED), SevenBridgesExportRefused)
+    assert f"bytes of file {THEIRS.id} (theirs.vcf, project o/project), an alias of" in text
+    assert "The newest export to it is export job of file" in text
+    assert "Choose another location." in text
+
+
+@pytest.mark.parametrize("request_", OVERWRITING, ids=str)
+def test_it_is_overwritten_if_the_user_allows_it(request_):
+    decision = one(request_, object=LARGE, origin=MOVED, overwrite_aliased=True)
+    assert isinstance(decision, Submit)
+    assert decision.replaces == str(LARGE)
+    assert f"bytes of file {THEIRS.id} (theirs.vcf, project o/project), an alias of it, will be lost" in decision.why
+
+
+@pytest.mark.parametrize("request_", OVERWRITING, ids=str)
+@pytest.mark.parametrize("origin", [None, ObjectOrigin(), ObjectOrigin(unknown=("a list",))])
+def test_the_warning_says_what_was_not_checked(request_, origin):
+    decision = one(request_, object=LARGE, origin=origin)
+    assert isinstance(decision, Submit)
+    assert "Not checked: " in decision.why
+    assert ("a list" in decision.why) == bool(origin and origin.unknown)
+
+
+@pytest.mark.parametrize("request_", [MOVE, COPY], ids=str)
+@pytest.mark.parametrize(
+    ("origin", "advised"),
+    [(ObjectOrigin(), True), (MOVED, False), (ObjectOrigin(unknown=("a list",)), False), (None, False)],
+    ids=["known", "an alias", "a gap", "not searched"],
+)
+def test_overwriting_is_advised_only_where_nothing_visible_is_lost(request_, origin, advised):
+    text = error_of(
+        one(request_, object=LARGE, origin=origin, submission=replace(RETRY, refusal=TAKEN, rechecks=1)),
+        SevenBridgesExportRefused,
+    )
+    assert ("set overwrite" in text) == advised
+    assert "Choose another location" in text
+
+
+def test_the_object_is_named_where_another_file_is_an_alias_of_what_came_meanwhile():
+    submission = replace(RETRY, refusal=TAKEN, rechecks=1, replaces="9 bytes, etag e0")
+    text = error_of(one(MOVE_OVERWRITE, object=LARGE, origin=MOVED, submission=submission), SevenBridgesExportRefused)
+    assert f"It holds the bytes of file {THEIRS.id}" in text
+    assert "clear the task to replace it" not in text
