@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from airflow_sb_provider.api.models import ExportJob, File, Volume, VolumeObject
+from airflow_sb_provider.api.models import ExportJob, ExportState, File, Volume, VolumeObject
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesExportFailed,
@@ -384,9 +384,9 @@ def _rivals(request: ExportRequest, facts: RemoteState) -> Decision | None:
 
 def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
     submission, found = facts.submission, facts.object
-    why = f"{submission.why} The Platform shows nothing of it: submitting the export. " if submission.why else ""
+    why = _why_submitted(facts)
     if not request.overwrite:
-        return Submit(why.strip(), request)
+        return Submit(why, request)
     if isinstance(found, VolumeObject) and submission.replaces not in (None, str(found)):
         # It came after the check before the first request: it is not what this wish means to replace.
         reason, remedy = _why_not_overwritten(request, facts)
@@ -405,10 +405,22 @@ def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
             seen=str(found),
         )
     if isinstance(found, VolumeObject):
-        return Submit(f"{why}The object there ({found}) will be deleted and replaced.", request, str(found))
+        return Submit(f"{why} The object there ({found}) will be deleted and replaced.".strip(), request, str(found))
     # What appears there in the meantime, such as the only copy of another file, must not be deleted.
     careful = replace(request, overwrite=False)
-    return Submit(f"{why}Nothing is there to overwrite, so overwriting is not requested.", careful)
+    return Submit(f"{why} Nothing is there to overwrite, so overwriting is not requested.".strip(), careful)
+
+
+def _why_submitted(facts: RemoteState) -> str:
+    """Return why a try after the first submits, for the log; empty for a first try."""
+    job, why = facts.recorded, facts.submission.why
+    if isinstance(job, ExportJob) and job.failed:
+        outcome = "failed" if job.state == ExportState.FAILED else f"ended as {job.state}"
+        cause = [str(job.error.code or ""), job.error.reason] if job.error else []
+        return f"Export {job.id} {outcome} ({': '.join(filter(None, cause)) or 'no reason given'}); submitting again."
+    if isinstance(job, ExportJob) and job.succeeded:
+        return f"Export {job.id} completed before the task was cleared; submitting again."
+    return f"{why} The Platform shows nothing of it: submitting the export." if why else ""
 
 
 def explain(request: ExportRequest, facts: RemoteState) -> tuple[str, str]:
