@@ -132,6 +132,8 @@ AIRFLOW_CONFIRMS_EVENTS = _VERSION >= (3, 3)
 AIRFLOW_PULLS_LAZILY = _VERSION < (3,)
 # 3.0 rejects an XCom that is None; a pull that finds nothing returns None, too.
 AIRFLOW_STORES_NONE = _VERSION < (3,) or _VERSION >= (3, 1)
+# 3.3 and later call it when a deferred task is cleared or marked; before, a trigger only sees that it is canceled.
+TRIGGERS_ARE_KILLED = hasattr(BaseTrigger, "on_kill")
 
 __all__ = [
     "AIRFLOW_CONFIRMS_EVENTS",
@@ -139,6 +141,7 @@ __all__ = [
     "AIRFLOW_RENDERS_TRIGGERS",
     "AIRFLOW_STORES_NONE",
     "HAS_XCOM_BACKEND",
+    "TRIGGERS_ARE_KILLED",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",

@@ -355,7 +355,7 @@ def test_a_sensor_times_out(server):
             {"ti": SimpleNamespace(try_number=1)}
         )
     resumed = ToySensor(task_id="wait", toy_id="a", deferrable=True)
-    with pytest.raises(AirflowSensorTimeout, match="The toys a did not all finish in time"):
+    with pytest.raises(AirflowSensorTimeout, match="1 of 1 toys did not finish in time: a \\(RUNNING\\)"):
         resumed.execute_complete({}, {"status": "timeout"})
 
 
