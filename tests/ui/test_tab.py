@@ -152,7 +152,7 @@ def test_a_sensor_ends_with_what_became_of_each_export(tab, state, word):
     assert "1 of 2 exports completed" in text
     assert "Running" not in text
     words = text.upper().split()
-    rows = "E2 FAILED NO <B>ACCESS</B>. E1 COMPLETED ME/OUT/A, 10 BYTES".split()
+    rows = ["E2", "FAILED", "NO", "<B>ACCESS</B>.", "E1", "COMPLETED", "ME/OUT/A,", "10", "BYTES"]
     assert words[words.index("E2") :][: len(rows)] == rows
 
 

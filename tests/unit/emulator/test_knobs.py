@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 
 import pytest
@@ -26,6 +27,28 @@ def test_text_is_converted_and_wrong_values_are_rejected():
     assert knobs.latency == 0.5
     with pytest.raises(AttributeError, match="rate_limt"):
         knobs.rate_limt = 3
+
+
+def test_knobs_from_one_text():
+    knobs = Knobs.from_text("stuck=true, running_seconds=0.5,omit=started_on,result ,rate_limit=7")
+    assert (knobs.stuck, knobs.running_seconds, knobs.rate_limit) == (True, 0.5, 7)
+    assert knobs.omit == {"started_on", "result"}
+    assert Knobs.from_text(" ") == Knobs()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stuck=true,runing_seconds=3", "unknown knob 'runing_seconds'; did you mean 'running_seconds'?"),
+        ("nonsense=1", "unknown knob 'nonsense'; known are pending_seconds"),
+        ("stuck=perhaps", "knob stuck: 'perhaps' is not bool"),
+        ("list_order=random", "knob list_order: 'random' is not newest | oldest | shuffled"),
+        ("stuck", "'stuck' has no value; write name=value,name=value"),
+    ],
+)
+def test_a_wrong_knob_is_named(text, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Knobs.from_text(text)
 
 
 def test_the_rate_limit(emulator, caller):
