@@ -111,7 +111,8 @@ def _export(airflow: AirflowStack, platform: Emulator, say: Say, options: argpar
     def changed(task: str, state: str) -> None:
         jobs = ", ".join(f"job {job.id} is {job.state}" for job in platform.exports)
         wait = "; waiting for the next state" if state not in ("success", "failed") else ""
-        say(f"  task {task}: {state}{f' ({jobs})' if jobs else ''}{wait}")
+        shown = "not started" if state == "none" else state
+        say(f"  task {task}: {shown}{f' ({jobs})' if jobs else ''}{wait}")
 
     states = airflow.wait(DAG_ID, run_id, on_change=changed)
     failed = [task for task, state in states.items() if state != "success"]

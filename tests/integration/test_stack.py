@@ -19,7 +19,7 @@ from tests.integration import openlineage_events
 EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
 DAG = "sevenbridges_export"
 PRODUCER, CONSUMER = "sevenbridges_asset_producer", "sevenbridges_asset_consumer"
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 
 
 def processes_of(home):

@@ -11,7 +11,7 @@ import pytest
 from airflow_sb_provider.plugins.export_tab import PREFIX, StaticFilesApp
 from airflow_sb_provider.task_status import PROGRESS, STATUS
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
 EXPORT = {"kind": "export", "try_number": 1, "file": {"id": "f1"}, "volume": "me/out", "location": "a"}
 BULK = {
     "kind": "bulk",

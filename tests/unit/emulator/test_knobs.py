@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -51,15 +52,16 @@ def test_a_wrong_knob_is_named(text, message):
         Knobs.from_text(text)
 
 
-def test_the_rate_limit(emulator, caller):
+def test_the_rate_limit(emulator, caller, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("airflow_sb_provider.emulator.rate_limit.time", SimpleNamespace(time=lambda: now[0]))
     emulator.knobs.update(rate_limit=2, rate_window=1)
     assert [caller.get("/user").status_code for _ in range(2)] == [200, 200]
     refused = caller.get("/user")
     assert code(refused) == (429, 1000)
     assert refused.headers["X-RateLimit-Remaining"] == "0"
     assert caller.get("/rate_limit").status_code == 200
-    reset = int(refused.headers["X-RateLimit-Reset"])
-    eventually(lambda: time.time() >= reset)
+    now[0] = float(refused.headers["X-RateLimit-Reset"])
     assert caller.get("/user").status_code == 200
 
 

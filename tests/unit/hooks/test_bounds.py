@@ -201,17 +201,15 @@ def test_an_error_is_unpacked_too(face, platform, connect):
 @pytest.mark.parametrize("answer", TRICKLES.values(), ids=TRICKLES)
 def test_an_answer_that_trickles_is_not_waited_for(face, platform, connect, answer):
     """Each byte comes in time, and all of them never."""
-    connect(platform.url, extra={"connect_timeout": 0.2, "read_timeout": 0.3})
+    connect(platform.url, extra={"connect_timeout": 30, "read_timeout": 0.3})
     platform.answers = [answer]
-    began = time.monotonic()
     with pytest.raises(SevenBridgesConnectionError) as caught:
         face.send(GET, retry=False)
-    assert time.monotonic() - began >= 0.3
     assert caught.value.sent
 
 
 def test_an_export_whose_answer_trickles_may_have_been_accepted(face, platform, connect):
-    connect(platform.url, extra={"connect_timeout": 0.2, "read_timeout": 0.3})
+    connect(platform.url, extra={"connect_timeout": 30, "read_timeout": 0.3})
     platform.answers = [TRICKLES["body"], reply(JOB)]
     with pytest.raises(SevenBridgesReplyLost):
         face.send(START)
@@ -219,10 +217,10 @@ def test_an_export_whose_answer_trickles_may_have_been_accepted(face, platform, 
 
 
 def test_a_connection_that_was_kept_has_its_whole_time_again(face, platform, connect):
-    connect(platform.url, extra={"connect_timeout": 0.3, "read_timeout": 0.3})
+    connect(platform.url, extra={"connect_timeout": 30, "read_timeout": 4})
 
     def slow(handler):
-        time.sleep(0.2)
+        time.sleep(0.8)
         reply(JOB, keep=True)(handler)
 
     platform.answers = [slow]

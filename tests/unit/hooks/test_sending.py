@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 
 import pytest
 import urllib3.util.connection
@@ -250,10 +249,8 @@ def test_another_files_job_is_a_lost_reply(face, connected, clock, body):
 def test_a_server_that_never_answers(face, platform, connect):
     connect(platform.url, extra={"read_timeout": "0.2"})
     platform.answers = [never]
-    began = time.monotonic()
     with pytest.raises(SevenBridgesConnectionError) as caught:
         face.send(GET, retry=False)
-    assert time.monotonic() - began < 30
     assert caught.value.sent
 
 
@@ -265,13 +262,11 @@ def test_a_server_that_never_accepts(face, connect):
         for client in fill:
             client.setblocking(False)
             client.connect_ex(listener.getsockname())
-        connect(f"http://127.0.0.1:{listener.getsockname()[1]}", extra={"connect_timeout": 0.3, "read_timeout": 30})
-        began = time.monotonic()
+        connect(f"http://127.0.0.1:{listener.getsockname()[1]}", extra={"connect_timeout": 0.3, "read_timeout": 3600})
         with pytest.raises(SevenBridgesConnectionError) as caught:
             face.send(START, retry=False)
         for client in fill:
             client.close()
-    assert time.monotonic() - began < 30
     assert not caught.value.sent
 
 
