@@ -51,7 +51,7 @@ class TaskStatus:
     that this process knows, by XCom key.
 
     :param context: the task's context.
-    :param kind: ``export`` or ``bulk``.
+    :param kind: ``export``, ``bulk`` or ``sensor``.
     :param resumed: whether the task resumes after a deferral.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import random
@@ -260,6 +261,16 @@ class Platform:
         self.storage.make_bucket(volume.bucket)
         self.volumes[volume_id] = volume
         return volume
+
+    def clear(self) -> None:
+        """Remove everything but users, and the objects that exports wrote. It blocks; no job may run meanwhile."""
+        for bucket, key in list(self.exported):
+            self.storage.delete(bucket, key)
+        for file in list(self.files.values()):
+            with contextlib.suppress(FileNotFoundError):
+                self.storage.delete_source(file.id)
+        for contents in (self.projects, self.volumes, self.files, self.exports, self.exported):
+            contents.clear()
 
     def _new_file_id(self) -> str:
         return f"5fa{next(self._file_numbers):021x}"

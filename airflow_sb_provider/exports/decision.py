@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from airflow_sb_provider.api.models import ExportJob, File, Volume, VolumeObject
+from airflow_sb_provider.api.models import ExportJob, ExportState, File, Volume, VolumeObject
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesExportFailed,
@@ -397,9 +397,9 @@ def _rivals(request: ExportRequest, facts: RemoteState) -> Decision | None:
 
 def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
     submission, found = facts.submission, facts.object
-    why = f"{submission.why} The Platform shows nothing of it: submitting the export. " if submission.why else ""
+    why = _why_submitted(facts)
     if not request.overwrite:
-        return Submit(why.strip(), request)
+        return Submit(why, request)
     if isinstance(found, VolumeObject) and submission.replaces not in (None, str(found)):
         # This object appeared after the check before the first request, so it is not the one that is to be replaced.
         reason, remedy = _why_not_overwritten(request, facts)
@@ -421,11 +421,23 @@ def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
         if refused := _aliased(request, facts, found):
             return refused
         origin = facts.origin.warning if facts.origin else f"Not checked: {NOT_SEARCHED}."
-        why += f"The object there ({found}) will be deleted and replaced. {origin}"
+        why = f"{why} The object there ({found}) will be deleted and replaced. {origin}".strip()
         return Submit(why, request, str(found))
     # An object that appears there in the meantime, such as the only copy of another file, must not be deleted.
     careful = replace(request, overwrite=False)
-    return Submit(f"{why}Nothing is there to overwrite, so overwriting is not requested.", careful)
+    return Submit(f"{why} Nothing is there to overwrite, so overwriting is not requested.".strip(), careful)
+
+
+def _why_submitted(facts: RemoteState) -> str:
+    """Return why a try after the first submits, for the log; empty for a first try."""
+    job, why = facts.recorded, facts.submission.why
+    if isinstance(job, ExportJob) and job.failed:
+        outcome = "failed" if job.state == ExportState.FAILED else f"ended as {job.state}"
+        cause = [str(job.error.code or ""), job.error.reason] if job.error else []
+        return f"Export {job.id} {outcome} ({': '.join(filter(None, cause)) or 'no reason given'}); submitting again."
+    if isinstance(job, ExportJob) and job.succeeded:
+        return f"Export {job.id} completed before the task was cleared; submitting again."
+    return f"{why} The Platform shows nothing of it: submitting the export." if why else ""
 
 
 def _aliased(request: ExportRequest, facts: RemoteState, found: VolumeObject) -> Fail | None:

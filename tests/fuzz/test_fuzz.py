@@ -23,7 +23,7 @@ def test_every_response_becomes_a_valid_value_or_an_error_of_this_package():
     assert len(seen) > 8
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_same_holds_over_a_socket_with_broken_http():
     environment = dict(os.environ)
     with wired() as wire:

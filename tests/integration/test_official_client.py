@@ -32,7 +32,7 @@ def api(emulator: Emulator) -> sevenbridges.Api:
 
 
 def ended(export: Any) -> Any:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 300
     while export.reload().state not in ENDED:
         assert time.monotonic() < deadline, export.state
         time.sleep(0.01)

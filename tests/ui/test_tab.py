@@ -11,7 +11,7 @@ import pytest
 from airflow_sb_provider.plugins.export_tab import PREFIX, StaticFilesApp
 from airflow_sb_provider.task_status import PROGRESS, STATUS
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
 EXPORT = {"kind": "export", "try_number": 1, "file": {"id": "f1"}, "volume": "me/out", "location": "a"}
 BULK = {
     "kind": "bulk",
@@ -134,6 +134,51 @@ def test_the_properties_of_the_objects_are_among_the_options(tab, status):
         *("KMS key", "arn:<b>1</b>"),
         *("Storage class", "none"),
     ]
+
+
+def test_a_task_that_does_not_wait_points_to_the_sensor(tab):
+    text = tab({"state": "success"}, EXPORT | {"state": "PENDING", "export_id": "e1"})
+    assert 'Use SevenBridgesExportSensor with export_id "e1" to wait.' in text
+
+
+SENSOR = {
+    "kind": "sensor",
+    "try_number": 1,
+    "at": "2026-01-01T00:00:00+00:00",
+    "total": 2,
+    "counts": {"COMPLETED": 1, "FAILED": 1},
+    "jobs": [
+        {"id": "e2", "state": "FAILED", "text": "No <b>access</b>."},
+        {"id": "e1", "state": "COMPLETED", "text": "me/out/a, 10 bytes"},
+    ],
+    "error": None,
+}
+
+
+@pytest.mark.parametrize(("state", "word"), [("success", "Done"), ("running", "Done"), ("skipped", "Skipped")])
+def test_a_sensor_ends_with_what_became_of_each_export(tab, state, word):
+    # The last poll is from before the end.
+    progress = {"at": "2025-12-31T00:00:00+00:00", "note": None, "total": 2, "counts": {"RUNNING": 2}}
+    text = tab({"state": state}, SENSOR, progress)
+    assert text.splitlines()[0].upper() == word.upper()
+    assert "1 of 2 exports completed" in text
+    assert "Running" not in text
+    words = text.upper().split()
+    rows = ["E2", "FAILED", "NO", "<B>ACCESS</B>.", "E1", "COMPLETED", "ME/OUT/A,", "10", "BYTES"]
+    assert words[words.index("E2") :][: len(rows)] == rows
+
+
+def test_a_sensor_that_failed_shows_the_reason_and_every_export(tab):
+    error = {"outcome": "TIMEOUT", "reason": "1 of 2 exports did not finish in time: e2 (RUNNING)."}
+    text = tab({"state": "failed"}, SENSOR | {"error": error})
+    assert text.splitlines()[0].upper() == "TIMED OUT"
+    assert "1 of 2 exports did not finish in time: e2 (RUNNING)." in text
+    assert "me/out/a, 10 bytes" in text
+
+
+def test_a_sensor_without_an_export_says_so(tab):
+    text = tab({"state": "success"}, SENSOR | {"total": 0, "counts": {}, "jobs": []})
+    assert "There was no export to wait for" in text
 
 
 def test_a_task_without_a_status_says_so(tab):

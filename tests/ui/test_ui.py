@@ -107,9 +107,9 @@ def test_the_form_starts_a_move_and_the_tab_follows_it(browser, airflow, platfor
     browser.driver.execute_script("window.stayed = true")
     platform.knobs.running_seconds = 3600.0
     platform.knobs.stuck = False
-    browser.wait_for("Moving NA12878.vcf", patience=120)
+    browser.wait_for("Moving NA12878.vcf", patience=600)
     platform.knobs.running_seconds = 0.5
-    browser.wait_for("Moved NA12878.vcf", "Completed", "ETag", patience=120)
+    browser.wait_for("Moved NA12878.vcf", "Completed", "ETag", patience=600)
     assert browser.driver.execute_script("return window.stayed"), "the page was reloaded"
     assert not browser.driver.find_elements(By.TAG_NAME, "b") or "moved" not in [
         each.text for each in browser.driver.find_elements(By.TAG_NAME, "b")

@@ -220,7 +220,7 @@ function single(task, status, progress) {
   let note = airflowNote(task, sameTry);
   const parts = [];
   const open = !error && ["PENDING", "RUNNING"].includes(state);
-  if (open && task.state === "success") note = "This task submits the export and does not wait for it.";
+  if (open && task.state === "success") note = `This task submits the export and does not wait for it. Use SevenBridgesExportSensor with export_id "${status.export_id}" to wait.`;
   if (open && task.state === "failed") {
     [kind, word] = ["wait", "In flight"];
     parts.push(notice("wait", "The task failed, but its export is still in flight", `${NO_CANCEL} If you clear the task, it adopts this export and does not submit another one.`));
@@ -401,9 +401,43 @@ function many(task, status, progress) {
 
 // A sensor, which only waits
 
+const SENSOR_ENDS = { success: ["good", "Done"], skipped: ["", "Skipped"] };
+
+function waited(task, status) {
+  const counts = status.counts ?? {};
+  const jobs = Array.isArray(status.jobs) ? status.jobs : [];
+  const total = status.total ?? 0;
+  const [kind, word] = SENSOR_ENDS[task.state] ?? (status.error ? OUTCOMES[status.error.outcome] ?? OUTCOMES.ERROR : SENSOR_ENDS.success);
+  const completed = counts.COMPLETED ?? 0;
+  let title = "There was no export to wait for";
+  if (total === 1) title = `Export ${jobs[0]?.id ?? ""}`;
+  if (total > 1) title = `${count(completed)} of ${plural(total, "export", "exports")} completed`;
+  const parts = [head(kind, word, title, airflowNote(task, status.try_number === task.try_number))];
+  if (status.error) parts.push(failure(status.error));
+  if (jobs.length) {
+    const rows = jobs.map((item) => {
+      const [pill, state] = WORDS[item.state] ?? ["", item.state];
+      return element(
+        "tr", "",
+        element("td", "mono", item.id),
+        element("td", "", element("span", `pill ${pill}`, state)),
+        element("td", "", item.text ?? ""),
+      );
+    });
+    const header = element("tr", "", ...["Export id", "State", "Destination or reason"].map((name) => element("th", "", name)));
+    parts.push(element(
+      "section", "card",
+      element("h2", "", jobs.length < total ? `First ${jobs.length} of ${count(total)} exports` : "Exports"),
+      element("table", "", element("thead", "", header), element("tbody", "", ...rows)),
+      element("p", "quiet", `As of ${datetime(time(status.at) ?? new Date())}`),
+    ));
+  }
+  return parts;
+}
+
 function waiting(task, progress) {
   const finished = FINISHED.includes(task.state);
-  const outcome = { success: WORDS.COMPLETED, skipped: ["", "Skipped"] }[task.state] ?? WORDS.FAILED;
+  const outcome = SENSOR_ENDS[task.state] ?? WORDS.FAILED;
   const note = finished ? null : airflowNote(task, true);
   const updated = ["Updated", datetime(time(progress.at) ?? new Date())];
   if (!known(progress.total)) {
@@ -426,6 +460,8 @@ function waiting(task, progress) {
     ])),
   ];
 }
+
+const KINDS = { export: single, bulk: many, sensor: waited };
 
 // No status
 
@@ -478,7 +514,7 @@ async function refresh() {
       const values = await xcoms();
       const [status, progress] = values.map((value) => (value === UNREADABLE ? null : value));
       if (values[0] === UNREADABLE) show(unreadable());
-      else if (status) show(status.kind === "bulk" ? many(task, status, progress) : single(task, status, progress));
+      else if (status) show((KINDS[status.kind] ?? single)(task, status, progress));
       else if (progress) show(waiting(task, progress));
       else show(values.includes(UNREADABLE) ? unreadable() : empty(task));
       again = !FINISHED.includes(task.state);

@@ -22,7 +22,7 @@ def start_each(files):
 
 
 def wait(**fields):
-    return SevenBridgesExportSensor(task_id="wait", poke_interval=0.1, timeout=30, **fields)
+    return SevenBridgesExportSensor(task_id="wait", poke_interval=0.1, timeout=300, **fields)
 
 
 def waits_for_all_by_a_template(files):
@@ -84,7 +84,7 @@ def each_by_an_output(files):
 
 def each_by_results(files):
     started = start_each(files).output
-    SevenBridgesExportSensor.partial(task_id="wait", poke_interval=0.1, timeout=30, deferrable=True).expand(
+    SevenBridgesExportSensor.partial(task_id="wait", poke_interval=0.1, timeout=300, deferrable=True).expand(
         export_id=started.map(lambda result: result["export_id"])
     )
 

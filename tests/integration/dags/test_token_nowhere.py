@@ -100,7 +100,7 @@ def test_the_deferred_sensor_writes_no_token(run, platform, capfd, caplog, end):
             task_id="wait",
             export_id="{{ ti.xcom_pull(task_ids='start', key='export_id') }}",
             deferrable=True,
-            timeout=0.5 if end == "failed" else 30,
+            timeout=0.5 if end == "failed" else 300,
         )
         start >> wait
 

@@ -30,7 +30,7 @@ def platform(monkeypatch):
 def use_token(monkeypatch, emulator, token, **extra):
     connection = json.loads(emulator.connection_json()) | {
         "password": token,
-        "extra": {"gateway_timeout": GATEWAY_TIMEOUT, "read_timeout": 5, **extra},
+        "extra": {"gateway_timeout": GATEWAY_TIMEOUT, "read_timeout": 60, **extra},
     }
     monkeypatch.setenv("AIRFLOW_CONN_SEVENBRIDGES_DEFAULT", json.dumps(connection))
 
@@ -123,6 +123,16 @@ async def first_event(trigger):
     async for event in again.run():
         return event.payload
     raise AssertionError("the trigger ended without an event")
+
+
+async def cancel_when(condition, triggers):
+    """Run triggers until a condition holds, whatever the time that takes, then cancel them."""
+    tasks = [asyncio.create_task(first_event(trigger)) for trigger in triggers]
+    while not condition():
+        await asyncio.sleep(0.01)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture

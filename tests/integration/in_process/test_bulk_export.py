@@ -151,13 +151,18 @@ def test_fail_fast_submits_no_more_exports(platform, runner, files, deferrable):
     assert len(platform.exports) < 50
 
 
-def test_a_retry_submits_only_the_missing_exports(platform, runner, files):
+def test_a_retry_submits_only_the_missing_exports(platform, runner, files, capsys):
     ids = files(10)
     platform.trouble("job_fails", code=9100, times=2)
     with pytest.raises(AirflowException):
         runner.run(project())
     failed = [job.file for job in platform.exports if job.state == "FAILED"]
+    failed_ids = [job.id for job in platform.exports if job.state == "FAILED"]
+    capsys.readouterr()
     result = runner.run(project())
+    log = capsys.readouterr().out
+    assert log.count("submitting again") == 2
+    assert all(f"Export {job_id} failed (9100: " in log for job_id in failed_ids)
     assert result["counts"] == {"COMPLETED": 10}
     assert jobs_by_file(platform) == Counter(ids) + Counter(failed)
 

@@ -30,7 +30,7 @@ def started(platform):
 
 def sensor(export_id, **fields):
     return SevenBridgesExportSensor(
-        **{"task_id": "wait", "export_id": export_id, "poke_interval": 0.1, "timeout": 10, **fields}
+        **{"task_id": "wait", "export_id": export_id, "poke_interval": 0.1, "timeout": 300, **fields}
     )
 
 

@@ -194,6 +194,23 @@ def test_the_platforms_message_of_a_failed_job_is_reported(platform, runner, exp
     assert caught.value.__cause__.job.error.code == code
 
 
+@pytest.mark.parametrize("deferrable", [False, True], ids=["waiting", "deferrable"])
+@pytest.mark.parametrize("intent", INTENTS, ids=str)
+def test_a_retry_after_a_failed_job_says_so_in_log_and_tab(platform, runner, export, capsys, intent, deferrable):
+    platform.trouble("job_fails", code=9100, message="The bucket did not respond.")
+    operator = export(deferrable=deferrable, **intent)
+    with pytest.raises(AirflowException):
+        runner.run(operator)
+    [failed] = platform.exports
+    capsys.readouterr()
+    assert runner.run(operator)["state"] == "COMPLETED"
+    log = capsys.readouterr().out
+    why = f"Export {failed.id} failed (9100: The bucket did not respond.); submitting again."
+    assert log.count(why) == 1
+    assert "shows nothing" not in log
+    assert runner.xcom["sevenbridges_export_status"]["why"].startswith(why)
+
+
 def test_a_move_to_another_destination_is_not_submitted_while_the_first_runs(
     platform, runner, export, monkeypatch, caplog
 ):

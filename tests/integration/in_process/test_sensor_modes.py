@@ -45,7 +45,7 @@ def wait(mode):
         def make():
             how = {"deferrable": True} if mode == "deferred" else {"deferrable": False, "mode": mode}
             return SevenBridgesExportSensor(
-                **{"task_id": "wait", "export_id": export_id, "poke_interval": 0.1, "timeout": 20, **how, **fields}
+                **{"task_id": "wait", "export_id": export_id, "poke_interval": 0.1, "timeout": 300, **how, **fields}
             )
 
         context = {"ti": Instance()}

@@ -187,7 +187,7 @@ def test_the_script_reads_what_the_schema_describes():
     }
     assert set(SCHEMA["properties"]) == {STATUS, PROGRESS}
     fields = {
-        "status": {*KINDS["export"]["properties"], *KINDS["bulk"]["properties"]},
+        "status": {*KINDS["export"]["properties"], *KINDS["bulk"]["properties"], *KINDS["sensor"]["properties"]},
         "progress": {*KINDS["progress_of_one"]["properties"], *KINDS["progress_of_many"]["properties"]},
         "since": set(KINDS["progress_of_one"]["properties"]),
         "file": set(KINDS["export"]["properties"]["file"]["properties"]),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -38,15 +40,38 @@ def test_text_is_converted_and_wrong_values_are_rejected():
         knobs.rate_limt = 3
 
 
-def test_the_rate_limit(emulator, caller):
+def test_knobs_from_one_text():
+    knobs = Knobs.from_text("stuck=true, running_seconds=0.5,omit=started_on,result ,rate_limit=7")
+    assert (knobs.stuck, knobs.running_seconds, knobs.rate_limit) == (True, 0.5, 7)
+    assert knobs.omit == {"started_on", "result"}
+    assert Knobs.from_text(" ") == Knobs()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stuck=true,runing_seconds=3", "unknown knob 'runing_seconds'; did you mean 'running_seconds'?"),
+        ("nonsense=1", "unknown knob 'nonsense'; known are pending_seconds"),
+        ("stuck=perhaps", "knob stuck: 'perhaps' is not bool"),
+        ("list_order=random", "knob list_order: 'random' is not newest | oldest | shuffled"),
+        ("stuck", "'stuck' has no value; write name=value,name=value"),
+    ],
+)
+def test_a_wrong_knob_is_named(text, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Knobs.from_text(text)
+
+
+def test_the_rate_limit(emulator, caller, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("airflow_sb_provider.emulator.rate_limit.time", SimpleNamespace(time=lambda: now[0]))
     emulator.knobs.update(rate_limit=2, rate_window=1)
     assert [caller.get("/user").status_code for _ in range(2)] == [200, 200]
     rejected = caller.get("/user")
     assert code(rejected) == (429, 1000)
     assert rejected.headers["X-RateLimit-Remaining"] == "0"
     assert caller.get("/rate_limit").status_code == 200
-    reset = int(rejected.headers["X-RateLimit-Reset"])
-    eventually(lambda: time.time() >= reset)
+    now[0] = float(rejected.headers["X-RateLimit-Reset"])
     assert caller.get("/user").status_code == 200
 
 

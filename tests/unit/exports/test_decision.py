@@ -397,8 +397,26 @@ def test_a_stored_job_in_flight_is_adopted_even_if_it_is_not_listed():
 
 
 @pytest.mark.parametrize("request_", ALL, ids=str)
-def test_a_stored_job_that_failed_is_resubmitted(request_):
-    assert isinstance(one(request_, recorded=job("FAILED")), Submit)
+@pytest.mark.parametrize(
+    ("state", "error", "why"),
+    [
+        ("FAILED", SevenBridgesForbiddenError(0, 9100, "No access."), "Export job failed (9100: No access.)"),
+        ("FAILED", SevenBridgesForbiddenError(0, message="No access."), "Export job failed (No access.)"),
+        ("FAILED", None, "Export job failed (no reason given)"),
+        ("ABORTED", SevenBridgesForbiddenError(0, 9100, "Stopped."), "Export job ended as ABORTED (9100: Stopped.)"),
+    ],
+)
+def test_a_stored_job_that_failed_is_resubmitted_and_named(request_, state, error, why):
+    decision = one(request_, recorded=job(state, error=error))
+    assert isinstance(decision, Submit)
+    assert decision.why.startswith(f"{why}; submitting again.")
+
+
+def test_a_copy_that_is_wanted_again_does_not_say_that_the_platform_shows_nothing():
+    cleared = SubmissionState(is_new_request=True, job_id="job", why="An earlier try started export job.")
+    decision = one(COPY_OVERWRITE, recorded=job("COMPLETED", COPY_OVERWRITE), submission=cleared)
+    assert isinstance(decision, Submit)
+    assert decision.why.startswith("Export job completed before the task was cleared; submitting again.")
 
 
 def test_a_copy_rejected_with_9107_is_adopted_only_with_a_completed_job_as_evidence():

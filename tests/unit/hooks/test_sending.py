@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 
 import pytest
 import urllib3.util.connection
@@ -252,10 +251,8 @@ def test_a_response_with_another_files_job_counts_as_lost(any_hook, connected, c
 def test_a_server_that_never_responds_ends_in_a_read_timeout(any_hook, platform, connect):
     connect(platform.url, extra={"read_timeout": "0.2"})
     platform.answers = [never]
-    began = time.monotonic()
     with pytest.raises(SevenBridgesConnectionError) as caught:
         any_hook.send(GET, retry=False)
-    assert time.monotonic() - began < 30
     assert caught.value.sent
 
 
@@ -267,13 +264,11 @@ def test_a_server_that_never_accepts_ends_in_a_connect_timeout(any_hook, connect
         for client in fill:
             client.setblocking(False)
             client.connect_ex(listener.getsockname())
-        connect(f"http://127.0.0.1:{listener.getsockname()[1]}", extra={"connect_timeout": 0.3, "read_timeout": 30})
-        began = time.monotonic()
+        connect(f"http://127.0.0.1:{listener.getsockname()[1]}", extra={"connect_timeout": 0.3, "read_timeout": 3600})
         with pytest.raises(SevenBridgesConnectionError) as caught:
             any_hook.send(START, retry=False)
         for client in fill:
             client.close()
-    assert time.monotonic() - began < 30
     assert not caught.value.sent
 
 
