@@ -438,10 +438,10 @@ def test_the_objects_of_a_volume_are_listed_page_by_page(hook, platform):
     assert next(found) == VolumeObject("a/0", size=0)
     assert len(platform.seen) == 1
     assert [item.size for item in found] == list(range(1, 250))
-    asked = [urlsplit(seen.path) for seen in platform.seen]
-    assert {each.path for each in asked} == {"/v2/storage/volumes/o/v/list"}
+    requested = [urlsplit(seen.path) for seen in platform.seen]
+    assert {each.path for each in requested} == {"/v2/storage/volumes/o/v/list"}
     common = {"fields": "_all", "limit": "100", "prefix": "a/"}
-    assert [dict(parse_qsl(each.query)) for each in asked] == [
+    assert [dict(parse_qsl(each.query)) for each in requested] == [
         common,
         common | {"token": "100"},
         common | {"token": "200"},
