@@ -344,7 +344,7 @@ def ids_of(first, end):
 def test_a_list_that_is_known_to_be_incomplete_is_an_error(hook, platform, ask, pages_, requests, problem):
     platform.answers = scripted(*pages_)
     with pytest.raises(
-        SevenBridgesApiError, match=f"^list of .*: The Platform's list is incomplete: {problem}"
+        SevenBridgesApiError, match=f"^List of .*: The Platform's list is incomplete: {problem}"
     ) as caught:
         ask(hook, None)
     assert not caught.value.permanent
@@ -491,6 +491,11 @@ TROUBLES = {
 }
 
 
+def sentence(name):
+    """The name as the beginning of a sentence."""
+    return name[:1].upper() + name[1:]
+
+
 @pytest.mark.parametrize("answer", TROUBLES.values(), ids=TROUBLES)
 @pytest.mark.parametrize(("ask", "name"), METHODS.values(), ids=METHODS)
 def test_every_error_names_what_it_is_about(hook, platform, ask, name, answer):
@@ -499,7 +504,8 @@ def test_every_error_names_what_it_is_about(hook, platform, ask, name, answer):
         ask(hook)
     text = str(caught.value)
     # A shared request is split in search of what is unreadable, so that any part of it may be named.
-    assert name in text or (name == "export job1 and 2 more" and re.match(r"export job[123]( and 1 more)?: ", text))
+    is_part = name == "export job1 and 2 more" and re.match(r"Export job[123]( and 1 more)?: ", text)
+    assert f"{sentence(name)}: " in text or f" ({name}): " in text or is_part
     assert str(pickle.loads(pickle.dumps(caught.value))) == text
 
 
@@ -518,13 +524,13 @@ def test_every_error_names_what_it_is_about(hook, platform, ask, name, answer):
 def test_each_error_in_a_bulk_answer_names_its_own_object(hook, platform, ask, names):
     platform.answers = [reply({"items": [{"error": REFUSED}] * 2})]
     errors = ask(hook)
-    assert [str(error).split(": Requested file")[0] for error in errors] == names
+    assert [str(error).split(": Requested file")[0] for error in errors] == [sentence(name) for name in names]
 
 
 def test_what_an_error_names_is_one_short_line(hook, platform):
     platform.answers = [reply(REFUSED, 403)]
     with pytest.raises(SevenBridgesForbiddenError) as caught:
         hook.get_volume_object(VOLUME, "a\r\nb\x1b[31m" + "x" * 2000)
-    assert str(caught.value).startswith("object a b [31mxxx")
+    assert str(caught.value).startswith("Object a b [31mxxx")
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 700
