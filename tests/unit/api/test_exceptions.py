@@ -127,7 +127,7 @@ def test_the_cause_that_a_check_found_replaces_the_platforms_message():
 def test_with_remedy_replaces_the_remedy():
     error = e.SevenBridgesServerError(503, 90005, "Unavailable", None, "r-1")
     error.about = "export j1"
-    text = "export j1: Unavailable. Retrying in 2 seconds. (code 90005, HTTP 503, request id r-1)"
+    text = "Export j1: Unavailable. Retrying in 2 seconds. (code 90005, HTTP 503, request id r-1)"
     assert error.with_remedy("Retrying in 2 seconds.") == text
 
 

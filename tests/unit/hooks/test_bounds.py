@@ -177,7 +177,7 @@ def test_jobs_that_exceed_the_maximum_size_together_are_fetched_in_tens(platform
 def test_jobs_that_exceed_the_maximum_size_in_tens_are_an_error(platform, connect):
     connect(platform.url)
     platform.answers = [jobs_of(2_000_000)]
-    with pytest.raises(SevenBridgesReplyTooLarge, match="export j"):
+    with pytest.raises(SevenBridgesReplyTooLarge, match="Export j"):
         SevenBridgesHook().get_exports([f"j{number}" for number in range(95)])
     assert len(platform.seen) <= 3
 

@@ -161,9 +161,9 @@ def test_an_object_that_appears_late_is_waited_for(hook, platform, clock, before
 def test_without_permission_to_read_the_object_a_line_is_logged(hook, platform, logged):
     platform.answers = [reply({"status": 403, "code": 9020, "message": "Insufficient privileges."}, 403)]
     assert read_object(hook, JOB, 8) is None
-    assert "size was not checked: object x.vcf on volume me/out: Insufficient privileges" in logged()
+    assert "size was not checked: Object x.vcf on volume me/out: Insufficient privileges" in logged()
     assert volume_or_none(hook, "me/out") is None
-    assert "URI is unknown: volume me/out: Insufficient privileges" in logged()
+    assert "URI is unknown: Volume me/out: Insufficient privileges" in logged()
 
 
 @pytest.mark.parametrize(

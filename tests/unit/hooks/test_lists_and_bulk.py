@@ -344,7 +344,7 @@ def ids_of(first, end):
 def test_a_list_that_is_known_to_be_incomplete_raises_an_error(hook, platform, call, pages_, requests, problem):
     platform.answers = scripted(*pages_)
     with pytest.raises(
-        SevenBridgesApiError, match=f"^list of .*: The Platform's list is incomplete: {problem}"
+        SevenBridgesApiError, match=f"^List of .*: The Platform's list is incomplete: {problem}"
     ) as caught:
         call(hook, None)
     assert not caught.value.permanent
@@ -549,6 +549,11 @@ RESPONSES = {
 }
 
 
+def sentence(name):
+    """The name as the beginning of a sentence."""
+    return name[:1].upper() + name[1:]
+
+
 @pytest.mark.parametrize("answer", RESPONSES.values(), ids=RESPONSES)
 @pytest.mark.parametrize(("call", "name"), METHODS.values(), ids=METHODS)
 def test_every_error_names_the_resource_of_its_call(hook, platform, call, name, answer):
@@ -557,7 +562,8 @@ def test_every_error_names_the_resource_of_its_call(hook, platform, call, name, 
         call(hook)
     text = str(caught.value)
     # A bulk request is split to find the unreadable item, so the error may name any part of it.
-    assert name in text or (name == "export job1 and 2 more" and re.match(r"export job[123]( and 1 more)?: ", text))
+    is_part = name == "export job1 and 2 more" and re.match(r"Export job[123]( and 1 more)?: ", text)
+    assert f"{sentence(name)}: " in text or f" ({name}): " in text or is_part
     assert str(pickle.loads(pickle.dumps(caught.value))) == text
 
 
@@ -576,13 +582,13 @@ def test_every_error_names_the_resource_of_its_call(hook, platform, call, name, 
 def test_each_error_in_a_bulk_response_names_its_own_resource(hook, platform, call, names):
     platform.answers = [reply({"items": [{"error": REFUSED}] * 2})]
     errors = call(hook)
-    assert [str(error).split(": Requested file")[0] for error in errors] == names
+    assert [str(error).split(": Requested file")[0] for error in errors] == [sentence(name) for name in names]
 
 
 def test_the_resource_in_an_error_is_one_short_line(hook, platform):
     platform.answers = [reply(REFUSED, 403)]
     with pytest.raises(SevenBridgesForbiddenError) as caught:
         hook.get_volume_object(VOLUME, "a\r\nb\x1b[31m" + "x" * 2000)
-    assert str(caught.value).startswith("object a b [31mxxx")
+    assert str(caught.value).startswith("Object a b [31mxxx")
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 700

@@ -21,6 +21,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
     SevenBridgesServerError,
 )
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from tests.unit.hooks.both_hooks import EXPORT, JOB, AnyHook
 from tests.unit.hooks.servers import Platform, cut, drop, free_port, never, raw, reply, serving
 
@@ -31,6 +32,8 @@ GET_MANY = calls.get_exports([JOB["id"]])
 STARTING = pytest.mark.parametrize("call", [START, START_MANY], ids=["start one", "start many"])
 REPEATABLE = pytest.mark.parametrize("call", [GET, GET_MANY], ids=["get one", "get many"])
 HTML = b"<html><body><h1>Gateway</h1></body></html>"
+# Airflow 2 logs to the standard output too.
+COPIES = 2 if airflow_version.startswith("2.") else 1
 GOOD = reply({**JOB, "items": [{"resource": JOB}]})
 
 
@@ -223,6 +226,16 @@ def test_a_host_name_that_does_not_resolve_is_named_in_the_error(any_hook, conne
         any_hook.send(START)
     assert not caught.value.sent
     assert "sevenbridges.invalid" in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [drop, limited(), reply(HTML, 502), cut])
+def test_a_retry_is_one_line_in_the_log_that_names_its_request_once(connected, clock, logged, answer):
+    connected.answers = [answer, answer, GOOD]
+    SevenBridgesHook().send(GET_MANY)
+    lines = [line for line in logged().splitlines() if "Retrying" in line]
+    assert len(lines) == 2 * COPIES
+    for line in lines:
+        assert line.count("POST bulk/storage/exports/get") == 1
 
 
 @pytest.mark.parametrize("answer", [drop, limited(), reply(HTML, 502)])
