@@ -161,7 +161,7 @@ def test_times_have_a_date_and_a_zone_and_durations_are_words(tab, chromium):
 
 def test_a_failed_file_shows_its_state_code_reason_and_details_apart(tab, chromium):
     messages = [
-        "No (code here) access. Ask <b>me</b>. (code 9100, HTTP 403) See https://docs.example/9100",
+        "No (code here) access. Request <b>me</b>. (code 9100, HTTP 403) See https://docs.example/9100",
         "The state is unknown.",
     ]
     rows = [("FAILED", 9100, messages[0]), ("IN_DOUBT", None, messages[1])]
@@ -177,7 +177,7 @@ def test_a_failed_file_shows_its_state_code_reason_and_details_apart(tab, chromi
             "n0\nf0",
             "Failed",
             "9100",
-            "No (code here) access. Ask <b>me</b>.\n(code 9100, HTTP 403) See https://docs.example/9100",
+            "No (code here) access. Request <b>me</b>.\n(code 9100, HTTP 403) See https://docs.example/9100",
         ],
         ["n1\nf1", "In doubt", "", messages[1]],
     ]
