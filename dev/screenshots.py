@@ -168,7 +168,7 @@ def _write(airflow: UiStack, run: str, key: str, value: Any) -> None:
 
 
 def _partially_failed() -> dict[str, Any]:
-    taken = "An object already exists at the location. Choose another location, or set overwrite if it may be deleted."
+    taken = "An object already exists at the location. Choose another location."
     failed = "The Platform could not reach the cloud storage. Retry later."
     return {
         "kind": "bulk",

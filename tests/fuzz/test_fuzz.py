@@ -37,8 +37,8 @@ def test_every_call_has_samples_that_are_read():
     read = {sample.name for sample in samples() if sample.status == 200}
     assert {call.read.__qualname__ for call in (sample.call for sample in samples())}
     assert read == {
-        *("start_export", "start_exports", "get_export", "get_exports", "list_exports", "get_file", "get_files"),
-        *("list_files", "get_volume", "list_volumes", "get_volume_object", "get_user", "get_rate_limit"),
+        *("start_export", "start_exports", "get_export", "get_exports", "list_exports", "list_imports", "get_file"),
+        *("get_files", "list_files", "get_volume", "list_volumes", "get_volume_object", "get_user", "get_rate_limit"),
     }
 
 

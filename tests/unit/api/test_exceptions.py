@@ -59,7 +59,8 @@ def test_which_answers_come_again(status, permanent):
 
 def test_the_words_of_an_error():
     assert str(e.SevenBridgesApiError(409, 9107, "Taken.", "https://docs#9107", "r-1")) == (
-        "Taken. Choose another location, or set overwrite if the object there may be deleted. "
+        "Taken. Choose another location. If the object there may be deleted, first check that no file is an alias of "
+        "the object, then set overwrite. "
         "(code 9107, HTTP 409, request id r-1) See https://docs#9107"
     )
     assert str(e.SevenBridgesApiError(0)) == "The Platform gave no reason."
@@ -107,7 +108,7 @@ def test_the_lines_of_an_error_are_its_own():
 
 
 def test_a_failed_export_has_subject_reason_remedy_and_details_in_this_order():
-    advice = "Choose another location, or set overwrite if the object there may be deleted."
+    advice = e.SevenBridgesApiError(409, 9107).advice
     error = e.SevenBridgesExportFailed(JOB)
     assert (error.reason, error.remedy, error.details) == ("Taken.", advice, "(code 9107, HTTP 409)")
     assert str(error) == f"Export j1 of file f to a/b/x failed: Taken. {advice} (code 9107, HTTP 409)"
