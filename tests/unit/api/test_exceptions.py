@@ -59,8 +59,7 @@ def test_which_answers_come_again(status, permanent):
 
 def test_the_words_of_an_error():
     assert str(e.SevenBridgesApiError(409, 9107, "Taken.", "https://docs#9107", "r-1")) == (
-        "Taken. Choose another location. If the object there may be deleted, first check that no file is an alias of "
-        "the object, then set overwrite. "
+        "Taken. Choose another location, or first check that no file is an alias of the object and then set overwrite. "
         "(code 9107, HTTP 409, request id r-1) See https://docs#9107"
     )
     assert str(e.SevenBridgesApiError(0)) == "The Platform gave no reason."
