@@ -171,11 +171,8 @@ def _write(airflow: UiStack, run: str, key: str, value: Any) -> None:
 
 
 def _partially_failed() -> dict[str, Any]:
-    taken = (
-        "An object already exists at the location. Choose another location, or set overwrite if the object there may "
-        "be deleted. (code 9107, HTTP 409)"
-    )
-    failed = "Service error. The Platform could not reach the cloud storage; retry later. (code 9100, HTTP 503)"
+    taken = "An object already exists at the location. Choose another location."
+    failed = "The Platform could not reach the cloud storage. Retry later."
     return {
         "kind": "bulk",
         "try_number": 1,

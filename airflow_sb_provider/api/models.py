@@ -177,7 +177,7 @@ class ExportJob(Storable):
 
 
 @dataclass(frozen=True, slots=True)
-class ImportJob(Storable):
+class ImportJob:
     """A job that has made an alias of an object, or aliases of the objects below a key; ``None`` for unknown values.
 
     ``volume`` and ``location`` are those of the object. ``result`` is the Platform's file or folder object, unchanged.
@@ -187,10 +187,7 @@ class ImportJob(Storable):
     state: str
     volume: str | None = None
     location: str | None = None
-    started_on: DateTime | None = None
-    finished_on: DateTime | None = None
     result: Json | None = None
-    _times: ClassVar[tuple[str, ...]] = ("started_on", "finished_on")
 
     @property
     def imported_file(self) -> File | None:
@@ -209,8 +206,6 @@ class ImportJob(Storable):
             state=state.upper() if state else ExportState.UNKNOWN,
             volume=_text(source.get("volume")),
             location=_text(source.get("location")),
-            started_on=parse_time(data.get("started_on")),
-            finished_on=parse_time(data.get("finished_on")),
             result=_record(data.get("result")) or None,
         )
 
@@ -437,7 +432,10 @@ def parse_integer(value: object) -> int | None:
 
 
 def _file_of(result: Json | None) -> File | None:
-    return File.from_json(result) if result and result.get("id") else None
+    try:
+        return File.from_json(result or {})
+    except ValueError:
+        return None
 
 
 def _object(value: object) -> Json:

@@ -402,6 +402,7 @@ def test_templated_fields():
         "volume",
         "location",
         "overwrite",
+        "overwrite_aliased",
         "copy_only",
         "properties",
         "validate_only",

@@ -61,7 +61,7 @@ def test_the_statuses_that_are_permanent(status, permanent):
 
 def test_the_text_of_an_error():
     assert str(e.SevenBridgesApiError(409, 9107, "Taken.", "https://docs#9107", "r-1")) == (
-        "Taken. Choose another location, or set overwrite if the object there may be deleted. "
+        "Taken. Choose another location, or first check that no file is an alias of the object and then set overwrite. "
         "(code 9107, HTTP 409, request id r-1) See https://docs#9107"
     )
     assert str(e.SevenBridgesApiError(0)) == "The Platform gave no reason."
@@ -109,7 +109,7 @@ def test_only_the_error_itself_breaks_lines():
 
 
 def test_a_failed_export_has_subject_reason_remedy_and_details_in_this_order():
-    advice = "Choose another location, or set overwrite if the object there may be deleted."
+    advice = e.SevenBridgesApiError(409, 9107).advice
     error = e.SevenBridgesExportFailed(JOB)
     assert (error.reason, error.remedy, error.details) == ("Taken.", advice, "(code 9107, HTTP 409)")
     assert str(error) == f"Export j1 of file f to a/b/x failed: Taken. {advice} (code 9107, HTTP 409)"

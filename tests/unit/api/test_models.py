@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from airflow_sb_provider.api.models import (
     ExportJob,
     File,
+    ImportJob,
     RateLimit,
     User,
     Volume,
@@ -425,3 +426,21 @@ def test_an_etag_cannot_add_a_line_to_the_text_of_an_object(mark):
     shown = str(VolumeObject.from_json({"metadata": {"size": 3, "etag": f"e1{mark}2026-01-01 INFO done" + "x" * 5000}}))
     assert mark not in shown
     assert len(shown) < 300
+
+
+def test_an_import():
+    result = {"id": "f1", "name": "a.txt", "storage": {"type": "VOLUME", "volume": "me/in", "location": "a.txt"}}
+    data = {"id": "i1", "state": "completed", "source": {"volume": "me/in", "location": "a.txt"}, "result": result}
+    job = ImportJob.from_json(data)
+    assert (job.id, job.state, job.volume, job.location) == ("i1", "COMPLETED", "me/in", "a.txt")
+    assert job.imported_file is not None
+    assert (job.imported_file.id, job.imported_file.is_alias) == ("f1", True)
+    assert ImportJob.from_json({"id": "i1"}) == ImportJob("i1", "UNKNOWN")
+    with pytest.raises(ValueError, match="id"):
+        ImportJob.from_json({"state": "COMPLETED"})
+
+
+@pytest.mark.parametrize("result", [None, {}, {"name": "a"}, {"id": 7}, {"id": "a\nb"}])
+def test_a_result_without_a_readable_id_is_no_file(result):
+    assert ImportJob("i1", "COMPLETED", result=result).imported_file is None
+    assert ExportJob("j1", "COMPLETED", result=result).exported_file is None
