@@ -150,7 +150,7 @@ def test_an_export_that_finished_after_the_trigger_had_timed_out(platform, start
     [export_id] = started()
     while platform.exports[0].state != "COMPLETED":
         time.sleep(0.01)
-    ti = SimpleNamespace(try_number=1, xcom_push=xcom.__setitem__)
+    ti = SimpleNamespace(try_number=1, xcom_push=lambda key, value: xcom.update({key: value}))
     sensor = SevenBridgesExportSensor(task_id="wait", export_id=export_id, deferrable=True)
     with pytest.raises(AirflowSensorTimeout, match="The last export finished after the time to wait"):
         sensor.resume_execution("execute_complete", {"event": {"status": "timeout"}}, {"ti": ti})
