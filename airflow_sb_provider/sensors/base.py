@@ -292,7 +292,9 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
     def _describe_open(self, ids: Sequence[str]) -> str:
         """Return which jobs are not terminal, and their states."""
         states = {job_id: readable(str(job.state)) for job_id, job in self._jobs.items()}
-        open_ids = [job_id for job_id in ids if job_id not in self._jobs or not self._jobs[job_id].ended] or list(ids)
+        open_ids = [job_id for job_id in ids if job_id not in self._jobs or not self._jobs[job_id].ended]
+        if not open_ids:
+            return f"The last {self.kind.name} finished after the time to wait."
         shown = ", ".join(f"{job_id} ({states.get(job_id, 'state unknown')})" for job_id in open_ids[:MAX_LISTED])
         more = " and more" if len(open_ids) > MAX_LISTED else ""
         return (

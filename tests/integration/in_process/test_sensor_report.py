@@ -146,6 +146,17 @@ def test_a_time_out_names_what_is_still_open(platform, started, wait, xcom, caps
     ]
 
 
+def test_an_export_that_finished_after_the_trigger_had_timed_out(platform, started, xcom):
+    [export_id] = started()
+    while platform.exports[0].state != "COMPLETED":
+        time.sleep(0.01)
+    ti = SimpleNamespace(try_number=1, xcom_push=lambda key, value: xcom.update({key: value}))
+    sensor = SevenBridgesExportSensor(task_id="wait", export_id=export_id, deferrable=True)
+    with pytest.raises(AirflowSensorTimeout, match="The last export finished after the time to wait"):
+        sensor.resume_execution("execute_complete", {"event": {"status": "timeout"}}, {"ti": ti})
+    assert xcom[STATUS]["jobs"][0]["state"] == "COMPLETED"
+
+
 def test_ids_that_cannot_be_polled(platform, wait, xcom):
     with pytest.raises(AirflowException, match="cannot be polled"):
         wait(["A" * 32])
