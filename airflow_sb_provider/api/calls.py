@@ -86,8 +86,8 @@ class Call(Generic[T]):
 
     ``read`` takes the decoded JSON body and the headers; it raises ValueError if the body is not what the API
     promises. ``idempotent`` is false where a second request has a second effect. ``objects`` names the objects of the
-    request, in order, for its errors, and ``together`` all of them; ``bounds`` are those of its response. ``send_by`` is
-    the latest time to send its body (`time.monotonic`): later, a retry may have sent the same.
+    request, in order, for its errors, and ``together`` all of them. ``bounds`` are those of its response. ``send_by``
+    is the latest time to send its body (`time.monotonic`): later, a retry may have sent the same.
     """
 
     method: str
