@@ -201,7 +201,7 @@ def test_an_error_response_is_decompressed(any_hook, platform, connect):
 @pytest.mark.parametrize("answer", TRICKLES.values(), ids=TRICKLES)
 def test_a_trickling_response_ends_at_the_read_timeout(any_hook, platform, connect, answer):
     """Each byte arrives in time, but the response never ends."""
-    connect(platform.url, extra={"connect_timeout": 30, "read_timeout": 0.3})
+    connect(platform.url, extra={"connect_timeout": 1, "read_timeout": 0.3})
     platform.answers = [answer]
     with pytest.raises(SevenBridgesConnectionError) as caught:
         any_hook.send(GET, retry=False)
@@ -209,7 +209,7 @@ def test_a_trickling_response_ends_at_the_read_timeout(any_hook, platform, conne
 
 
 def test_an_export_whose_response_trickles_may_have_been_accepted(any_hook, platform, connect):
-    connect(platform.url, extra={"connect_timeout": 30, "read_timeout": 0.3})
+    connect(platform.url, extra={"connect_timeout": 1, "read_timeout": 0.3})
     platform.answers = [TRICKLES["body"], reply(JOB)]
     with pytest.raises(SevenBridgesReplyLost):
         any_hook.send(START)
