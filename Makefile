@@ -98,7 +98,7 @@ $(BENCH_STAMP): pyproject.toml constraints/bench.txt constraints/uv.txt Makefile
 	@touch $@
 
 lint: $(STAMP)  ## check style, types, imports between layers, and the documentation
-	$(BIN)/codespell $(SPELLING) README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs airflow_sb_provider dev example_dags
+	$(BIN)/codespell $(SPELLING) README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs airflow_sb_provider dev example_dags tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

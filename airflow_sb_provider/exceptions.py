@@ -180,8 +180,8 @@ class SevenBridgesApiError(SevenBridgesError):
 
     @property
     def subject(self) -> str:  # type: ignore[override]
-        """The object of the request."""
-        return self.about
+        """The object of the request; it begins the text."""
+        return self.about[:1].upper() + self.about[1:]
 
     @property
     def reason(self) -> str:

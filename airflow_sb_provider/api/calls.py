@@ -87,8 +87,8 @@ class Call(Generic[T]):
 
     ``read`` takes the decoded JSON body and the headers; it raises ValueError if the body is not what the API
     documents. ``idempotent`` is false if a second request has a second effect. ``objects`` names the objects of the
-    request, in order, for its errors; ``bounds`` are those of its response. ``send_by`` is the latest time to send its
-    body (`time.monotonic`); after that, a retry may have sent the same request.
+    request, in order, for its errors, and ``together`` all of them; ``bounds`` are those of its response. ``send_by``
+    is the latest time to send its body (`time.monotonic`); after that, a retry may have sent the same request.
     """
 
     method: str
@@ -98,6 +98,7 @@ class Call(Generic[T]):
     body: Json | None = None
     idempotent: bool = field(default=True, kw_only=True)
     objects: tuple[str, ...] = field(default=(), kw_only=True)
+    together: str = field(default="", kw_only=True)
     bounds: Bounds = field(default=PAGE, kw_only=True)
     send_by: float = field(default=math.inf, kw_only=True)
 
@@ -105,7 +106,7 @@ class Call(Generic[T]):
     def about(self) -> str:
         """The name of the request's object, empty if it has none."""
         if len(self.objects) > 1:
-            return f"{self.objects[0]} and {len(self.objects) - 1} more"
+            return self.together or f"{self.objects[0]} and {len(self.objects) - 1} more"
         return "".join(self.objects)
 
     def url(self, endpoint: str) -> str:

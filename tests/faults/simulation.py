@@ -306,7 +306,7 @@ class World(SimAirflow):
         return True
 
     def _near(self, intent):
-        """Return the destination, or one on another volume that is, or looks like, the same."""
+        """Return the destination, or one on another volume that is the same, or resembles it."""
         volume, location = intent["volume"], intent["location"]
         if self.luck.random() < 0.3:
             if volume == "o/prefixed":

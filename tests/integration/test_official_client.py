@@ -71,10 +71,10 @@ def test_moving_a_file(emulator, api):
     file.reload()
     assert file.storage.type == "VOLUME"
     assert len(emulator.object_bytes(RESULTS, "moved.vcf")) == file.size
-    with pytest.raises(Forbidden) as refused:
+    with pytest.raises(Forbidden) as caught:
         api.exports.submit_export(file=file, volume=RESULTS, location="again.vcf")
-    assert refused.value.code == 9006
-    assert refused.value.more_info.endswith("#9006")
+    assert caught.value.code == 9006
+    assert caught.value.more_info.endswith("#9006")
 
 
 def test_copying_a_file(emulator, api):
@@ -91,9 +91,9 @@ def test_copying_a_file(emulator, api):
     assert export.state == "COMPLETED"
     assert export.properties["aws_canned_acl"] == "private"
     assert api.files.get(VCF).storage.type == "PLATFORM"
-    with pytest.raises(Conflict) as refused:
+    with pytest.raises(Conflict) as caught:
         api.exports.submit_export(file=VCF, volume=volume, location="copy.vcf", copy_only=True)
-    assert refused.value.code == 9107
+    assert caught.value.code == 9107
     again = api.exports.submit_export(file=VCF, volume=volume, location="copy.vcf", copy_only=True, overwrite=True)
     assert ended(again).state == "COMPLETED"
 
@@ -141,7 +141,7 @@ def test_listing_exports_to_the_end(emulator, api):
     assert api.exports.query(state="COMPLETED").total == 0
     before = len(emulator.requests)
     assert all(export.started_on for export in api.exports.query().all())
-    assert len(emulator.requests) - before == 2, "a list item lacks a field, so the client asks for each again"
+    assert len(emulator.requests) - before == 2, "a list item lacks a field, so the client fetches each item"
 
 
 def test_listing_imports(emulator, api):
@@ -211,9 +211,9 @@ def test_volumes_and_their_contents(emulator, api):
 def test_errors_become_the_clients_exceptions(emulator, api):
     with pytest.raises(NotFound):
         api.exports.get("x" * 32)
-    with pytest.raises(Unauthorized) as refused:
+    with pytest.raises(Unauthorized) as caught:
         sevenbridges.Api(url=emulator.url, token="0" * 32, debug=True).users.me()
-    assert refused.value.code == 90001
+    assert caught.value.code == 90001
     emulator.knobs.rate_limit = 0
     with pytest.raises(TooManyRequests) as limited:
         api.users.me()

@@ -64,7 +64,8 @@ function bytes(size) {
   if (!known(size)) return null;
   if (size < 1000) return `${size} bytes`;
   const power = Math.min(Math.floor(Math.log10(size) / 3), 5);
-  return `${(size / 1000 ** power).toFixed(1)} ${["kB", "MB", "GB", "TB", "PB"][power - 1]}`;
+  const number = size / 1000 ** power;
+  return `${number.toFixed(number < 10 ? 2 : 1)} ${["kB", "MB", "GB", "TB", "PB"][power - 1]}`;
 }
 
 const plural = (number, one, many) => `${count(number)} ${Number(number) === 1 ? one : many}`;
@@ -168,6 +169,12 @@ function failure(error) {
   return box;
 }
 
+// A message ends with its details: code, HTTP status, request id and link.
+function message(text) {
+  const [, reason, details] = /^(.+) (\((?:code|HTTP|the Platform's message:) .*)$/s.exec(text ?? "") ?? [];
+  return reason ? [reason, details] : [text, null];
+}
+
 function options(status) {
   const lines = [
     status.copy_only
@@ -250,9 +257,9 @@ function single(task, status, progress) {
 }
 
 function steps(state, status, since, error) {
+  // The Platform sets started_on when it accepts the export, and does not say when it began to run.
   const queued = time(status.submitted_at) ?? time(status.started_on);
   const ended = time(status.finished_on ?? since.finished_on);
-  const started = time(status.started_on ?? since.started_on);
   const updated = time(since.at);
   const level = { PENDING: 0, RUNNING: 1, COMPLETED: 2, FAILED: 2 }[state] ?? 0;
   const failed = state === "FAILED" || error?.outcome === "FAILED";
@@ -265,13 +272,13 @@ function steps(state, status, since, error) {
       element("b", "", name), ...lines.filter(known).map((line) => element("span", "", line)),
     );
   };
-  const running = level > 0 || failed;
+  const reported = failed && !ended ? time(status.at) : null;
   const total = queued && ended ? `after ${duration(ended - queued)}` : null;
   return element(
     "ol", "steps",
     step(0, "Queued", queued ? datetime(queued) : null),
-    step(1, "Running", running && started ? datetime(started) : null, running && level === 1 && updated ? `updated ${datetime(updated)}` : null),
-    step(2, failed ? "Failed" : "Completed", ended ? datetime(ended) : null, total),
+    step(1, "Running", level === 1 && !failed && updated ? `updated ${datetime(updated)}` : null),
+    step(2, failed ? "Failed" : "Completed", ended ? datetime(ended) : reported ? `reported ${datetime(reported)}` : null, total),
   );
 }
 
@@ -353,14 +360,16 @@ function many(task, status, progress) {
   const errors = Array.isArray(status.errors) ? status.errors : [];
   if (errors.length) {
     const rows = errors.map((item) => {
-      const state = FILE_STATES[item.state] ?? item.state ?? "";
+      const [reason, details] = message(item.message);
       return element(
         "tr", "",
         element("td", "", element("div", "", item.name ?? item.file), item.name ? element("div", "quiet mono", item.file) : null),
-        element("td", "", item.message ?? "", element("div", "quiet", known(item.code) ? `${state}, code ${item.code}` : state)),
+        element("td", "state", FILE_STATES[item.state] ?? item.state),
+        element("td", "code", item.code),
+        element("td", "", reason, details ? element("div", "quiet", details) : null),
       );
     });
-    const header = element("tr", "", element("th", "", "File"), element("th", "", "Reason"));
+    const header = element("tr", "", ...["File", "State", "Code", "Reason"].map((name) => element("th", "", name)));
     parts.push(element(
       "section", "card",
       element("h2", "", errors.length < bad ? `Failed files: first ${errors.length} of ${count(bad)}` : "Failed files"),

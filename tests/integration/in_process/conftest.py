@@ -93,7 +93,7 @@ class Runner:
                 check_size(deferred.trigger.serialize()[1])
                 event = asyncio.run(first_event(deferred.trigger))
                 forget(operator)
-                # What a process told of outlets before it deferred is lost with it.
+                # Outlet events of a process that deferred are lost.
                 self.outlet_events = context["outlet_events"] = OutletEventAccessors()
                 method = getattr(operator, deferred.method_name)
                 arguments = {**(deferred.kwargs or {}), "event": event}
@@ -104,7 +104,7 @@ class Runner:
 
 
 def forget(operator):
-    """Each process has an operator of its own, which knows nothing yet."""
+    """Remove the state of the process: the next one has a new operator."""
     for name in ("hook", "_report", "_batch", "_under_way", "_status"):
         operator.__dict__.pop(name, None)
 

@@ -165,17 +165,17 @@ def test_a_terminal_job_is_not_polled_again(platform, started):
     assert len(polls(platform)[-1].json["export_ids"]) < 60
 
 
-def test_a_cancelled_trigger_does_not_affect_the_others(platform, started):
+def test_a_canceled_trigger_does_not_affect_the_others(platform, started):
     platform.knobs.running_seconds = 0.5
     ids = started(2)
 
     async def run():
-        cancelled = asyncio.create_task(first_event(trigger(ids[0])))
+        canceled = asyncio.create_task(first_event(trigger(ids[0])))
         remaining = asyncio.create_task(first_event(trigger(*ids)))
         await asyncio.sleep(0.2)
-        cancelled.cancel()
+        canceled.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await cancelled
+            await canceled
         return await remaining
 
     assert asyncio.run(run())["status"] == "terminal"
@@ -225,7 +225,7 @@ def test_an_unexpected_error_of_the_schedule_does_not_end_a_wait(platform, start
     assert gather([trigger(export_id)])[0]["status"] == "terminal"
 
 
-def test_it_keeps_inside_the_rate_limit(platform, started):
+def test_polls_stay_within_the_rate_limit(platform, started):
     platform.knobs.update(stuck=True, rate_limit=20, rate_window=3)
     ids = started(300)
     gather([trigger(each, interval=0.1, end_time=time.time() + 4) for each in ids])
@@ -278,7 +278,7 @@ def test_a_final_poll_is_sent_at_the_end(platform, started):
     assert len(polls(platform)) == 2
 
 
-def test_its_metrics(platform, started, monkeypatch):
+def test_the_metrics_of_the_poller(platform, started, monkeypatch):
     delivered = {}
 
     class Metrics:
@@ -325,7 +325,7 @@ def test_only_some_of_many_finished_triggers_are_released_at_a_time(platform, st
     assert sorted(delivered) == sorted(ids)
 
 
-def test_a_trigger_that_is_cancelled_during_delivery_blocks_nobody(platform, monkeypatch):
+def test_a_trigger_that_is_canceled_during_delivery_blocks_no_other(platform, monkeypatch):
     monkeypatch.setattr(polling, "COMPLETION_BACKOFF", 60.0)
     monkeypatch.setattr(polling, "MAX_COMPLETING", 1)
 

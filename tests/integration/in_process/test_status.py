@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -80,7 +81,9 @@ def test_a_failure_publishes_reason_remedy_and_code(platform, runner, written, e
     with pytest.raises(Exception, match="No access"):
         runner.run(export(deferrable=deferrable))
     last = statuses(written)[-1]
-    assert last["state"] in ("PENDING", "FAILED")
+    [job] = platform.exports
+    assert (last["state"], last["export_id"]) == ("FAILED", job.id)
+    assert abs(datetime.fromisoformat(last["finished_on"]) - job.finished_on) <= timedelta(seconds=1)
     assert last["error"]["outcome"] == "FAILED"
     assert last["error"]["reason"] == "No access to <b>the volume</b>."
     assert last["error"]["code"] == 9103
@@ -339,7 +342,7 @@ def test_progress_does_not_go_through_an_xcom_backend(monkeypatch):
             raise AssertionError("the backend was called")
 
     class Comms:
-        async def asend(self, message):
+        async def asend(self, message):  # codespell:ignore asend
             sent.append((message.key, message.value))
 
     monkeypatch.setattr("airflow.sdk.execution_time.xcom.XCom", Backend)

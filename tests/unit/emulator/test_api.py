@@ -104,7 +104,7 @@ def test_files_in_bulk(caller):
 
 
 @pytest.mark.parametrize(
-    ("path", "refused"),
+    ("path", "rejection"),
     [
         ("/files", (400, 5029)),
         (f"/files?project=demo/genomics&parent={ALIGNMENTS}", (400, 5031)),
@@ -120,8 +120,8 @@ def test_files_in_bulk(caller):
         ("/storage/exports?offset=-1", (400, 90000)),
     ],
 )
-def test_rejected_reads(caller, path, refused):
-    assert code(caller.get(path)) == refused
+def test_rejected_reads(caller, path, rejection):
+    assert code(caller.get(path)) == rejection
 
 
 def test_projects(caller):

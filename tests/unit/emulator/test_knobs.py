@@ -31,11 +31,11 @@ def test_text_is_converted_and_wrong_values_are_rejected():
 def test_the_rate_limit(emulator, caller):
     emulator.knobs.update(rate_limit=2, rate_window=1)
     assert [caller.get("/user").status_code for _ in range(2)] == [200, 200]
-    refused = caller.get("/user")
-    assert code(refused) == (429, 1000)
-    assert refused.headers["X-RateLimit-Remaining"] == "0"
+    rejected = caller.get("/user")
+    assert code(rejected) == (429, 1000)
+    assert rejected.headers["X-RateLimit-Remaining"] == "0"
     assert caller.get("/rate_limit").status_code == 200
-    reset = int(refused.headers["X-RateLimit-Reset"])
+    reset = int(rejected.headers["X-RateLimit-Reset"])
     eventually(lambda: time.time() >= reset)
     assert caller.get("/user").status_code == 200
 
@@ -213,8 +213,8 @@ def test_spellings(emulator, caller):
     started = caller.export()
     assert started.status_code == 201
     assert started.json()["started_on"].endswith("+02:00")
-    refused = caller.get("/storage/exports/nothing").json()
-    assert (refused["status"], refused["code"]) == ("404", "9008")
+    rejected = caller.get("/storage/exports/nothing").json()
+    assert (rejected["status"], rejected["code"]) == ("404", "9008")
     caller.ended(started)
     path = "/storage/volumes/demo/results/object?location=out.vcf"
     assert caller.get(path).json()["metadata"]["etag"].startswith('"')

@@ -1,4 +1,4 @@
-"""Where a manifest may be written, and what of it is an earlier one."""
+"""Addresses of manifests, and recognition of an earlier one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RUN = {"username": "me", "dag_id": "-d", "run_id": "r", "task_id": "t", "map_ind
         ("gs://b/a", "gs://b/a/..x../x.csv"),
     ],
 )
-def test_below_a_prefix(prefix, address):
+def test_an_address_below_the_prefix_is_accepted(prefix, address):
     assert check_below(address, check_prefix(prefix)) == address
 
 
@@ -84,7 +84,7 @@ def test_below_a_prefix(prefix, address):
         ("", "/data/x.csv"),
     ],
 )
-def test_not_below_a_prefix(prefix, address):
+def test_an_address_that_is_not_below_the_prefix_is_rejected(prefix, address):
     with pytest.raises(ValueError, match=r"is not below|remove it|set manifest_prefix"):
         check_below(address, prefix)
 
@@ -110,18 +110,18 @@ def test_not_below_a_prefix(prefix, address):
         (None, ""),
     ],
 )
-def test_the_folder_that_a_template_begins_with(source, prefix):
+def test_the_prefix_of_a_template_is_its_first_folder(source, prefix):
     assert prefix_in_template(source) == prefix
 
 
 @pytest.mark.parametrize("address", ["a.xml", "a", "", 7, b"a.csv", None, ["a.csv"]])
-def test_an_address_tells_its_format(address):
+def test_an_address_without_a_known_suffix_is_rejected(address):
     with pytest.raises(ValueError, match="known suffix"):
         check_address(address)
 
 
 @pytest.mark.parametrize("address", ["m.csv", "m.CSV", "m.jsonl", "m.json"])
-def test_an_earlier_manifest_is_known_by_its_task(address):
+def test_an_earlier_manifest_is_recognized_by_its_task(address):
     entry = TrackedExport(ExportRequest("0" * 24, "me/out", "x"), name="=\u2028\ud800", tags=("a",))
     head = manifest_text(address, [entry], volumes={}, metadata=(), run=RUN)
     assert is_manifest_of(b"", address, RUN)
@@ -132,7 +132,7 @@ def test_an_earlier_manifest_is_known_by_its_task(address):
     assert not is_manifest_of(b"\x00\xff" * 100, address, RUN)
 
 
-def test_half_a_pair_of_surrogates_is_json():
+def test_a_lone_surrogate_is_written_as_json():
     entry = TrackedExport(ExportRequest("0" * 24, "me/out", "x"), name="a\ud800")
     text = manifest_text("m.jsonl", [entry], volumes={}, metadata=(), run=RUN)
     assert json.loads(text.decode())["name"] == "a\ud800"

@@ -189,7 +189,7 @@ def test_a_transient_error_of_one_id_never_ends_its_wait(error):
     assert len(lines) == 1
 
 
-@pytest.mark.parametrize("state", ["ABORTED", "CANCELLED", "UNKNOWN"])
+@pytest.mark.parametrize("state", ["ABORTED", "CANCELED", "UNKNOWN"])
 def test_a_terminal_state_that_is_not_documented_ends_a_wait_as_failed(state):
     watch = Watch(EXPORT, ["a", "b"], fail_fast=True)
     aborted = ExportJob.from_json({"id": "a", "state": state, "finished_on": "2026-01-01T00:00:00Z"})

@@ -116,7 +116,7 @@ def test_stale_states(emulator, caller):
     assert listed(caller, state="RUNNING") == [(runs, "RUNNING")]
 
 
-def test_total_lies(emulator, caller):
+def test_the_total_is_wrong(emulator, caller):
     emulator.knobs.update(stuck=True, total_lies=True)
     for number in range(3):
         caller.export(location=str(number), copy_only="true")
