@@ -18,7 +18,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.operators.export import SevenBridgesExportOperator
-from tests.integration.in_process.conftest import Runner, paths, submissions, use_token
+from tests.integration.in_process.conftest import Runner, paths, run_until_polled, submissions, use_token
 
 BYTES = b"some bytes"
 
@@ -360,7 +360,7 @@ def test_what_nobody_knows_of_the_platform_does_not_matter(platform, runner, exp
 
 
 def test_an_adopted_copy_is_no_move(platform, runner, export):
-    platform.knobs.running_seconds = 0.5
+    run_until_polled(platform)
     file = platform.add_file("c.txt", BYTES).id
     Runner().run(export(file=file, copy_only=True, wait_for_completion=False))
     retry = Runner(store=False)
