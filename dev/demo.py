@@ -94,7 +94,8 @@ def _show_dags(airflow: AirflowStack, folder: Path, say: Say) -> bool:
     for error in errors:
         print(f"{error['filename']}:\n{error['stack_trace']}", file=sys.stderr)
     say(f"DAGs: {', '.join(dags) or 'none'}")
-    return not errors
+    # The user's errors are no failure of what was started.
+    return True
 
 
 def _export(airflow: AirflowStack, platform: Emulator, say: Say, options: argparse.Namespace) -> bool:

@@ -18,7 +18,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.operators.export import SevenBridgesExportOperator
-from tests.integration.in_process.conftest import Runner, paths, submissions, use_token
+from tests.integration.in_process.conftest import Runner, paths, run_until_polled, submissions, use_token
 
 BYTES = b"some bytes"
 
@@ -362,7 +362,7 @@ def test_undocumented_variants_of_the_api_are_supported(platform, runner, export
 
 
 def test_an_adopted_copy_does_not_count_as_a_move(platform, runner, export):
-    platform.knobs.running_seconds = 0.5
+    run_until_polled(platform)
     file = platform.add_file("c.txt", BYTES).id
     Runner().run(export(file=file, copy_only=True, wait_for_completion=False))
     retry = Runner(store=False)

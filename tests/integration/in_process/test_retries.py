@@ -17,7 +17,14 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
 )
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from tests.integration.in_process.conftest import GATEWAY_TIMEOUT, Runner, paths, submissions, use_token
+from tests.integration.in_process.conftest import (
+    GATEWAY_TIMEOUT,
+    Runner,
+    paths,
+    run_until_polled,
+    submissions,
+    use_token,
+)
 
 NEW, OLD = b"some bytes", b"old"
 MOVE, COPY = {}, {"copy_only": True}
@@ -114,7 +121,7 @@ def test_after_a_kill_at_a_poll_a_retry_adopts_the_export(platform, runner, expo
 
 @pytest.mark.parametrize("intent", INTENTS, ids=str)
 def test_a_cleared_task_adopts_the_running_export(platform, export, monkeypatch, has_store, deferrable, intent):
-    platform.knobs.running_seconds = 0.8
+    run_until_polled(platform)
     runner = Runner(store=has_store)
     kill(runner, export(file=platform.add_file("a.txt", NEW).id, **intent), monkeypatch, "at a poll")
     runner.clear()
