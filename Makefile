@@ -31,6 +31,7 @@ install: $(STAMP)  ## install everything into .venv
 
 $(STAMP): pyproject.toml constraints/dev.txt constraints/uv.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@echo "Installing into $(VENV): once, about a minute"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m $(LOCKED) --requirement constraints/uv.txt
 	$(BIN)/uv $(LOCKED) --python $(BIN)/python --requirements constraints/dev.txt
@@ -40,8 +41,8 @@ $(STAMP): pyproject.toml constraints/dev.txt constraints/uv.txt Makefile
 demo: $(STAMP)  ## run one export on a real Airflow and the local Platform
 	$(BIN)/python -m dev.demo
 
-ui: $(STAMP)  ## the same, kept running for your browser
-	$(BIN)/python -m dev.demo --keep
+ui: $(STAMP)  ## the same, kept running for your browser (DAGS=folder for your DAGs, KNOBS=name=value,name=value)
+	@$(BIN)/python -m dev.demo --keep $${DAGS:+--dags "$$DAGS"} $${KNOBS:+--knobs "$$KNOBS"}
 
 test: $(STAMP)  ## run all tests, with coverage
 	$(BIN)/python -m pytest $(SHARED) $(SIMULATION)
@@ -101,7 +102,7 @@ $(BENCH_STAMP): pyproject.toml constraints/bench.txt constraints/uv.txt Makefile
 	@touch $@
 
 lint: $(STAMP)  ## check style, types, imports between layers, and the documentation
-	$(BIN)/codespell $(SPELLING) README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs airflow_sb_provider dev example_dags
+	$(BIN)/codespell $(SPELLING) README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs airflow_sb_provider dev example_dags tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -134,6 +134,8 @@ AIRFLOW_PULLS_LAZILY = _VERSION < (3,)
 AIRFLOW_STORES_NONE = _VERSION < (3,) or _VERSION >= (3, 1)
 # Whether the events of one task start one run of a DAG that is scheduled on them, or one run each.
 BATCHES_ASSET_EVENTS = _VERSION < (3, 4) or conf.getboolean("scheduler", "batch_asset_events", fallback=False)
+# 3.3 and later call it when a deferred task is cleared or marked; before, a trigger only sees that it is canceled.
+TRIGGERS_ARE_KILLED = hasattr(BaseTrigger, "on_kill")
 
 __all__ = [
     "AIRFLOW_CONFIRMS_EVENTS",
@@ -142,6 +144,7 @@ __all__ = [
     "AIRFLOW_STORES_NONE",
     "BATCHES_ASSET_EVENTS",
     "HAS_XCOM_BACKEND",
+    "TRIGGERS_ARE_KILLED",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",

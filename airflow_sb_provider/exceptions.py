@@ -186,8 +186,8 @@ class SevenBridgesApiError(SevenBridgesError):
 
     @property
     def subject(self) -> str:  # type: ignore[override]
-        """The object of the request."""
-        return self.about
+        """The object of the request; it begins the text."""
+        return self.about[:1].upper() + self.about[1:]
 
     @property
     def reason(self) -> str:
@@ -450,6 +450,10 @@ class SevenBridgesBatchFailed(SevenBridgesError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class SevenBridgesVerificationFailed(SevenBridgesBatchFailed):
+    """Objects of a manifest are missing or changed."""
 
 
 def _lines(texts: Iterable[str]) -> str:

@@ -88,7 +88,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": integration,
-                "python-modules": [f"{package}.operators.export", f"{package}.operators.bulk_export"],
+                "python-modules": [f"{package}.operators.{module}" for module in ("export", "bulk_export", "verify")],
             }
         ],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors.export"]}],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os.path
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from airflow_sb_provider._compat import HAS_XCOM_BACKEND, PlainXCom
 from airflow_sb_provider.api.text import LONGEST, cut, readable
@@ -26,13 +26,14 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.destination import object_uri
 from airflow_sb_provider.exports.kind import EXPORT
-from airflow_sb_provider.jobs.progress import progress_key, progress_status
+from airflow_sb_provider.jobs.progress import progress_key, progress_status, status_of_job
 from airflow_sb_provider.jobs.tracked import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_sb_provider._compat import BaseOperatorLink, Context
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.api.models import Volume
     from airflow_sb_provider.exports.tracked import TrackedExport
     from airflow_sb_provider.jobs.batch import Batch
@@ -51,7 +52,7 @@ class TaskStatus:
     that this process knows, by XCom key.
 
     :param context: the task's context.
-    :param kind: ``export`` or ``bulk``.
+    :param kind: ``export``, ``bulk`` or ``sensor``.
     :param resumed: whether the task resumes after a deferral.
     """
 
@@ -70,7 +71,9 @@ class TaskStatus:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # The status of a bulk export lists its failed files already.
         if isinstance(error, SevenBridgesError) and not isinstance(error, SevenBridgesBatchFailed):
-            self.publish(error=error_status(error))
+            # With the time when the job failed.
+            job = status_of_job(EXPORT, cast("Job", error.job)) if isinstance(error, SevenBridgesJobFailed) else {}
+            self.publish(**job, error=error_status(error))
 
     def __getitem__(self, name: str) -> Any:
         return self._status.get(name)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     OnChange = Callable[[str, str], None]
+    Say = Callable[[str], None]
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -31,6 +32,8 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
 # The names in /monitor/health.
 HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 FINISHED = frozenset({"success", "failed"})
+# In seconds. They only end a run that hangs: a loaded machine may need minutes for what usually takes seconds.
+PATIENCE, RESPONSE_PATIENCE = 600.0, 120.0
 
 
 class StackError(RuntimeError):
@@ -67,6 +70,7 @@ class AirflowStack:
         extra_env: environment variables that override the stack's own.
         sql_alchemy_conn: the metadata database; by default SQLite in ``home``.
         components: the arguments of ``airflow`` for each process, by its name.
+        say: called with one line for each phase of the start.
     """
 
     def __init__(
@@ -77,7 +81,9 @@ class AirflowStack:
         extra_env: Mapping[str, str] | None = None,
         sql_alchemy_conn: str | None = None,
         components: Mapping[str, tuple[str, ...]] = COMPONENTS,
+        say: Say = lambda text: None,
     ) -> None:
+        self._say = say
         self.home = home
         self.components = components
         self.logs = home / "logs"
@@ -122,8 +128,10 @@ class AirflowStack:
     def __enter__(self) -> Self:
         """Start all components and wait until they are healthy."""
         try:
+            self._say("Creating Airflow's database")
             self.migrate()
             for name in self.components:
+                self._say(f"Starting {name}")
                 self.start(name)
             self.wait_healthy()
         except BaseException:
@@ -139,7 +147,7 @@ class AirflowStack:
         self.home.mkdir(parents=True, exist_ok=True)
         process = self._spawn("db-migrate", ("db", "migrate"))
         try:
-            status = process.wait(timeout=180)
+            status = process.wait(timeout=PATIENCE)
         except BaseException:
             process.kill()
             process.wait()
@@ -223,7 +231,7 @@ class AirflowStack:
 
     def api(self, method: str, path: str, **kwargs: Any) -> requests.Response:
         """Send a request to /api/v2 and return the response, whatever its status."""
-        return self._session.request(method, f"{self.url}/api/v2{path}", timeout=120, **kwargs)
+        return self._session.request(method, f"{self.url}/api/v2{path}", timeout=RESPONSE_PATIENCE, **kwargs)
 
     def get(self, path: str, **params: Any) -> Any:
         """Return the JSON of a GET request, which must succeed."""
@@ -232,17 +240,23 @@ class AirflowStack:
             raise StackError(f"GET {path} failed with {response.status_code}: {response.text[:500]}")
         return response.json()
 
-    def wait_healthy(self, timeout: float = 300.0) -> None:
+    def wait_healthy(self, timeout: float = PATIENCE) -> None:
         """Wait until the api-server reports that its database and the other components are healthy."""
         health: dict[str, dict[str, Any]] = {}
+        said = ""
         for _ in self._until(timeout):
             with suppress(requests.RequestException, ValueError):
                 health = self.api("GET", "/monitor/health").json()
+            waiting = [part for part in HEALTH if health.get(part, {}).get("status") != "healthy"]
+            # Without an answer, the API server is the one that is not ready.
+            text = f"Waiting for {', '.join(waiting) if health else 'api-server'}"
+            if waiting and text != said:
+                self._say(said := text)
             if all(health.get(part, {}).get("status") == "healthy" for part in HEALTH):
                 return
         raise StackError(f"Airflow is not healthy after {timeout:.0f} s: {health}")
 
-    def wait_for_dag(self, dag_id: str, timeout: float = 300.0) -> None:
+    def wait_for_dag(self, dag_id: str, timeout: float = PATIENCE) -> None:
         """Wait until a DAG has been parsed; raise StackError immediately if a DAG file has an import error."""
         for _ in self._until(timeout):
             if self.api("GET", f"/dags/{dag_id}").ok:
@@ -250,6 +264,19 @@ class AirflowStack:
             if import_errors := self.get("/importErrors")["import_errors"]:
                 raise StackError("\n".join(f"{item['filename']}:\n{item['stack_trace']}" for item in import_errors))
         raise StackError(f"DAG {dag_id!r} was not parsed within {timeout:.0f} s:\n{self.tail('dag-processor')}")
+
+    def wait_for_any_dag(self, timeout: float = 60.0) -> tuple[list[str], list[dict[str, Any]]]:
+        """Wait until the files in the DAGs folder are parsed; return the ids of DAGs and the import errors, if any."""
+        dags: list[str] = []
+        errors: list[dict[str, Any]] = []
+        for _ in self._until(timeout):
+            known = dags, errors
+            dags = [dag["dag_id"] for dag in self.get("/dags", limit=100)["dags"]]
+            errors = self.get("/importErrors", limit=100)["import_errors"]
+            # The files are parsed one after the other.
+            if (dags or errors) and (dags, errors) == known:
+                break
+        return dags, errors
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, logical_date: str | None = None) -> str:
         """Trigger a DAG, with the logical date if there is one (ISO 8601), and return the id of the run."""
@@ -284,7 +311,7 @@ class AirflowStack:
         }
 
     def wait(
-        self, dag_id: str, run_id: str, timeout: float = 120.0, on_change: OnChange | None = None
+        self, dag_id: str, run_id: str, timeout: float = PATIENCE, on_change: OnChange | None = None
     ) -> dict[str, str]:
         """Wait until a DAG run has finished, and return the state of each task.
 

@@ -1,7 +1,7 @@
 """`make cluster`: many exports on an Airflow of several processes, some of which are killed during the run.
 
 Starts PostgreSQL, Redis, api-server, scheduler, dag-processor, two Celery workers, two triggerers, and the local
-Platform with its rate limit. Two workers, a triggerer and the scheduler are killed at critical moments and replaced.
+Platform with its rate limit. Two workers, a triggerer and the scheduler are killed at critical moments and restarted.
 The Platform's records must show that each file was exported exactly once and that no request exceeded the rate limit.
 """
 
@@ -125,12 +125,12 @@ def postgres() -> Iterator[str]:
 
 @dataclass
 class Kill:
-    """A planned kill of one component: the moment, and the seconds at which it was killed and replaced."""
+    """A planned kill of one component: the moment, and the seconds at which it was killed and restarted."""
 
     moment: str
     name: str = ""
     killed_at: float | None = None
-    replaced_at: float | None = None
+    restarted_at: float | None = None
 
 
 @dataclass
@@ -200,20 +200,20 @@ class Cluster:
         return None
 
     def kill(self, planned: Kill, name: str) -> None:
-        """Kill a component; `replace_killed` starts it again."""
+        """Kill a component; `restart_killed` starts it again."""
         planned.name, planned.killed_at = name, self.now
         self.airflow.kill(name)
 
-    def replace_killed(self) -> None:
+    def restart_killed(self) -> None:
         """Restart killed components; raise StackError if another component has stopped."""
         for planned in self.kills:
-            is_killed = planned.killed_at is not None and planned.replaced_at is None
+            is_killed = planned.killed_at is not None and planned.restarted_at is None
             if is_killed and self.airflow.processes[planned.name].poll() is not None:
                 self.airflow.start(planned.name)
-                planned.replaced_at = self.now
+                planned.restarted_at = self.now
                 self.say(f"Killed and restarted {planned.name}: {planned.moment}.")
         dead = [name for name, process in self.airflow.processes.items() if process.poll() is not None]
-        if set(dead) - {planned.name for planned in self.kills if planned.replaced_at is None}:
+        if set(dead) - {planned.name for planned in self.kills if planned.restarted_at is None}:
             self.airflow.check_alive()
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -256,7 +256,7 @@ class Cluster:
         self.say(f"Triggered 2 DAG runs: {self.mapped} mapped exports, and one bulk export of {self.bulk:,} files.")
         deadline, shown = time.monotonic() + timeout, 0.0
         while True:
-            self.replace_killed()
+            self.restart_killed()
             mapped, bulk = self.states("mapped"), self.states("bulk")
             self._plan_next_kill(mapped)
             ended = [state in ("success", "failed") for (state,) in self.query("SELECT state FROM dag_run")]
@@ -271,7 +271,7 @@ class Cluster:
             time.sleep(0.5)
 
     def _plan_next_kill(self, mapped: Counter[str]) -> None:
-        submitted = self.at_bulk_call.replaced_at and self.at_submission.replaced_at
+        submitted = self.at_bulk_call.restarted_at and self.at_submission.restarted_at
         if submitted and self.at_poll.killed_at is None and mapped["deferred"] >= self.mapped * 3 // 4:
             self.kill_at_next_poll = True
         if self.at_poll.killed_at is not None and self.platform.knobs.stuck:
@@ -317,7 +317,7 @@ class Cluster:
             "answered 429": sum(record.status == 429 for record in records),
             "seconds": round(self.now),
             "killed": {
-                kill.moment: (kill.name, _round(kill.killed_at), _round(kill.replaced_at)) for kill in self.kills
+                kill.moment: (kill.name, _round(kill.killed_at), _round(kill.restarted_at)) for kill in self.kills
             },
         }
 
@@ -387,8 +387,8 @@ def table(figures: Figures) -> str:
     lines = ["| | |", "| --- | ---: |"]
     for name, value in figures.items():
         if name == "killed":
-            for moment, (component, killed_at, replaced_at) in value.items():
-                lines.append(f"| killed: {moment} | {component} at {killed_at} s, restarted at {replaced_at} s |")
+            for moment, (component, killed_at, restarted_at) in value.items():
+                lines.append(f"| killed: {moment} | {component} at {killed_at} s, restarted at {restarted_at} s |")
         else:
             pairs = value.items() if isinstance(value, dict) else ()
             text = ", ".join(f"{key}: {count}" for key, count in pairs) if pairs else f"{value:,}"

@@ -1,4 +1,4 @@
-"""`make demo`: one export on a real Airflow and the local Platform, triggered through the REST API."""
+"""`make demo` and `make ui`: an export on a real Airflow and the local Platform, triggered through the REST API."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow_sb_provider.emulator import Emulator
+from airflow_sb_provider.emulator import Emulator, Knobs
+from airflow_sb_provider.emulator.listing import contents
 from airflow_sb_provider.emulator.seed import VCF
 from dev.airflow_stack import AirflowStack, StackError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from dev.airflow_stack import Say
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE_DAGS = ROOT / "example_dags"
@@ -30,9 +33,16 @@ LOG_LINES = 20
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="keep everything running until Ctrl-C")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
+    try:
+        knobs = Knobs.from_text(options.knobs)
+    except ValueError as error:
+        print(f"KNOBS: {error}", file=sys.stderr)
+        return 2
+    dags = Path(options.dags or EXAMPLE_DAGS).resolve()
+    if not dags.is_dir():
+        print(f"DAGS: {options.dags} is not a folder", file=sys.stderr)
+        return 2
     # A shell's `&` makes a process ignore SIGINT. SIGTERM must also stop what was started.
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, signal.default_int_handler)
@@ -45,15 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     STORAGE.mkdir(parents=True)
     with (
         tempfile.TemporaryDirectory(prefix="sevenbridges-demo-") as folder,
-        Emulator(storage=str(STORAGE)) as platform,
+        Emulator(storage=str(STORAGE), knobs=knobs) as platform,
     ):
         say(f"Local Platform: {platform.url}")
-        say("Starting Airflow (about 30 s): api-server, scheduler, dag-processor, triggerer")
+        say("Starting Airflow (about 30 s)")
         connection = {"sevenbridges_default": platform.connection_json()}
+        home = Path(folder) / "airflow"
         try:
-            with AirflowStack(Path(folder) / "airflow", EXAMPLE_DAGS, connection, platform.s3_environment()) as airflow:
+            with AirflowStack(home, dags, connection, platform.s3_environment(), say=say) as airflow:
                 say(f"Airflow: {airflow.url}")
-                finished = _export(airflow, platform, say)
+                finished = _show_dags(airflow, dags, say) if options.dags else _export(airflow, platform, say, options)
                 if options.keep:
                     _wait_for_interrupt(airflow, platform)
         except StackError as error:
@@ -66,15 +77,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if finished else 1
 
 
-def _export(airflow: AirflowStack, platform: Emulator, say: Any) -> bool:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="keep everything running until Ctrl-C")
+    parser.add_argument("--dags", metavar="FOLDER", help="load the DAGs of this folder instead of the examples")
+    parser.add_argument(
+        "--knobs", metavar="NAME=VALUE,...", default="", help="set knobs of the local Platform; the export may not end"
+    )
+    return parser
+
+
+def _show_dags(airflow: AirflowStack, folder: Path, say: Say) -> bool:
+    """Wait until Airflow has parsed the user's DAGs, and print them and what cannot be imported."""
+    say(f"Waiting until Airflow has parsed {folder}")
+    dags, errors = airflow.wait_for_any_dag()
+    for error in errors:
+        print(f"{error['filename']}:\n{error['stack_trace']}", file=sys.stderr)
+    say(f"DAGs: {', '.join(dags) or 'none'}")
+    # The user's errors are no failure of what was started.
+    return True
+
+
+def _export(airflow: AirflowStack, platform: Emulator, say: Say, options: argparse.Namespace) -> bool:
     source = platform.platform.storage.read_source(VCF)
     params = {"file": VCF, "volume": VOLUME, "location": LOCATION, "copy_only": True}
+    say(f"Waiting until Airflow has parsed DAG {DAG_ID}")
     run_id = airflow.trigger(DAG_ID, params)
     say(f"Triggered DAG {DAG_ID}: {json.dumps(params)}")
+    if options.keep and options.knobs:
+        say("Its end depends on the knobs: watch it in the browser")
+        return True
+    platform.on("accepted", lambda record: say(f"  export submitted: {', '.join(record.exports)}"))
 
     def changed(task: str, state: str) -> None:
         jobs = ", ".join(f"job {job.id} is {job.state}" for job in platform.exports)
-        say(f"  task {task}: {state}{f' ({jobs})' if jobs else ''}")
+        wait = "; waiting for the next state" if state not in ("success", "failed") else ""
+        shown = "not started" if state == "none" else state
+        say(f"  task {task}: {shown}{f' ({jobs})' if jobs else ''}{wait}")
 
     states = airflow.wait(DAG_ID, run_id, on_change=changed)
     failed = [task for task, state in states.items() if state != "success"]
@@ -97,8 +136,18 @@ def _export(airflow: AirflowStack, platform: Emulator, say: Any) -> bool:
 
 
 def _wait_for_interrupt(airflow: AirflowStack, platform: Emulator) -> None:
-    print(f"\nAirflow:  {airflow.url}  (no login)\nPlatform: {platform.url}")
-    print(f"State:    {airflow.home}  (removed at the end)\nStop with Ctrl-C.", flush=True)
+    connection = json.loads(platform.connection_json())
+    print(f"""
+Airflow:    {airflow.url}  (no login)
+Connection: tasks use sevenbridges_default. To try the form (Admin > Connections), enter (the token is valid only here):
+  Connection Id    sevenbridges_local
+  Connection Type  Seven Bridges
+  Host             {connection["host"]}
+  Password         {connection["password"]}
+  or as JSON       {platform.connection_json()}
+Platform:   {platform.url}""")
+    print("\n".join(contents(platform)))
+    print(f"State:      {airflow.home}  (removed at the end)\nStop with Ctrl-C.", flush=True)
     try:
         while True:
             airflow.check_alive()

@@ -24,6 +24,7 @@ REFERENCE = {
     "operators": [
         "operators.export.SevenBridgesExportOperator",
         "operators.bulk_export.SevenBridgesBulkExportOperator",
+        "operators.verify.SevenBridgesVerifyExportsOperator",
     ],
     "sensors": ["sensors.export.SevenBridgesExportSensor"],
     "triggers": [

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "ui"
 EXPORT, BULK, TWO_STEPS = "sevenbridges_export", "sevenbridges_bulk_export", "sevenbridges_export_two_steps"
 THEMES = ("light", "dark")
-DESK, PHONE = (1400, 900), (390, 844)
+DESK, TALL, PHONE = (1400, 900), (1400, 1100), (390, 844)
 
 
 class Photographer:
@@ -104,8 +104,10 @@ def _take(camera: Photographer, platform: Emulator) -> None:
     airflow.wait(BULK, bulk)
     # Ten thousand exports take a quarter of an hour, so the status of ten thousand is made up.
     _write(airflow, bulk, STATUS, _partially_failed())
+    seen.resize(1400, 1320)
     camera.tab(BULK, bulk, "export")
     camera.shoot("bulk-failed", "of 10,000 files")
+    seen.resize(*DESK)
 
     platform.knobs.running_seconds = 3600.0
     exports = len(platform.exports)
@@ -129,6 +131,7 @@ def _take(camera: Photographer, platform: Emulator) -> None:
     platform.trouble("job_fails", code=9103)
     failed = airflow.trigger(EXPORT, {"location": "sample-12/NA12878.bam", "file": "5f0000000000000000000002"})
     airflow.wait(EXPORT, failed)
+    seen.resize(*TALL)
     camera.tab(EXPORT, failed, "export")
     camera.shoot("failed", "What to do:", themes=THEMES)
 
@@ -146,7 +149,7 @@ def _forms(camera: Photographer) -> None:
     kind.send_keys(Keys.ENTER)
     seen.field("password")
     camera.shoot_page("connection")
-    seen.resize(1400, 1400)
+    seen.resize(1400, 1500)
     seen.button("Extra Fields").click()
     camera.shoot_page("connection-extra")
     for dag_id in (EXPORT, BULK, TWO_STEPS):
@@ -168,7 +171,7 @@ def _write(airflow: UiStack, run: str, key: str, value: Any) -> None:
 
 
 def _partially_failed() -> dict[str, Any]:
-    taken = "An object already exists at the location. Choose another location, or set overwrite if it may be deleted."
+    taken = "An object already exists at the location. Choose another location."
     failed = "The Platform could not reach the cloud storage. Retry later."
     return {
         "kind": "bulk",

@@ -15,7 +15,7 @@ from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 
-from dev.airflow_stack import AirflowStack
+from dev.airflow_stack import PATIENCE, AirflowStack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CONFIG = Path(__file__).resolve().parent / "ui_config"
 ADMIN, OUTSIDER = "admin", "outsider"
 TAB = "sevenbridges-export"
-TIMEOUT = 60.0
+TIMEOUT = 300.0
 _ARGUMENTS = (
     "--headless=new",
     "--no-sandbox",
@@ -77,7 +77,7 @@ class UiStack(AirflowStack):
         connections = {"sevenbridges_default": platform.connection_json()} if connected else {}
         super().__init__(home, dags_folder, connections, environment)
 
-    def wait_healthy(self, timeout: float = 120.0) -> None:
+    def wait_healthy(self, timeout: float = PATIENCE) -> None:
         """Wait until all components are healthy, then log in to the REST API."""
         super().wait_healthy(timeout)
         response = self._session.post(

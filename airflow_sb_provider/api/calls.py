@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from airflow_sb_provider.api.models import (
     ExportJob,
     File,
+    ImportJob,
     Json,
     Page,
     RateLimit,
@@ -40,6 +41,9 @@ BULK_LIMIT = 100
 PAGE_LIMIT = 100
 # A page has at most the requested number of items; a server that ignores the limit may send some more.
 _LONGEST_PAGE = 10 * PAGE_LIMIT
+# Of a link to the next page: more parameters are nonsense, and gateways reject longer URLs.
+_MOST_PARAMETERS = 20
+_LONGEST_LINK = 8000
 
 
 class Export(Protocol):
@@ -86,8 +90,8 @@ class Call(Generic[T]):
 
     ``read`` takes the decoded JSON body and the headers; it raises ValueError if the body is not what the API
     documents. ``idempotent`` is false if a second request has a second effect. ``objects`` names the objects of the
-    request, in order, for its errors; ``bounds`` are those of its response. ``send_by`` is the latest time to send its
-    body (`time.monotonic`); after that, a retry may have sent the same request.
+    request, in order, for its errors, and ``together`` all of them; ``bounds`` are those of its response. ``send_by``
+    is the latest time to send its body (`time.monotonic`); after that, a retry may have sent the same request.
     """
 
     method: str
@@ -97,6 +101,7 @@ class Call(Generic[T]):
     body: Json | None = None
     idempotent: bool = field(default=True, kw_only=True)
     objects: tuple[str, ...] = field(default=(), kw_only=True)
+    together: str = field(default="", kw_only=True)
     bounds: Bounds = field(default=PAGE, kw_only=True)
     send_by: float = field(default=math.inf, kw_only=True)
 
@@ -104,7 +109,7 @@ class Call(Generic[T]):
     def about(self) -> str:
         """The name of the request's object, empty if it has none."""
         if len(self.objects) > 1:
-            return f"{self.objects[0]} and {len(self.objects) - 1} more"
+            return self.together or f"{self.objects[0]} and {len(self.objects) - 1} more"
         return "".join(self.objects)
 
     def url(self, endpoint: str) -> str:
@@ -190,12 +195,21 @@ def list_exports(
     limit: int = PAGE_LIMIT,
 ) -> Call[Page[ExportJob]]:
     """`GET /storage/exports`: one page of the token user's own jobs, in no documented order."""
-    query = [("fields", "_all"), ("offset", str(offset)), ("limit", str(limit))]
-    if volume:
-        query.append(("volume", volume))
-    query += [("state", str(state)) for state in states]
     name = f"list of exports to volume {volume}" if volume else "list of exports"
-    return Call("GET", "storage/exports", _page(ExportJob.from_json), tuple(query), objects=(name,))
+    query = _jobs_query(volume, states, offset, limit)
+    return Call("GET", "storage/exports", _page(ExportJob.from_json), query, objects=(name,))
+
+
+def list_imports(
+    volume: str | None = None, states: Sequence[str] = (), *, offset: int = 0, limit: int = PAGE_LIMIT
+) -> Call[Page[ImportJob]]:
+    """`GET /storage/imports`: one page of the token user's own imports, in no documented order.
+
+    :param volume: only those from this volume.
+    """
+    name = f"list of imports from volume {volume}" if volume else "list of imports"
+    query = _jobs_query(volume, states, offset, limit)
+    return Call("GET", "storage/imports", _page(ImportJob.from_json), query, objects=(name,))
 
 
 def get_file(file_id: str) -> Call[File]:
@@ -275,6 +289,28 @@ def get_volume_object(volume: str, location: str) -> Call[VolumeObject]:
     return Call("GET", path, _one(VolumeObject.from_json), (("location", location),), objects=(name,))
 
 
+def list_volume_objects(volume: str, prefix: str = "", *, link: str | None = None) -> Call[Page[VolumeObject]]:
+    """`GET /storage/volumes/{owner}/{name}/list`: one page of the objects on one level of a volume; it has no total.
+
+    :param prefix: what the locations begin with; for a folder, its path with a slash at the end.
+    :param link: the link to this page, from the page before. Only its query is used, and the path is the volume's own.
+    :raises SevenBridgesApiError: for a link that is none.
+    """
+    query = {"fields": "_all", "limit": str(PAGE_LIMIT), **({"prefix": prefix} if prefix else {})}
+    name = f"list of objects on volume {volume}"
+    if link:
+        try:
+            if len(link) > _LONGEST_LINK:
+                raise ValueError("it is too long")
+            query |= parse_qsl(urlsplit(link).query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+        except ValueError as problem:
+            error = SevenBridgesApiError(0, message=f"The link to the next page cannot be used: {problem}.")
+            error.about = name
+            raise error from None
+    path = f"storage/volumes/{_volume_path(volume)}/list"
+    return Call("GET", path, _page(VolumeObject.from_json), tuple(query.items()), objects=(name,))
+
+
 def get_user() -> Call[User]:
     """`GET /user`: the token's user."""
     return Call("GET", "user", _one(User.from_json), objects=("user of the token",))
@@ -304,6 +340,13 @@ def _copy_only(copy_only: bool) -> tuple[tuple[str, str], ...]:
     return (("copy_only", "true"),) if copy_only else ()
 
 
+def _jobs_query(volume: str | None, states: Sequence[str], offset: int, limit: int) -> tuple[tuple[str, str], ...]:
+    query = [("fields", "_all"), ("offset", str(offset)), ("limit", str(limit))]
+    if volume:
+        query.append(("volume", volume))
+    return (*query, *(("state", str(state)) for state in states))
+
+
 def _job_of(export: Export, job: ExportJob) -> ExportJob:
     if job.file not in (None, export.file):
         raise ValueError(f"expected an export of file {export.file}, got one of file {job.file}")
@@ -320,18 +363,21 @@ def _page(build: Callable[[Json], T]) -> Callable[[Any, Mapping[str, str]], Page
         if len(items) > _LONGEST_PAGE:
             raise ValueError(f"expected a page of at most {PAGE_LIMIT} items, got {len(items)}")
         links = body.get("links")
-        following = [
-            link.get("href")
-            for link in (links if isinstance(links, list) else [])
-            if isinstance(link, dict) and isinstance(rel := link.get("rel"), str) and rel.lower() == "next"
-        ]
+        following = [_next_page(link) for link in (links if isinstance(links, list) else []) if isinstance(link, dict)]
         return Page(
             items=[build(_mapping(item)) for item in items],
             total=parse_integer(headers.get("X-Total-Matching-Query")),
-            next=following[0] if following and isinstance(following[0], str) else None,
+            next=next(filter(None, following), None),
         )
 
     return read
+
+
+def _next_page(link: Json) -> str | None:
+    """Return the URL in a link to the next page: ``{"rel": "next", "href": url}``, on a volume ``{"next": url}``."""
+    rel = link.get("rel")
+    url = link.get("href") if isinstance(rel, str) and rel.lower() == "next" else link.get("next")
+    return url if isinstance(url, str) and url else None
 
 
 def _each_of(

@@ -84,7 +84,7 @@ def resolve_endpoint(
         raise SevenBridgesInputError("host: its value is not an https address; use one such as api.sbgenomics.com.")
     if parts.path.rstrip("/") not in ("", "/v2"):
         raise SevenBridgesInputError("host: its path is not the API's; leave the path out, or use /v2.")
-    if parts.scheme == "http" and not (allow_http or _is_loopback(name.strip("[]"))):
+    if parts.scheme == "http" and not (allow_http or is_loopback(name.strip("[]"))):
         raise SevenBridgesInputError(
             f"host: {name!r} would get the token over plain http; use https, "
             "or set the extra 'allow_http' to true if the network is private."
@@ -125,7 +125,8 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _is_loopback(hostname: str) -> bool:
+def is_loopback(hostname: str) -> bool:
+    """Whether a host is this machine."""
     try:
         return ipaddress.ip_address(hostname).is_loopback
     except ValueError:

@@ -58,7 +58,7 @@ ADVICE: dict[int, str] = {
     9104: _VOLUME_GONE,
     9105: "The object is not on the volume; check the location and the volume's prefix.",
     9106: _FILE_GONE,
-    9107: "Choose another location, or set overwrite if the object there may be deleted.",
+    9107: "Choose another location, or first check that no file is an alias of the object and then set overwrite.",
     9108: "Choose another location.",
     9109: _FILE_GONE,
     9200: "The volume's bucket does not exist; its owner must correct the volume.",

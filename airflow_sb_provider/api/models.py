@@ -127,7 +127,7 @@ class ExportJob(Storable):
     @property
     def exported_file(self) -> File | None:
         """The file that the job exported; None if the Platform does not return it."""
-        return File.from_json(self.result) if self.result and self.result.get("id") else None
+        return _file_of(self.result)
 
     @classmethod
     def from_json(cls, data: Json) -> ExportJob:
@@ -174,6 +174,40 @@ class ExportJob(Storable):
                 "more_info": self.error.more_info,
             }
         return data
+
+
+@dataclass(frozen=True, slots=True)
+class ImportJob:
+    """A job that has made an alias of an object, or aliases of the objects below a key; ``None`` for unknown values.
+
+    ``volume`` and ``location`` are those of the object. ``result`` is the Platform's file or folder object, unchanged.
+    """
+
+    id: str
+    state: str
+    volume: str | None = None
+    location: str | None = None
+    result: Json | None = None
+
+    @property
+    def imported_file(self) -> File | None:
+        """The file or folder that the job has made; None if the Platform does not return it."""
+        return _file_of(self.result)
+
+    @classmethod
+    def from_json(cls, data: Json) -> ImportJob:
+        """Build from the API's import object.
+
+        :raises ValueError: if ``id`` is missing or invalid.
+        """
+        source, state = _object(data.get("source")), _word(data.get("state"))
+        return cls(
+            id=_identifier(data, "id"),
+            state=state.upper() if state else ExportState.UNKNOWN,
+            volume=_text(source.get("volume")),
+            location=_text(source.get("location")),
+            result=_record(data.get("result")) or None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,23 +307,30 @@ class Volume(Storable):
 
 @dataclass(frozen=True, slots=True)
 class VolumeObject(Storable):
-    """An object on a volume. ``size`` is in bytes; ``etag`` is without quotes."""
+    """An object on a volume. ``size`` is in bytes; ``etag`` is without quotes.
+
+    ``md5`` and ``crc32c`` are checksums of the content in base64, which only Google Cloud Storage has.
+    """
 
     location: str | None = None
     volume: str | None = None
     size: int | None = None
     etag: str | None = None
+    md5: str | None = None
+    crc32c: str | None = None
 
     @classmethod
     def from_json(cls, data: Json) -> VolumeObject:
         """Build from the API's volume object details."""
         metadata = _object(data.get("metadata"))
-        etag = readable(_text(metadata.get("etag")) or "")
+        etag, md5, crc32c = (readable(_text(metadata.get(key)) or "") for key in ("etag", "md5Hash", "crc32c"))
         return cls(
             location=_text(data.get("location")),
             volume=_text(data.get("volume")),
             size=parse_integer(metadata.get("size")),
             etag=etag.strip('"') or None,
+            md5=md5 or None,
+            crc32c=crc32c or None,
         )
 
     def __str__(self) -> str:
@@ -388,6 +429,13 @@ def parse_integer(value: object) -> int | None:
     if isinstance(value, str) and len(value) < 20 and value.strip().isascii() and value.strip().isdigit():
         value = int(value)
     return value if isinstance(value, int) and abs(value) < 2**63 else None
+
+
+def _file_of(result: Json | None) -> File | None:
+    try:
+        return File.from_json(result or {})
+    except ValueError:
+        return None
 
 
 def _object(value: object) -> Json:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from airflow_sb_provider.emulator.emulator import Emulator
 from airflow_sb_provider.emulator.knobs import Knobs
+from airflow_sb_provider.emulator.listing import contents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,15 +107,6 @@ def _token_in(file: str) -> str:
 
 def _summary(emulator: Emulator) -> str:
     platform = emulator.platform
-    files = [
-        f"  {file.id}  {file.name}  ({file.size} bytes, {file.project}{', public: cannot be exported' * file.public})"
-        for file in platform.files.values()
-        if file.type == "file"
-    ]
-    volumes = [
-        f"  {volume.id}  {volume.access_mode}  bucket {volume.bucket}, prefix {volume.prefix or '(none)'}"
-        for volume in platform.volumes.values()
-    ]
     note = " (removed when this stops)" if platform.storage.is_temporary else ""
     text = f"""\
         Local Seven Bridges Platform: {emulator.url}
@@ -127,10 +119,7 @@ def _summary(emulator: Emulator) -> str:
             "For tasks that open s3:// objects:",
             *(f"export {name}={value}" for name, value in variables.items()),
         ]
-    lines += ["Projects:", *(f"  {project}" for project in platform.projects)] if platform.projects else []
-    lines += ["Files:", *files] if files else []
-    lines += ["Volumes:", *volumes] if volumes else []
-    return "\n".join([*lines, "Stop with Ctrl-C."])
+    return "\n".join([*lines, *contents(emulator), "Stop with Ctrl-C."])
 
 
 if __name__ == "__main__":

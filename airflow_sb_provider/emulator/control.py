@@ -10,15 +10,20 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from airflow_sb_provider.emulator.faults import Faults
+    from airflow_sb_provider.emulator.platform import Platform
     from airflow_sb_provider.emulator.server import Server
 
 Json = dict[str, Any]
 
 
 class Control:
-    """Routes that need no token; `guard.py` decides who may use them."""
+    """Routes that need no token; `guard.py` decides who may use them.
 
-    def __init__(self, server: Server, faults: Faults) -> None:
+    :param fill: adds the initial contents to an empty platform, for a reset.
+    """
+
+    def __init__(self, server: Server, faults: Faults, fill: Callable[[Platform], None]) -> None:
+        self._fill = fill
         self._server = server
         self._platform = server.platform
         self._faults = faults
@@ -28,6 +33,7 @@ class Control:
         app.add_routes(
             [
                 web.get("/_local/state", self._json_handler(self._state)),
+                web.post("/_local/reset", self._json_handler(self._reset)),
                 web.get("/_local/requests", self._json_handler(self._requests)),
                 web.get("/_local/knobs", self._json_handler(self._knobs)),
                 web.post("/_local/knobs", self._json_handler(self._set_knobs)),
@@ -76,6 +82,11 @@ class Control:
                 for volume in list(platform.volumes.values())
             ],
         }
+
+    async def _reset(self, request: web.Request) -> Json:
+        """Restore the initial contents; users, knobs and faults stay."""
+        await self._server.reset(self._fill)
+        return await self._state(request)
 
     async def _requests(self, request: web.Request) -> Json:
         return {"requests": [record.as_json() for record in list(self._server.requests)]}

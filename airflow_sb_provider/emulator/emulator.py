@@ -16,9 +16,9 @@ from aiohttp import web
 from airflow_sb_provider.emulator.buckets import PATH, Buckets
 from airflow_sb_provider.emulator.control import Control
 from airflow_sb_provider.emulator.faults import Fault, Faults
-from airflow_sb_provider.emulator.guard import is_loopback
+from airflow_sb_provider.emulator.guard import PAGES, is_loopback
 from airflow_sb_provider.emulator.knobs import Knobs
-from airflow_sb_provider.emulator.platform import Access, ExportJob, File, Platform, Volume
+from airflow_sb_provider.emulator.platform import Access, ExportJob, File, ImportJob, Platform, Volume
 from airflow_sb_provider.emulator.seed import PROJECT, seed
 from airflow_sb_provider.emulator.server import Server
 from airflow_sb_provider.emulator.storage import Storage
@@ -78,8 +78,8 @@ class Emulator:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
-        if seeded:
-            seed(self.platform)
+        self._fill: Callable[[Platform], None] = seed if seeded else lambda platform: None
+        self._fill(self.platform)
 
     # Start and stop
 
@@ -123,7 +123,7 @@ class Emulator:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self._server = Server(self.platform, self.troubles, self._notify)
         app = self._server.application()
-        Control(self._server, self.troubles).add_to(app)
+        Control(self._server, self.troubles, self._fill).add_to(app)
         if not self.platform.storage.has_real_buckets:
             Buckets(self.platform.storage).add_to(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
@@ -145,6 +145,16 @@ class Emulator:
         """The base URL of the API."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/v2"
+
+    @property
+    def pages_url(self) -> str:
+        """The address of the pages for a browser."""
+        return f"{self.url.removesuffix('/v2')}{PAGES}/"
+
+    @property
+    def reset_command(self) -> str:
+        """The command that restores the initial contents."""
+        return f"curl -X POST {self.url.removesuffix('/v2')}/_local/reset"
 
     def connection_json(self) -> str:
         """Return an Airflow connection to this Platform, as JSON for AIRFLOW_CONN_SEVENBRIDGES_DEFAULT."""
@@ -180,6 +190,24 @@ class Emulator:
         if folder:
             details["parent"] = self.platform.folder_at(folder, project).id
         return self.platform.add_file(name, data, project, **details)
+
+    def add_import(
+        self,
+        volume_id: str,
+        location: str,
+        project: str = PROJECT,
+        name: str | None = None,
+        username: str | None = None,
+    ) -> ImportJob:
+        """Import an object that is on a volume: add an alias of it, and the job that made it.
+
+        :param name: the alias's name, by default the end of `location`.
+        :param username: who imported it, by default the first user.
+        """
+        if project not in self.platform.projects:
+            self.platform.add_project(project)
+        username = username or next(iter(self.platform.users.values())).username
+        return self.platform.add_import(username, volume_id, location, project, name or location.rpartition("/")[2])
 
     def add_volume(
         self,

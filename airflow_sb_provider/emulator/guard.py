@@ -1,4 +1,7 @@
-"""Who may use the local Platform: programs on this machine, but no web page, and under /_local no other user."""
+"""Who may use the local Platform: programs on this machine, but no web page, and under /_local no other user.
+
+A link of a web page may open one of the pages under /_local/pages, which that other page cannot read.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 LOCAL = "/_local"
 """The path below which no token is needed."""
+PAGES = f"{LOCAL}/pages"
+"""The path below which are pages for a browser, which a link in another page may open."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
@@ -62,13 +67,22 @@ def _rejection(request: web.Request) -> str | None:
     if request.host != hosts[0] and not is_loopback(request.host or ""):
         return _HOST_REJECTED
     origins, sites = request.headers.getall("Origin", []), request.headers.getall("Sec-Fetch-Site", [])
-    if any(origin != f"http://{hosts[0]}" for origin in origins) or not _OWN_SITES.issuperset(sites):
+    if any(origin != f"http://{hosts[0]}" for origin in origins):
+        return "web pages may not use the local Platform"
+    if not (_OWN_SITES.issuperset(sites) or _opens_page(request)):
         return "web pages may not use the local Platform"
     if not is_loopback(request.remote or ""):
         return "only programs on this machine may use the local Platform"
     if request.path.startswith(LOCAL) and not _is_same_user(request):
         return f"only programs of the user who runs the local Platform may use {LOCAL}"
     return None
+
+
+def _opens_page(request: web.Request) -> bool:
+    """Whether a browser opens a page in a tab or window of its own, where no other page can read or embed it."""
+    modes, targets = (request.headers.getall(f"Sec-Fetch-{name}", []) for name in ("Mode", "Dest"))
+    is_page = request.method == "GET" and request.path.startswith(f"{PAGES}/")
+    return is_page and (modes, targets) == (["navigate"], ["document"])
 
 
 def _is_same_user(request: web.Request) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ class Knobs:
         "immediately",
     ] = 0.0
     object_lag_seconds: Annotated[float, "an exported object is 404 on its volume for this long after COMPLETED"] = 0.0
+    volume_list_lag_seconds: Annotated[
+        float, "lists of a volume show an exported object this long after COMPLETED; a request for the object finds it"
+    ] = 0.0
     stale_states: Annotated[
         bool, "lists filtered by state show a RUNNING job under PENDING only, and a terminal job under RUNNING too"
     ] = False
@@ -67,6 +72,9 @@ class Knobs:
         bool, "put exactly one slash between prefix and location, or join them as they are"
     ] = True
     leading_slash: Annotated[Literal["keep", "strip", "refuse"], "what to do with a location's leading slash"] = "keep"
+    volume_list_recursive: Annotated[
+        bool, "lists of a volume show all objects below the prefix, instead of one level and its folders"
+    ] = False
     list_order: Annotated[Literal["newest", "oldest", "shuffled"], "order of the list of jobs"] = "newest"
     service_type_case: Annotated[Literal["upper", "lower"], "spelling of a volume's service type, S3 or s3"] = "upper"
     timestamp_style: Annotated[Literal["Z", "offset"], "times are in UTC with a Z, or have the offset +02:00"] = "Z"
@@ -102,6 +110,23 @@ class Knobs:
         for name, value in {name: _coerce(name, value) for name, value in values.items()}.items():
             setattr(self, name, value)
 
+    @classmethod
+    def from_text(cls, text: str) -> Knobs:
+        """Return knobs set by text such as `stuck=true,running_seconds=30`; a value may contain commas.
+
+        :raises ValueError: a part is no `name=value`, there is no such knob, or the value is not valid for it.
+        """
+        knobs = cls()
+        for part in re.split(r",(?=[^,=]*=)", text) if text.strip() else ():
+            name, equals, value = (piece.strip() for piece in part.partition("="))
+            if not equals:
+                raise ValueError(f"{part.strip()!r} has no value; write name=value,name=value")
+            try:
+                knobs.update(**{name: value})
+            except AttributeError as error:
+                raise ValueError(str(error)) from None
+        return knobs
+
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every change."""
         self.__dict__["_listeners"].append(listener)
@@ -117,7 +142,7 @@ class Knobs:
         lines = {}
         for field in dataclasses.fields(cls):
             kind, text = _knob(field.name)
-            choices = " | ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else kind.__name__
+            choices = _choices(kind)
             default = "none" if field.name == "omit" else field.default
             lines[field.name] = f"{text} ({choices}; default {default})"
         return lines
@@ -131,11 +156,17 @@ def _knob(name: str) -> tuple[Any, str]:
     return get_origin(kind) if get_origin(kind) is frozenset else kind, text
 
 
+def _choices(kind: Any) -> str:
+    return " | ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else str(kind.__name__)
+
+
 def _coerce(name: str, value: object) -> object:
     if name not in _HINTS:
-        raise AttributeError(f"unknown knob {name!r}; known are {', '.join(_HINTS)}")
+        close = difflib.get_close_matches(name, _HINTS, 1)
+        guess = f"did you mean {close[0]!r}? " if close else ""
+        raise AttributeError(f"unknown knob {name!r}; {guess}known are {', '.join(_HINTS)}")
     kind, _ = _knob(name)
-    wrong = ValueError(f"knob {name}: {value!r} is not {kind}")
+    wrong = ValueError(f"knob {name}: {value!r} is not {_choices(kind)}")
     if get_origin(kind) is Literal:
         for choice in get_args(kind):
             if str(value) == str(choice):

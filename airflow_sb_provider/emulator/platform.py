@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import random
@@ -156,6 +157,18 @@ class ExportJob:
         return {left, self.state} if self.finished_on else {left}
 
 
+@dataclass
+class ImportJob:
+    """A completed import, which made an alias of an object."""
+
+    id: str
+    volume: str
+    location: str
+    file: str
+    username: str
+    finished_on: datetime = field(default_factory=now)
+
+
 class Platform:
     """Users, projects, files, volumes and jobs, and who may access them.
 
@@ -170,6 +183,7 @@ class Platform:
         self.volumes: dict[str, Volume] = {}
         self.files: dict[str, File] = {}
         self.exports: dict[str, ExportJob] = {}
+        self.imports: dict[str, ImportJob] = {}
         self.exported: dict[tuple[str, str], datetime] = {}
         """The times at which jobs wrote objects, by bucket and key."""
         self._file_numbers = itertools.count(1)
@@ -229,12 +243,34 @@ class Platform:
         self.files[file.id] = file
         return file
 
+    def add_import(
+        self, username: str, volume_id: str, location: str, project: str, name: str, parent: str | None = None
+    ) -> ImportJob:
+        """Import an object that is on a volume: add an alias of it, and the user's job that made it."""
+        size = self.object_of(self.volumes[volume_id], location).size
+        parent = parent or self.projects[project].root_folder
+        file = File(self._new_file_id(), name, project, parent, size=size, alias=(volume_id, location))
+        self.files[file.id] = file
+        job = ImportJob(_new_job_id(), volume_id, location, file.id, username)
+        self.imports[job.id] = job
+        return job
+
     def add_volume(self, volume_id: str, bucket: str | None = None, **details: Any) -> Volume:
         """Add a volume `owner/name` on a bucket, created if it does not exist; `details` are fields of `Volume`."""
         volume = Volume(volume_id, bucket or re.sub("[^A-Za-z0-9.-]", "-", volume_id), **details)
         self.storage.make_bucket(volume.bucket)
         self.volumes[volume_id] = volume
         return volume
+
+    def clear(self) -> None:
+        """Remove everything but users, and the objects that exports wrote. It blocks; no job may run meanwhile."""
+        for bucket, key in list(self.exported):
+            self.storage.delete(bucket, key)
+        for file in list(self.files.values()):
+            with contextlib.suppress(FileNotFoundError):
+                self.storage.delete_source(file.id)
+        for contents in (self.projects, self.volumes, self.files, self.exports, self.exported):
+            contents.clear()
 
     def _new_file_id(self) -> str:
         return f"5fa{next(self._file_numbers):021x}"
@@ -288,6 +324,29 @@ class Platform:
             random.shuffle(jobs)
         return jobs
 
+    def import_job(self, user: User, import_id: str) -> ImportJob:
+        """Return the user's import; errors 9008, and 9005 for another user's."""
+        job = self.imports.get(import_id)
+        if job is None:
+            raise ApiError(9008)
+        if job.username != user.username:
+            raise ApiError(9005)
+        return job
+
+    def import_jobs(
+        self, user: User, volume: str | None = None, project: str | None = None, states: Iterable[str] = ()
+    ) -> list[ImportJob]:
+        """Return the user's imports, all of which are COMPLETED, newest first."""
+        wanted = set(states)
+        return [
+            job
+            for job in reversed(list(self.imports.values()))
+            if job.username == user.username
+            and volume in (None, job.volume)
+            and project in (None, self.files[job.file].project)
+            and (not wanted or "COMPLETED" in wanted)
+        ]
+
     def children(self, folder: File) -> list[File]:
         """Return the files and folders directly in a folder."""
         return [file for file in list(self.files.values()) if file.parent == folder.id]
@@ -298,14 +357,22 @@ class Platform:
             raise ApiError(9069)
         key = self.key(volume, location)
         stored = self.storage.stat(volume.bucket, key)
-        if stored is None or self._is_hidden(volume, key):
+        if stored is None or self._is_hidden(volume, key, self.knobs.object_lag_seconds):
             raise ApiError(9105)
         return stored
 
     def objects(self, volume: Volume, prefix: str) -> list[StoredObject]:
         """Return the objects whose keys begin with `prefix`, as lists of the volume show them."""
         objects = self.storage.list(volume.bucket, prefix)
-        return [stored for stored in objects if not self._is_hidden(volume, stored.key)]
+        lag = max(self.knobs.object_lag_seconds, self.knobs.volume_list_lag_seconds)
+        return [stored for stored in objects if not self._is_hidden(volume, stored.key, lag)]
+
+    def checksums(self, volume: Volume, key: str) -> dict[str, str]:
+        """Return the checksums that the volume's cloud shows of an object."""
+        if volume.service_type.upper() != "GCS":
+            return {}
+        md5, crc32c = self.storage.checksums(volume.bucket, key)
+        return {"md5Hash": md5, "crc32c": crc32c}
 
     def key(self, volume: Volume, location: str) -> str:
         """Return the object's key for a location of a volume."""
@@ -317,9 +384,9 @@ class Platform:
             return f"{volume.prefix.rstrip('/')}/{location}"
         return volume.prefix + location
 
-    def _is_hidden(self, volume: Volume, key: str) -> bool:
+    def _is_hidden(self, volume: Volume, key: str, lag: float) -> bool:
         exported = self.exported.get((volume.bucket, key))
-        return exported is not None and self._is_within(exported, self.knobs.object_lag_seconds)
+        return exported is not None and self._is_within(exported, lag)
 
     def _is_within(self, since: datetime, seconds: float) -> bool:
         return (now() - since).total_seconds() < seconds
@@ -366,7 +433,7 @@ class Platform:
                 raise ApiError(9006)
         defaults = {"sse_algorithm": "AES256"} if volume.service_type.upper() == "S3" else {}
         job = ExportJob(
-            id="".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(32)),
+            id=_new_job_id(),
             file=file.id,
             volume=volume.id,
             location=location,
@@ -406,6 +473,10 @@ class Platform:
         return any(
             job.file == file.id and not job.copy_only and job.finished_on is None for job in list(self.exports.values())
         )
+
+
+def _new_job_id() -> str:
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(32))
 
 
 def _parsed(body: Any, overwrite: bool) -> tuple[str, str, str, bool, dict[str, Any]]:

@@ -9,13 +9,14 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_sb_provider.emulator.platform import ExportJob, File, Platform, Project, User, Volume
+    from airflow_sb_provider.emulator.platform import ExportJob, File, ImportJob, Platform, Project, User, Volume
     from airflow_sb_provider.emulator.storage import StoredObject
 
 Json = dict[str, Any]
 
 BRIEF = {
     "export": {"href", "id", "state"},
+    "import": {"href", "id", "state"},
     "file": {"href", "id", "name", "project", "parent", "type"},
     "volume": {"href", "id", "name"},
     "project": {"href", "id", "name"},
@@ -52,6 +53,23 @@ class Serializer:
         if job.error:
             resource["error"] = job.error.as_json(self._knobs.code_type)
         return self._without_omitted("export", resource)
+
+    def import_job(self, job: ImportJob) -> Json:
+        """Return a completed import with the alias that it made."""
+        file = self._platform.files[job.file]
+        resource = {
+            "href": f"{self._base}/storage/imports/{job.id}",
+            "id": job.id,
+            "state": "COMPLETED",
+            "overwrite": False,
+            "autorename": False,
+            "source": {"volume": job.volume, "location": job.location},
+            "destination": {"project": file.project, "name": file.name},
+            "started_on": self.time(job.finished_on),
+            "finished_on": self.time(job.finished_on),
+            "result": self.file(file),
+        }
+        return self._without_omitted("import", resource)
 
     def file(self, file: File) -> Json:
         """Return a file with its storage, or a folder, which has neither size nor storage."""
@@ -114,7 +132,7 @@ class Serializer:
         return self._without_omitted("volume", resource)
 
     def stored_object(self, volume: Volume, location: str, stored: StoredObject) -> Json:
-        """Return an object of a volume."""
+        """Return an object of a volume; of one on Google Cloud Storage, its bytes are read for the checksums."""
         etags = {"md5": stored.etag, "quoted": f'"{stored.etag}"', "multipart": f"{stored.etag}-2"}
         resource = {
             "href": f"{self._base}/storage/volumes/{volume.id}/object?location={quote(location, safe='')}",
@@ -126,9 +144,15 @@ class Serializer:
                 "size": stored.size,
                 "etag": etags[self._knobs.etag_style],
                 "last_modified": self._format_time(stored.modified),
+                **self._platform.checksums(volume, stored.key),
             },
         }
         return self._without_omitted("object", resource)
+
+    def folder(self, volume: Volume, prefix: str) -> Json:
+        """Return what a list of a volume shows for all objects below a prefix."""
+        href = f"{self._base}/storage/volumes/{volume.id}/list?prefix={quote(prefix, safe='')}"
+        return {"href": href, "prefix": prefix, "volume": volume.id}
 
     def project(self, project: Project) -> Json:
         """Return a project with its root folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -9,13 +10,17 @@ from aiohttp import web
 from airflow_sb_provider.emulator.guard import add_headers, guard
 from airflow_sb_provider.emulator.jobs import Jobs
 from airflow_sb_provider.emulator.middleware import ApiMiddleware
+from airflow_sb_provider.emulator.pages import Pages
 from airflow_sb_provider.emulator.rate_limit import RateLimit
 from airflow_sb_provider.emulator.routes.account import Account
 from airflow_sb_provider.emulator.routes.exports import Exports
 from airflow_sb_provider.emulator.routes.files import Files
+from airflow_sb_provider.emulator.routes.imports import Imports
 from airflow_sb_provider.emulator.routes.volumes import Volumes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_sb_provider.emulator.faults import Faults
     from airflow_sb_provider.emulator.middleware import Notify
     from airflow_sb_provider.emulator.platform import Platform
@@ -51,8 +56,16 @@ class Server:
         Account(self.platform, self._rate_limit).add_to(app)
         Exports(self.platform, self.jobs, self._faults).add_to(app)
         Files(self.platform).add_to(app)
+        Imports(self.platform).add_to(app)
         Volumes(self.platform).add_to(app)
+        Pages(self.platform).add_to(app)
         return app
+
+    async def reset(self, fill: Callable[[Platform], None]) -> None:
+        """Cancel all jobs, remove all contents but users, and let `fill` add new ones."""
+        await self.jobs.stop()
+        await asyncio.to_thread(self.platform.clear)
+        await asyncio.to_thread(fill, self.platform)
 
     async def stop(self) -> None:
         """Cancel jobs and late requests."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import io
@@ -146,6 +147,16 @@ class Storage:
         if self.stat(bucket, key):
             self._fs.rm_file(self._object_path(bucket, key))
 
+    def checksums(self, bucket: str, key: str) -> tuple[str, str]:
+        """Return an object's MD5 and CRC32C, both in base64, as Google Cloud Storage shows them."""
+        md5, crc = hashlib.md5(usedforsecurity=False), 0
+        with self._fs.open(self._object_path(bucket, key), "rb") as source:
+            while chunk := source.read(_CHUNK):
+                md5.update(chunk)
+                crc = _crc32c(chunk, crc)
+        encoded_md5, encoded_crc = (base64.b64encode(each).decode() for each in (md5.digest(), crc.to_bytes(4)))
+        return encoded_md5, encoded_crc
+
     def list(self, bucket: str, prefix: str = "") -> list[StoredObject]:
         """Return all objects whose key begins with `prefix`, sorted by key."""
         root = self._existing_bucket(bucket)
@@ -222,6 +233,26 @@ class Storage:
         os.makedirs(self._root, _PRIVATE, exist_ok=True)
         os.makedirs(path, exist_ok=True)
         os.chmod(path, _PRIVATE)
+
+
+def _crc32c_table() -> list[int]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
+    return table
+
+
+_CRC32C = _crc32c_table()
+
+
+def _crc32c(data: bytes, crc: int = 0) -> int:
+    """Return the CRC32C (Castagnoli) of data that follows data with the CRC `crc`."""
+    crc ^= 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ _CRC32C[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
 
 
 def _escaped(part: str) -> str:

@@ -36,12 +36,21 @@ class ExportPolicy:
     :param hook: sends all requests.
     :param single: whether the task has one export, which is submitted with ``POST /storage/exports``.
     :param skip_not_exportable: whether to skip files that cannot be exported, instead of failing them.
+    :param overwrite_aliased: whether an overwriting export may delete an object that other files are aliases of.
     """
 
-    def __init__(self, hook: SevenBridgesHook, *, single: bool = False, skip_not_exportable: bool = False) -> None:
+    def __init__(
+        self,
+        hook: SevenBridgesHook,
+        *,
+        single: bool = False,
+        skip_not_exportable: bool = False,
+        overwrite_aliased: bool = False,
+    ) -> None:
         self.hook = hook
         self.single = single
         self._skip_not_exportable = skip_not_exportable
+        self._overwrite_aliased = overwrite_aliased
         self._lists = export_lists(hook)
 
     def needs_check(self, entry: TrackedExport) -> bool:
@@ -70,7 +79,9 @@ class ExportPolicy:
         if any(self._needs_new_lists(entry) for entry in entries):
             since = time.monotonic()
         requests, submissions = [entry.request for entry in entries], [entry.submission for entry in entries]
-        facts = fetch_remote_state(self.hook, requests, submissions, self._lists, since)
+        facts = fetch_remote_state(
+            self.hook, requests, submissions, self._lists, since, overwrite_aliased=self._overwrite_aliased
+        )
         delay = self.hook.settings.visibility_delay
         return [
             entry.believe(decision, found.now, delay)

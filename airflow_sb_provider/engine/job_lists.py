@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from airflow_sb_provider.api.job import Job
 from airflow_sb_provider.hooks.sevenbridges import has_next
 
 if TYPE_CHECKING:
@@ -15,7 +14,16 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.models import Page
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
-J = TypeVar("J", bound=Job)
+
+class Listed(Protocol):
+    """What a list needs of its items."""
+
+    @property
+    def id(self) -> str:
+        """The Platform's id."""
+
+
+J = TypeVar("J", bound=Listed)
 
 MAX_PAGES = 50
 _OVERLAP = 10

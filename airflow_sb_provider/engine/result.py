@@ -11,9 +11,9 @@ from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exceptions import (
     SevenBridgesError,
     SevenBridgesForbiddenError,
-    SevenBridgesInDoubt,
     SevenBridgesNotFoundError,
 )
+from airflow_sb_provider.exports.verification import ExpectedObject, compare, in_doubt
 from airflow_sb_provider.hooks.retry import retry_rules
 
 if TYPE_CHECKING:
@@ -54,13 +54,14 @@ def read_object(hook: SevenBridgesHook, job: ExportJob, size: int | None) -> Vol
     """
     if not (job.volume and job.location):
         return None
+    expected = ExpectedObject(volume=job.volume, location=job.location, size=size)
     give_up_at = time.monotonic() + APPEARS_WITHIN
     try:
         while True:
             # The worker may be paused between a read and this check: only a late enough read counts.
             is_last = time.monotonic() >= give_up_at
-            volume_object = _read(hook, hook.find_volume_object, job.volume, job.location)
-            if is_last or _may_be_export(volume_object, size):
+            verification = compare(expected, _read(hook, hook.find_volume_object, job.volume, job.location))
+            if is_last or not verification.is_wrong:
                 break
             time.sleep(OBJECT_RECHECK_INTERVAL)
     except SevenBridgesError as error:
@@ -68,21 +69,9 @@ def read_object(hook: SevenBridgesHook, job: ExportJob, size: int | None) -> Vol
             "Export %s is COMPLETED, but its object could not be read, so its size was not checked: %s", job.id, error
         )
         return None
-    if volume_object is None:
-        raise SevenBridgesInDoubt(
-            f"Export {job.id} is COMPLETED, but no object is at {job.volume}/{job.location}. Check the bucket."
-        )
-    if not _may_be_export(volume_object, size):
-        raise SevenBridgesInDoubt(
-            f"Export {job.id} is COMPLETED, but the object at {job.volume}/{job.location} has "
-            f"{volume_object.size} bytes and the file {size}. Check the object before you use it."
-        )
-    return volume_object
-
-
-def _may_be_export(volume_object: VolumeObject | None, size: int | None) -> bool:
-    """Whether the object may be the export of a file of this size."""
-    return volume_object is not None and (None in (volume_object.size, size) or volume_object.size == size)
+    if verification.is_wrong:
+        raise in_doubt(f"Export {job.id}", verification)
+    return verification.object
 
 
 def _read(hook: SevenBridgesHook, read: Callable[..., T], *arguments: str) -> T:

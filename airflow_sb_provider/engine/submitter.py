@@ -221,6 +221,9 @@ class Submitter(Generic[E]):
             self._log.warning("%s: %s", entry.request, entry.why)
         elif self._policy.single and entry.why and not isinstance(decision, CheckAgain):
             self._log.info("%s", entry.why)
+        elif isinstance(decision, Submit) and entry.why and entry.own_id:
+            # Few of a batch: those whose job of an earlier try has ended without the wanted object.
+            self._log.info("%s (%s): %s", entry.request.target[0], entry.label, entry.why)
 
     def _decide(self, chunk: Sequence[E]) -> list[Decision]:
         careful = [entry for entry in chunk if self._policy.needs_check(entry)]

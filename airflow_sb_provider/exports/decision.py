@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from airflow_sb_provider.api.models import ExportJob, File, Volume, VolumeObject
+from airflow_sb_provider.api.models import ExportJob, ExportState, File, Volume, VolumeObject
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesExportFailed,
@@ -20,6 +20,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesNotExportable,
 )
 from airflow_sb_provider.exports.destination import alias_readings, certainly_same_place, same_place
+from airflow_sb_provider.exports.origin import ELSEWHERE, NOT_SEARCHED, ObjectOrigin
 from airflow_sb_provider.exports.request import ExportRequest, Intent
 from airflow_sb_provider.jobs.decision import Adopt, AlreadyDone, CheckAgain, Decision, Fail, Submit
 from airflow_sb_provider.jobs.record import SubmissionState
@@ -62,6 +63,9 @@ class RemoteState:
         location on the alias's volume; an error if an object cannot be read, None if there is none.
     :param evidence: the newest completed job to this destination, if it certainly made this copy.
     :param history_complete: whether the list of completed jobs is certainly complete.
+    :param origin: who made the object and which files are aliases of it, where it would be deleted or is in the way;
+        None if that was not searched for.
+    :param overwrite_aliased: whether the user allows to delete an object that other files are aliases of.
     """
 
     now: float
@@ -78,6 +82,8 @@ class RemoteState:
     alias_objects: Mapping[str, VolumeObject | SevenBridgesApiError | None] = field(default_factory=dict)
     evidence: ExportJob | None = None
     history_complete: bool = True
+    origin: ObjectOrigin | None = None
+    overwrite_aliased: bool = False
 
 
 def decide(requests: Sequence[ExportRequest], facts: Sequence[RemoteState]) -> list[Decision]:
@@ -391,9 +397,9 @@ def _rivals(request: ExportRequest, facts: RemoteState) -> Decision | None:
 
 def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
     submission, found = facts.submission, facts.object
-    why = f"{submission.why} The Platform shows nothing of it: submitting the export. " if submission.why else ""
+    why = _why_submitted(facts)
     if not request.overwrite:
-        return Submit(why.strip(), request)
+        return Submit(why, request)
     if isinstance(found, VolumeObject) and submission.replaces not in (None, str(found)):
         # This object appeared after the check before the first request, so it is not the one that is to be replaced.
         reason, remedy = _why_not_overwritten(request, facts)
@@ -412,10 +418,39 @@ def _submit(request: ExportRequest, facts: RemoteState) -> Decision:
             seen=str(found),
         )
     if isinstance(found, VolumeObject):
-        return Submit(f"{why}The object there ({found}) will be deleted and replaced.", request, str(found))
+        if refused := _aliased(request, facts, found):
+            return refused
+        origin = facts.origin.warning if facts.origin else f"Not checked: {NOT_SEARCHED}."
+        why = f"{why} The object there ({found}) will be deleted and replaced. {origin}".strip()
+        return Submit(why, request, str(found))
     # An object that appears there in the meantime, such as the only copy of another file, must not be deleted.
     careful = replace(request, overwrite=False)
-    return Submit(f"{why}Nothing is there to overwrite, so overwriting is not requested.", careful)
+    return Submit(f"{why} Nothing is there to overwrite, so overwriting is not requested.".strip(), careful)
+
+
+def _why_submitted(facts: RemoteState) -> str:
+    """Return why a try after the first submits, for the log; empty for a first try."""
+    job, why = facts.recorded, facts.submission.why
+    if isinstance(job, ExportJob) and job.failed:
+        outcome = "failed" if job.state == ExportState.FAILED else f"ended as {job.state}"
+        cause = [str(job.error.code or ""), job.error.reason] if job.error else []
+        return f"Export {job.id} {outcome} ({': '.join(filter(None, cause)) or 'no reason given'}); submitting again."
+    if isinstance(job, ExportJob) and job.succeeded:
+        return f"Export {job.id} completed before the task was cleared; submitting again."
+    return f"{why} The Platform shows nothing of it: submitting the export." if why else ""
+
+
+def _aliased(request: ExportRequest, facts: RemoteState, found: VolumeObject) -> Fail | None:
+    """Reject to delete an object that a visible file is an alias of: that file would lose its bytes."""
+    origin = facts.origin
+    if origin is None or not origin.aliases or facts.overwrite_aliased:
+        return None
+    error = SevenBridgesExportRefused(
+        f"{origin.loss} (the object at {request.volume}/{request.location}, {found}). {origin.made}".rstrip(),
+        remedy=ELSEWHERE,
+        subject=f"The {request} was not submitted",
+    )
+    return Fail(error)
 
 
 def explain(request: ExportRequest, facts: RemoteState) -> tuple[str, str]:
@@ -439,14 +474,8 @@ def explain(request: ExportRequest, facts: RemoteState) -> tuple[str, str]:
         return f"File {request.file} cannot be read: {file.reason}", file.remedy
     if refusal and refusal.code == TAKEN and request.overwrite:
         return _why_not_overwritten(request, facts)
-    if refusal and refusal.code == TAKEN and isinstance(found, VolumeObject):
-        if facts.evidence:
-            owner = f"made from the same file by export {facts.evidence.id}"
-        elif _sizes_agree(file, found):
-            owner = "of the same size as the file, perhaps made from it"
-        else:
-            owner = "made from something else"
-        return f"{request.volume}/{request.location} already holds an object ({found}) {owner}.", ""
+    if refusal and refusal.code == TAKEN:
+        return _taken(request, facts, found) if isinstance(found, VolumeObject) else ("", ELSEWHERE)
     return "", ""
 
 
@@ -459,13 +488,28 @@ def alias_problem(file: File) -> tuple[str, str]:
     )
 
 
+def _taken(request: ExportRequest, facts: RemoteState, found: VolumeObject) -> tuple[str, str]:
+    """Return what the object in the way is. The remedy is to overwrite it only if no visible file loses its bytes."""
+    origin = facts.origin or ObjectOrigin(unknown=(NOT_SEARCHED,))
+    if facts.evidence:
+        owner = f"made from the same file by export {facts.evidence.id}"
+    elif origin.export and (not isinstance(origin.file, File) or _sizes_agree(origin.file, found)):
+        owner = f"made by {origin.maker}"
+    elif _sizes_agree(facts.file, found):
+        owner = "of the same size as the file, perhaps made from it"
+    else:
+        owner = "made from something else"
+    cause = f"{request.volume}/{request.location} already holds an object ({found}) {owner}."
+    return f"{cause} {origin.explanation}".rstrip(), origin.remedy
+
+
 def _why_not_overwritten(request: ExportRequest, facts: RemoteState) -> tuple[str, str]:
     place, found, replaces = f"{request.volume}/{request.location}", "", facts.submission.replaces
     if isinstance(facts.object, VolumeObject):
         found = f" ({facts.object})"
         if replaces and replaces != str(facts.object):
             what = f"The object at {place} was to be replaced ({replaces}); another one{found} is there now."
-            return f"{what} {_NOT_DELETED}", _CHECK_OBJECT
+            return f"{what} {_NOT_DELETED}", _check_object(facts)
     if replaces:
         return (
             f"Overwriting was requested, but the object at {place}{found} was not deleted: an object lock, a retention "
@@ -475,8 +519,13 @@ def _why_not_overwritten(request: ExportRequest, facts: RemoteState) -> tuple[st
     return (
         f"Nothing was at {place} when it was checked, so overwriting was not requested; an object{found} has appeared "
         f"there since. {_NOT_DELETED}",
-        _CHECK_OBJECT,
+        _check_object(facts),
     )
+
+
+def _check_object(facts: RemoteState) -> str:
+    """Return what to do about an object that is not deleted."""
+    return f"{facts.origin.explanation} {ELSEWHERE}" if facts.origin and facts.origin.aliases else _CHECK_OBJECT
 
 
 def _sizes_agree(file: File | SevenBridgesApiError | None, found: VolumeObject) -> bool:

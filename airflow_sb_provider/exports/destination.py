@@ -50,22 +50,31 @@ def alias_readings(file: File, request: ExportRequest, volumes: Mapping[str, Vol
     :param request: the export with the destination.
     :param volumes: by id, the volumes of the alias and of the request, if they could be read.
     """
+    readings = _readings(file, request, volumes)
+    return {place: all(here for other, here in readings if other == place) for place, _ in readings}
+
+
+def may_be_alias_of(file: File, request: ExportRequest, volumes: Mapping[str, Volume]) -> bool:
+    """Whether an alias's object is at the request's destination in any reading; parameters as of `alias_readings`."""
+    return any(here for _, here in _readings(file, request, volumes))
+
+
+def _readings(file: File, request: ExportRequest, volumes: Mapping[str, Volume]) -> list[tuple[str | None, bool]]:
     wanted, actual = volumes.get(request.volume), volumes.get(file.volume or "")
     if file.location is None or file.volume is None:
-        return {}
+        return []
     if wanted is None or actual is None or not wanted.bucket or not actual.bucket:
         same = file.volume == request.volume and file.location == request.location
-        return {file.location: True, None: False} if same else {}
+        return [(file.location, True), (None, False)] if same else []
     if wanted.bucket != actual.bucket or wanted.service != actual.service:
-        return {}
-    fits: dict[str | None, bool] = {}
+        return []
+    readings: list[tuple[str | None, bool]] = []
     for includes_prefix, with_slash in _READINGS:
         location = _below(actual.prefix, file.location, with_slash) if includes_prefix else file.location
         if location:
             alias_key = _key(actual.prefix, location, with_slash)
-            here = alias_key == _key(wanted.prefix, request.location, with_slash)
-            fits[location] = fits.get(location, True) and here
-    return fits
+            readings.append((location, alias_key == _key(wanted.prefix, request.location, with_slash)))
+    return readings
 
 
 def certainly_same_place(
@@ -81,6 +90,11 @@ def same_place(
 ) -> bool:
     """Whether two pairs of volume and location may be the same bucket and key; two volumes may share a bucket."""
     return a == b or not _all_places(a, volumes).isdisjoint(_all_places(b, volumes))
+
+
+def ends_alike(location: str, other: str) -> bool:
+    """Whether two locations may be of one key: then one of them is the end of the other."""
+    return location.endswith(other) or other.endswith(location)
 
 
 def _all_places(place: tuple[str | None, str | None], volumes: Mapping[str, Volume]) -> set[tuple[object, ...]]:

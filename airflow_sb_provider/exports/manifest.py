@@ -1,4 +1,4 @@
-"""The manifest of a batch: a row for every file, as JSON Lines or CSV, and the rules for its address."""
+"""The manifest of a batch: a row for every file, as JSON Lines or CSV, how it is read again, and where it may be."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import csv
 import io
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
+from airflow_sb_provider.api.models import parse_integer
+from airflow_sb_provider.api.times import parse_time
+from airflow_sb_provider.exceptions import SevenBridgesInputError
 from airflow_sb_provider.exports.outcome import ExportOutcome
-from airflow_sb_provider.exports.request import ExportRequest
+from airflow_sb_provider.exports.patterns import check_key
+from airflow_sb_provider.exports.request import ExportRequest, read_file, read_volume
 from airflow_sb_provider.exports.tracked import TrackedExport
-from airflow_sb_provider.inputs import short
+from airflow_sb_provider.exports.verification import ExpectedObject
+from airflow_sb_provider.inputs import Problems, short
+from airflow_sb_provider.jobs.tracked import COMPLETED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from airflow_sb_provider.api.models import Volume
 
@@ -24,6 +30,10 @@ _CSV = (".csv",)
 HEAD_BYTES = 2**20
 _IDENTITY = ("dag_id", "task_id", "map_index")
 _COLUMNS = frozenset({"file", "volume", "location", "state", *_IDENTITY})
+# Of a row that is read again; those of `_TEXTS` may be missing.
+_EXPECTED = frozenset({"file", "volume", "location", "state", "size"})
+_TEXTS = ("etag", "md5", "crc32c", "uri")
+_CHUNK = 2**16
 # Text that a spreadsheet treats as a formula, also in full width.
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 _LINE_ENDS = re.compile("[\u0085\u2028\u2029]")
@@ -148,7 +158,132 @@ def _cell(value: object) -> object:
         return value
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
-    return f"'{value}" if _FORMULA.match(value) else value
+    return f"'{value}" if _FORMULA.match(value.lstrip("'")) else value
+
+
+def _text_of_cell(cell: str) -> str:
+    """Return the text of which `_cell` made a cell."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell.lstrip("'")) else cell
+
+
+def read_manifest(file: BinaryIO, address: str) -> Iterator[ExpectedObject | None]:
+    """Yield the object of each row, or None if the row's export is not completed; one row is in memory at a time.
+
+    :param file: the manifest, opened for reading bytes.
+    :param address: its suffix determines the format; it is shown in errors.
+    :raises SevenBridgesInputError: for the first row that is not one of a manifest; it names the line.
+    """
+    lines = _Lines(file)
+    rows = _csv_rows(lines) if address.lower().endswith(_CSV) else _json_rows(lines)
+    try:
+        for row in rows:
+            yield _expected(row)
+    except (SevenBridgesInputError, ValueError, csv.Error, RecursionError) as problem:
+        raise SevenBridgesInputError(f"manifest: {short(address)}, line {lines.row_at}: {problem}") from None
+
+
+class _Lines:
+    """The lines of a file, in a bounded part of the memory; ``row_at`` is the number of a row's first line."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._lines = _split(file)
+        self._number = self._size = 0
+        self.row_at = 1
+
+    def begin_row(self) -> None:
+        """Note that the next line begins a row."""
+        self.row_at, self._size = self._number + 1, 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._number += 1
+        self._size += len(line)
+        if self._size > HEAD_BYTES:
+            raise ValueError("it is too long to be a row of a manifest.")
+        return line.decode("utf-8-sig" if self._number == 1 else "utf-8")
+
+
+def _split(file: BinaryIO) -> Iterator[bytes]:
+    # Not by readline(), which has no limit in fsspec.
+    rest = b""
+    while chunk := file.read(_CHUNK):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+        if len(rest) > HEAD_BYTES:
+            break
+    if rest:
+        yield rest
+
+
+def _json_rows(lines: _Lines) -> Iterator[Mapping[str, Any]]:
+    while True:
+        lines.begin_row()
+        line = next(lines, None)
+        if line is None:
+            return
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            raise ValueError("it is not JSON.") from None
+        if not isinstance(row, dict):
+            raise ValueError("it is not a JSON object.")
+        yield row
+
+
+def _csv_rows(lines: _Lines) -> Iterator[Mapping[str, Any]]:
+    reader = csv.reader(lines, strict=True)
+    header: list[str] | None = None
+    while True:
+        lines.begin_row()
+        cells = next(reader, None)
+        if cells is None:
+            return
+        if not cells:
+            continue
+        if header is None:
+            header = cells
+        elif len(cells) != len(header):
+            raise ValueError(f"it has {len(cells)} cells instead of {len(header)}.")
+        else:
+            yield {name: _text_of_cell(cell) or None for name, cell in zip(header, cells, strict=True)}
+
+
+def _expected(row: Mapping[str, Any]) -> ExpectedObject | None:
+    if missing := sorted(_EXPECTED - row.keys()):
+        raise ValueError(f"it is not a row of a manifest: it has no {missing[0]!r}.")
+    if row["state"] != COMPLETED:
+        return None
+    problems = Problems()
+    finished_on = parse_time(row.get("finished_on"))
+    expected = ExpectedObject(
+        volume=problems.read("volume", read_volume, row["volume"], ""),
+        location=problems.read("location", _read_key, row["location"], ""),
+        size=problems.read("size", _read_size, row["size"], None),
+        file=problems.read("file", read_file, row["file"], ""),
+        finished_at=finished_on.timestamp() if finished_on else None,
+        **{name: value for name in _TEXTS if isinstance(value := row.get(name), str) and value},
+    )
+    problems.raise_if_any()
+    return expected
+
+
+def _read_key(value: object) -> str:
+    # Not as an operator's parameter: the names of selected files may begin and end with spaces.
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{short(value)} is not the key of an object.")
+    return check_key(value)
+
+
+def _read_size(value: object) -> int | None:
+    size = parse_integer(value)
+    if value is not None and (size is None or size < 0):
+        raise ValueError(f"{short(value)} is not a number of bytes.")
+    return size
 
 
 def _place_of(address: str) -> tuple[str, ...]:
@@ -177,7 +312,9 @@ def _row(
         "volume": outcome.volume,
         "location": outcome.location,
         "uri": outcome.uri,
-        "etag": None,
+        "etag": outcome.etag,
+        "md5": outcome.md5,
+        "crc32c": outcome.crc32c,
         "overwrite": outcome.overwrite,
         "copy_only": outcome.copy_only,
         "properties": dict(request.properties) if request.properties else None,

@@ -54,6 +54,8 @@ class ExportOutcome:
     project: str | None
     size: int | None
     etag: str | None
+    md5: str | None
+    crc32c: str | None
     copy_only: bool | None
     overwrite: bool | None
     adopted: bool
@@ -82,6 +84,8 @@ class ExportOutcome:
             project=file.project if file else None,
             size=_size(volume_object, file),
             etag=volume_object.etag if volume_object else None,
+            md5=volume_object.md5 if volume_object else None,
+            crc32c=volume_object.crc32c if volume_object else None,
             copy_only=None,
             overwrite=job.overwrite,
             adopted=False,
@@ -116,6 +120,8 @@ class ExportOutcome:
             project=entry.project or (file.project if file else None),
             size=entry.size if _size(found, file) is None else _size(found, file),
             etag=found.etag if found else None,
+            md5=found.md5 if found else None,
+            crc32c=found.crc32c if found else None,
             copy_only=request.copy_only,
             overwrite=request.overwrite,
             adopted=entry.adopted,

@@ -11,7 +11,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.exceptions import SevenBridgesInputError
-from airflow_sb_provider.exports.destination import alias_readings, key_problem, object_uri, places
+from airflow_sb_provider.exports.destination import key_problem, may_be_alias_of, object_uri, places
 from airflow_sb_provider.exports.patterns import Glob, Pattern, check_key, text_of
 from airflow_sb_provider.exports.request import ExportRequest, read_file, read_location
 from airflow_sb_provider.inputs import (
@@ -305,7 +305,7 @@ def is_moved(export: PlannedExport, file: File, volumes: Mapping[str, Volume]) -
 
     :param volumes: by id, those that the token may see.
     """
-    return file.is_alias and not export.problem and any(alias_readings(file, export.request, volumes).values())
+    return file.is_alias and not export.problem and may_be_alias_of(file, export.request, volumes)
 
 
 def read_tag(value: object) -> str:

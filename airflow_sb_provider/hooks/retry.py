@@ -124,6 +124,8 @@ def _retry_line(state: RetryCallState) -> str:
     """Return what failed and why, what is retried and when; the codes last."""
     error, call = _error(state), next(iter(state.args), None)
     request = f" {call.method} {call.path}" if isinstance(call, Call) else ""
+    # Some errors name the request.
+    request = "" if request in str(error) else request
     action = f"Retrying{request} in {in_words(state.next_action.sleep if state.next_action else 0)}."
     return error.with_remedy(action) if isinstance(error, SevenBridgesError) else f"{error} {action}"
 

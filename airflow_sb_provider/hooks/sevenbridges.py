@@ -70,6 +70,8 @@ T = TypeVar("T")
 Listed = TypeVar("Listed", "ExportJob", "File", "Volume")
 
 MAX_PAGES = 1000
+# A million objects: a longer list has a wrong next link.
+MAX_VOLUME_PAGES = 10_000
 MAX_READS = 3
 IDS_SHOWN = 50
 
@@ -509,6 +511,32 @@ class SevenBridgesHook(BaseHook):
                 return None
             raise
 
+    def list_volume_objects(self, volume: str, prefix: str = "") -> Iterator[VolumeObject]:
+        """Yield the objects on one level of a volume; a page of a hundred is fetched only when it is needed.
+
+        :param prefix: what their locations begin with: for a folder, its path with a slash at the end. Objects in
+            folders below are not listed.
+        """
+        return (item for page in self.volume_pages(volume, prefix) for item in page.items)
+
+    def volume_pages(self, volume: str, prefix: str = "") -> Iterator[Page[VolumeObject]]:
+        """Yield the pages of `list_volume_objects`.
+
+        :raises SevenBridgesApiError: if the next page is at another address, or there are too many pages.
+        """
+        links: set[str] = set()
+        call = calls.list_volume_objects(volume, prefix)
+        for _ in range(MAX_VOLUME_PAGES):
+            page = self.send(call)
+            yield page
+            if not has_next(page, self.settings.endpoint):
+                return
+            if page.next in links:
+                raise _incomplete(call, "its pages repeat")
+            links.add(page.next or "")
+            call = calls.list_volume_objects(volume, prefix, link=page.next)
+        raise _incomplete(call, f"it has more than {MAX_VOLUME_PAGES:,} pages; use a prefix")
+
     def get_user(self) -> User:
         """Return the user whom the token belongs to."""
         return self.send(calls.get_user())
@@ -556,7 +584,7 @@ class SevenBridgesHook(BaseHook):
             seen |= ids
         if stuck or len(seen) < (page.total or 0):
             total = "more" if page.total is None else page.total
-            raise _incomplete(page_at, f"it should have {total} items, but only {len(seen)} were listed")
+            raise _incomplete(page_at(0), f"it should have {total} items, but only {len(seen)} were listed")
 
     def _pages(self, page_at: Callable[[int], Call[Page[Listed]]]) -> Iterator[Page[Listed]]:
         offset = 0
@@ -566,7 +594,7 @@ class SevenBridgesHook(BaseHook):
             offset += len(page.items)
             if not page.items or not has_next(page, self.settings.endpoint):
                 return
-        raise _incomplete(page_at, f"it has more than {MAX_PAGES} pages; use filters")
+        raise _incomplete(page_at(0), f"it has more than {MAX_PAGES} pages; use filters")
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -659,9 +687,9 @@ def _files_at(offset: int, **where: Any) -> Call[Page[File]]:
     return calls.list_files(**where, offset=offset)
 
 
-def _incomplete(page_at: Callable[[int], Call[Page[Any]]], problem: str) -> SevenBridgesApiError:
+def _incomplete(call: Call[Page[Any]], problem: str) -> SevenBridgesApiError:
     error = SevenBridgesApiError(0, message=f"The Platform's list is incomplete: {problem}.")
-    error.about = page_at(0).about
+    error.about = call.about
     return error
 
 

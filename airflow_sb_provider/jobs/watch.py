@@ -85,7 +85,8 @@ class Watch(Generic[J]):
     # By id: how many polls in a row were rejected or unreadable, and when the first was.
     _rejections: dict[str, tuple[int, float]] = field(default_factory=dict)
     _unreadable: dict[str, tuple[int, float]] = field(default_factory=dict)
-    _is_failing: bool = False
+    # The ids whose last poll had a transient error.
+    _failing: set[str] = field(default_factory=set)
     _logged: int = 0
     _failed: int = 0
     _open: dict[str, None] = field(init=False)
@@ -122,25 +123,35 @@ class Watch(Generic[J]):
         if isinstance(response, SevenBridgesError):
             if response.permanent:
                 return [line for job_id in ids for line in self._record_rejection(job_id, response, now)]
-            return self._record_transient_error(response)
+            return self._record_transient_error(ids, response)
         lines: list[str] = []
         for job_id, result in zip(ids, response, strict=True):
             lines += self._update_job(job_id, result, now)
         return lines + self._progress_lines()
 
-    def _record_transient_error(self, error: SevenBridgesError) -> list[str]:
-        lines = [] if self._is_failing else [f"Polling failed; still waiting: {error}"]
-        self._is_failing = True
+    def _record_transient_error(self, ids: Sequence[str], error: SevenBridgesError) -> list[str]:
+        lines = [] if self._failing else [f"Polling failed; still waiting: {error}"]
+        self._failing.update(ids)
         return lines
+
+    def _record_recovery(self, job_id: str) -> list[str]:
+        if job_id not in self._failing:
+            return []
+        self._failing.discard(job_id)
+        return [] if self._failing else ["Polling recovered."]
 
     def _update_job(self, job_id: str, job: J | SevenBridgesError, now: float) -> list[str]:
         if isinstance(job, SevenBridgesUnreadableItem):
-            return self._count_error(self._unreadable, MAX_CONSECUTIVE_UNREADABLE, job_id, job, now)
+            lines = self._record_recovery(job_id)
+            return lines + self._count_error(self._unreadable, MAX_CONSECUTIVE_UNREADABLE, job_id, job, now)
         if isinstance(job, SevenBridgesError):
             self.unauthorized = self.unauthorized or isinstance(job, SevenBridgesAuthError)
-            return self._record_rejection(job_id, job, now) if job.permanent else self._record_transient_error(job)
-        lines = ["Polling recovered."] if self._is_failing else []
-        self._is_failing = False
+            return (
+                self._record_rejection(job_id, job, now)
+                if job.permanent
+                else self._record_transient_error([job_id], job)
+            )
+        lines = self._record_recovery(job_id)
         self._rejections.pop(job_id, None)
         self._unreadable.pop(job_id, None)
         before = self.jobs.get(job_id)
@@ -192,6 +203,7 @@ class Watch(Generic[J]):
         self._open.pop(job_id, None)
         self.apart.pop(job_id, None)
         self._rejections.pop(job_id, None)
+        self._failing.discard(job_id)
 
     @property
     def over(self) -> bool:

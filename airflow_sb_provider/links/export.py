@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_sb_provider._compat import BaseOperatorLink
 from airflow_sb_provider._compat import PlainXCom as XCom
+from airflow_sb_provider.links.urls import is_page
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class SevenBridgesLink(BaseOperatorLink):
             log.debug("No address for the link %r: %s", self.name, error)
             return ""
         # An XCom backend may have left a reference there.
-        return address if isinstance(address, str) and address.startswith("https://") else ""
+        return str(address) if is_page(address) else ""
 
 
 class SevenBridgesFileLink(SevenBridgesLink):

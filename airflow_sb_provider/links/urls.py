@@ -1,17 +1,22 @@
-"""The addresses of web pages; None unless an address is certain, because a wrong link is worse than none."""
+"""The addresses of web pages; None unless an address is certain, because a wrong link is worse than none.
+
+The local Platform has pages of its own, so that its links can be tried.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from airflow_sb_provider.api.environments import ENVIRONMENTS, origin
+from airflow_sb_provider.api.environments import ENVIRONMENTS, is_loopback, origin
 
 if TYPE_CHECKING:
     from airflow_sb_provider.api.environments import Environment
 
 _S3 = "https://s3.console.aws.amazon.com/s3"
 _GCS = "https://console.cloud.google.com/storage/browser"
+LOCAL_PAGES = "/_local/pages"
+"""Where the local Platform serves its pages."""
 
 
 def known_environment(endpoint: str) -> Environment | None:
@@ -20,18 +25,36 @@ def known_environment(endpoint: str) -> Environment | None:
     return known.get(origin(endpoint))
 
 
+def local_pages(endpoint: str) -> str | None:
+    """Return the address below which the local Platform serves pages; None for an endpoint that is not on loopback."""
+    scheme, host, port = origin(endpoint)
+    if scheme != "http" or not is_loopback(host) or known_environment(endpoint):
+        return None
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{LOCAL_PAGES}"
+
+
+def is_page(address: object) -> bool:
+    """Whether a link may lead there."""
+    if not isinstance(address, str):
+        return False
+    return address.startswith("https://") or address.startswith(f"{local_pages(address)}/")
+
+
 def project_page(endpoint: str, project: str | None) -> str | None:
     """Return the page of a project (``owner/short-name``)."""
     environment = known_environment(endpoint)
-    if not (environment and environment.web and project and _is_id(project)):
-        return None
-    return f"{environment.web}/u/{quote(project)}/"
+    web = environment.web if environment else local_pages(endpoint)
+    return f"{web}/u/{quote(project)}/" if web and project and _is_id(project) else None
 
 
 def file_page(endpoint: str, project: str | None, file_id: str | None) -> str | None:
-    """Return the page of a project's file."""
+    """Return the page of a project's file; for the local Platform, ``project`` may be unknown."""
+    if not file_id:
+        return None
+    if local := local_pages(endpoint):
+        return f"{local}/files/{quote(file_id, safe='')}/"
     page = project_page(endpoint, project)
-    return f"{page}files/{quote(file_id, safe='')}/" if page and file_id else None
+    return f"{page}files/{quote(file_id, safe='')}/" if page else None
 
 
 def object_page(endpoint: str, uri: str | None) -> str | None:
@@ -39,6 +62,8 @@ def object_page(endpoint: str, uri: str | None) -> str | None:
     scheme, bucket, key = _parts(endpoint, uri)
     if not (bucket and key):
         return None
+    if local := local_pages(endpoint):
+        return f"{local}/buckets/{quote(bucket, safe='')}/{quote(key)}"
     if scheme == "s3":
         return f"{_S3}/object/{quote(bucket, safe='')}?prefix={quote(key)}"
     return f"{_GCS}/_details/{quote(bucket, safe='')}/{quote(key)}"
@@ -50,6 +75,8 @@ def folder_page(endpoint: str, uri: str | None) -> str | None:
     if not bucket:
         return None
     prefix = prefix.rstrip("/")
+    if local := local_pages(endpoint):
+        return f"{local}/buckets/{quote(bucket, safe='')}/" + (f"{quote(prefix)}/" if prefix else "")
     if scheme == "s3":
         query = f"?prefix={quote(prefix)}/" if prefix else ""
         return f"{_S3}/buckets/{quote(bucket, safe='')}{query}"
@@ -59,7 +86,7 @@ def folder_page(endpoint: str, uri: str | None) -> str | None:
 def _parts(endpoint: str, uri: str | None) -> tuple[str, str, str]:
     """Split an object's address; all parts are empty for an unknown environment, whose buckets may be anywhere."""
     scheme, _, rest = (uri or "").partition("://")
-    if scheme not in ("s3", "gs") or known_environment(endpoint) is None:
+    if scheme not in ("s3", "gs") or not (known_environment(endpoint) or local_pages(endpoint)):
         return "", "", ""
     bucket, _, key = rest.partition("/")
     return scheme, bucket, key

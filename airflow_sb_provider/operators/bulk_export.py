@@ -17,6 +17,7 @@ from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.engine.export_policy import ExportPolicy
 from airflow_sb_provider.engine.listing import list_selected
 from airflow_sb_provider.engine.result import volume_or_none
+from airflow_sb_provider.engine.verification import verify_exports
 from airflow_sb_provider.exceptions import (
     SevenBridgesBatchFailed,
     SevenBridgesError,
@@ -131,12 +132,16 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
     :param secondary_files: whether to include index files (``.bai``, ``.tbi``, ...). (templated)
     :param overwrite: whether to delete objects that are at the destinations. If you move files, this can destroy the
         only copy of other files. It costs one more request for each file. (templated)
+    :param overwrite_aliased: whether ``overwrite`` may delete objects that other files are aliases of, as far as the
+        task can see. Those files lose their bytes. (templated)
     :param copy_only: whether to copy the files, so that the Platform keeps them. (templated)
     :param properties: as in `SevenBridgesExportOperator`. (templated)
     :param validate_only: whether to check all parameters and return what the task would do, without changing
         anything. (templated)
     :param manifest: where to write an audit record of every file: any URL or path that Airflow's
         ``ObjectStoragePath`` accepts, ending in ``.jsonl`` or ``.csv``. (templated)
+    :param verify: whether to compare the size of each object with its file's at the end. An export whose object is
+        missing, has another size or cannot be read is ``IN_DOUBT``. The manifest gets ETags and checksums. (templated)
     :param max_files: fail before the first submission if there are more files to export. (templated)
     :param skip_not_exportable: whether to skip files that cannot be exported (aliases of other objects, public and
         archived files, folders). They count as ``SKIPPED``, not as failed. (templated)
@@ -165,10 +170,12 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         *SELECTION_FIELDS,
         "validate_only",
         "manifest",
+        "verify",
         "max_files",
         "skip_not_exportable",
         "skip_exported",
         "tag_exported",
+        "overwrite_aliased",
         "sevenbridges_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
@@ -203,10 +210,12 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         location_pattern: str = "{path}/{name}",
         secondary_files: bool | str = False,
         overwrite: bool | str = False,
+        overwrite_aliased: bool | str = False,
         copy_only: bool | str = False,
         properties: dict[str, str | None] | str | None = None,
         validate_only: bool | str = False,
         manifest: str | None = None,
+        verify: bool | str = False,
         max_files: int | str | None = 10_000,
         skip_not_exportable: bool | str = False,
         skip_exported: bool | str = False,
@@ -239,10 +248,12 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self.location_pattern = location_pattern
         self.secondary_files = secondary_files
         self.overwrite = overwrite
+        self.overwrite_aliased = overwrite_aliased
         self.copy_only = copy_only
         self.properties = properties
         self.validate_only = validate_only
         self.manifest = manifest
+        self.verify = verify
         self.max_files = max_files
         self.skip_not_exportable = skip_not_exportable
         self.skip_exported = skip_exported
@@ -311,7 +322,11 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         return [entry for entry in entries if entry.request.file in files]
 
     def _policy(self) -> ExportPolicy:
-        return ExportPolicy(self.hook, skip_not_exportable=read_boolean(self.skip_not_exportable))
+        return ExportPolicy(
+            self.hook,
+            skip_not_exportable=read_boolean(self.skip_not_exportable),
+            overwrite_aliased=read_boolean(self.overwrite_aliased),
+        )
 
     def _checked(self, context: Context) -> _Wanted:
         problems = Problems()
@@ -330,6 +345,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         read("skip_not_exportable", read_boolean, self.skip_not_exportable, False)
         read("skip_exported", read_boolean, self.skip_exported, False)
         read("tag_exported", lambda _: self._tag, self.tag_exported, None)
+        read("verify", read_boolean, self.verify, False)
+        read("overwrite_aliased", read_boolean, self.overwrite_aliased, False)
         wanted = _Wanted(
             exports,
             selection,
@@ -429,6 +446,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self._show(batch)
 
     def _finish(self, context: Context, batch: Batch[TrackedExport], timed_out: bool) -> dict[str, Any]:
+        if read_boolean(self.verify):
+            verify_exports(self.hook, batch.entries)
         self._tag_exported(batch)
         self._show(batch)
         self._write_manifest(context, batch)

@@ -1,4 +1,4 @@
-"""Operators that export files of a project to a volume."""
+"""Operators that export files of a project to a volume, and the one that verifies exports."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from airflow_sb_provider.links.urls import file_page, folder_page, known_environ
 from airflow_sb_provider.operators.base import SevenBridgesOperator
 from airflow_sb_provider.operators.bulk_export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.operators.validate import validate_export
+from airflow_sb_provider.operators.verify import SevenBridgesVerifyExportsOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.models import ExportJob, Volume
     from airflow_sb_provider.jobs.batch import Batch
 
-__all__ = ["SevenBridgesBulkExportOperator", "SevenBridgesExportOperator"]
+__all__ = ["SevenBridgesBulkExportOperator", "SevenBridgesExportOperator", "SevenBridgesVerifyExportsOperator"]
 
 
 class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
@@ -60,6 +61,8 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
     :param location: the key of the object on the volume, relative to the volume's prefix. (templated)
     :param overwrite: whether to delete an object that is at the destination. If you move the file, this can destroy
         the only copy of another file. (templated)
+    :param overwrite_aliased: whether ``overwrite`` may delete an object that another file is an alias of, as far as the
+        task can see. That file loses its bytes. (templated)
     :param copy_only: whether to copy the file, so that the Platform keeps it. (templated)
     :param properties: ``sse_algorithm`` (``AES256``, ``aws:kms``, None), ``sse_aws_kms_key_id``, ``aws_canned_acl``,
         ``aws_storage_class``; a mapping or its JSON. (templated)
@@ -78,6 +81,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         "volume",
         "location",
         "overwrite",
+        "overwrite_aliased",
         "copy_only",
         "properties",
         "validate_only",
@@ -100,6 +104,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         volume: str,
         location: str,
         overwrite: bool | str = False,
+        overwrite_aliased: bool | str = False,
         copy_only: bool | str = False,
         properties: dict[str, str | None] | str | None = None,
         validate_only: bool | str = False,
@@ -115,6 +120,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
         self.volume = volume
         self.location = location
         self.overwrite = overwrite
+        self.overwrite_aliased = overwrite_aliased
         self.copy_only = copy_only
         self.properties = properties
         self.validate_only = validate_only
@@ -132,7 +138,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
             request, validate_only = self._checked()
             if validate_only:
                 self._publish_id(context, None)
-                checked = validate_export(self.hook, request)
+                checked = validate_export(self.hook, request, overwrite_aliased=read_boolean(self.overwrite_aliased))
                 file = {"id": request.file, "name": checked["name"], "size": checked["size"]}
                 self._status.publish(state="DRY_RUN", file=file, uri=checked["uri"])
                 return checked
@@ -140,13 +146,14 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
             return self._submit(context, [TrackedExport(request)])
 
     def _policy(self) -> ExportPolicy:
-        return ExportPolicy(self.hook, single=True)
+        return ExportPolicy(self.hook, single=True, overwrite_aliased=read_boolean(self.overwrite_aliased))
 
     def _checked(self) -> tuple[ExportRequest, bool]:
         problems = Problems()
         values = {name: getattr(self, name) for name in EXPORT_FIELDS}
         request = problems.read("", lambda values: ExportRequest.checked(**values), values, None)
         validate_only = problems.read("validate_only", read_boolean, self.validate_only, False)
+        problems.read("overwrite_aliased", read_boolean, self.overwrite_aliased, False)
         problems.texts += self._connection_problems()
         problems.raise_if_any()
         assert request is not None

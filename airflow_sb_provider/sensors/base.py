@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from collections import Counter
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
@@ -18,6 +19,7 @@ from airflow_sb_provider._compat import (
     PokeReturnValue,
     StartTriggerArgs,
 )
+from airflow_sb_provider.api.text import cut, readable
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt, SevenBridgesInputError
 from airflow_sb_provider.failures import airflow_failure, airflow_failures
 from airflow_sb_provider.hooks.polling import poll
@@ -28,6 +30,7 @@ from airflow_sb_provider.jobs.ids import read_job_ids
 from airflow_sb_provider.jobs.kind import J
 from airflow_sb_provider.jobs.watch import Watch
 from airflow_sb_provider.rendering import RendersAuthorsText
+from airflow_sb_provider.task_status import TaskStatus, error_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,6 +38,12 @@ if TYPE_CHECKING:
     from airflow_sb_provider._compat import Context
     from airflow_sb_provider.jobs.kind import JobKind
     from airflow_sb_provider.triggers.base import SevenBridgesJobTrigger
+
+
+# The tab lists so many jobs, and the log so many that have succeeded; it always has all that failed.
+MAX_LISTED = 50
+# Airflow itself skips, without a cause, if a sensor with soft_fail times out while it pokes.
+_TIMEOUTS = (AirflowSensorTimeout, AirflowTaskTimeout, AirflowSkipException)
 
 
 class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
@@ -65,6 +74,7 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
         self.deferrable = deferrable or start_from_trigger
         self._starts_in_trigger = start_from_trigger and AIRFLOW_RENDERS_TRIGGERS
         self._watch: Watch[J] | None = None
+        self._jobs: dict[str, J] = {}
 
     @cached_property
     def hook(self) -> SevenBridgesHook:
@@ -98,7 +108,7 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker or, if deferrable, in the triggerer."""
-        with self._apply_fail_flags():
+        with self._reporting(context):
             if not self.deferrable:
                 return super().execute(context)
             value = self.poke(context)
@@ -119,8 +129,20 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral; Airflow calls it."""
-        with self._apply_fail_flags():
+        with self._reporting(context):
             return super().resume_execution(next_method, next_kwargs, context)
+
+    @contextmanager
+    def _reporting(self, context: Context) -> Iterator[None]:
+        """Report in log and tab what became of each job, also if the task fails or skips."""
+        try:
+            with self._apply_fail_flags():
+                yield
+        except AirflowRescheduleException:
+            raise
+        except Exception as error:
+            self._publish(context, error)
+            raise
 
     @contextmanager
     def _apply_fail_flags(self) -> Iterator[None]:
@@ -137,9 +159,9 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
             if failure is None:
                 raise
             if self.never_fail:
-                raise AirflowSkipException("Skipping because never_fail is set.") from failure
+                raise AirflowSkipException(f"Skipping because never_fail is set: {failure}") from failure
             if self.soft_fail and self._is_soft(failure):
-                raise AirflowSkipException("Skipping because soft_fail is set.") from failure
+                raise AirflowSkipException(f"Skipping because soft_fail is set: {failure}") from failure
             if failure is error:
                 raise
             raise failure from failure.__cause__
@@ -154,15 +176,16 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
             ids = self._ids
             if not ids:
                 self.log.info("There is no %s id, so there is nothing to wait for.", self.kind.name)
-                return PokeReturnValue(True, None)
+                return PokeReturnValue(True, self._finish(context, {"status": "terminal"}))
             if self._watch is None:
                 self._watch = Watch(self.kind, ids, tolerate_rejections=self.silent_fail)
             event = self._poll(self._watch)
+            self._jobs = self._watch.jobs
             if self.reschedule and not self.deferrable:
                 event = event or self._resolve_rejections(self._watch)
             if event is None:
                 return PokeReturnValue(False)
-            return PokeReturnValue(True, self._finish(context, event, list(self._watch.jobs.values())))
+            return PokeReturnValue(True, self._finish(context, event))
 
     def _resolve_rejections(self, watch: Watch[J]) -> dict[str, Any] | None:
         """Poll while an id is rejected, until the rejection passes or ends the wait; return the event if it ends.
@@ -196,9 +219,13 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
             if event["status"] == "rejected":
                 self._check_connection()
             watch: Watch[J] = Watch(self.kind, self._ids, tolerate_rejections=self.silent_fail)
+            self._jobs = watch.jobs
             confirmed_event = self._confirm(watch, event) if event["status"] == "terminal" else event
+            if event["status"] == "timeout" and watch.ids:
+                # The trigger's event does not say which of several jobs are open.
+                self._poll(watch)
             if confirmed_event is not None:
-                return self._finish(context, confirmed_event, list(watch.jobs.values()))
+                return self._finish(context, confirmed_event)
         # A template may render to less in the triggerer than in a worker: XComs of a mapped task are missing.
         return self.execute(context)
 
@@ -221,33 +248,88 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
                 raise
             return error
 
-    def _finish(self, context: Context, event: dict[str, Any], jobs: Sequence[J]) -> Any:
+    def _finish(self, context: Context, event: dict[str, Any]) -> Any:
         ids, name = self._ids, self.kind.name
         if not ids:
+            self._publish(context)
             return None
         if event["status"] == "timeout":
             raise AirflowSensorTimeout(
-                f"The {name}s {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''} did not all finish in time "
-                f"(timeout={self.timeout} seconds). They continue on the Platform. "
-                "Clear the task to wait again."
+                f"{self._describe_open(ids)} Clear the task to wait again (timeout={self.timeout} seconds)."
             )
         if event["status"] != "terminal":
             raise SevenBridgesInDoubt(
                 f"{event.get('message', 'The wait ended without a result.')} The {name} may still be running. "
                 "Check that the connection's token belongs to the user who submitted it."
             )
-        by_id = {job.id: job for job in jobs}
-        jobs_in_order = [by_id[job_id] for job_id in ids]
-        self._record_jobs(jobs_in_order)
-        failed = [job for job in jobs_in_order if job.failed]
-        for job in failed:
-            self.log.error("%s", self.failure(job, ""))
+        jobs = [self._jobs[job_id] for job_id in ids]
+        self._record_jobs(jobs)
+        failed = [job for job in jobs if job.failed]
+        self._log_jobs(jobs, failed)
         if failed:
             more = f"{len(failed) - 1} more of {len(ids)} failed." if len(failed) > 1 else ""
             error = self.failure(failed[0], more)
             # A failed job stays failed, so a retry of the sensor cannot succeed.
             raise airflow_failure(error, final=True) from error
-        return self._results(context, jobs_in_order)
+        result = self._results(context, jobs)
+        self._publish(context)
+        return result
+
+    def _log_jobs(self, jobs: Sequence[J], failed: Sequence[J]) -> None:
+        for job in failed:
+            self.log.error("%s", self.failure(job, ""))
+        succeeded = [job for job in jobs if job.succeeded]
+        for job in succeeded[:MAX_LISTED]:
+            text = self._describe_job(job)
+            self.log.info("%s %s is %s%s.", self.kind.title, job.id, job.state, f": {text}" if text else "")
+        if len(jobs) > 1:
+            self.log.info("%d of %d %ss completed, %d failed.", len(succeeded), len(jobs), self.kind.name, len(failed))
+
+    def _describe_job(self, job: J) -> str:
+        """Return what else to say about a job that has succeeded, such as its destination."""
+        return ""
+
+    def _describe_open(self, ids: Sequence[str]) -> str:
+        """Return which jobs are not terminal, and their states."""
+        states = {job_id: readable(str(job.state)) for job_id, job in self._jobs.items()}
+        open_ids = [job_id for job_id in ids if job_id not in self._jobs or not self._jobs[job_id].ended]
+        if not open_ids:
+            return f"The last {self.kind.name} finished after the time to wait."
+        shown = ", ".join(f"{job_id} ({states.get(job_id, 'state unknown')})" for job_id in open_ids[:MAX_LISTED])
+        more = " and more" if len(open_ids) > MAX_LISTED else ""
+        return (
+            f"{len(open_ids)} of {len(ids)} {self.kind.name}s did not finish in time: {shown}{more}. "
+            "They continue on the Platform."
+        )
+
+    def _publish(self, context: Context, error: Exception | None = None) -> None:
+        """Publish for the tab what became of each job, and why the task fails or skips."""
+        ids: list[str] = []
+        with suppress(SevenBridgesInputError):
+            ids = self._ids
+        jobs = [(job_id, self._jobs.get(job_id)) for job_id in ids]
+        failure = (error.__cause__ if isinstance(error, AirflowSkipException) else error) or error
+        if isinstance(failure, _TIMEOUTS) and ids and not self.deferrable:
+            # Airflow's own error says only how long it has waited.
+            self.log.warning("%s", self._describe_open(ids))
+        # What went wrong comes first, so that it is listed.
+        jobs.sort(key=lambda item: bool(item[1] and item[1].succeeded))
+        if context.get("ti") is None:
+            return
+        TaskStatus(context, "sensor").publish(
+            total=len(ids),
+            counts=dict(Counter(str(job.state) if job else "UNKNOWN" for _, job in jobs)),
+            jobs=[self._job_status(job_id, job) for job_id, job in jobs[:MAX_LISTED]],
+            error=_failure_status(failure) if failure else None,
+        )
+
+    def _job_status(self, job_id: str, job: J | None) -> dict[str, Any]:
+        text = ""
+        if job and job.failed:
+            text = self.failure(job, "").summary
+        elif job and job.succeeded:
+            text = self._describe_job(job)
+        return {"id": job_id, "state": str(job.state) if job else "UNKNOWN", "text": readable(text)}
 
     def _record_jobs(self, jobs: Sequence[J]) -> None:
         """Store the terminal jobs, before the task fails if one of them failed."""
@@ -255,3 +337,12 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
     def _results(self, context: Context, jobs: Sequence[J]) -> Any:
         """Return the task's result when all jobs have succeeded."""
         raise NotImplementedError
+
+
+def _failure_status(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, SevenBridgesError):
+        return error_status(error)
+    return {
+        "outcome": "TIMEOUT" if isinstance(error, _TIMEOUTS) else "ERROR",
+        "reason": cut(str(error)) or type(error).__name__,
+    }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import conf
 from airflow_sb_provider.api.models import ExportJob
+from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.engine.result import read_object, volume_or_none
 from airflow_sb_provider.exceptions import SevenBridgesExportFailed
 from airflow_sb_provider.exports.kind import EXPORT
@@ -68,6 +69,11 @@ class SevenBridgesExportSensor(OpenLineageMixin, SevenBridgesJobSensor[ExportJob
 
     def _record_jobs(self, jobs: Sequence[ExportJob]) -> None:
         self._report = Report([ExportOutcome.of_job(job) for job in jobs], many=not is_one_id(self.export_id))
+
+    def _describe_job(self, job: ExportJob) -> str:
+        file = job.exported_file
+        size = f", {file.size} bytes" if file and file.size is not None else ""
+        return f"{readable(f'{job.volume}/{job.location}')}{size}" if job.volume and job.location else ""
 
     def _results(self, context: Context, jobs: Sequence[ExportJob]) -> Any:
         single = is_one_id(self.export_id)

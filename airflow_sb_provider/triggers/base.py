@@ -11,13 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from airflow_sb_provider._compat import BaseTrigger, TriggerEvent
+from airflow_sb_provider._compat import TRIGGERS_ARE_KILLED, BaseTrigger, TriggerEvent
 from airflow_sb_provider.exceptions import SevenBridgesInputError
 from airflow_sb_provider.hooks.polling import deadline_of
 from airflow_sb_provider.inputs import check_seconds, read_ids
 from airflow_sb_provider.jobs.ids import read_job_ids
 from airflow_sb_provider.jobs.progress import progress_key, progress_status
-from airflow_sb_provider.jobs.watch import MAX_IDS, FinalPoll, Over, Watch
+from airflow_sb_provider.jobs.watch import MAX_IDS, PER_JOB_LOG_LIMIT, FinalPoll, Over, Watch
 from airflow_sb_provider.triggers.log_writer import log_writer
 from airflow_sb_provider.triggers.progress_writer import progress_writer
 
@@ -58,6 +58,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
 
     kind: ClassVar[JobKind[Any]]
     _rendering: Callable[[], None] | None = None
+    _watch: Watch[Any] | None = None
 
     def __init__(
         self,
@@ -137,6 +138,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
             fail_fast=self.fail_fast,
             tolerate_rejections=self.silent_fail,
         )
+        self._watch = watch
         # The poller runs in a context of its own, from which nothing reaches a task's log.
         on_progress = partial(self._report_progress, contextvars.copy_context())
         subscription = Subscription(watch, self.sevenbridges_conn_id, self.poll_interval, on_progress)
@@ -149,9 +151,29 @@ class SevenBridgesJobTrigger(BaseTrigger):
                 else:
                     await subscription.wait(step.until)
             yield TriggerEvent(step.event)
+        except asyncio.CancelledError:
+            if not TRIGGERS_ARE_KILLED:
+                self._report_open_jobs()
+            raise
         finally:
             progress_writer().discard(self.task_instance)
             await registry.remove(subscription)
+
+    async def on_kill(self) -> None:
+        """Log that the jobs continue. Airflow 3.3 and later call it when the task is cleared or marked."""
+        self._report_open_jobs()
+
+    def _report_open_jobs(self) -> None:
+        ids = self._watch.open if self._watch else []
+        if ids:
+            jobs = f"{self.kind.name}s" if len(ids) > 1 else self.kind.name
+            shown = ", ".join(ids[:PER_JOB_LOG_LIMIT])
+            more = f" and {len(ids) - PER_JOB_LOG_LIMIT} more" if len(ids) > PER_JOB_LOG_LIMIT else ""
+            line = (
+                "Airflow ended this wait: the task was cleared or marked, or another triggerer takes over. "
+                f"The Platform cannot cancel the {jobs} {shown}{more}, which may continue. A cleared task waits again."
+            )
+            log_writer.write(contextvars.copy_context(), self.logger(), [line])
 
     def _report_progress(self, context: contextvars.Context, watch: Watch[Any], lines: list[str]) -> None:
         log_writer.write(context, self.logger(), lines)

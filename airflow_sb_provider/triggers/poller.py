@@ -11,6 +11,7 @@ import random
 import time
 from collections import defaultdict
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -363,7 +364,9 @@ class Poller:
         """Send one request; return its response or its error."""
         response: Sequence[Job | SevenBridgesApiError] | SevenBridgesError
         try:
-            call: Call[list[Job | SevenBridgesApiError]] = kind.get_many(ids)
+            # The jobs are those of many tasks, and each task gets the error.
+            call: Call[list[Job | SevenBridgesApiError]]
+            call = replace(kind.get_many(ids), together=f"{len(ids)} {kind.name}s")
             assert self.settings is not None
             await self._hook.connect(self.settings)
             response = await self._hook.send(call, retry=False)

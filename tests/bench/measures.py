@@ -108,7 +108,7 @@ def _ideal(report: dict[str, Any], first_request: float | None) -> int:
     return total
 
 
-def _corrected_p99(lates: list[float]) -> float | None:
+def _corrected_p99(delays: list[float]) -> float | None:
     # Coordinated omission: while one beat was late, the next ones were not recorded; add them as late.
-    beats = sorted(late - BEAT * missed for late in lates for missed in range(1 + int(late / BEAT)))
+    beats = sorted(late - BEAT * missed for late in delays for missed in range(1 + int(late / BEAT)))
     return beats[math.ceil(0.99 * len(beats)) - 1] if beats else None

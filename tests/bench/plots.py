@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Figures = dict[str, Any]
 
-COLOURS = dict(zip(DESIGNS, ("#d62728", "#0072b2", "#e69f00", "#8c564b", "#009e73", "#9467bd", "#999999"), strict=True))
+COLORS = dict(zip(DESIGNS, ("#d62728", "#0072b2", "#e69f00", "#8c564b", "#009e73", "#9467bd", "#999999"), strict=True))
 
 
 def draw(cells: list[Figures], folder: Path) -> None:
@@ -67,11 +67,9 @@ def _by_number(cells: list[Figures], path: Path, key: str, title: str, unit: str
         if points:
             width = 2.6 if design == "ours" else 1.3
             style = "--" if design == "null" else "-"
-            axes.plot(
-                *zip(*points, strict=True), style, marker="o", ms=4, lw=width, color=COLOURS[design], label=design
-            )
+            axes.plot(*zip(*points, strict=True), style, marker="o", ms=4, lw=width, color=COLORS[design], label=design)
         if lost:
-            axes.plot(*zip(*lost, strict=True), "x", ms=9, mew=2, color=COLOURS[design])
+            axes.plot(*zip(*lost, strict=True), "x", ms=9, mew=2, color=COLORS[design])
     axes.set(xscale="log", yscale="log", xlabel="jobs that wait  (x: not all of them were seen to end)", ylabel=unit)
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
     axes.grid(alpha=0.3)
@@ -113,7 +111,7 @@ def _cumulative(axes: Axes, cell: Figures) -> None:
     lost = cell["failed"] + cell["unfinished"]
     label = f"{design}: {lost:,} lost" if lost else design
     axes.plot(
-        [*late, 1e4], [*percents, percents[-1]], color=COLOURS[design], lw=2.6 if design == "ours" else 1.3, label=label
+        [*late, 1e4], [*percents, percents[-1]], color=COLORS[design], lw=2.6 if design == "ours" else 1.3, label=label
     )
 
 
@@ -133,7 +131,7 @@ def _budget(cells: list[Figures], path: Path) -> None:
         two = cell["triggerers"] > 1
         label = f"{cell['design']}, two triggerers" if two else cell["design"]
         label += f": {cell['refused']:,} refused" if cell["refused"] else ""
-        axes.plot(seconds, spent, ":" if two else "-", color=COLOURS[cell["design"]], lw=2, label=label)
+        axes.plot(seconds, spent, ":" if two else "-", color=COLORS[cell["design"]], lw=2, label=label)
     axes.axhline(LIMIT, color="black", lw=1, ls="--")
     axes.text(axes.get_xlim()[1], LIMIT, "the limit ", ha="right", va="bottom", fontsize=8)
     axes.set(xlabel="seconds", ylabel="requests in the window", ylim=(0, LIMIT * 1.4))

@@ -321,7 +321,7 @@ def rows(figures: Figures) -> list[tuple[str, str]]:
     )
     shown = [
         ("sensors waiting at the same time", f"{figures['deferred_at_once']:,} of {figures['tasks']:,}"),
-        ("of them begun by a worker", f"{figures['workers_used']:,}"),
+        ("of them started by a worker", f"{figures['workers_used']:,}"),
         ("from the first run's start until all are deferred, s", f"{figures['seconds_to_defer']:,.0f}"),
         ("until each export has been polled, s", f"{figures['seconds_to_wait']:,.0f}"),
         ("CPU until then, s", both("start_cpu")),

@@ -121,9 +121,9 @@ def table(title: str, headings: Sequence[str], body: Rows) -> Table:
     for number, heading in enumerate(headings):
         right = title != "Targets" and number > 0
         found.add_column(heading, justify="right" if right else "left", no_wrap=True)
-    colours = {"met": "green", "NOT met": "bold red"}
+    colors = {"met": "green", "NOT met": "bold red"}
     for row in body:
-        found.add_row(*row, style=colours.get(row[-1]))
+        found.add_row(*row, style=colors.get(row[-1]))
     return found
 
 

@@ -115,7 +115,7 @@ class ScriptedRunner(TriggerRunner):
         self.rss_before, self.cpu = _rss(), -time.process_time()
         self._helpers = [asyncio.create_task(self._feed()), asyncio.create_task(self._beat())]
 
-    async def asend(self, msg: messages.TriggerStateChanges) -> messages.TriggerStateSync:
+    async def asend(self, msg: messages.TriggerStateChanges) -> messages.TriggerStateSync:  # codespell:ignore asend
         for trigger_id, trace in msg.failures or ():
             self.failed.setdefault(trigger_id, self._now)
             self.reasons[(trace or ["no event"])[-1].strip()[:200]] += 1
@@ -216,7 +216,7 @@ def _rss() -> int:
         return int(statm.read().split()[1]) * resource.getpagesize()
 
 
-def _count_look_ups() -> Counter[str]:
+def _count_connection_reads() -> Counter[str]:
     counts: Counter[str] = Counter()
     original = EnvironmentVariablesBackend.get_conn_value
 
@@ -241,17 +241,21 @@ def main(cell: Cell, share: int) -> None:
     design = DESIGNS[cell.design]
     manager = ProvidersManager()
     manager.initialize_providers_hooks()
-    look_ups = _count_look_ups()
+    connection_reads = _count_connection_reads()
     if cell.design == "dbt-cloud":
         _let_dbt_speak_http()
     if cell.design not in ("naive", "null"):
         BaseHook.get_connection("sevenbridges_default" if cell.design == "ours" else "bench")
-    look_ups.clear()
+    connection_reads.clear()
     print("ready", file=results, flush=True)
     began = float(sys.stdin.readline())
 
     def send(report: dict[str, Any]) -> None:
-        print(json.dumps({**report, "log_lines": log.lines, "look_ups": look_ups.total()}), file=results, flush=True)
+        print(
+            json.dumps({**report, "log_lines": log.lines, "look_ups": connection_reads.total()}),
+            file=results,
+            flush=True,
+        )
 
     runner = (BareRunner if cell.bare else ScriptedRunner)(cell, share, began, send)
     runner.get_trigger_by_classpath(design.classpath)

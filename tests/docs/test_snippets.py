@@ -140,10 +140,10 @@ def test_python(block, world, run_dag, monkeypatch, tmp_path, request):
 
 def left_out():
     """Add what a snippet omits: the imports and the DAG."""
-    from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
+    from airflow_sb_provider.operators import export
     from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 
-    classes = (SevenBridgesBulkExportOperator, SevenBridgesExportOperator, SevenBridgesExportSensor, SevenBridgesHook)
+    classes = (*(getattr(export, name) for name in export.__all__), SevenBridgesExportSensor, SevenBridgesHook)
     return {"__name__": "snippet", **{each.__name__: each for each in classes}}
 
 

@@ -14,7 +14,11 @@ from airflow_sb_provider.api.environments import ENVIRONMENTS
 from airflow_sb_provider.api.error_codes import ADVICE
 from airflow_sb_provider.get_provider_info import CONN_FIELDS
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
+from airflow_sb_provider.operators.export import (
+    SevenBridgesBulkExportOperator,
+    SevenBridgesExportOperator,
+    SevenBridgesVerifyExportsOperator,
+)
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 from airflow_sb_provider.triggers.watcher import SevenBridgesExportEventTrigger
@@ -76,6 +80,7 @@ def test_every_environment():
     [
         (SevenBridgesHook.wait_for_exports, section("operators", "Use the hook in your own tasks")),
         (SevenBridgesExportOperator, section("operators", "SevenBridgesExportOperator")),
+        (SevenBridgesVerifyExportsOperator, section("operators", "SevenBridgesVerifyExportsOperator")),
         (SevenBridgesExportSensor, section("operators", "SevenBridgesExportSensor")),
         (SevenBridgesExportTrigger, section("operators", "SevenBridgesExportTrigger")),
         (SevenBridgesBulkExportOperator, page("bulk")),

@@ -67,7 +67,7 @@ def _decisions(patch: Patch, change: Callable[[decision.RemoteState], Submission
     patch(decision, "_submit", lambda request, facts: real(request, replace(facts, submission=change(facts))))
 
 
-# What a try knows of the ones before
+# The record of earlier tries
 
 
 @mutant(46, 20, "workers die", "requests arrive late")
@@ -85,7 +85,7 @@ def no_check(patch: Patch) -> None:
     why="many are found by file and place, and what is adopted is verified",
 )
 def record_of_another(patch: Patch) -> None:
-    """the record of another export is taken over"""
+    """the record of another export is used"""
     real = record.submission_state
 
     def submission_state(request: Any, *, record: Any, **options: Any) -> SubmissionState:
@@ -97,7 +97,7 @@ def record_of_another(patch: Patch) -> None:
 
 @mutant(22, 305, "records are unreadable", "workers die", "requests arrive late")
 def unreadable_is_nothing(patch: Patch) -> None:
-    """a record that cannot be read is taken for none"""
+    """an unreadable record counts as no record"""
     _submissions(
         patch, lambda submission, facts: replace(submission, in_doubt=False) if facts["unreadable"] else submission
     )
@@ -105,7 +105,7 @@ def unreadable_is_nothing(patch: Patch) -> None:
 
 @mutant(76, 31, "there is no store", "workers die", "requests arrive late")
 def no_record_is_nothing(patch: Patch) -> None:
-    """without a record a retry takes it that nothing was submitted"""
+    """without a record a retry assumes that nothing was submitted"""
     _submissions(
         patch, lambda submission, facts: submission if facts["record"] else replace(submission, in_doubt=False)
     )
@@ -113,7 +113,7 @@ def no_record_is_nothing(patch: Patch) -> None:
 
 @mutant(None, 12, "pages are lost", "workers die", "requests arrive late", why="the record of one export has one page")
 def lost_page_is_nothing(patch: Patch) -> None:
-    """a page of the record that is gone is taken for nothing submitted"""
+    """a lost page of the record counts as nothing submitted"""
     patch(StateStore, "_warn", lambda self, problem: None)
 
 
@@ -131,7 +131,7 @@ def record_after(patch: Patch) -> None:
 
 @mutant(60, 13, "dead workers live on", "workers die", "workers pause", "requests arrive late")
 def dead_worker_goes_on(patch: Patch) -> None:
-    """a refused write of the record does not stop the request"""
+    """a failed write of the record does not stop the request"""
     real = StateStore.save
 
     def save(self: StateStore[TrackedExport], entries: Sequence[TrackedExport]) -> None:
@@ -145,14 +145,14 @@ def dead_worker_goes_on(patch: Patch) -> None:
 
 @mutant(676, 414, "workers pause", "writes are slow", "requests arrive late")
 def sent_late(patch: Patch) -> None:
-    """a request is sent however long after its record"""
+    """a request is sent at any time after its record"""
     for name in ("SLOW_RECORD", "SEND_WITHIN"):
         patch(submitter, name, float("inf"))
 
 
 @mutant(0, 0, "the Platform accepts nothing", "workers die")
 def counters_restart(patch: Patch) -> None:
-    """counters begin anew at each resumption"""
+    """counters restart at each resumption"""
     real = TrackedJob.to_json
 
     def to_json(self: TrackedJob[Any]) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def counters_restart(patch: Patch) -> None:
 
 @mutant(12, 5, "requests arrive late", "responses are lost")
 def lost_is_rejected(patch: Patch) -> None:
-    """a lost response is taken for a rejection"""
+    """a lost response counts as a rejection"""
     _submissions(patch, lambda submission, _: replace(submission, in_doubt=False))
     real = TrackedJob.lost
 
@@ -186,20 +186,20 @@ def maintenance_is_rejection(patch: Patch) -> None:
 
 @mutant(12, 0, "requests arrive late")
 def one_check(patch: Patch) -> None:
-    """a request in doubt is submitted again after one check"""
+    """a request in doubt is resubmitted after one check"""
     patch(decision, "_doubt_lasts", lambda request, facts: None)
 
 
 @mutant(36, 0, "requests arrive late")
 def no_gateway_wait(patch: Patch) -> None:
-    """a request in doubt is submitted again without waiting for the gateway"""
+    """a request in doubt is resubmitted without waiting for the gateway"""
     real = decision._doubt_lasts
     patch(decision, "_doubt_lasts", lambda request, facts: real(request, replace(facts, doubt_seconds=0.0)))
 
 
 @mutant(270, 259, "requests arrive late", "workers die", "lists lag")
 def doubt_from_the_record(patch: Patch) -> None:
-    """the gateway's time counts from the record, by the clock of whoever wrote it"""
+    """the gateway timeout counts from the record, by the clock of the worker that wrote it"""
 
     def since_sent(submission: SubmissionState, facts: dict[str, Any]) -> SubmissionState:
         if not (submission.in_doubt and facts["record"]):
@@ -211,7 +211,7 @@ def doubt_from_the_record(patch: Patch) -> None:
 
 @mutant(143, 12, "requests arrive late", "files lag")
 def no_third_check(patch: Patch) -> None:
-    """a request in doubt is submitted again although what it made may not be shown yet"""
+    """a request in doubt is resubmitted although its job may not be listed yet"""
     real = decision._doubt_lasts
 
     def lasts(request: Any, facts: decision.RemoteState) -> Any:
@@ -223,24 +223,24 @@ def no_third_check(patch: Patch) -> None:
 
 @mutant(1282, 361, "requests arrive later than any bound", "workers die")
 def overwrite_again(patch: Patch) -> None:
-    """a move with overwrite in doubt is submitted again like any move"""
+    """a move with overwrite in doubt is resubmitted like any move"""
     real = decision._unsafe
     patch(decision, "_unsafe", lambda request, facts: real(replace(request, overwrite=False), facts))
 
 
 @mutant(0, 0, "the Platform accepts nothing", "objects are locked")
 def no_bounds(patch: Patch) -> None:
-    """nothing bounds how often an export is submitted"""
+    """the number of submissions of an export has no limit"""
     for module, name in ((submitter, "MAX_POSTS"), (tracked, "MAX_FAILED_SUBMISSIONS")):
         patch(module, name, 10**6)
 
 
-# What a check sees
+# Checks
 
 
 @mutant(477, None, "jobs jump", "requests arrive late", "workers die", why="not noticed yet in many; see the next")
 def first_page(patch: Patch) -> None:
-    """a list of which only a part was read is taken for whole"""
+    """a list that was read in part counts as complete"""
     real = job_lists.list_jobs
     patch(job_lists, "MAX_PAGES", 1)
     patch(job_lists, "list_jobs", lambda *arguments: (real(*arguments)[0], True))
@@ -250,13 +250,13 @@ def first_page(patch: Patch) -> None:
     None, 473, "totals lie", "requests arrive late", "workers die", why="not noticed yet in one; see the one before"
 )
 def total_is_ignored(patch: Patch) -> None:
-    """a list that shows fewer jobs than its total says is taken for whole"""
+    """a list with fewer jobs than its total counts as complete"""
     first_page(patch)
 
 
 @mutant(1534, 1323, "lists lag", "requests arrive late")
 def listed_elsewhere(patch: Patch) -> None:
-    """a job that is listed under a state it has left is thrown away"""
+    """a job that is listed under an earlier state is ignored"""
     real = job_lists.list_jobs
 
     def list_jobs(hook: Any, page_at: Any, state: str) -> Any:
@@ -268,7 +268,7 @@ def listed_elsewhere(patch: Patch) -> None:
 
 @mutant(20, 13, "requests arrive late")
 def lists_are_kept(patch: Patch) -> None:
-    """lists of jobs are read once, and believed from then on"""
+    """lists of jobs are read once and never again"""
     real = JobLists._list
     patch(JobLists, "_list", lambda self, states, since: real(self, states, 0.0 if states in self._cached else since))
 
@@ -283,11 +283,11 @@ def lists_are_kept(patch: Patch) -> None:
     why="not noticed in many: their objects are not read again",
 )
 def believed_at_once(patch: Patch) -> None:
-    """a verdict that a later check may change is believed at once"""
+    """a failure that a later check may change is final immediately"""
     patch(TrackedJob, "believe", lambda self, decided, now, delay: decided)
 
 
-# Which job, and which object
+# Jobs and objects
 
 
 @mutant(32, 171, "others export too", "tasks are cleared", "responses are lost")
@@ -298,7 +298,7 @@ def ignore_prefix(patch: Patch) -> None:
 
 @mutant(1, 9, "others export too")
 def adopt_by_location(patch: Patch) -> None:
-    """a job to the same place is adopted whatever its file"""
+    """a job to the same destination is adopted whatever its file"""
     patch(
         decision,
         "_is_same",
@@ -308,13 +308,13 @@ def adopt_by_location(patch: Patch) -> None:
 
 @mutant(61, 235, "others export too", "parameters change", "workers die")
 def adopt_by_file(patch: Patch) -> None:
-    """a job of the same file is adopted wherever it goes"""
+    """a job of the same file is adopted whatever its destination"""
     patch(decision, "_is_same", lambda job, request, facts: job.file == request.file)
 
 
 @mutant(5, 1, "others export too")
 def any_object(patch: Patch) -> None:
-    """an object that merely sits there is taken for the copy"""
+    """any object at the destination counts as the copy"""
     real = decision._already_made
 
     def made(request: Any, facts: decision.RemoteState) -> Any:
@@ -327,14 +327,14 @@ def any_object(patch: Patch) -> None:
 
 @mutant(72, 46, "workers die", "parameters change")
 def any_alias(patch: Patch) -> None:
-    """an alias anywhere is taken for the move"""
+    """an alias of any object counts as the move"""
     for module in (decision, reconcile):
         patch(module, "alias_readings", lambda file, request, volumes: {request.location: True})
 
 
 @mutant(448, 208, "workers die", "others export too")
 def any_reading_will_do(patch: Patch) -> None:
-    """one reading of an alias's location is believed, whatever the others say"""
+    """one meaning of an alias's location counts, whatever the others show"""
     real = reconcile.alias_readings
 
     def readings(file: Any, request: Any, volumes: Any) -> Any:
@@ -346,7 +346,7 @@ def any_reading_will_do(patch: Patch) -> None:
 
 @mutant(43, None, "others export too", "responses are lost", "workers die", why="not noticed yet in many")
 def any_voucher(patch: Patch) -> None:
-    """any completed job of the file vouches for a copy"""
+    """any completed job of the file is evidence of a copy"""
 
     def evidence(self: Any, request: Any, submission: SubmissionState, completed: Any) -> Any:
         return next((job for job in completed if job.file == request.file), None)
@@ -366,34 +366,34 @@ def copies_are_not_searched(patch: Patch) -> None:
 
 @mutant(306, 531, "others export too", "workers die", "tasks are cleared")
 def recorded_copy_is_believed(patch: Patch) -> None:
-    """a recorded copy is adopted without a look at what is there now"""
+    """a recorded copy is adopted without a check of the object"""
     patch(decision, "_recorded_copy", lambda request, facts, job: Adopt("recorded", job))
 
 
 @mutant(438, 53, "others export too")
 def adopted_move_unverified(patch: Patch) -> None:
-    """what an adopted job made is not verified"""
+    """the object of an adopted job is not verified"""
     patch(ExportPolicy, "without_effect", lambda self, adopted: set())
 
 
 @mutant(28, 2, "responses are lost")
 def failure_is_final(patch: Patch) -> None:
-    """for a failed move nobody checks whether it is made"""
+    """after a failed move no check follows whether it has completed"""
     patch(decision, "_already_moved", lambda request, facts: None)
 
 
 @mutant(None, 78, "bulk answers are in disorder", why="the answer to one export holds one job")
 def brief_jobs_in_place(patch: Patch) -> None:
-    """brief jobs of a bulk answer are taken for those of the exports in their places"""
+    """brief jobs of a bulk response are matched to exports by position"""
     patch(ExportPolicy, "_in_place", lambda self, requests, answers: answers)
 
 
-# What overwriting may destroy
+# Overwriting
 
 
 @mutant(6, 3, "others export too", "tasks have twins")
 def overwrite_nothing(patch: Patch) -> None:
-    """overwriting is requested although nothing is there"""
+    """overwrite is submitted although no object exists"""
     real = decision._submit
 
     def submit(request: Any, facts: decision.RemoteState) -> Any:
@@ -405,7 +405,7 @@ def overwrite_nothing(patch: Patch) -> None:
 
 @mutant(20, 315, "others export too", "responses are lost")
 def overwrite_what_came(patch: Patch) -> None:
-    """what came after the first request is overwritten by a second"""
+    """an object that appeared after the first submission is overwritten by a second one"""
     _decisions(patch, lambda facts: replace(facts.submission, replaces=None))
 
 
@@ -422,7 +422,7 @@ def overwrite_what_came(patch: Patch) -> None:
     why="searched for in 3,000 schedules, and not found",
 )
 def overwrite_another(patch: Patch) -> None:
-    """a second request overwrites another object than the first was to overwrite"""
+    """a second submission overwrites another object than the first one"""
     _decisions(patch, lambda facts: replace(facts.submission, replaces=facts.submission.replaces and None))
 
 
@@ -437,7 +437,7 @@ def overwrite_another(patch: Patch) -> None:
     why="searched for in 6,000 schedules, and not found",
 )
 def any_check_counts(patch: Patch) -> None:
-    """an object that may be the file's own is deleted after a check of something else"""
+    """an object that may be the file's own is deleted after a check of another object"""
     _decisions(
         patch,
         lambda facts: (
@@ -457,8 +457,31 @@ def any_check_counts(patch: Patch) -> None:
     why="searched for in 3,000 schedules, and not found",
 )
 def other_is_forgotten(patch: Patch) -> None:
-    """a move does not wait for what this task started with other parameters"""
+    """a move does not wait for this task's job with other parameters"""
     patch(decision, "_other", lambda request, facts: None)
+
+
+@mutant(59, 24)
+def aliases_are_overwritten(patch: Patch) -> None:
+    """an object is overwritten although a visible file is an alias of it"""
+    patch(decision, "_aliased", lambda request, facts, found: None)
+
+
+@mutant(59, 180)
+def imports_are_not_listed(patch: Patch) -> None:
+    """only exports show which files are aliases of an object"""
+    patch(reconcile, "list_imports", lambda hook, volume: ([], True))
+
+
+@mutant(None, 241, "files lag", "others export too", why="not noticed yet in one")
+def late_aliases_are_missed(patch: Patch) -> None:
+    """a file that does not show yet that it was moved there is taken for no alias"""
+    real = reconcile.find_origin
+
+    def find_origin(request: Any, exports: Any, *more: Any) -> Any:
+        return real(request, [replace(job, result=None) for job in exports], *more)
+
+    patch(reconcile, "find_origin", find_origin)
 
 
 @mutant(23, 13, "others export too")
@@ -474,18 +497,18 @@ def copy_unchecked(patch: Patch) -> None:
     )
 
 
-# Words
+# Messages
 
 
 @mutant(0, 2, "writes fail", "responses are lost")
 def nothing_goes_on(patch: Patch) -> None:
-    """an error says nothing of what goes on"""
+    """an error does not name the exports in flight"""
     patch(Batch, "outstanding", lambda self: "")
 
 
 @mutant(56, 29, "parameters change", "workers die")
 def earlier_tries_are_forgotten(patch: Patch) -> None:
-    """a retry that fails before it begins says nothing of what an earlier try has submitted"""
+    """a retry that fails before it starts does not name the exports of an earlier try"""
     real = base.SevenBridgesOperator._add_outstanding
 
     def add(self: Any, context: Any, error: Exception) -> None:
@@ -497,5 +520,5 @@ def earlier_tries_are_forgotten(patch: Patch) -> None:
 
 @mutant(112, 1403, "parameters change", "workers die", "tasks are cleared", "responses are lost", "writes fail")
 def unwanted_is_dropped(patch: Patch) -> None:
-    """what an earlier try submitted and this one does not want is forgotten"""
+    """an export of an earlier try that this one does not list is dropped"""
     patch(base.SevenBridgesOperator, "_keep", lambda self, batch, going_on: None)

@@ -130,7 +130,7 @@ class Process(SimProcess):
             raise SevenBridgesConnectionError("broken off")
         query = dict(call.query)
         is_list = call.path == "storage/exports" and call.method == "GET"
-        if not is_list and call.path != "bulk/storage/exports/get":
+        if not is_list and call.path != "storage/imports" and call.path != "bulk/storage/exports/get":
             self._count_request()
         if not call.idempotent:
             status, body, headers = self._submit(call, query.get("copy_only") == "true")

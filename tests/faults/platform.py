@@ -127,6 +127,8 @@ class SimPlatform:
         self.jobs: list[SimJob] = []
         self.by_id: dict[str, SimJob] = {}
         self.completed: list[SimJob] = []
+        self.imports: list[tuple[str, str, str]] = []
+        """volume and location of the objects that were imported, and their aliases, from before the start"""
         self.destroyed: list[tuple[SimJob, SimObject]] = []
         self.history: list[tuple[float, str, str, tuple[Any, ...]]] = []
         self.locked: set[str] = set()
@@ -225,6 +227,19 @@ class SimPlatform:
             self.note("Platform", "accepts %s by %s: %s of %s to %s", job.id, job.by, how, file.id, key)
         return job
 
+    def add_history(self, file, place, copy_only):
+        """Add an export that has completed before the start."""
+        volume, location = place["volume"], place["location"]
+        number, ended = len(self.jobs), START - 1000.0
+        job = SimJob(
+            f"job{number}", file.id, volume, location, self.key(volume, location), copy_only, False,
+            ended - 20.0, None, ended - 10.0, ended, 0.0, "COMPLETED",
+        )  # fmt: skip
+        job.result = self.file_json(file, at_once=True)
+        self.jobs.append(job)
+        self.by_id[job.id] = job
+        self.completed.append(job)
+
     def _end(self, job):
         file = self.files[job.file]
         found = self.objects.get(job.key)
@@ -294,6 +309,8 @@ class SimPlatform:
         path = call.path
         if path == "storage/exports":
             return self._list(call.query)
+        if path == "storage/imports":
+            return self._list_imports(dict(call.query)["volume"])
         if path == "bulk/storage/exports/get":
             return 200, {"items": [self.job_item(each) for each in call.body["export_ids"]]}, {}
         if path == "bulk/files/get":
@@ -344,6 +361,19 @@ class SimPlatform:
         links = [{"rel": "next", "href": "https://sim/v2/storage/exports?x"}] if has_next else []
         headers = {} if self.total_is == "missing" else {"X-Total-Matching-Query": str(total)}
         return 200, {"items": [self.job_json(job) for job in page], "links": links}, headers
+
+    def _list_imports(self, volume):
+        items = [
+            {
+                "id": f"import{number}",
+                "state": "COMPLETED",
+                "source": {"volume": source, "location": location},
+                "result": self.file_json(self.files[file]),
+            }
+            for number, (source, location, file) in enumerate(self.imports)
+            if source == volume
+        ]
+        return 200, {"items": items, "links": []}, {}
 
     def _listed_as(self, job):
         """Return the state that lists show, which is the state of a while ago."""

@@ -8,7 +8,8 @@ steps. The faults are drawn from the `weakenings`. The invariants must hold in s
 I1    at most one accepted job for an intended move
 I2    at most one copy for an intended copy, where a store exists
 I3    a task succeeds only if the file's object is at its destination
-I4    an only copy of a file is never destroyed, except the object that an overwriting export replaces
+I4    an only copy of a file is never destroyed, except the object that an overwriting export replaces if no check could
+      show that another file is an alias of it
 I5    a task that fails names what is or may be in flight, and a retry finds it
 I6    every schedule ends
 I7    at most 4 submissions of an export in a try, and at most 50 requests besides polls and lists of jobs
@@ -22,6 +23,7 @@ A schedule that violates an invariant is reduced to the smallest one that still 
 from __future__ import annotations
 
 import logging
+import random
 import re
 import sys
 import time
@@ -79,6 +81,7 @@ class World(SimAirflow):
         self._checked_version = -1
         self._checked_jobs = self._checked_completed = self._checked_destroyed = 0
         self.accepts_nothing = "the Platform accepts nothing" in self.on
+        self.past = random.Random(f"{seed}: what was there before")
         self.intents = self._draw_intents()
         self._add_existing_objects()
         self._draw_tasks()
@@ -150,6 +153,19 @@ class World(SimAirflow):
         if is_move:
             known.alias_key = key
             known.alias = (place["volume"], key if platform.includes_prefix else place["location"])
+        if self.past.random() < 0.4:
+            platform.add_history(known, place, not is_move)
+        elif not is_move and self.past.random() < 0.5:
+            self._import_existing_object(place, key)
+
+    def _import_existing_object(self, place, key):
+        """Add an alias of an object, like an import of the token's user."""
+        platform, found = self.platform, self.platform.objects[key]
+        alias = SimFile(f"{len(platform.imports) + 301:024x}", found.size, key)
+        alias.alias = (place["volume"], key if platform.includes_prefix else place["location"])
+        platform.files[alias.id] = alias
+        found.only_copy_of = alias.id
+        platform.imports.append((place["volume"], place["location"], alias.id))
 
     def _draw_tasks(self):
         draw = self.draw
@@ -158,6 +174,7 @@ class World(SimAirflow):
             "timeout": draw.choice([None] * 9 + [700]),
             "retries": draw.choice([0, 1, 2, 3, 3]),
         }
+        fields["overwrite_aliased"] = self.past.random() < 0.1
         if self.many:
             fields["max_active"] = draw.choice([1, 2, 4, 1000])
             fields["on_error"] = draw.choice(["fail_at_end", "fail_at_end", "fail_fast", "report"])
@@ -289,7 +306,7 @@ class World(SimAirflow):
         return True
 
     def _near(self, intent):
-        """Return the destination, or one on another volume that is, or looks like, the same."""
+        """Return the destination, or one on another volume that is the same, or resembles it."""
         volume, location = intent["volume"], intent["location"]
         if self.luck.random() < 0.3:
             if volume == "o/prefixed":
@@ -403,6 +420,8 @@ class World(SimAirflow):
                 raise Violation("I4", f"{job.id} destroyed the only copy of its own file")
             self.lost_to_another_task.add(job.file)
             return
+        if self._could_be_known(job, found.only_copy_of, found.made):
+            raise Violation("I4", f"{job.id} destroyed what {found.only_copy_of}, a visible file, is an alias of")
         # The object of the first check may be replaced, and no client can know of one written after its check.
         is_named = found.made <= self._first_check_of_object(job.sent)
         is_unseen = snapshot.object_there and found.made >= snapshot.object_at - READ_LAG
@@ -411,6 +430,20 @@ class World(SimAirflow):
                 "I4", f"{job.id} destroyed the only copy of {found.only_copy_of}, which was written meanwhile"
             )
         self.lost_to_another_task.add(found.only_copy_of)
+
+    def _could_be_known(self, job, file, made):
+        """Whether the check before a submission could see that a file is an alias of the object that it overwrites."""
+        [task] = [task for task in self.tasks if task.name == job.by]
+        checked_at = job.sent.snapshot.listed_at
+        if task.operator.overwrite_aliased or made > checked_at:
+            return False
+        if any(alias == file for *_, alias in self.platform.imports):
+            return True
+        return self.platform.lists_are_readable and any(
+            (other.file, other.key, other.copy_only) == (file, job.key, False)
+            and other.ends + (other.lag if "lists lag" in self.on else 0.0) <= checked_at
+            for other in self.platform.completed
+        )
 
     def _first_check_of_object(self, sent):
         """Return when a task checked the object before the first submission that may have been accepted."""

@@ -28,7 +28,7 @@ CASES = [
     for dag_id in scenario.dags
 ]
 numbers = count(1)
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

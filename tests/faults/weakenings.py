@@ -1,8 +1,8 @@
 """What may not be assumed of the Platform, Airflow, the network and clocks: each a weakening with a name.
 
 A schedule draws each by its chance. Where one makes an invariant impossible for any client, ``spoils`` names it, and
-``instead`` says what still holds; the world excuses only the files that it really struck. ``docs/assumptions.md`` tells
-users of each.
+``instead`` says what still holds; the world excuses only the files that it really struck. ``docs/assumptions.md``
+describes each for users.
 """
 
 from __future__ import annotations

@@ -57,11 +57,11 @@ def check(given) -> str:
 def check_error(call, error) -> None:
     """Check the error that a hook raises for a call."""
     assert isinstance(error, SevenBridgesApiError | SevenBridgesConnectionError | SevenBridgesReplyLost)
-    told = str(error)
-    assert told.isprintable(), ascii(told)
-    assert len(told) < 5000
+    text = str(error)
+    assert text.isprintable(), ascii(text)
+    assert len(text) < 5000
     again = pickle.loads(pickle.dumps(error))
-    assert (type(again), str(again)) == (type(error), told)
+    assert (type(again), str(again)) == (type(error), text)
     if isinstance(error, SevenBridgesApiError):
         check_value(error)
     if isinstance(error, SevenBridgesConnectionError):

@@ -14,7 +14,7 @@ from tests.integration.project_of_200 import PARAMS, check, fill
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
 DAG = "sevenbridges_bulk_export"
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 
 
 def test_two_hundred_files_with_three_that_fail(tmp_path):

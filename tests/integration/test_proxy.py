@@ -33,7 +33,7 @@ def clean_environment(monkeypatch):
 
 
 @pytest.fixture(params=["requests", "aiohttp"])
-def face(request):
+def any_hook(request):
     return AnyHook(request.param)
 
 
@@ -88,10 +88,10 @@ def came_through_the_proxy(seen):
         ("ALL_PROXY", "http://{}"),
     ],
 )
-def test_the_environments_proxy_is_used(face, platform, connect, monkeypatch, forward_proxy, name, form):
+def test_the_environments_proxy_is_used(any_hook, platform, connect, monkeypatch, forward_proxy, name, form):
     connect(platform.url)
     monkeypatch.setenv(name, form.format(forward_proxy))
-    assert face.send(START).id == JOB["id"]
+    assert any_hook.send(START).id == JOB["id"]
     (seen,) = platform.seen
     assert came_through_the_proxy(seen)
     assert (seen.method, seen.path) == ("POST", "/v2/storage/exports")
@@ -102,76 +102,78 @@ def test_the_environments_proxy_is_used(face, platform, connect, monkeypatch, fo
     ("no_proxy", "direct"),
     [("127.0.0.1", True), ("127.0.0.0/8", True), ("*", True), ("example.com,127.0.0.1", True), ("example.com", False)],
 )
-def test_the_no_proxy_variable_is_respected(face, platform, connect, monkeypatch, forward_proxy, no_proxy, direct):
+def test_the_no_proxy_variable_is_respected(any_hook, platform, connect, monkeypatch, forward_proxy, no_proxy, direct):
     connect(platform.url)
     monkeypatch.setenv("HTTP_PROXY", f"http://{forward_proxy}")
     monkeypatch.setenv("NO_PROXY", no_proxy)
-    face.send(START)
+    any_hook.send(START)
     assert came_through_the_proxy(platform.seen[0]) is not direct
 
 
-def test_another_schemes_proxy_is_not_used(face, platform, connect, monkeypatch):
+def test_another_schemes_proxy_is_not_used(any_hook, platform, connect, monkeypatch):
     connect(platform.url)
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
-    face.send(START)
+    any_hook.send(START)
     assert not came_through_the_proxy(platform.seen[0])
 
 
-def test_the_path_stays_raw_through_a_proxy(face, platform, connect, monkeypatch, forward_proxy):
+def test_the_path_stays_raw_through_a_proxy(any_hook, platform, connect, monkeypatch, forward_proxy):
     connect(platform.url)
     monkeypatch.setenv("HTTP_PROXY", f"http://{forward_proxy}")
     platform.answers = [reply({"id": "v"})]
-    face.send(calls.get_volume("a/b@c %/out"))
+    any_hook.send(calls.get_volume("a/b@c %/out"))
     assert platform.seen[0].path == "/v2/storage/volumes/a%2Fb%40c%20%25/out"
 
 
-def test_credentials_are_sent_only_to_the_proxy(face, platform, connect, monkeypatch, closed_proxy):
+def test_credentials_are_sent_only_to_the_proxy(any_hook, platform, connect, monkeypatch, closed_proxy):
     connect(platform.url)
     monkeypatch.setenv("HTTP_PROXY", f"http://me:p%40ss@{closed_proxy}")
-    assert face.send(START).id == JOB["id"]
+    assert any_hook.send(START).id == JOB["id"]
     (seen,) = platform.seen
     assert came_through_the_proxy(seen)
     assert "Authorization" not in seen.headers
 
 
-def test_a_rejection_by_a_proxy_is_reported_without_its_password(face, platform, connect, monkeypatch, closed_proxy):
+def test_a_rejection_by_a_proxy_is_reported_without_its_password(
+    any_hook, platform, connect, monkeypatch, closed_proxy
+):
     connect(platform.url)
     monkeypatch.setenv("HTTP_PROXY", f"http://me:s3cret@{closed_proxy}")
     # A 407 may come from the server, so the response to a submission counts as lost.
     with pytest.raises(SevenBridgesReplyLost, match="Proxy Authentication Required") as caught:
-        face.send(START)
+        any_hook.send(START)
     assert caught.value.__cause__.status == 407
     assert "s3cret" not in str(caught.value)
     assert platform.seen == []
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_an_unreachable_proxy_is_not_a_lost_response(face, connect, monkeypatch, clock, scheme):
+def test_an_unreachable_proxy_is_not_a_lost_response(any_hook, connect, monkeypatch, clock, scheme):
     connect(f"{scheme}://127.0.0.1:{free_port()}")
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://me:s3cret@127.0.0.1:{free_port()}")
     with pytest.raises(SevenBridgesConnectionError) as caught:
-        face.send(START)
+        any_hook.send(START)
     assert not caught.value.sent
     assert "s3cret" not in str(caught.value) + repr(caught.value.__cause__)
     assert len(clock.pauses) == 4
 
 
 @pytest.mark.parametrize("value", ["socks5://127.0.0.1:1080", "http://[bad", "http://127.0.0.1:port"])
-def test_an_unusable_proxy_is_not_a_lost_response(face, platform, connect, monkeypatch, value):
+def test_an_unusable_proxy_is_not_a_lost_response(any_hook, platform, connect, monkeypatch, value):
     connect(platform.url)
     monkeypatch.setenv("HTTP_PROXY", value)
     with pytest.raises(SevenBridgesConnectionError) as caught:
-        face.send(START)
+        any_hook.send(START)
     assert not caught.value.sent
     assert platform.seen == []
 
 
-def test_a_proxy_that_drops_the_connection_is_a_lost_response(face, platform, connect, monkeypatch):
+def test_a_proxy_that_drops_the_connection_is_a_lost_response(any_hook, platform, connect, monkeypatch):
     connect(platform.url)
     with serving(drop) as dropping:
         monkeypatch.setenv("HTTP_PROXY", dropping.url)
         with pytest.raises(SevenBridgesReplyLost):
-            face.send(START)
+            any_hook.send(START)
         assert len(dropping.seen) == 1
 
 
@@ -228,70 +230,74 @@ def secure_platform(authority):
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
-def test_the_environments_authority_is_trusted(face, secure_platform, authority, connect, monkeypatch, name):
+def test_the_environments_authority_is_trusted(any_hook, secure_platform, authority, connect, monkeypatch, name):
     connect(secure_platform.url)
     monkeypatch.setenv(name, str(authority / "root.pem"))
-    assert face.send(START).id == JOB["id"]
+    assert any_hook.send(START).id == JOB["id"]
 
 
-def test_the_connections_authority_is_trusted(face, secure_platform, authority, connect, monkeypatch):
+def test_the_connections_authority_is_trusted(any_hook, secure_platform, authority, connect, monkeypatch):
     connect(secure_platform.url, extra={"ca_bundle": str(authority / "root.pem")})
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file")
-    assert face.send(START).id == JOB["id"]
+    assert any_hook.send(START).id == JOB["id"]
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="a folder of authorities is made by openssl")
-def test_a_folder_of_authorities_is_trusted(face, secure_platform, authority, connect, tmp_path):
+def test_a_folder_of_authorities_is_trusted(any_hook, secure_platform, authority, connect, tmp_path):
     root = authority / "root.pem"
     hashed = subprocess.run(
         ["openssl", "x509", "-hash", "-noout", "-in", root], check=True, capture_output=True, text=True
     )
     shutil.copy(root, tmp_path / f"{hashed.stdout.strip()}.0")
     connect(secure_platform.url, extra={"ca_bundle": str(tmp_path)})
-    assert face.send(START).id == JOB["id"]
+    assert any_hook.send(START).id == JOB["id"]
 
 
-def assert_not_trusted(face, server, words):
+def assert_not_trusted(any_hook, server, words):
     with pytest.raises(SevenBridgesConnectionError, match=words) as caught:
-        face.send(START)
+        any_hook.send(START)
     assert not caught.value.sent
     assert server.seen == []
     assert TOKEN not in str(caught.value)
 
 
-def test_an_untrusted_certificate_is_not_a_lost_response(face, secure_platform, connect):
+def test_an_untrusted_certificate_is_not_a_lost_response(any_hook, secure_platform, connect):
     connect(secure_platform.url)
-    assert_not_trusted(face, secure_platform, "(?i)certificate.verify.failed")
+    assert_not_trusted(any_hook, secure_platform, "(?i)certificate.verify.failed")
     passed, words = SevenBridgesHook().test_connection()
     assert not passed
     assert "certificate verify failed" in words
 
 
-def test_a_certificate_of_another_host_is_not_trusted(face, authority, connect):
+def test_a_certificate_of_another_host_is_not_trusted(any_hook, authority, connect):
     with secured(authority, "other.pem") as server:
         connect(server.url, extra={"ca_bundle": str(authority / "root.pem")})
-        assert_not_trusted(face, server, "127.0.0.1")
+        assert_not_trusted(any_hook, server, "127.0.0.1")
 
 
 @pytest.mark.parametrize("form", ["http://{}", "{}"])
-def test_a_tunnel_through_the_proxy(face, secure_platform, authority, connect, monkeypatch, forward_proxy, form):
+def test_a_tunnel_through_the_proxy(any_hook, secure_platform, authority, connect, monkeypatch, forward_proxy, form):
     connect(secure_platform.url, extra={"ca_bundle": str(authority / "root.pem")})
     monkeypatch.setenv("HTTPS_PROXY", form.format(forward_proxy))
-    assert face.send(START).id == JOB["id"]
+    assert any_hook.send(START).id == JOB["id"]
     assert not came_through_the_proxy(secure_platform.seen[0])
 
 
-def test_the_certificate_is_checked_through_a_tunnel_too(face, secure_platform, connect, monkeypatch, forward_proxy):
+def test_the_certificate_is_checked_through_a_tunnel_too(
+    any_hook, secure_platform, connect, monkeypatch, forward_proxy
+):
     connect(secure_platform.url)
     monkeypatch.setenv("HTTPS_PROXY", f"http://{forward_proxy}")
-    assert_not_trusted(face, secure_platform, "(?i)certificate.verify.failed")
+    assert_not_trusted(any_hook, secure_platform, "(?i)certificate.verify.failed")
 
 
-def test_a_rejected_tunnel_is_not_a_lost_response(face, secure_platform, authority, connect, monkeypatch, closed_proxy):
+def test_a_rejected_tunnel_is_not_a_lost_response(
+    any_hook, secure_platform, authority, connect, monkeypatch, closed_proxy
+):
     connect(secure_platform.url, extra={"ca_bundle": str(authority / "root.pem")})
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:s3cret@{closed_proxy}")
     with pytest.raises(SevenBridgesConnectionError, match="407") as caught:
-        face.send(START)
+        any_hook.send(START)
     assert not caught.value.sent
     assert "s3cret" not in str(caught.value)
     assert secure_platform.seen == []

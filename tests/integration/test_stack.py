@@ -19,7 +19,7 @@ from tests.integration import openlineage_events
 EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
 DAG = "sevenbridges_export"
 PRODUCER, CONSUMER = "sevenbridges_asset_producer", "sevenbridges_asset_consumer"
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 
 
 def processes_of(home):
@@ -75,6 +75,31 @@ def check_asset_event(airflow, platform):
     assert event["extra"] == {key: result[key] for key in same} | {"name": "announced.vcf", "project": "demo/genomics"}
 
 
+def check_marked_while_deferred(airflow, platform):
+    """The log of a deferred task that a user marks as failed says that its export continues."""
+    platform.knobs.stuck = True
+    file = platform.add_file("marked.vcf", b"##marked").id
+    run_id = airflow.trigger(PRODUCER, {"file": file, "volume": "demo/results", "location": "stack/marked.vcf"})
+    while airflow.states(PRODUCER, run_id) != {"export": "deferred"}:
+        airflow.check_alive()
+        time.sleep(0.5)
+    # Until the trigger has polled, it does not run yet.
+    while not any(
+        record.path.endswith("/get") and record.time > platform.exports[-1].started_on.timestamp()
+        for record in platform.requests
+    ):
+        time.sleep(0.5)
+    path = f"/dags/{PRODUCER}/dagRuns/{run_id}/taskInstances/export"
+    assert airflow.api("PATCH", path, json={"new_state": "failed"}).ok
+    log = ""
+    while "Airflow ended this wait" not in log:
+        airflow.check_alive()
+        time.sleep(0.5)
+        log = airflow.task_log(PRODUCER, run_id, "export")
+    assert f"The Platform cannot cancel the export {platform.exports[-1].id}, which may continue." in log
+    platform.knobs.stuck = False
+
+
 def check_openlineage(path, platform, result):
     """Check the events of a deferred export that succeeded and of one that failed, with the official client."""
     file = (f"sevenbridges://{urlsplit(platform.url).netloc}", VCF)
@@ -124,6 +149,7 @@ def test_the_examples_on_a_real_airflow(tmp_path):
             assert "already an alias of demo/results/stack/sample.vcf" in airflow.task_log(DAG, run_id, "export")
             assert len(platform.exports) == 1
             check_asset_event(airflow, platform)
+            check_marked_while_deferred(airflow, platform)
 
             running = processes_of(home)
             assert len(running) >= len(airflow.processes)

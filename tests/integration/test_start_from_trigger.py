@@ -14,7 +14,7 @@ from dev.airflow_stack import AirflowStack
 DAGS = Path(__file__).parent / "stack_dags"
 DAG = "start_from_trigger"
 WAITING = {"wait", "wait_for_list", "wait_for_mapped", "mapped"}
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 
 
 def test_a_worker_is_needed_only_at_the_end(tmp_path):

@@ -13,12 +13,12 @@ from airflow_sb_provider.emulator.seed import REPORT, RESULTS, VCF
 from dev.airflow_stack import AirflowStack
 
 DAGS = Path(__file__).parent / "watcher_dags"
-DAG = "landed"
+DAG = "exported"
 QUICK = {
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "5",
 }
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 
 
 def listed(platform):
@@ -31,16 +31,16 @@ def until(airflow, condition):
         time.sleep(0.3)
 
 
-def landed(airflow):
+def exports_by_run(airflow):
     """Return the event's data of each successful run of the DAG."""
     runs = airflow.get(f"/dags/{DAG}/dagRuns")["dag_runs"]
     return {
-        run["dag_run_id"]: airflow.xcom(DAG, run["dag_run_id"], "landed") for run in runs if run["state"] == "success"
+        run["dag_run_id"]: airflow.xcom(DAG, run["dag_run_id"], "exported") for run in runs if run["state"] == "success"
     }
 
 
 def triggering_exports(airflow):
-    return [export["export_id"] for exports in landed(airflow).values() for export in exports]
+    return [export["export_id"] for exports in exports_by_run(airflow).values() for export in exports]
 
 
 def test_an_export_from_any_source_triggers_a_dag_once(tmp_path, monkeypatch):
@@ -56,17 +56,17 @@ def test_an_export_from_any_source_triggers_a_dag_once(tmp_path, monkeypatch):
         with AirflowStack(tmp_path / "airflow", DAGS, connections, QUICK) as airflow:
             airflow.wait_for_dag(DAG)
             until(airflow, lambda: listed(platform) > 1)
-            first = export(VCF, "landed/first.vcf")
+            first = export(VCF, "watched/first.vcf")
             until(airflow, lambda: triggering_exports(airflow) == [first])
-            [[event]] = landed(airflow).values()
-            assert event["uri"] == "s3://demo-results/exports/landed/first.vcf"
+            [[event]] = exports_by_run(airflow).values()
+            assert event["uri"] == "s3://demo-results/exports/watched/first.vcf"
             # The watcher continues to poll after its event has been recorded.
             requests = listed(platform)
             until(airflow, lambda: listed(platform) > requests + 1)
 
             airflow.kill("triggerer")
-            second = export(REPORT, "landed/second.html")
-            third = export(VCF, "landed/third.vcf")
+            second = export(REPORT, "watched/second.html")
+            third = export(VCF, "watched/third.vcf")
             while {job.state for job in platform.exports} != {"COMPLETED"}:
                 time.sleep(0.1)
             requests = listed(platform)

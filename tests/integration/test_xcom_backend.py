@@ -22,7 +22,7 @@ LINKS = {
     "Volume's bucket": "https://s3.console.aws.amazon.com/s3/buckets/demo-results?prefix=exports/",
     "Exported to": "https://s3.console.aws.amazon.com/s3/object/demo-results?prefix=exports/kept/export.vcf",
 }
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 
 
 def test_the_tabs_data_is_kept_in_airflows_database(tmp_path):

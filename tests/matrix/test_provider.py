@@ -16,7 +16,7 @@ from airflow_sb_provider.get_provider_info import get_provider_info
 from airflow_sb_provider.triggers.watcher import SevenBridgesExportEventTrigger
 from tests.matrix.conftest import AIRFLOW, ROOT
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 INFO = get_provider_info()
 OF_OURS = re.compile(r"sevenbridges|seven bridges|airflow.sb.provider", re.IGNORECASE)
 COMPLAINTS = re.compile(r"warn|error|exception|fail|deprecat|traceback", re.IGNORECASE)

@@ -12,7 +12,7 @@ from dev.airflow_stack import AirflowStack
 from tests.matrix.airflow2 import Airflow2Stack
 from tests.matrix.conftest import AIRFLOW
 
-pytestmark = [pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(1800)]
 Stack = AirflowStack if AIRFLOW >= (3,) else Airflow2Stack
 
 

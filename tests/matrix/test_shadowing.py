@@ -77,7 +77,7 @@ def is_airflows(cls):
     return f"{cls.__module__}.".startswith("airflow.")
 
 
-def find_faces():
+def find_public_classes():
     """Return every class of this package that inherits from one of Airflow."""
     found = set()
     for module in pkgutil.walk_packages(airflow_sb_provider.__path__, "airflow_sb_provider."):
@@ -118,11 +118,11 @@ def set_by_the_triggerer():
     return assigned(ast.parse(inspect.getsource(runner)), "trigger", "trigger_instance")
 
 
-FACES = find_faces()
+PUBLIC_CLASSES = find_public_classes()
 
 
 def test_the_comparison_is_not_empty():
-    found = {cls.__name__ for cls in FACES}
+    found = {cls.__name__ for cls in PUBLIC_CLASSES}
     assert {"SevenBridgesExportOperator", "SevenBridgesBulkExportOperator", "SevenBridgesExportSensor"} <= found
     assert {
         "SevenBridgesExportTrigger",
@@ -134,12 +134,12 @@ def test_the_comparison_is_not_empty():
     assert {"trigger_id", "triggerer_job_id"} <= set_by_the_triggerer()
 
 
-@pytest.mark.parametrize("face", FACES, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
-def test_no_attribute_of_airflow_is_shadowed(face):
-    airflows = {name for cls in face.__mro__ if not is_ours(cls) for name in names(cls)}
-    airflows |= set_by_the_triggerer() if issubclass(face, BaseTrigger) else set()
-    ours = {name for cls in face.__mro__ if is_ours(cls) for name in names(cls)}
-    intended = {name for base, allowed in INTENDED if issubclass(face, base) for name in allowed}
+@pytest.mark.parametrize("public_class", PUBLIC_CLASSES, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_no_attribute_of_airflow_is_shadowed(public_class):
+    airflows = {name for cls in public_class.__mro__ if not is_ours(cls) for name in names(cls)}
+    airflows |= set_by_the_triggerer() if issubclass(public_class, BaseTrigger) else set()
+    ours = {name for cls in public_class.__mro__ if is_ours(cls) for name in names(cls)}
+    intended = {name for base, allowed in INTENDED if issubclass(public_class, base) for name in allowed}
     assert (ours & airflows) - intended - WRITTEN_BY_AIRFLOW == set()
 
 

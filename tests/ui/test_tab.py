@@ -11,7 +11,7 @@ import pytest
 from airflow_sb_provider.plugins.export_tab import PREFIX, StaticFilesApp
 from airflow_sb_provider.task_status import PROGRESS, STATUS
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
 EXPORT = {"kind": "export", "try_number": 1, "file": {"id": "f1"}, "volume": "me/out", "location": "a"}
 BULK = {
     "kind": "bulk",
@@ -95,7 +95,6 @@ def test_a_bulk_export_that_ended_early_shows_exports_in_flight_and_not_submitte
     assert "2 exports are still in flight" in text
     assert "2 submissions have no response" in text
     assert "<b>a</b>" in text
-    assert "Failed, code 9100" in text
 
 
 def test_a_running_bulk_export_shows_what_is_not_submitted_yet(tab):
@@ -136,6 +135,51 @@ def test_the_properties_of_the_objects_are_among_the_options(tab, status):
     ]
 
 
+def test_a_task_that_does_not_wait_points_to_the_sensor(tab):
+    text = tab({"state": "success"}, EXPORT | {"state": "PENDING", "export_id": "e1"})
+    assert 'Use SevenBridgesExportSensor with export_id "e1" to wait.' in text
+
+
+SENSOR = {
+    "kind": "sensor",
+    "try_number": 1,
+    "at": "2026-01-01T00:00:00+00:00",
+    "total": 2,
+    "counts": {"COMPLETED": 1, "FAILED": 1},
+    "jobs": [
+        {"id": "e2", "state": "FAILED", "text": "No <b>access</b>."},
+        {"id": "e1", "state": "COMPLETED", "text": "me/out/a, 10 bytes"},
+    ],
+    "error": None,
+}
+
+
+@pytest.mark.parametrize(("state", "word"), [("success", "Done"), ("running", "Done"), ("skipped", "Skipped")])
+def test_a_sensor_ends_with_what_became_of_each_export(tab, state, word):
+    # The last poll is from before the end.
+    progress = {"at": "2025-12-31T00:00:00+00:00", "note": None, "total": 2, "counts": {"RUNNING": 2}}
+    text = tab({"state": state}, SENSOR, progress)
+    assert text.splitlines()[0].upper() == word.upper()
+    assert "1 of 2 exports completed" in text
+    assert "Running" not in text
+    words = text.upper().split()
+    rows = ["E2", "FAILED", "NO", "<B>ACCESS</B>.", "E1", "COMPLETED", "ME/OUT/A,", "10", "BYTES"]
+    assert words[words.index("E2") :][: len(rows)] == rows
+
+
+def test_a_sensor_that_failed_shows_the_reason_and_every_export(tab):
+    error = {"outcome": "TIMEOUT", "reason": "1 of 2 exports did not finish in time: e2 (RUNNING)."}
+    text = tab({"state": "failed"}, SENSOR | {"error": error})
+    assert text.splitlines()[0].upper() == "TIMED OUT"
+    assert "1 of 2 exports did not finish in time: e2 (RUNNING)." in text
+    assert "me/out/a, 10 bytes" in text
+
+
+def test_a_sensor_without_an_export_says_so(tab):
+    text = tab({"state": "success"}, SENSOR | {"total": 0, "counts": {}, "jobs": []})
+    assert "There was no export to wait for" in text
+
+
 def test_a_task_without_a_status_says_so(tab):
     assert "no export status yet" in tab({"state": "running", "operator": "SevenBridgesExportOperator"})
 
@@ -170,3 +214,48 @@ def test_times_have_a_date_and_a_zone_and_durations_are_words(tab, chromium):
     text = tab({"state": "success"}, status)
     assert "2026-07-01 09:05:10 EDT" in text
     assert "after 1 hour 5 minutes" in text
+
+
+def test_a_failed_file_shows_its_state_code_reason_and_details_apart(tab, chromium):
+    messages = [
+        "No (code here) access. Request <b>me</b>. (code 9100, HTTP 403) See https://docs.example/9100",
+        "The state is unknown.",
+    ]
+    rows = [("FAILED", 9100, messages[0]), ("IN_DOUBT", None, messages[1])]
+    errors = [
+        {"file": f"f{number}", "name": f"n{number}", "state": state, "code": code, "message": message}
+        for number, (state, code, message) in enumerate(rows)
+    ]
+    tab({"state": "failed"}, BULK | {"errors": errors})
+    cells = "return [...document.querySelectorAll('tr')].map(row => [...row.cells].map(cell => cell.innerText))"
+    assert chromium.driver.execute_script(cells) == [
+        ["File", "State", "Code", "Reason"],
+        [
+            "n0\nf0",
+            "Failed",
+            "9100",
+            "No (code here) access. Request <b>me</b>.\n(code 9100, HTTP 403) See https://docs.example/9100",
+        ],
+        ["n1\nf1", "In doubt", "", messages[1]],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "lines"),
+    [
+        ({"finished_on": "2026-07-01T12:01:00+00:00"}, ["Failed", "2026-07-01 12:01:00 UTC", "after 1 minute"]),
+        ({}, ["Failed", "reported 2026-07-01 12:02:00 UTC"]),
+    ],
+)
+def test_the_timeline_says_when_an_export_failed_or_when_that_was_reported(tab, status, lines):
+    status = {
+        **EXPORT,
+        "export_id": "e1",
+        "state": "FAILED",
+        "at": "2026-07-01T12:02:00+00:00",
+        "started_on": "2026-07-01T12:00:00+00:00",
+        "error": {"outcome": "FAILED", "reason": "No access."},
+        **status,
+    }
+    steps = tab({"state": "failed"}, status).partition("Timeline\n")[2].partition("\nSource file")[0]
+    assert steps.splitlines() == ["Queued", "2026-07-01 12:00:00 UTC", "Running", *lines]

@@ -107,9 +107,9 @@ def test_the_form_starts_a_move_and_the_tab_follows_it(browser, airflow, platfor
     browser.driver.execute_script("window.stayed = true")
     platform.knobs.running_seconds = 3600.0
     platform.knobs.stuck = False
-    browser.wait_for("Moving NA12878.vcf", patience=120)
+    browser.wait_for("Moving NA12878.vcf", patience=600)
     platform.knobs.running_seconds = 0.5
-    browser.wait_for("Moved NA12878.vcf", "Completed", "ETag", patience=120)
+    browser.wait_for("Moved NA12878.vcf", "Completed", "ETag", patience=600)
     assert browser.driver.execute_script("return window.stayed"), "the page was reloaded"
     assert not browser.driver.find_elements(By.TAG_NAME, "b") or "moved" not in [
         each.text for each in browser.driver.find_elements(By.TAG_NAME, "b")
@@ -152,15 +152,15 @@ def test_another_task_has_no_export_status(browser, airflow, last_run):
 def test_the_tab_fits_a_phone_and_follows_the_theme(browser, airflow, last_run):
     browser.resize(390, 844)
     query = f"dag_id={EXPORT}&run_id={last_run(EXPORT).replace('+', '%2B')}&task_id=export&map_index={{MAP_INDEX}}"
-    colours = {}
+    colors = {}
     for theme in ("light", "dark"):
         browser.theme(theme)
         browser.go(f"{airflow.url}/sevenbridges-export/?{query}")
         browser.wait_for("Source file")
         width = browser.driver.execute_script("return document.documentElement.scrollWidth")
         assert width <= 390
-        colours[theme] = browser.driver.execute_script("return getComputedStyle(document.body).color")
-    assert colours["light"] != colours["dark"]
+        colors[theme] = browser.driver.execute_script("return getComputedStyle(document.body).color")
+    assert colors["light"] != colors["dark"]
 
 
 def test_a_user_without_access_to_the_dag_sees_nothing_of_it(browser, airflow, platform, last_run):

@@ -8,7 +8,7 @@ import sys
 HEAVY = ("aiohttp", "requests", "urllib3", "yarl", "fastapi", "fsspec", "openlineage")
 
 
-def test_an_operator_is_imported_without_what_only_its_run_needs():
+def test_importing_an_operator_imports_no_http_library():
     code = """if True:
         import sys
         try:
@@ -27,24 +27,24 @@ def test_an_operator_is_imported_without_what_only_its_run_needs():
     assert new.isdisjoint(HEAVY)
 
 
-def test_without_openlineage_a_task_tells_it_nothing_and_imports_nothing_of_it():
+def test_without_openlineage_a_task_reports_no_lineage_and_imports_nothing_of_it():
     code = (
         "import sys\n"
-        "asked = []\n"
+        "imports = []\n"
         "class Absent:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.startswith(('openlineage', 'airflow.providers.openlineage.extractors')):\n"
-        "            asked.append(name); raise ModuleNotFoundError(name)\n"
+        "            imports.append(name); raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Absent())\n"
         "import airflow_sb_provider.operators.export as operators, airflow_sb_provider.sensors.export as sensors\n"
         "from airflow_sb_provider.exports.outcome import Report\n"
         "one = operators.SevenBridgesExportOperator(task_id='a', file='f', volume='v', location='l')\n"
         "many = operators.SevenBridgesBulkExportOperator(task_id='b', project='p/q', volume='v')\n"
         "wait = sensors.SevenBridgesExportSensor(task_id='c', export_id='x')\n"
-        "told = lambda task: [task.get_openlineage_facets_on_complete(0), task.get_openlineage_facets_on_failure(0)]\n"
-        "print([told(task) for task in (one, many, wait)], asked)\n"
+        "facets = lambda t: [t.get_openlineage_facets_on_complete(0), t.get_openlineage_facets_on_failure(0)]\n"
+        "print([facets(task) for task in (one, many, wait)], imports)\n"
         "one._reported = lambda: Report([])\n"
-        "print(told(one), bool(asked), [name for name in sys.modules if name.startswith('openlineage')])"
+        "print(facets(one), bool(imports), [name for name in sys.modules if name.startswith('openlineage')])"
     )
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     before, after = [line for line in found.stdout.splitlines() if line.startswith("[[") or line.startswith("[None")]

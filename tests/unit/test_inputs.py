@@ -62,24 +62,24 @@ def test_texts_and_whole_numbers_are_text():
         (object(), "not text"),
     ],
 )
-def test_anything_else_is_no_text(value, words):
+def test_other_values_are_not_text(value, words):
     with pytest.raises(ValueError, match=words.replace("+", r"\+")):
         read_text(value, "a key")
 
 
 @pytest.mark.parametrize("value", [None, "", "None", 0, 1, 1.0, [], "perhaps", b"true", object()])
-def test_no_boolean(value):
+def test_other_values_are_not_booleans(value):
     with pytest.raises(ValueError, match="use true or false"):
         read_boolean(value)
 
 
 @pytest.mark.parametrize(("value", "count"), [(1, 1), ("7", 7), (" 7 ", 7), (Foreign(), 7), (10**6, 10**6)])
-def test_a_count(value, count):
+def test_whole_numbers_above_zero_are_counts(value, count):
     assert read_count(value) == count
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.0, 1e5, "1.5", "-1", "0", "²", "9" * 5000, None, [1]])
-def test_no_count(value):
+def test_other_values_are_not_counts(value):
     with pytest.raises(ValueError, match="not a whole number above 0"):
         read_count(value)
 
@@ -92,11 +92,11 @@ class Unresolved:
 
 
 @pytest.mark.parametrize("value", ["a", b"a", bytearray(b"a"), memoryview(b"a"), {"a": 1}, None, 7, Unresolved()])
-def test_no_list(value):
+def test_values_that_are_not_lists(value):
     assert as_list(value) is None
 
 
-def test_lists():
+def test_iterables_and_their_text_are_lists():
     assert as_list({"b", "a", "c"}) == ["a", "b", "c"]
     assert as_list(each for each in "ab") == ["a", "b"]
     assert as_list(range(2)) == [0, 1]
@@ -107,12 +107,12 @@ def test_lists():
 
 
 @pytest.mark.parametrize("value", ["[]", [], (), set(), {"a": 1}, b"a", [b"a"], [["a"]], [None], [""], Unresolved()])
-def test_no_texts(value):
+def test_values_that_are_not_lists_of_text(value):
     with pytest.raises(ValueError, match=r"list is empty|not text"):
         read_texts(value)
 
 
-def test_ids():
+def test_a_list_of_ids_or_one_id():
     assert read_ids("abc") == ["abc"]
     assert read_ids(("a", 7)) == ["a", "7"]
     assert read_ids(iter(())) == []
@@ -126,7 +126,7 @@ def test_ids():
             read_ids(wrong)
 
 
-def test_switches():
+def test_switches_are_booleans():
     assert read_switches(a=True, b="false", c="Yes") == [True, False, True]
     with pytest.raises(
         SevenBridgesInputError, match=r"a: None is not a boolean.*\nb: 1 is not a boolean.*not templated"
@@ -134,7 +134,7 @@ def test_switches():
         read_switches(a=None, b=1, c=True)
 
 
-def test_seconds():
+def test_a_number_of_seconds_is_positive():
     check_seconds(poll_interval=1, timeout=None)
     check_seconds(poll_interval=0.5, timeout=10**9)
     for wrong in (

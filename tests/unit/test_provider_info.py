@@ -70,9 +70,9 @@ def test_the_connection_type_is_the_hooks():
 
 
 def test_the_labels_are_the_same_for_every_airflow():
-    behaviour = SevenBridgesHook.get_ui_field_behaviour()
-    jsonschema.validate(behaviour, schema("customized_form_field_behaviours.schema.json"))
-    assert {key.replace("_", "-"): value for key, value in behaviour.items()} == CONNECTION["ui-field-behaviour"]
+    fields = SevenBridgesHook.get_ui_field_behaviour()
+    jsonschema.validate(fields, schema("customized_form_field_behaviours.schema.json"))
+    assert {key.replace("_", "-"): value for key, value in fields.items()} == CONNECTION["ui-field-behaviour"]
 
 
 def stand_in(**names):

@@ -1,4 +1,4 @@
-"""What the hook returns goes through an XCom and comes back the same, also where only Airflow and its plugins are."""
+"""Results of the hook can be stored in XCom and restored, also in a process that has only Airflow and its plugins."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ RESULTS = [
     Volume.from_json(
         {"id": "a/b", "name": "b", "access_mode": "RW", "active": True, "service": {"type": "s3", "bucket": "c"}}
     ),
-    VolumeObject("output.vcf", "a/b", 7, "etag"),
+    VolumeObject("output.vcf", "a/b", 7, "etag", "md5", "crc32c"),
     User("demo"),
     RateLimit(1000, 999, 1700000000),
     Page([File("a"), File("b")], 2, "https://next"),
@@ -69,7 +69,7 @@ def through_xcom(value):
 
 
 @pytest.mark.parametrize("result", RESULTS, ids=repr)
-def test_it_comes_back_the_same(result):
+def test_a_result_is_restored_from_xcom(result):
     assert through_xcom(result) == result
     assert through_xcom([result, result]) == [result, result]
     assert through_xcom({"found": [result]}) == {"found": [result]}
@@ -103,13 +103,13 @@ def test_every_error_of_the_api():
             assert fields_of(through_xcom(kind(404, 5002, "gone"))) == fields_of(kind(404, 5002, "gone"))
 
 
-def test_what_an_error_was_told_later():
+def test_the_reset_time_of_a_rate_limit_error_is_restored():
     error = SevenBridgesRateLimitError(429)
     error.reset_at = 1700000000.5
     assert through_xcom(error).reset_at == 1700000000.5
 
 
-def test_a_process_that_has_only_the_plugins():
+def test_a_result_is_restored_in_a_process_that_has_only_the_plugins():
     """The task that reads the XCom may be another DAG's, which imports nothing of the provider."""
     value = json.dumps(serde.serialize([ExportJob.from_json(JOB), SevenBridgesApiError(404)]))
     code = f"""if True:
@@ -143,7 +143,7 @@ MARKS = [
 
 @pytest.mark.parametrize("mark", MARKS, ids=repr)
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"deeper": [x, {"still": x}]}], ids=["there", "deeper"])
-def test_metadata_that_would_be_an_object_to_airflow_is_not(mark, wrap):
+def test_metadata_with_airflows_type_keys_is_not_deserialized(mark, wrap):
     """A project's members choose the metadata."""
     file = {**FILE, "metadata": {"sample_id": "S1", **wrap(mark)}}
     for found in (File.from_json(file), ExportJob.from_json({**JOB, "result": file, "properties": wrap(mark)})):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -11,6 +11,9 @@ from airflow_sb_provider.emulator.errors import ApiError
 from airflow_sb_provider.emulator.records import current_user
 from airflow_sb_provider.emulator.routes.base import Json, Routes, owned_id
 from airflow_sb_provider.emulator.serializers import select
+
+if TYPE_CHECKING:
+    from airflow_sb_provider.emulator.storage import StoredObject
 
 
 class Volumes(Routes):
@@ -41,8 +44,12 @@ class Volumes(Routes):
         location = request.query.get("location")
         if not location:
             raise ApiError(9011)
-        stored = await asyncio.to_thread(self.platform.object_of, volume, location)
-        return self.single(request, self.serializer(request).stored_object(volume, location, stored))
+        serializer = self.serializer(request)
+
+        def read() -> Json:
+            return serializer.stored_object(volume, location, self.platform.object_of(volume, location))
+
+        return self.single(request, await asyncio.to_thread(read))
 
     async def _list_volume(self, request: web.Request) -> web.Response:
         """List one level of a volume. Unlike all other lists, it has no total, and its link is `{"next": url}`."""
@@ -52,28 +59,33 @@ class Volumes(Routes):
         prefix, limit = request.query.get("prefix", ""), self.limit(request)
         after = request.query.get("continuation_token", "")
         root = self.platform.key(volume, "")
-        objects = await asyncio.to_thread(self.platform.objects, volume, root + prefix)
-        serializer, entries = self.serializer(request), dict[str, Json]()
-        for stored in objects:
-            location = stored.key.removeprefix(root)
-            head, slash, _ = location.removeprefix(prefix).partition("/")
-            if slash:
-                deeper = f"{prefix}{head}/"
-                href = f"{request.url.origin()}/v2/storage/volumes/{volume.id}/list?prefix={quote(deeper, safe='')}"
-                entries[deeper] = {"href": href, "prefix": deeper, "volume": volume.id}
-            else:
-                entries[location] = serializer.stored_object(volume, location, stored)
-        names = sorted(name for name in entries if name > after)
-        shown, truncated = [entries[name] for name in names[:limit]], len(names) > limit
+        serializer, fields = self.serializer(request), request.query.get("fields")
+
+        def read() -> tuple[list[str], list[Json], list[Json]]:
+            # By location, or by the prefix of a folder, which stands for all objects below it.
+            objects: dict[str, StoredObject | None] = {}
+            for stored in self.platform.objects(volume, root + prefix):
+                location = stored.key.removeprefix(root)
+                head, slash, _ = location.removeprefix(prefix).partition("/")
+                if slash and not self.knobs.volume_list_recursive:
+                    objects[f"{prefix}{head}/"] = None
+                else:
+                    objects[location] = stored
+            names = sorted(name for name in objects if name > after)
+            shown = [(name, objects[name]) for name in names[:limit]]
+            items = [select(serializer.stored_object(volume, name, each), fields) for name, each in shown if each]
+            return names, items, [serializer.folder(volume, name) for name, each in shown if not each]
+
+        names, items, prefixes = await asyncio.to_thread(read)
+        truncated = len(names) > limit
         links = [{"next": str(request.url.update_query(continuation_token=names[limit - 1]))}] if truncated else []
-        fields = request.query.get("fields")
         body = {
             "href": str(request.url),
             "prefix": prefix,
             "limit": limit,
             "truncated": truncated,
-            "items": [select(entry, fields) for entry in shown if "prefix" not in entry],
-            "prefixes": [entry for entry in shown if "prefix" in entry],
+            "items": items,
+            "prefixes": prefixes,
             "links": links,
         }
         return web.json_response(body)

@@ -64,7 +64,8 @@ function bytes(size) {
   if (!known(size)) return null;
   if (size < 1000) return `${size} bytes`;
   const power = Math.min(Math.floor(Math.log10(size) / 3), 5);
-  return `${(size / 1000 ** power).toFixed(1)} ${["kB", "MB", "GB", "TB", "PB"][power - 1]}`;
+  const number = size / 1000 ** power;
+  return `${number.toFixed(number < 10 ? 2 : 1)} ${["kB", "MB", "GB", "TB", "PB"][power - 1]}`;
 }
 
 const plural = (number, one, many) => `${count(number)} ${Number(number) === 1 ? one : many}`;
@@ -174,6 +175,12 @@ function failure(error) {
   return box;
 }
 
+// A message ends with its details: code, HTTP status, request id and link.
+function message(text) {
+  const [, reason, details] = /^(.+) (\((?:code|HTTP|the Platform's message:) .*)$/s.exec(text ?? "") ?? [];
+  return reason ? [reason, details] : [text, null];
+}
+
 function options(status) {
   const lines = [
     status.copy_only
@@ -220,7 +227,7 @@ function single(task, status, progress) {
   let note = airflowNote(task, sameTry);
   const parts = [];
   const open = !error && ["PENDING", "RUNNING"].includes(state);
-  if (open && task.state === "success") note = "This task submits the export and does not wait for it.";
+  if (open && task.state === "success") note = `This task submits the export and does not wait for it. Use SevenBridgesExportSensor with export_id "${status.export_id}" to wait.`;
   if (open && task.state === "failed") {
     [kind, word] = ["wait", "In flight"];
     parts.push(notice("wait", "The task failed, but its export is still in flight", `${NO_CANCEL} If you clear the task, it adopts this export and does not submit another one.`));
@@ -260,9 +267,9 @@ function single(task, status, progress) {
 }
 
 function steps(state, status, since, error) {
+  // The Platform sets started_on when it accepts the export, and does not say when it began to run.
   const queued = time(status.submitted_at) ?? time(status.started_on);
   const ended = time(status.finished_on ?? since.finished_on);
-  const started = time(status.started_on ?? since.started_on);
   const updated = time(since.at);
   const level = { PENDING: 0, RUNNING: 1, COMPLETED: 2, FAILED: 2 }[state] ?? 0;
   const failed = state === "FAILED" || error?.outcome === "FAILED";
@@ -275,13 +282,13 @@ function steps(state, status, since, error) {
       element("b", "", name), ...lines.filter(known).map((line) => element("span", "", line)),
     );
   };
-  const running = level > 0 || failed;
+  const reported = failed && !ended ? time(status.at) : null;
   const total = queued && ended ? `after ${duration(ended - queued)}` : null;
   return element(
     "ol", "steps",
     step(0, "Queued", queued ? datetime(queued) : null),
-    step(1, "Running", running && started ? datetime(started) : null, running && level === 1 && updated ? `updated ${datetime(updated)}` : null),
-    step(2, failed ? "Failed" : "Completed", ended ? datetime(ended) : null, total),
+    step(1, "Running", level === 1 && !failed && updated ? `updated ${datetime(updated)}` : null),
+    step(2, failed ? "Failed" : "Completed", ended ? datetime(ended) : reported ? `reported ${datetime(reported)}` : null, total),
   );
 }
 
@@ -367,14 +374,16 @@ function many(task, status, progress) {
   const errors = Array.isArray(status.errors) ? status.errors : [];
   if (errors.length) {
     const rows = errors.map((item) => {
-      const state = FILE_STATES[item.state] ?? item.state ?? "";
+      const [reason, details] = message(item.message);
       return element(
         "tr", "",
         element("td", "", element("div", "", item.name ?? item.file), item.name ? element("div", "quiet mono", item.file) : null),
-        element("td", "", item.message ?? "", element("div", "quiet", known(item.code) ? `${state}, code ${item.code}` : state)),
+        element("td", "state", FILE_STATES[item.state] ?? item.state),
+        element("td", "code", item.code),
+        element("td", "", reason, details ? element("div", "quiet", details) : null),
       );
     });
-    const header = element("tr", "", element("th", "", "File"), element("th", "", "Reason"));
+    const header = element("tr", "", ...["File", "State", "Code", "Reason"].map((name) => element("th", "", name)));
     parts.push(element(
       "section", "card",
       element("h2", "", errors.length < bad ? `Failed files: first ${errors.length} of ${count(bad)}` : "Failed files"),
@@ -401,9 +410,43 @@ function many(task, status, progress) {
 
 // A sensor, which only waits
 
+const SENSOR_ENDS = { success: ["good", "Done"], skipped: ["", "Skipped"] };
+
+function waited(task, status) {
+  const counts = status.counts ?? {};
+  const jobs = Array.isArray(status.jobs) ? status.jobs : [];
+  const total = status.total ?? 0;
+  const [kind, word] = SENSOR_ENDS[task.state] ?? (status.error ? OUTCOMES[status.error.outcome] ?? OUTCOMES.ERROR : SENSOR_ENDS.success);
+  const completed = counts.COMPLETED ?? 0;
+  let title = "There was no export to wait for";
+  if (total === 1) title = `Export ${jobs[0]?.id ?? ""}`;
+  if (total > 1) title = `${count(completed)} of ${plural(total, "export", "exports")} completed`;
+  const parts = [head(kind, word, title, airflowNote(task, status.try_number === task.try_number))];
+  if (status.error) parts.push(failure(status.error));
+  if (jobs.length) {
+    const rows = jobs.map((item) => {
+      const [pill, state] = WORDS[item.state] ?? ["", item.state];
+      return element(
+        "tr", "",
+        element("td", "mono", item.id),
+        element("td", "", element("span", `pill ${pill}`, state)),
+        element("td", "", item.text ?? ""),
+      );
+    });
+    const header = element("tr", "", ...["Export id", "State", "Destination or reason"].map((name) => element("th", "", name)));
+    parts.push(element(
+      "section", "card",
+      element("h2", "", jobs.length < total ? `First ${jobs.length} of ${count(total)} exports` : "Exports"),
+      element("table", "", element("thead", "", header), element("tbody", "", ...rows)),
+      element("p", "quiet", `As of ${datetime(time(status.at) ?? new Date())}`),
+    ));
+  }
+  return parts;
+}
+
 function waiting(task, progress) {
   const finished = FINISHED.includes(task.state);
-  const outcome = { success: WORDS.COMPLETED, skipped: ["", "Skipped"] }[task.state] ?? WORDS.FAILED;
+  const outcome = SENSOR_ENDS[task.state] ?? WORDS.FAILED;
   const note = finished ? null : airflowNote(task, true);
   const updated = ["Updated", datetime(time(progress.at) ?? new Date())];
   if (!known(progress.total)) {
@@ -426,6 +469,8 @@ function waiting(task, progress) {
     ])),
   ];
 }
+
+const KINDS = { export: single, bulk: many, sensor: waited };
 
 // No status
 
@@ -478,7 +523,7 @@ async function refresh() {
       const values = await xcoms();
       const [status, progress] = values.map((value) => (value === UNREADABLE ? null : value));
       if (values[0] === UNREADABLE) show(unreadable());
-      else if (status) show(status.kind === "bulk" ? many(task, status, progress) : single(task, status, progress));
+      else if (status) show((KINDS[status.kind] ?? single)(task, status, progress));
       else if (progress) show(waiting(task, progress));
       else show(values.includes(UNREADABLE) ? unreadable() : empty(task));
       again = !FINISHED.includes(task.state);

@@ -25,7 +25,7 @@ def test_every_example_is_run():
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_of_many_files(run, platform, capfd, caplog, name):
+def test_hostile_names_of_many_files_are_exported_literally(run, platform, capfd, caplog, name):
     files = add_hostile_files(platform, PROJECT["project"])
     conf, pattern = FORMS[name]
     assert str(run(example(name), run_conf=conf).state) == "success"
@@ -37,7 +37,7 @@ def test_of_many_files(run, platform, capfd, caplog, name):
 
 @pytest.mark.parametrize("location", [HOSTILE[0], HOSTILE[1], HOSTILE[2]])
 @pytest.mark.parametrize("name", OF_ONE_FILE)
-def test_of_one_file_whose_name_is_typed_into_the_form(run, platform, capfd, caplog, name, location):
+def test_a_hostile_name_typed_into_the_form_is_exported_literally(run, platform, capfd, caplog, name, location):
     files = add_hostile_files(platform)
     dag_run = run(example(name), run_conf={"file": files[location], "location": location})
     assert str(dag_run.state) == "success"
@@ -49,7 +49,7 @@ def test_of_one_file_whose_name_is_typed_into_the_form(run, platform, capfd, cap
 
 
 @pytest.mark.parametrize("name", WITHOUT_EXPORT)
-def test_of_no_export(run, platform, capfd, caplog, name):
+def test_hostile_names_in_examples_without_an_export(run, platform, capfd, caplog, name):
     files = add_hostile_files(platform)
     conf = {"file": files[HOSTILE[0]], "location": HOSTILE[0]} if name == "sevenbridges_dry_run" else None
     assert str(run(example(name), run_conf=conf).state) == "success"

@@ -273,9 +273,9 @@ def test_an_xcom_value_overrides_default_args_and_stays_literal(run, platform):
 
 @pytest.mark.parametrize("mapping", ["expand", "expand_kwargs"])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_of_a_sensor(run, platform, capfd, caplog, mapping, name):
+def test_an_export_id_from_a_mapped_value_stays_literal(run, platform, capfd, caplog, mapping, name):
     with dag_of("waits") as dag:
-        wait = SevenBridgesExportSensor.partial(task_id="wait", poke_interval=0.1, timeout=5)
+        wait = SevenBridgesExportSensor.partial(task_id="wait", poke_interval=0.1, timeout=300)
         if mapping == "expand":
             wait.expand(export_id=give([name]))
         else:

@@ -22,7 +22,7 @@ def start_each(files):
 
 
 def wait(**fields):
-    return SevenBridgesExportSensor(task_id="wait", poke_interval=0.1, timeout=30, **fields)
+    return SevenBridgesExportSensor(task_id="wait", poke_interval=0.1, timeout=300, **fields)
 
 
 def waits_for_all_by_a_template(files):
@@ -52,7 +52,7 @@ ONE_FOR_ALL = (
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "waiting"])
 @pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
 @pytest.mark.parametrize("build", ONE_FOR_ALL, ids=lambda build: build.__name__)
-def test_one_sensor_for_all(run, platform, build, native, deferrable):
+def test_one_sensor_waits_for_all_mapped_exports(run, platform, build, native, deferrable):
     files = [platform.add_file(f"{number}.txt", b"x").id for number in range(3)]
     with DAG("waits", start_date=datetime(2026, 1, 1), schedule=None, render_template_as_native_obj=native) as dag:
         build(files)
@@ -84,7 +84,7 @@ def each_by_an_output(files):
 
 def each_by_results(files):
     started = start_each(files).output
-    SevenBridgesExportSensor.partial(task_id="wait", poke_interval=0.1, timeout=30, deferrable=True).expand(
+    SevenBridgesExportSensor.partial(task_id="wait", poke_interval=0.1, timeout=300, deferrable=True).expand(
         export_id=started.map(lambda result: result["export_id"])
     )
 

@@ -24,7 +24,7 @@ def failed_job(platform):
     platform.trouble("job_fails", code=9101)
 
 
-def lost_reply(platform):
+def lost_response(platform):
     platform.trouble("lose_reply")
 
 
@@ -33,7 +33,7 @@ def gateways_page(platform):
     platform.trouble("cut_json", path=GET, times=1)
 
 
-def refused_token(platform):
+def rejected_token(platform):
     platform.trouble("error", path="/v2/*", method="*", times=0, status=401, code=90001)
 
 
@@ -45,10 +45,10 @@ CASES = [
     ("success", calm, {}),
     ("success", calm, {"validate_only": True}),
     ("success", calm, {"wait_for_completion": False}),
-    ("success", lost_reply, {}),
+    ("success", lost_response, {}),
     ("success", gateways_page, {}),
     ("failed", failed_job, {}),
-    ("failed", refused_token, {}),
+    ("failed", rejected_token, {}),
     ("failed", stuck, {"timeout": 0.3}),
     ("failed", calm, {"volume": "no volume", "properties": {"unknown": "x"}}),
     ("failed", calm, {"volume": "demo/readonly", "validate_only": True}),
@@ -68,10 +68,10 @@ def assert_nowhere(token, captured):
 
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "waiting"])
 @pytest.mark.parametrize(
-    ("end", "trouble", "fields"), CASES, ids=[f"{case[1].__name__}-{json.dumps(case[2])}" for case in CASES]
+    ("end", "fault", "fields"), CASES, ids=[f"{case[1].__name__}-{json.dumps(case[2])}" for case in CASES]
 )
-def test_of_the_operator(run, platform, capfd, caplog, deferrable, end, trouble, fields):
-    trouble(platform)
+def test_the_operator_writes_no_token(run, platform, capfd, caplog, deferrable, end, fault, fields):
+    fault(platform)
     export = {"file": platform.add_file("a.txt", b"x").id, "volume": "demo/results", "location": "nowhere.txt"}
     with DAG("nowhere", start_date=datetime(2026, 1, 1), schedule=None) as dag:
         SevenBridgesExportOperator(
@@ -81,12 +81,12 @@ def test_of_the_operator(run, platform, capfd, caplog, deferrable, end, trouble,
     out, err = capfd.readouterr()
     assert_nowhere(platform.token, out + err + caplog.text)
     for job in platform.exports[:1]:
-        if trouble not in (lost_reply, refused_token):
-            assert found(job.id), "the search does see what a task writes"
+        if fault not in (lost_response, rejected_token):
+            assert found(job.id), "the search finds what a task writes"
 
 
 @pytest.mark.parametrize("end", ["success", "failed"])
-def test_of_the_sensor_in_the_triggerer(run, platform, capfd, caplog, end):
+def test_the_deferred_sensor_writes_no_token(run, platform, capfd, caplog, end):
     platform.knobs.stuck = True
     with DAG("nowhere", start_date=datetime(2026, 1, 1), schedule=None) as dag:
         start = SevenBridgesExportOperator(
@@ -100,7 +100,7 @@ def test_of_the_sensor_in_the_triggerer(run, platform, capfd, caplog, end):
             task_id="wait",
             export_id="{{ ti.xcom_pull(task_ids='start', key='export_id') }}",
             deferrable=True,
-            timeout=0.5 if end == "failed" else 30,
+            timeout=0.5 if end == "failed" else 300,
         )
         start >> wait
 
@@ -115,7 +115,7 @@ def test_of_the_sensor_in_the_triggerer(run, platform, capfd, caplog, end):
     assert found(platform.exports[0].id)
 
 
-def test_of_a_connection_that_cannot_be_used(run, platform, capfd, caplog, monkeypatch):
+def test_an_invalid_connection_writes_no_token(run, platform, capfd, caplog, monkeypatch):
     monkeypatch.setenv(
         "AIRFLOW_CONN_SEVENBRIDGES_DEFAULT",
         json.dumps({"conn_type": "sevenbridges", "host": "http://platform.example", "password": "x" * 30}),

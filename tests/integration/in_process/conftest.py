@@ -30,7 +30,7 @@ def platform(monkeypatch):
 def use_token(monkeypatch, emulator, token, **extra):
     connection = json.loads(emulator.connection_json()) | {
         "password": token,
-        "extra": {"gateway_timeout": GATEWAY_TIMEOUT, "read_timeout": 5, **extra},
+        "extra": {"gateway_timeout": GATEWAY_TIMEOUT, "read_timeout": 60, **extra},
     }
     monkeypatch.setenv("AIRFLOW_CONN_SEVENBRIDGES_DEFAULT", json.dumps(connection))
 
@@ -96,7 +96,7 @@ class Runner:
                 check_size(deferred.trigger.serialize()[1])
                 event = asyncio.run(first_event(deferred.trigger))
                 forget(operator)
-                # What a process told of outlets before it deferred is lost with it.
+                # Outlet events of a process that deferred are lost.
                 self.outlet_events = context["outlet_events"] = OutletEventAccessors()
                 method = getattr(operator, deferred.method_name)
                 arguments = {**(deferred.kwargs or {}), "event": event}
@@ -107,7 +107,7 @@ class Runner:
 
 
 def forget(operator):
-    """Each process has an operator of its own, which knows nothing yet."""
+    """Remove the state of the process: the next one has a new operator."""
     for name in ("hook", "_report", "_batch", "_under_way", "_status"):
         operator.__dict__.pop(name, None)
 
@@ -123,6 +123,28 @@ async def first_event(trigger):
     async for event in again.run():
         return event.payload
     raise AssertionError("the trigger ended without an event")
+
+
+def run_until_polled(platform):
+    """Let the next job run until a task that waits for it polls it, however long the task takes to get there."""
+    platform.trouble("job_stuck", state="RUNNING")
+
+    def release(record):
+        if record.path == "/v2/bulk/storage/exports/get":
+            for job in platform.exports:
+                platform.release(job.id)
+
+    platform.on("request", release)
+
+
+async def cancel_when(condition, triggers):
+    """Run triggers until a condition holds, whatever the time that takes, then cancel them."""
+    tasks = [asyncio.create_task(first_event(trigger)) for trigger in triggers]
+    while not condition():
+        await asyncio.sleep(0.01)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture

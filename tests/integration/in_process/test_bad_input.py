@@ -1,4 +1,4 @@
-"""Input that cannot be used: told at once, in full, before any request, without retries, in every half of a task."""
+"""Invalid input: all problems are reported together, before any request and without retries."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ BAD = [
 ]
 
 
-def refused(operator, runner):
+def rejection(operator, runner):
     ti = type("TI", (), {"try_number": 1, "max_tries": 2, "xcom_push": lambda *_, **__: None})()
     with pytest.raises(AirflowFailException) as caught:
         operator.execute({"ti": ti, "task_state_store": runner.store})
@@ -66,7 +66,7 @@ def refused(operator, runner):
 
 @pytest.mark.parametrize(("field", "value", "fix"), BAD, ids=lambda value: repr(value)[:40])
 def test_a_wrong_value(platform, runner, export, field, value, fix):
-    error = refused(export(**{field: value}), runner)
+    error = rejection(export(**{field: value}), runner)
     assert isinstance(error.__cause__, SevenBridgesInputError)
     text = str(error)
     assert text.startswith(f"{field}: ")
@@ -86,12 +86,12 @@ def test_a_wrong_value(platform, runner, export, field, value, fix):
         for value in (None, "", "perhaps", 0, 1, [], object())
     ],
 )
-def test_a_switch_that_is_none_is_refused_at_once(export, field, value):
+def test_an_invalid_switch_is_rejected_by_the_constructor(export, field, value):
     with pytest.raises(SevenBridgesInputError, match=rf"^{field}: .* use true or false.*not templated"):
         export(**{field: value})
 
 
-def test_what_only_airflow_can_resolve_is_no_switch(export):
+def test_a_switch_that_only_airflow_can_resolve_is_rejected(export):
     """In a mapped task group a field that is not templated keeps the argument itself, which is true."""
     with DAG("d", start_date=datetime(2026, 1, 1)):
 
@@ -109,7 +109,7 @@ def test_what_only_airflow_can_resolve_is_no_switch(export):
             SevenBridgesExportSensor(task_id="sensor", export_id="x", start_from_trigger=chosen)
 
 
-def test_the_text_of_a_switch_means_what_it_says(platform, runner, export):
+def test_a_switch_may_be_text(platform, runner, export):
     operator = export(wait_for_completion="false", deferrable="False")
     assert (operator.wait_for_completion, operator.deferrable) == (False, False)
     platform.knobs.stuck = True
@@ -117,13 +117,13 @@ def test_the_text_of_a_switch_means_what_it_says(platform, runner, export):
 
 
 @pytest.mark.parametrize("value", [None, "30", True, 0, -1, float("nan"), float("inf"), [30]])
-def test_a_poll_interval_that_is_none_is_refused_at_once(export, value):
+def test_an_invalid_poll_interval_is_rejected_by_the_constructor(export, value):
     with pytest.raises(SevenBridgesInputError, match=r"^poll_interval: .* not a number of seconds"):
         export(poll_interval=value)
 
 
-def test_digits_may_be_a_number(platform, runner, export):
-    """As native rendering makes it of the text of one."""
+def test_an_id_of_digits_may_be_a_number(platform, runner, export):
+    """Native rendering converts the text of a number."""
     platform.add_file("digits.txt", b"some bytes", "demo/genomics", file_id="1" * 24)
     result = runner.run(export(file=int("1" * 24), location=20260101))
     assert (result["file"], result["location"]) == ("1" * 24, "20260101")
@@ -155,7 +155,7 @@ def test_one_id_is_not_split_into_characters(platform, runner, export):
 @pytest.mark.parametrize(
     "ids", [None, b"abc", {"a": 1}, 7, 1.5, [None], [b"a"], [["a"]], [1.5], [True], [""]], ids=repr
 )
-def test_ids_that_are_none_are_refused(platform, ids):
+def test_invalid_ids_are_rejected(platform, ids):
     hook = SevenBridgesHook()
     for call in (hook.get_exports, hook.get_files, SevenBridgesExportTrigger):
         with pytest.raises(SevenBridgesInputError, match=r"(export|file)_ids"):
@@ -165,7 +165,7 @@ def test_ids_that_are_none_are_refused(platform, ids):
     assert platform.requests == []
 
 
-def test_everything_at_once(platform, runner, export, deferrable):
+def test_all_invalid_fields_are_reported_in_order(platform, runner, export, deferrable):
     operator = export(
         file="x",
         volume="y",
@@ -177,7 +177,7 @@ def test_everything_at_once(platform, runner, export, deferrable):
         sevenbridges_conn_id=" ",
         deferrable=deferrable,
     )
-    error = refused(operator, runner)
+    error = rejection(operator, runner)
     assert [line.partition(":")[0] for line in str(error).splitlines()] == [
         "file",
         "volume",
@@ -192,8 +192,8 @@ def test_everything_at_once(platform, runner, export, deferrable):
 
 
 @pytest.mark.parametrize("validate_only", [False, True])
-def test_a_connection_that_does_not_exist(platform, runner, export, validate_only):
-    error = refused(export(sevenbridges_conn_id="nowhere", validate_only=validate_only), runner)
+def test_a_connection_that_does_not_exist_is_reported(platform, runner, export, validate_only):
+    error = rejection(export(sevenbridges_conn_id="nowhere", validate_only=validate_only), runner)
     assert "nowhere" in str(error)
     assert "sevenbridges_conn_id" in str(error)
     assert not platform.requests
@@ -213,10 +213,10 @@ def test_a_connection_that_does_not_exist(platform, runner, export, validate_onl
     ids=str,
 )
 @pytest.mark.parametrize("validate_only", [False, True])
-def test_a_connection_that_cannot_be_used(platform, runner, export, monkeypatch, fields, words, validate_only):
+def test_an_invalid_connection_is_reported(platform, runner, export, monkeypatch, fields, words, validate_only):
     connection = json.loads(platform.connection_json()) | fields
     monkeypatch.setenv("AIRFLOW_CONN_SEVENBRIDGES_DEFAULT", json.dumps(connection))
-    error = refused(export(validate_only=validate_only), runner)
+    error = rejection(export(validate_only=validate_only), runner)
     assert isinstance(error.__cause__, SevenBridgesInputError)
     assert words in str(error)
     assert "sevenbridges_default" in str(error)
@@ -225,8 +225,8 @@ def test_a_connection_that_cannot_be_used(platform, runner, export, monkeypatch,
     assert not runner.store.values
 
 
-def test_a_token_that_is_refused_is_not_repeated_in_the_error(platform, runner, export, monkeypatch):
+def test_a_rejected_token_is_not_repeated_in_the_error(platform, runner, export, monkeypatch):
     use_token(monkeypatch, platform, "s3cr3t" * 6)
-    error = refused(export(), runner)
+    error = rejection(export(), runner)
     assert "s3cr3t" not in f"{error} {error.__cause__!r} {error.__cause__.__cause__!r}"
     assert [record.status for record in platform.requests] == [401]

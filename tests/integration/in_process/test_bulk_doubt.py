@@ -27,11 +27,11 @@ def bulk(ids, **fields):
     )
 
 
-@pytest.mark.parametrize("trouble", ["drop", "lose_reply"])
-def test_a_lost_bulk_response_waits_until_lists_can_be_read(platform, runner, ids, trouble, deferrable, monkeypatch):
+@pytest.mark.parametrize("fault", ["drop", "lose_reply"])
+def test_a_lost_bulk_response_waits_until_lists_can_be_read(platform, runner, ids, fault, deferrable, monkeypatch):
     monkeypatch.setattr(ConnectionSettings, "visibility_delay", 0.3)
     platform.knobs.update(list_order="shuffled", pending_seconds=1)
-    platform.trouble(trouble, path=CREATE)
+    platform.trouble(fault, path=CREATE)
     result = runner.run(bulk(ids, deferrable=deferrable))
     assert result["counts"] == {"COMPLETED": 250}
     assert Counter(job.file for job in platform.exports) == Counter(ids)
@@ -54,7 +54,7 @@ def test_a_retry_does_not_adopt_a_copy_of_another_client_as_the_move(platform, r
     assert not platform.platform.files[file].alias
 
 
-def test_a_retry_with_other_destinations_waits_for_what_may_be_accepted(platform, runner, ids):
+def test_a_retry_with_other_destinations_waits_for_submissions_in_doubt(platform, runner, ids):
     file = ids[0]
     platform.trouble("late_accept", path=CREATE, seconds=0.3)
     platform.trouble("error", path="/v2/storage/exports", method="GET", status=401, code=90001)

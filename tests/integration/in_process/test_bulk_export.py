@@ -19,7 +19,7 @@ IN_FLIGHT = ("PENDING", "RUNNING")
 
 @pytest.fixture
 def files(platform):
-    """Makes files in a project of their own and returns their ids."""
+    """Return a function that creates files in a project of their own and returns their ids."""
 
     def make(count, **details):
         return [platform.add_file(f"{n:05}.vcf", b"x" * 10, PROJECT, **details).id for n in range(count)]
@@ -54,7 +54,7 @@ def aliases(platform, ids):
 
 
 def once_each(platform, ids):
-    """Every file was moved, by one job."""
+    """Assert that every file was moved, by one job."""
     assert jobs_by_file(platform) == Counter(ids)
     assert all(aliases(platform, ids))
 
@@ -74,8 +74,8 @@ def test_a_list(platform, runner, files, deferrable):
     ids = files(150)
     runner.run(bulk(exports=listed(ids), deferrable=deferrable))
     once_each(platform, ids)
-    asked = Counter(path for path in paths(platform) if "exports/get" not in path)
-    assert asked == {
+    requests = Counter(path for path in paths(platform) if "exports/get" not in path)
+    assert requests == {
         "POST bulk/files/get": 2,
         "POST bulk/storage/exports/create": 2,
         "GET storage/volumes/demo/results": 1,
@@ -88,7 +88,7 @@ def test_without_a_store(platform, storeless_runner, files):
     once_each(platform, ids)
 
 
-def test_no_more_are_in_flight_than_allowed(platform, runner, files, deferrable):
+def test_at_most_max_active_exports_are_in_flight(platform, runner, files, deferrable):
     ids = files(200)
     most = []
     platform.on("accepted", lambda record: most.append(sum(job.state in IN_FLIGHT for job in platform.exports)))
@@ -101,7 +101,7 @@ def test_no_more_are_in_flight_than_allowed(platform, runner, files, deferrable)
         assert waves[-1].min_finished is None
 
 
-def test_copies_and_moves_go_apart(platform, runner, files):
+def test_copies_and_moves_are_submitted_in_separate_calls(platform, runner, files):
     ids = files(20)
     wanted = listed(ids[:10]) + listed(ids[10:], copy_only=True)
     runner.run(bulk(exports=wanted))
@@ -109,7 +109,7 @@ def test_copies_and_moves_go_apart(platform, runner, files):
     assert sorted(record.query.get("copy_only", "") for record in creates(platform)) == ["", "true"]
 
 
-def test_bad_ones_do_not_cost_the_others(platform, runner, files, deferrable):
+def test_rejected_exports_do_not_affect_the_others(platform, runner, files, deferrable):
     ids = files(20)
     bad = [
         platform.add_file("public.vcf", b"x", PROJECT, public=True).id,
@@ -134,7 +134,7 @@ def test_a_folder_in_a_list_is_reported(platform, runner, files):
     assert jobs_by_file(platform) == {file: 1}
 
 
-def test_report_never_fails_for_a_bad_one(platform, runner, files):
+def test_on_error_report_does_not_fail_the_task(platform, runner, files):
     files(3)
     platform.trouble("job_fails", code=9100)
     result = runner.run(project(on_error="report"))
@@ -143,7 +143,7 @@ def test_report_never_fails_for_a_bad_one(platform, runner, files):
     assert result["errors"][0]["code"] == 9100
 
 
-def test_fail_fast_asks_for_nothing_more(platform, runner, files, deferrable):
+def test_fail_fast_submits_no_more_exports(platform, runner, files, deferrable):
     files(50)
     platform.trouble("job_fails", code=9100)
     with pytest.raises(AirflowException, match="1 of 50 files"):
@@ -151,18 +151,23 @@ def test_fail_fast_asks_for_nothing_more(platform, runner, files, deferrable):
     assert len(platform.exports) < 50
 
 
-def test_a_retry_asks_only_for_what_is_missing(platform, runner, files):
+def test_a_retry_submits_only_the_missing_exports(platform, runner, files, capsys):
     ids = files(10)
     platform.trouble("job_fails", code=9100, times=2)
     with pytest.raises(AirflowException):
         runner.run(project())
     failed = [job.file for job in platform.exports if job.state == "FAILED"]
+    failed_ids = [job.id for job in platform.exports if job.state == "FAILED"]
+    capsys.readouterr()
     result = runner.run(project())
+    log = capsys.readouterr().out
+    assert log.count("submitting again") == 2
+    assert all(f"Export {job_id} failed (9100: " in log for job_id in failed_ids)
     assert result["counts"] == {"COMPLETED": 10}
     assert jobs_by_file(platform) == Counter(ids) + Counter(failed)
 
 
-def test_a_new_run_finds_all_done(platform, runner, files):
+def test_a_new_run_adopts_all_completed_exports(platform, runner, files):
     ids = files(150)
     runner.run(project())
     before = len(platform.requests)
@@ -174,27 +179,29 @@ def test_a_new_run_finds_all_done(platform, runner, files):
     assert len(platform.requests) - before <= 150 + 8
 
 
-@pytest.mark.parametrize("trouble", ["lose_reply", "short_bulk", "swapped_bulk", "cut_json"])
-def test_the_lost_answer_for_a_hundred(platform, runner, files, trouble, deferrable):
+@pytest.mark.parametrize("fault", ["lose_reply", "short_bulk", "swapped_bulk", "cut_json"])
+def test_exports_whose_bulk_response_is_lost_are_adopted(platform, runner, files, fault, deferrable):
     ids = files(250)
-    platform.trouble(trouble, path=CREATE)
+    platform.trouble(fault, path=CREATE)
     result = runner.run(project(deferrable=deferrable))
     once_each(platform, ids)
     assert result["counts"] == {"COMPLETED": 250}
     assert result["adopted"] == 100
 
 
-@pytest.mark.parametrize("trouble", ["drop", "late_accept"])
-def test_a_hundred_that_did_not_arrive_or_arrive_late(platform, runner, files, trouble, deferrable, monkeypatch):
-    # A busy machine may be late too: what is accepted after the gateway's time-out cannot be told from what never is.
+@pytest.mark.parametrize("fault", ["drop", "late_accept"])
+def test_a_bulk_request_that_is_dropped_or_late_exports_each_file_once(
+    platform, runner, files, fault, deferrable, monkeypatch
+):
+    # Allow for a busy machine: a request accepted after the gateway timeout counts as never accepted.
     use_token(monkeypatch, platform, platform.token, gateway_timeout=3)
     ids = files(250)
-    platform.trouble(trouble, path=CREATE)
+    platform.trouble(fault, path=CREATE)
     runner.run(project(deferrable=deferrable))
     once_each(platform, ids)
 
 
-def test_killed_between_two_hundreds(platform, runner, files):
+def test_a_task_that_fails_between_two_bulk_requests_exports_each_file_once(platform, runner, files):
     ids = files(250)
     platform.trouble("error", path=CREATE, after=1, status=401, code=90001)
     with pytest.raises(AirflowException):
@@ -204,7 +211,7 @@ def test_killed_between_two_hundreds(platform, runner, files):
     once_each(platform, ids)
 
 
-def test_one_export_that_spoils_a_whole_call_is_found(platform, runner, files):
+def test_an_export_that_fails_its_bulk_request_is_isolated(platform, runner, files):
     ids = files(8)
     platform.trouble("error", path=CREATE, status=400, code=9000, times=2)
     runner.run(project(on_error="report"))
@@ -274,7 +281,7 @@ def test_no_cell_is_a_formula(platform, runner, tmp_path):
     )
 
 
-def test_a_line_of_json_is_one_line_for_every_reader(platform, runner, tmp_path):
+def test_a_json_row_contains_no_unicode_line_break(platform, runner, tmp_path):
     name = "a\u2028b\u2029c"
     platform.add_file(name, b"x", PROJECT, metadata={"next": "a\x85b"})
     place = tmp_path / "m.jsonl"
@@ -284,7 +291,7 @@ def test_a_line_of_json_is_one_line_for_every_reader(platform, runner, tmp_path)
     assert (row["name"], row["metadata.next"]) == (name, "a\x85b")
 
 
-# Where a manifest may be written
+# Addresses of manifests
 
 
 def rendered(operator, **params):
@@ -292,7 +299,7 @@ def rendered(operator, **params):
     return operator
 
 
-def test_a_form_may_not_choose_where_a_manifest_goes(platform, runner, files, tmp_path):
+def test_a_manifest_address_from_params_needs_a_prefix(platform, runner, files, tmp_path):
     files(1)
     for address in (str(tmp_path / "m.jsonl"), f"file://{tmp_path}/m.jsonl", "s3://other@bucket/x.csv"):
         with pytest.raises(AirflowFailException, match=r"manifest: .* set manifest_prefix"):
@@ -304,14 +311,14 @@ def test_a_form_may_not_choose_where_a_manifest_goes(platform, runner, files, tm
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_a_form_may_choose_below_the_prefix(platform, runner, files, tmp_path, scheme, deferrable):
+def test_a_manifest_address_from_params_may_be_below_the_prefix(platform, runner, files, tmp_path, scheme, deferrable):
     files(1)
     fields = {"manifest": "{{ params.manifest }}", "manifest_prefix": str(tmp_path), "deferrable": deferrable}
     runner.run(rendered(project(**fields), manifest=f"{scheme}{tmp_path}/a/m.jsonl"))
     assert len(rows_of(tmp_path / "a" / "m.jsonl")) == 1
 
 
-def test_a_template_that_begins_with_a_folder_stays_below_it(platform, runner, files, tmp_path):
+def test_a_manifest_template_that_begins_with_a_folder_stays_below_it(platform, runner, files, tmp_path):
     files(1)
     template = f"{tmp_path}/manifests/{{{{ run_id }}}}.jsonl"
     runner.run(rendered(project(manifest=template), run_id="manual__2026-01-01T00:00:00+00:00"))
@@ -331,8 +338,8 @@ def test_a_template_that_begins_with_a_folder_stays_below_it(platform, runner, f
     assert not (tmp_path / "elsewhere.jsonl").exists()
 
 
-def test_the_prefix_holds_for_what_a_deferral_renders_anew(platform, runner, files, tmp_path, monkeypatch):
-    """A template may be another text when the task goes on."""
+def test_the_prefix_is_checked_again_after_a_deferral(platform, runner, files, tmp_path, monkeypatch):
+    """A template may render to another text after the deferral."""
     files(1)
     operator = rendered(
         project(manifest="{{ params.manifest }}", manifest_prefix=str(tmp_path / "in")), manifest=f"{tmp_path}/in/m.csv"
@@ -350,7 +357,7 @@ def test_the_prefix_holds_for_what_a_deferral_renders_anew(platform, runner, fil
 
 
 def test_a_mapped_task_needs_a_prefix(platform, runner, files, tmp_path, monkeypatch):
-    """What it is made of may be what a task before has returned."""
+    """Its arguments may come from an upstream task."""
     files(1)
     run = runner.run
 
@@ -382,7 +389,7 @@ def test_a_mapped_task_needs_a_prefix(platform, runner, files, tmp_path, monkeyp
         "dag_id,task_id,map_index,file,volume,location,state\n",
     ],
 )
-def test_nothing_but_an_own_manifest_is_overwritten(platform, runner, files, tmp_path, name, content):
+def test_only_a_manifest_of_the_same_task_is_overwritten(platform, runner, files, tmp_path, name, content):
     files(1)
     place = tmp_path / name
     place.write_text(content, encoding="latin-1")
@@ -392,7 +399,7 @@ def test_nothing_but_an_own_manifest_is_overwritten(platform, runner, files, tmp
     assert platform.exports == []
 
 
-def test_what_cannot_be_read_is_not_overwritten(platform, runner, files, tmp_path):
+def test_a_manifest_that_cannot_be_read_is_not_overwritten(platform, runner, files, tmp_path):
     files(1)
     (tmp_path / "m.csv").mkdir()
     with pytest.raises(AirflowFailException, match=r"manifest: .*m\.csv cannot be read"):
@@ -412,15 +419,15 @@ def test_a_retry_and_a_later_run_write_their_manifest_again(platform, runner, fi
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "s3://", "file:///", "./", "s3://a/../b?x", 7, "a\\b", "{{ params.x }}#"])
-def test_a_prefix_that_allows_everything_is_none(prefix):
+def test_a_prefix_that_allows_every_address_is_rejected(prefix):
     with pytest.raises(Exception, match="manifest_prefix: "):
         bulk(manifest_prefix=prefix)
 
 
-# Each file is a row of its own
+# Rows of the manifest
 
 
-def test_each_file_that_cannot_go_is_a_row(platform, runner, files, tmp_path, deferrable):
+def test_each_file_that_cannot_be_exported_is_a_row_of_the_manifest(platform, runner, files, tmp_path, deferrable):
     good = files(2, metadata={"s": "1"})
     missing = platform.add_file("no-sample.vcf", b"x", PROJECT).id
     odd = platform.add_file("odd\nname.vcf", b"x", PROJECT, metadata={"s": "1"}).id
@@ -439,7 +446,7 @@ def test_each_file_that_cannot_go_is_a_row(platform, runner, files, tmp_path, de
     assert {error["code"] for error in summary["errors"]} == {None}
 
 
-def test_a_name_makes_no_line_of_its_own(platform, runner, capfd):
+def test_a_file_name_cannot_add_a_line_to_the_log(platform, runner, capfd):
     platform.add_file("a\n  COMPLETED forged\x1b[31m.vcf", b"x", PROJECT)
     with pytest.raises(AirflowFailException) as caught:
         runner.run(project())
@@ -448,20 +455,20 @@ def test_a_name_makes_no_line_of_its_own(platform, runner, capfd):
     assert "\n  COMPLETED forged" not in capfd.readouterr().out
 
 
-def test_a_file_with_many_tags_is_one_of_many(platform, runner, files, tmp_path):
+def test_files_with_many_tags_are_exported(platform, runner, files, tmp_path):
     files(3, tags=tuple("\u00e9" * 100 for _ in range(1000)))
     assert runner.run(project(manifest=str(tmp_path / "m.jsonl")))["counts"] == {"COMPLETED": 3}
     assert all(0 < len(row["tags"]) <= 40 for row in rows_of(tmp_path / "m.jsonl"))
 
 
-def test_a_name_that_is_not_printable_goes(platform, runner):
+def test_a_file_name_that_is_not_printable_is_kept(platform, runner):
     name = "Screenshot 2026-05-12 at 4.42.48\u202fPM.png"
     file = platform.add_file(name, b"x", PROJECT).id
     assert runner.run(project())["counts"] == {"COMPLETED": 1}
     assert platform.platform.files[file].alias == ("demo/results", f"many/{name}")
 
 
-def test_ids_of_no_use_cost_only_themselves(platform, runner, files):
+def test_invalid_file_ids_affect_only_themselves(platform, runner, files):
     ids = files(2)
     folder = platform.platform.add_folder("sub", PROJECT).id
     gone = "f" * 24
@@ -473,7 +480,7 @@ def test_ids_of_no_use_cost_only_themselves(platform, runner, files):
     assert "is the folder 'sub'" in errors[folder]
 
 
-def test_locations_of_no_use_in_a_list_cost_only_themselves(platform, runner, files):
+def test_invalid_locations_affect_only_their_exports(platform, runner, files):
     good, bad, address = files(3)
     wanted = [*listed([good]), {**listed([bad])[0], "location": "a\x00"}]
     wanted += [{**listed([address])[0], "location": "s3://demo-results/exports/x.vcf"}]
@@ -482,7 +489,7 @@ def test_locations_of_no_use_in_a_list_cost_only_themselves(platform, runner, fi
     assert jobs_by_file(platform) == {good: 1}
 
 
-def test_a_volume_of_no_use_costs_only_its_files(platform, runner, files):
+def test_an_unusable_volume_affects_only_its_exports(platform, runner, files):
     platform.add_volume("demo/readonly", access_mode="RO")
     one, other = files(2)
     wanted = [*listed([one]), {**listed([other])[0], "volume": "demo/readonly"}]
@@ -491,7 +498,7 @@ def test_a_volume_of_no_use_costs_only_its_files(platform, runner, files):
     assert jobs_by_file(platform) == {one: 1}
 
 
-# What cannot be exported may be left alone
+# Skipped files
 
 
 @pytest.fixture
@@ -504,7 +511,9 @@ def unexportable(platform):
 
 
 @pytest.mark.parametrize("rejected_in", ["job", "submit"])
-def test_what_cannot_be_exported_is_skipped(platform, runner, files, unexportable, tmp_path, deferrable, rejected_in):
+def test_files_that_cannot_be_exported_are_skipped(
+    platform, runner, files, unexportable, tmp_path, deferrable, rejected_in
+):
     platform.knobs.refuse_in_job = rejected_in == "job"
     ids = files(20)
     place = tmp_path / "m.jsonl"
@@ -516,12 +525,12 @@ def test_what_cannot_be_exported_is_skipped(platform, runner, files, unexportabl
     rows = {row["file"]: row for row in rows_of(place)}
     assert {rows[each]["state"] for each in unexportable} == {"SKIPPED"}
     assert all(rows[each]["message"] for each in unexportable)
-    # The next night.
+    # A later run.
     again = type(runner)().run(project(skip_not_exportable=True, manifest=str(place), deferrable=deferrable))
     assert (again["counts"], again["adopted"]) == ({"COMPLETED": 20, "SKIPPED": 3}, 20)
 
 
-def test_a_retry_keeps_what_was_skipped(platform, runner, files, unexportable):
+def test_a_retry_keeps_the_skipped_files(platform, runner, files, unexportable):
     files(3)
     platform.trouble("job_fails", code=9100)
     with pytest.raises(AirflowException, match="1 of 6 files"):
@@ -530,19 +539,19 @@ def test_a_retry_keeps_what_was_skipped(platform, runner, files, unexportable):
     assert runner.run(project(skip_not_exportable=True))["counts"] == {"COMPLETED": 3, "SKIPPED": 3}
 
 
-def test_all_skipped_is_a_success(platform, runner, unexportable):
+def test_a_task_that_skips_all_files_succeeds(platform, runner, unexportable):
     result = runner.run(project(skip_not_exportable=True))
     assert (result["state"], result["counts"], result["total"]) == ("COMPLETED", {"SKIPPED": 3}, 3)
 
 
-def test_fail_fast_does_not_stop_at_what_is_skipped(platform, runner, files, unexportable):
+def test_fail_fast_does_not_stop_at_skipped_files(platform, runner, files, unexportable):
     files(3)
     result = runner.run(project(skip_not_exportable=True, on_error="fail_fast"))
     assert result["counts"] == {"COMPLETED": 3, "SKIPPED": 3}
 
 
-def test_what_is_skipped_may_have_no_place_either(platform, runner, files, unexportable):
-    """An alias without the metadata that the pattern needs is left alone too; a file without it is not."""
+def test_a_skipped_file_may_lack_the_metadata_of_its_location(platform, runner, files, unexportable):
+    """An alias without the metadata that the pattern needs is skipped too."""
     [good] = files(1, metadata={"s": "1"})
     folder = platform.platform.add_folder("sub", PROJECT).id
     fields = {"file_ids": [good, unexportable[2], folder], "location_pattern": "{metadata[s]}/{name}"}
@@ -550,7 +559,7 @@ def test_what_is_skipped_may_have_no_place_either(platform, runner, files, unexp
     assert result["counts"] == {"COMPLETED": 1, "SKIPPED": 2}
 
 
-def test_what_fails_otherwise_is_not_skipped(platform, runner, files):
+def test_other_failures_are_not_skipped(platform, runner, files):
     taken, good = files(2)
     platform.put_object("demo/results", "many/00000.vcf", b"another")
     with pytest.raises(AirflowFailException, match="2 of 3 files"):
@@ -558,7 +567,7 @@ def test_what_fails_otherwise_is_not_skipped(platform, runner, files):
     assert runner.xcom["summary"]["counts"] == {"COMPLETED": 1, "REFUSED": 2}
 
 
-# One file, several places
+# One file, several destinations
 
 
 def test_one_file_is_copied_to_two_volumes(platform, runner, files, deferrable):
@@ -574,18 +583,18 @@ def test_one_file_is_copied_to_two_volumes(platform, runner, files, deferrable):
     )
 
 
-@pytest.mark.parametrize("trouble", ["lose_reply", "swapped_bulk", "short_bulk"])
-def test_two_copies_of_a_file_are_told_apart(platform, runner, files, trouble):
+@pytest.mark.parametrize("fault", ["lose_reply", "swapped_bulk", "short_bulk"])
+def test_two_copies_of_a_file_are_distinguished_after_a_lost_response(platform, runner, files, fault):
     ids = files(4)
     wanted = listed(ids, copy_only=True) + listed(ids, copy_only=True, volume="demo/archive")
-    platform.trouble(trouble, path=CREATE, times=2)
+    platform.trouble(fault, path=CREATE, times=2)
     assert runner.run(bulk(exports=wanted))["counts"] == {"COMPLETED": 8}
     made = Counter((job.file, job.volume) for job in platform.exports if job.state == "COMPLETED")
     assert made == Counter((each["file"], each["volume"]) for each in wanted)
 
 
 @pytest.mark.parametrize("store", [True, False])
-def test_of_two_copies_a_retry_makes_only_the_one_that_is_missing(platform, files, store, runner, storeless_runner):
+def test_a_retry_submits_only_the_missing_one_of_two_copies(platform, files, store, runner, storeless_runner):
     runner = runner if store else storeless_runner
     [file] = files(1)
     wanted = listed([file], copy_only=True) + listed([file], copy_only=True, volume="demo/archive")
@@ -597,7 +606,7 @@ def test_of_two_copies_a_retry_makes_only_the_one_that_is_missing(platform, file
     assert completed == {(file, "demo/results"): 1, (file, "demo/archive"): 1}
 
 
-def test_a_move_and_a_copy_of_one_file_are_not_meant(platform, runner, files):
+def test_a_move_and_a_copy_of_one_file_are_rejected(platform, runner, files):
     one, other = files(2)
     wanted = listed([one, other]) + listed([one], copy_only=True, volume="demo/archive")
     with pytest.raises(AirflowFailException, match="copy it in an upstream task, then move it"):
@@ -613,7 +622,7 @@ def test_a_dry_run_changes_nothing(platform, runner, files):
     assert platform.exports == []
 
 
-def test_the_time_is_over(platform, runner, files, deferrable):
+def test_at_its_timeout_the_task_fails_and_names_the_exports_in_flight(platform, runner, files, deferrable):
     files(3)
     platform.knobs.stuck = True
     with pytest.raises(AirflowException, match="the Platform cannot cancel"):
@@ -621,7 +630,7 @@ def test_the_time_is_over(platform, runner, files, deferrable):
     assert runner.xcom["summary"]["state"] == "RUNNING"
 
 
-def test_overwriting_moves_look_at_each_object(platform, runner, files):
+def test_moves_with_overwrite_check_each_object(platform, runner, files):
     ids = files(3)
     platform.put_object("demo/results", "many/00001.vcf", b"old")
     runner.run(project(overwrite=True))
@@ -641,7 +650,7 @@ def test_overwriting_moves_look_at_each_object(platform, runner, files):
         ({"project": PROJECT, "volume": "demo/results", "location_pattern": "{nme}"}, "location_pattern"),
     ],
 )
-def test_wrong_input_is_named_before_any_request(platform, runner, fields, words):
+def test_invalid_input_is_reported_before_any_request(platform, runner, fields, words):
     with pytest.raises(AirflowFailException, match=words):
         runner.run(bulk(**fields))
     assert platform.requests == []
@@ -670,12 +679,12 @@ def test_wrong_input_is_named_before_any_request(platform, runner, fields, words
         ({"manifest_metadata": 1.5}, "manifest_metadata: 1.5"),
     ],
 )
-def test_what_is_not_templated_is_checked_at_once(fields, words):
+def test_fields_that_are_not_templated_are_checked_by_the_constructor(fields, words):
     with pytest.raises(Exception, match=words):
         bulk(**fields)
 
 
-def test_one_text_is_one_column(platform, runner, files, tmp_path):
+def test_manifest_metadata_may_be_one_text(platform, runner, files, tmp_path):
     files(1, metadata={"sample_id": "S1"})
     for columns in ("sample_id", ("sample_id",), {"sample_id"}, iter(["sample_id"]), {"sample_id": 1}.keys()):
         runner.run(project(manifest=str(tmp_path / "m.jsonl"), manifest_metadata=columns))
@@ -683,7 +692,7 @@ def test_one_text_is_one_column(platform, runner, files, tmp_path):
         assert [key for key in row if key.startswith("metadata.")] == ["metadata.sample_id"]
 
 
-def test_the_text_of_a_boolean_means_what_it_says(platform, runner, files):
+def test_deferrable_may_be_text(platform, runner, files):
     files(1)
     assert bulk(deferrable="false").deferrable is False
     assert bulk(deferrable="True").deferrable is True
@@ -691,7 +700,7 @@ def test_the_text_of_a_boolean_means_what_it_says(platform, runner, files):
     assert runner.deferrals == []
 
 
-def test_a_dry_run_tells_what_could_not_go(platform, runner, files):
+def test_a_dry_run_reports_the_files_that_cannot_be_exported(platform, runner, files):
     files(2, metadata={"s": "1"})
     platform.add_file("x.vcf", b"x", PROJECT)
     fields = {"validate_only": True, "location_pattern": "{metadata[s]}/{name}"}
@@ -712,7 +721,7 @@ def test_more_files_than_expected_end_the_listing(platform, runner, files):
     assert len(platform.requests) == 2
 
 
-def test_what_cannot_be_meant_is_refused_before_anything_changes(platform, runner, files):
+def test_conflicting_exports_are_rejected_before_any_submission(platform, runner, files):
     ids = files(3)
     for wanted, words in [
         ({"exports": listed([ids[0], ids[0]])}, "has two exports"),

@@ -18,7 +18,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.operators.export import SevenBridgesExportOperator
-from tests.integration.in_process.conftest import Runner, paths, submissions, use_token
+from tests.integration.in_process.conftest import Runner, paths, run_until_polled, submissions, use_token
 
 BYTES = b"some bytes"
 
@@ -58,11 +58,11 @@ def test_a_move(platform, runner, export, deferrable):
     assert runner.xcom["export_id"] == job.id
 
 
-def test_an_untroubled_first_try_costs_one_post_the_polls_and_a_look_at_the_end(platform, runner, export, deferrable):
+def test_a_first_try_without_errors_sends_one_post_the_polls_and_two_reads(platform, runner, export, deferrable):
     runner.run(export(deferrable=deferrable))
-    asked = paths(platform)
-    polls = [path for path in asked if path == "POST bulk/storage/exports/get"]
-    assert asked == [
+    requests = paths(platform)
+    polls = [path for path in requests if path == "POST bulk/storage/exports/get"]
+    assert requests == [
         "POST storage/exports",
         *polls,
         "GET storage/volumes/demo/results/object",
@@ -70,18 +70,18 @@ def test_an_untroubled_first_try_costs_one_post_the_polls_and_a_look_at_the_end(
     ]
 
 
-@pytest.mark.parametrize(("limit", "looks"), [(20, 2), (2, 0)])
-def test_for_links_file_and_volume_are_looked_at_while_half_of_the_rate_limit_is_left(
-    platform, runner, export, monkeypatch, limit, looks
+@pytest.mark.parametrize(("limit", "reads"), [(20, 2), (2, 0)])
+def test_file_and_volume_are_fetched_for_the_links_while_half_of_the_rate_limit_is_left(
+    platform, runner, export, monkeypatch, limit, reads
 ):
     monkeypatch.setitem(ENVIRONMENTS, "local", Environment("Local", platform.url, "https://platform.example"))
     platform.knobs.rate_limit = limit
     runner.run(export(wait_for_completion=False))
-    asked = paths(platform)
-    assert [path.rpartition("/")[0] for path in asked[1 : 1 + looks]] == ["GET files", "GET storage/volumes/demo"][
-        :looks
+    requests = paths(platform)
+    assert [path.rpartition("/")[0] for path in requests[1 : 1 + reads]] == ["GET files", "GET storage/volumes/demo"][
+        :reads
     ]
-    assert sum(path.startswith("GET files") for path in asked) == looks / 2
+    assert sum(path.startswith("GET files") for path in requests) == reads / 2
 
 
 def test_a_copy_keeps_the_file(platform, runner, export, deferrable):
@@ -94,7 +94,7 @@ def test_a_copy_keeps_the_file(platform, runner, export, deferrable):
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_properties_reach_the_platform(platform, runner, export, as_text):
+def test_properties_are_submitted(platform, runner, export, as_text):
     properties = {
         "sse_algorithm": "aws:kms",
         "sse_aws_kms_key_id": "key",
@@ -106,12 +106,12 @@ def test_properties_reach_the_platform(platform, runner, export, as_text):
     assert post.json["properties"] == properties
 
 
-def test_no_encryption_is_told_as_null(platform, runner, export):
+def test_no_encryption_is_submitted_as_null(platform, runner, export):
     runner.run(export(properties={"sse_algorithm": None}))
     assert submissions(platform)[0].json["properties"] == {"sse_algorithm": None}
 
 
-def test_overwrite_replaces_what_the_log_names(platform, runner, export, deferrable, caplog):
+def test_overwrite_replaces_the_object(platform, runner, export, deferrable, caplog):
     platform.put_object("demo/results", "a/b.txt", b"old")
     runner.run(export(overwrite=True, deferrable=deferrable))
     assert platform.object_bytes("demo/results", "a/b.txt") == BYTES
@@ -119,7 +119,7 @@ def test_overwrite_replaces_what_the_log_names(platform, runner, export, deferra
 
 
 @pytest.mark.parametrize("copy_only", [False, True])
-def test_an_export_that_finds_nothing_to_overwrite_does_not_request_it(platform, runner, export, copy_only):
+def test_without_an_object_the_export_is_submitted_without_overwrite(platform, runner, export, copy_only):
     result = runner.run(export(overwrite=True, copy_only=copy_only))
     assert submissions(platform)[0].json["overwrite"] is False
     assert result["overwrite"] is True
@@ -147,7 +147,7 @@ def test_an_object_that_appears_after_the_check_is_named_and_not_overwritten(
     assert platform.object_bytes("demo/results", "a/b.txt") == BYTES
 
 
-def test_a_copy_with_overwrite_checks_what_it_replaces_and_names_it_first(platform, runner, export, deferrable, capsys):
+def test_a_copy_with_overwrite_logs_the_object_before_it_is_submitted(platform, runner, export, deferrable, capsys):
     platform.put_object("demo/results", "a/b.txt", b"old")
     named = []
     platform.on("accepted", lambda _: named.append("3 bytes" in capsys.readouterr().out))
@@ -157,7 +157,7 @@ def test_a_copy_with_overwrite_checks_what_it_replaces_and_names_it_first(platfo
     assert platform.object_bytes("demo/results", "a/b.txt") == BYTES
 
 
-def test_without_waiting_it_ends_with_the_submission(platform, runner, export):
+def test_without_wait_for_completion_the_task_ends_after_the_submission(platform, runner, export):
     platform.knobs.stuck = True
     result = runner.run(export(wait_for_completion=False))
     assert result["state"] == "PENDING"
@@ -185,7 +185,7 @@ def test_a_failed_job_fails_the_task_with_its_own_error_and_advice(
     assert advice in text
 
 
-def test_a_job_that_failed_for_a_while_is_asked_for_again_by_a_retry(platform, runner, export):
+def test_a_retry_resubmits_a_job_that_failed_with_a_transient_error(platform, runner, export):
     platform.trouble("job_fails", code=9100)
     operator = export()
     failure(runner, operator, AirflowException, SevenBridgesExportFailed)
@@ -194,14 +194,14 @@ def test_a_job_that_failed_for_a_while_is_asked_for_again_by_a_retry(platform, r
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_refusal_fails_the_task_without_retries(platform, runner, export, status):
+def test_a_rejection_fails_the_task_without_retries(platform, runner, export, status):
     platform.trouble("error", status=status, code=9000 + status, message="no")
     text = failure(runner, export(), AirflowFailException, SevenBridgesApiError)
     assert "no" in text
     assert not platform.exports
 
 
-def test_a_time_out_says_that_the_export_goes_on(platform, runner, export, deferrable):
+def test_a_timeout_reports_that_the_export_is_still_running(platform, runner, export, deferrable):
     platform.knobs.stuck = True
     operator = export(deferrable=deferrable, timeout=0.3)
     text = failure(runner, operator, AirflowException, SevenBridgesExportTimeout)
@@ -217,7 +217,7 @@ def test_execution_timeout_counts_while_deferred(platform, runner, export):
     failure(runner, operator, AirflowException, SevenBridgesExportTimeout)
 
 
-def test_two_lost_replies_leave_it_to_the_next_try(platform, runner, export):
+def test_after_two_lost_responses_the_next_try_exports_once(platform, runner, export):
     platform.trouble("drop", times=2)
     operator = export()
     failure(runner, operator, AirflowException, SevenBridgesReplyLost)
@@ -231,7 +231,9 @@ def test_two_lost_replies_leave_it_to_the_next_try(platform, runner, export):
 @pytest.mark.parametrize(
     ("options", "jobs"), [({}, 1), ({"copy_only": True}, 1), ({"copy_only": True, "overwrite": True}, 2)], ids=str
 )
-def test_a_cleared_task_takes_over_all_but_an_overwriting_copy(platform, runner, export, deferrable, options, jobs):
+def test_a_cleared_task_adopts_its_export_except_a_copy_with_overwrite(
+    platform, runner, export, deferrable, options, jobs
+):
     operator = export(deferrable=deferrable, **options)
     runner.run(operator)
     runner.clear()
@@ -239,7 +241,7 @@ def test_a_cleared_task_takes_over_all_but_an_overwriting_copy(platform, runner,
     assert len(platform.exports) == jobs
 
 
-def test_a_new_run_of_a_finished_move_takes_it_over_without_a_job(platform, runner, export):
+def test_a_new_run_adopts_a_completed_move_without_a_job(platform, runner, export):
     operator = export()
     runner.run(operator)
     again = Runner()
@@ -251,7 +253,7 @@ def test_a_new_run_of_a_finished_move_takes_it_over_without_a_job(platform, runn
     assert len(platform.exports) == 1
 
 
-def test_a_changed_template_is_not_mixed_up_with_the_record(platform, runner, export):
+def test_a_changed_template_is_a_new_export(platform, runner, export):
     operator = export(copy_only=True)
     runner.run(operator)
     operator.location = "elsewhere.txt"
@@ -261,7 +263,7 @@ def test_a_changed_template_is_not_mixed_up_with_the_record(platform, runner, ex
     assert len(platform.exports) == 2
 
 
-def test_a_record_of_another_token_is_doubt(platform, runner, export, monkeypatch):
+def test_a_record_of_another_token_is_in_doubt(platform, runner, export, monkeypatch):
     platform.knobs.stuck = True
     operator = export(wait_for_completion=False)
     runner.run(operator)
@@ -271,11 +273,11 @@ def test_a_record_of_another_token_is_doubt(platform, runner, export, monkeypatc
     assert len(platform.exports) == 1
 
 
-def test_nothing_is_asked_for_when_the_record_cannot_be_written(platform, runner, export):
-    def refuse(key, value):
+def test_nothing_is_submitted_when_the_record_cannot_be_written(platform, runner, export):
+    def reject(key, value):
         raise RuntimeError("409: the task has moved on")
 
-    runner.store.set = refuse
+    runner.store.set = reject
     with pytest.raises(RuntimeError):
         runner.run(export())
     assert not submissions(platform)
@@ -290,7 +292,7 @@ def test_the_record_holds_no_token(platform, runner, export):
 
 @pytest.mark.parametrize("refuse_in_job", [False, True])
 @pytest.mark.parametrize("copy_only", [False, True])
-def test_twins_do_no_harm(platform, export, refuse_in_job, copy_only):
+def test_concurrent_tasks_with_the_same_export_complete_one_job(platform, export, refuse_in_job, copy_only):
     platform.knobs.refuse_in_job = refuse_in_job
     file = platform.add_file("twin.txt", BYTES).id
     results = []
@@ -308,11 +310,11 @@ def test_twins_do_no_harm(platform, export, refuse_in_job, copy_only):
     assert sum(job.state == "COMPLETED" for job in platform.exports) == 1
 
 
-# Refusals say which cause holds
+# Causes of rejections
 
 
 @pytest.mark.parametrize("refuse_in_job", [False, True])
-def test_taken_by_another_file(platform, runner, export, deferrable, refuse_in_job):
+def test_a_location_taken_by_another_file_is_reported(platform, runner, export, deferrable, refuse_in_job):
     platform.knobs.refuse_in_job = refuse_in_job
     platform.put_object("demo/results", "a/b.txt", b"another")
     cause = SevenBridgesExportFailed if refuse_in_job else SevenBridgesExportRefused
@@ -329,7 +331,7 @@ def test_taken_by_another_file(platform, runner, export, deferrable, refuse_in_j
         ({"alias": ("demo/archive", "old.txt")}, "already an alias of demo/archive/old.txt"),
     ],
 )
-def test_not_exportable(platform, runner, export, refuse_in_job, details, words):
+def test_a_file_that_cannot_be_exported_is_reported(platform, runner, export, refuse_in_job, details, words):
     platform.knobs.refuse_in_job = refuse_in_job
     file = platform.add_file("b.txt", BYTES, **details)
     cause = SevenBridgesExportFailed if refuse_in_job else SevenBridgesExportRefused
@@ -351,7 +353,7 @@ def test_not_exportable(platform, runner, export, refuse_in_job, details, words)
     ],
     ids=str,
 )
-def test_what_nobody_knows_of_the_platform_does_not_matter(platform, runner, export, knobs):
+def test_undocumented_variants_of_the_api_are_supported(platform, runner, export, knobs):
     platform.knobs.update(**knobs)
     operator = export()
     assert runner.run(operator)["state"] == "COMPLETED"
@@ -359,8 +361,8 @@ def test_what_nobody_knows_of_the_platform_does_not_matter(platform, runner, exp
     assert len(platform.exports) == 1
 
 
-def test_an_adopted_copy_is_no_move(platform, runner, export):
-    platform.knobs.running_seconds = 0.5
+def test_an_adopted_copy_does_not_count_as_a_move(platform, runner, export):
+    run_until_polled(platform)
     file = platform.add_file("c.txt", BYTES).id
     Runner().run(export(file=file, copy_only=True, wait_for_completion=False))
     retry = Runner(store=False)
@@ -369,13 +371,13 @@ def test_an_adopted_copy_is_no_move(platform, runner, export):
     assert "was a copy" in text
 
 
-def test_a_completed_export_without_its_object_is_no_success(platform, runner, export):
+def test_a_completed_export_without_its_object_is_in_doubt(platform, runner, export):
     platform.trouble("error", method="GET", path="/v2/storage/volumes/*/object", status=404, code=9105)
     text = failure(runner, export(), AirflowException, SevenBridgesInDoubt)
     assert "no object" in text
 
 
-def test_an_object_that_may_not_be_looked_at_is_a_line_in_the_log(platform, runner, export):
+def test_without_permission_to_read_the_object_the_export_succeeds(platform, runner, export):
     platform.trouble("error", method="GET", path="/v2/storage/volumes/*", times=0, status=403, code=9020)
     result = runner.run(export())
     assert result["state"] == "COMPLETED"
@@ -384,12 +386,12 @@ def test_an_object_that_may_not_be_looked_at_is_a_line_in_the_log(platform, runn
     assert result["size"] == len(BYTES)
 
 
-# Bad input
+# Invalid input
 
 
 @pytest.mark.parametrize("field", ["poll_interval", "timeout"])
 @pytest.mark.parametrize("value", [0, -1, "10", True])
-def test_numbers_that_are_not_templated_are_checked_at_once(export, field, value):
+def test_poll_interval_and_timeout_are_checked_by_the_constructor(export, field, value):
     with pytest.raises(SevenBridgesInputError, match=field):
         export(**{field: value})
 
@@ -400,6 +402,7 @@ def test_templated_fields():
         "volume",
         "location",
         "overwrite",
+        "overwrite_aliased",
         "copy_only",
         "properties",
         "validate_only",
@@ -407,7 +410,7 @@ def test_templated_fields():
     }
 
 
-def test_killed_it_says_that_the_export_goes_on(platform, runner, export, capsys):
+def test_on_kill_logs_that_the_export_is_still_running(platform, runner, export, capsys):
     platform.knobs.stuck = True
     operator = export(wait_for_completion=False)
     operator.on_kill()
@@ -417,7 +420,7 @@ def test_killed_it_says_that_the_export_goes_on(platform, runner, export, capsys
     assert platform.exports[0].id in line
 
 
-def test_trouble_before_the_submission_is_waited_for(platform, runner, export, monkeypatch):
+def test_maintenance_before_the_submission_is_retried(platform, runner, export, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.hooks.retry.MAINTENANCE_PAUSE", 0.01)
     monkeypatch.setattr("airflow_sb_provider.hooks.retry.random.uniform", lambda low, high: low)
     platform.trouble("error", status=503, code=0, method="GET", path="/v2/storage/exports")
@@ -427,8 +430,8 @@ def test_trouble_before_the_submission_is_waited_for(platform, runner, export, m
 
 
 @pytest.mark.parametrize("done", [False, True])
-def test_maintenance_at_the_submission_is_doubt(platform, runner, export, deferrable, done):
-    """A gateway may say so of a request that the Platform has accepted."""
+def test_maintenance_at_the_submission_is_in_doubt(platform, runner, export, deferrable, done):
+    """A gateway may return this for a request that the Platform has accepted."""
     platform.knobs.running_seconds = 0.6
     platform.trouble("error", status=503, code=0, done=done)
     assert runner.run(export(deferrable=deferrable))["adopted"] is done

@@ -30,7 +30,7 @@ def started(platform):
 
 def sensor(export_id, **fields):
     return SevenBridgesExportSensor(
-        **{"task_id": "wait", "export_id": export_id, "poke_interval": 0.1, "timeout": 10, **fields}
+        **{"task_id": "wait", "export_id": export_id, "poke_interval": 0.1, "timeout": 300, **fields}
     )
 
 
@@ -46,14 +46,14 @@ def test_one_export(platform, runner, started, deferrable):
 
 
 @pytest.mark.parametrize("form", [list, str, tuple])
-def test_a_list_in_its_order(platform, runner, started, deferrable, form):
+def test_a_list_keeps_its_order(platform, runner, started, deferrable, form):
     ids = started(3)
     results = runner.run(sensor(form(ids), deferrable=deferrable))
     assert [result["export_id"] for result in results] == ids
     assert {result["etag"] for result in results} == {None}
 
 
-def test_a_failed_export_fails_it_without_retries(platform, runner, started, deferrable):
+def test_a_failed_export_fails_the_sensor_without_retries(platform, runner, started, deferrable):
     platform.trouble("job_fails", code=9100)
     ids = started(2)
     with pytest.raises(AirflowFailException, match=ids[0]):
@@ -99,7 +99,7 @@ def test_it_can_start_from_its_trigger_without_an_id(platform, nothing):
     assert operator.execute_complete({}, event=event) is None
 
 
-def test_a_wrong_id_in_the_trigger_fails_and_is_named(platform):
+def test_an_invalid_id_in_the_trigger_fails_and_is_named(platform):
     operator = sensor("no id!", start_from_trigger=True)
     event = asyncio.run(first_event(from_trigger(operator)[1]))
     with pytest.raises(AirflowFailException, match="export_id: 'no id!' is not a valid export id"):

@@ -183,7 +183,7 @@ def test_the_sensor(platform, runner, forge, deferrable, logged_lines, forged):
 
     forge(export=change)
     sensor = SevenBridgesExportSensor(
-        task_id="wait", export_id=export_id, poke_interval=0.1, timeout=20, deferrable=deferrable
+        task_id="wait", export_id=export_id, poke_interval=0.1, timeout=300, deferrable=deferrable
     )
     with pytest.raises(AirflowException) as caught:
         runner.run(sensor)

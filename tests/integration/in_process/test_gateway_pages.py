@@ -1,4 +1,4 @@
-"""What stands before the API answers instead of it, in the operators: nothing fails for it, nothing is sent twice."""
+"""A gateway in front of the API responds instead of it: no operator fails, and nothing is submitted twice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def quick(monkeypatch):
 
 @pages
 @pytest.mark.parametrize("done", [False, True])
-def test_while_an_export_is_submitted(platform, runner, export, deferrable, page, done):
+def test_a_gateway_page_instead_of_the_response_to_a_submission_exports_once(
+    platform, runner, export, deferrable, page, done
+):
     platform.trouble("html", done=done, **page)
     result = runner.run(export(deferrable=deferrable))
     assert result["state"] == "COMPLETED"
@@ -40,14 +42,14 @@ def test_while_an_export_is_submitted(platform, runner, export, deferrable, page
 
 
 @pages
-def test_for_a_few_seconds_everywhere(platform, runner, export, deferrable, page):
+def test_a_few_gateway_pages_for_every_request_export_once(platform, runner, export, deferrable, page):
     platform.trouble("html", method="*", path="*", times=9, **page)
     assert runner.run(export(deferrable=deferrable))["state"] == "COMPLETED"
     assert len(platform.exports) == 1
 
 
 @pages
-def test_where_it_stays_the_task_can_be_tried_again(platform, runner, export, page):
+def test_a_persistent_gateway_page_fails_the_task_and_a_retry_succeeds(platform, runner, export, page):
     platform.trouble("html", times=2, **page)
     operator = export(deferrable=False)
     with pytest.raises(AirflowException) as caught:
@@ -58,7 +60,7 @@ def test_where_it_stays_the_task_can_be_tried_again(platform, runner, export, pa
 
 
 @pages
-def test_a_wait_goes_on(platform, runner, export, deferrable, page):
+def test_gateway_pages_do_not_end_a_wait(platform, runner, export, deferrable, page):
     platform.knobs.running_seconds = 1
     platform.trouble("html", path=GET, times=6, **page)
     assert runner.run(export(deferrable=deferrable))["state"] == "COMPLETED"
@@ -67,7 +69,7 @@ def test_a_wait_goes_on(platform, runner, export, deferrable, page):
 
 @pages
 @pytest.mark.parametrize("done", [False, True])
-def test_while_a_hundred_are_submitted(platform, runner, page, done):
+def test_a_gateway_page_instead_of_the_response_to_a_bulk_submission_exports_once(platform, runner, page, done):
     ids = [platform.add_file(f"{number}.vcf", b"x", "demo/many").id for number in range(100)]
     platform.trouble("html", path=CREATE, done=done, **page)
     operator = SevenBridgesBulkExportOperator(
@@ -87,7 +89,7 @@ def test_while_a_hundred_are_submitted(platform, runner, page, done):
     "page", [*PAGES, {"status": 502, "body": "<h1>nginx</h1>"}], ids=lambda page: str(page["status"])
 )
 @pytest.mark.parametrize("path", ["/v2/storage/volumes/demo/results/object", "/v2/storage/volumes/*"])
-def test_after_the_export_only_a_line_in_the_log_tells_of_it(platform, runner, export, deferrable, page, path, capsys):
+def test_gateway_pages_after_the_export_are_only_logged(platform, runner, export, deferrable, page, path, capsys):
     platform.trouble("html", method="GET", path=path, times=0, **page)
     result = runner.run(export(deferrable=deferrable))
     assert (result["state"], result["etag"], result["size"]) == ("COMPLETED", None, 10)
@@ -97,25 +99,23 @@ def test_after_the_export_only_a_line_in_the_log_tells_of_it(platform, runner, e
 
 
 @pytest.mark.parametrize(
-    ("trouble", "options"), [("drop", {}), ("error", {"status": 503, "code": 9000}), ("cut_json", {})], ids=str
+    ("fault", "options"), [("drop", {}), ("error", {"status": 503, "code": 9000}), ("cut_json", {})], ids=str
 )
-def test_any_trouble_with_the_object_alone_is_told_in_the_log(
-    platform, runner, export, deferrable, trouble, options, capsys
-):
+def test_an_error_while_the_object_is_read_is_only_logged(platform, runner, export, deferrable, fault, options, capsys):
     path = "/v2/storage/volumes/demo/results/object"
-    platform.trouble(trouble, method="GET", path=path, times=0, **options)
+    platform.trouble(fault, method="GET", path=path, times=0, **options)
     assert runner.run(export(deferrable=deferrable))["state"] == "COMPLETED"
     assert "size was not checked" in capsys.readouterr().out
 
 
-def test_an_object_that_is_not_there_is_doubt_still(platform, runner, export, deferrable):
+def test_a_missing_object_is_in_doubt(platform, runner, export, deferrable):
     path = "/v2/storage/volumes/demo/results/object"
     platform.trouble("error", method="GET", path=path, times=0, status=404, code=9105)
     with pytest.raises(AirflowException, match="no object is at"):
         runner.run(export(deferrable=deferrable))
 
 
-def test_pages_while_a_project_is_listed(platform, runner):
+def test_gateway_pages_while_a_project_is_listed_are_retried(platform, runner):
     platform.add_file("a.vcf", b"x", "demo/many")
     platform.trouble("html", method="GET", path="/v2/files", times=12, status=504)
     operator = SevenBridgesBulkExportOperator(
@@ -124,15 +124,17 @@ def test_pages_while_a_project_is_listed(platform, runner):
     assert runner.run(operator)["counts"] == {"COMPLETED": 1}
 
 
-@pytest.mark.parametrize("state", ["ABORTED", "CANCELLED"])
-def test_a_state_that_is_not_documented_ends_the_wait_and_shows_its_error(platform, runner, export, deferrable, state):
+@pytest.mark.parametrize("state", ["ABORTED", "CANCELED"])
+def test_a_terminal_state_that_is_not_documented_fails_the_task_with_its_error(
+    platform, runner, export, deferrable, state
+):
     platform.trouble("job_fails", code=5034, message="The volume was deactivated.", state=state)
     with pytest.raises(AirflowException, match=f"its state is {state}: The volume was deactivated.*5034"):
         runner.run(export(deferrable=deferrable))
     assert len(platform.exports) == 1
 
 
-def test_it_ends_the_wait_of_many_too(platform, runner):
+def test_a_terminal_state_that_is_not_documented_fails_one_of_many(platform, runner):
     ids = [platform.add_file(f"{number}.vcf", b"x", "demo/many").id for number in range(3)]
     platform.trouble("job_fails", path=CREATE, code=5034, message="The volume was deactivated.", state="ABORTED")
     operator = SevenBridgesBulkExportOperator(

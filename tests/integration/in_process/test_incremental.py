@@ -189,7 +189,7 @@ def test_exports_of_others_are_announced_only_if_asked(platform, add):
 @pytest.mark.parametrize("store", [False, True], ids=["without-store", "with-store"])
 @pytest.mark.parametrize("skip_exported", [False, True])
 def test_a_retry_reports_what_its_first_try_has_exported(platform, add, skip_exported, store):
-    """Files that the first try moved look like those of an earlier night."""
+    """Files that the first try moved appear as those of an earlier night."""
     add("old.vcf")
     night()
     for job in platform.exports:

@@ -14,7 +14,7 @@ from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.triggers import poller as polling
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
-from tests.integration.in_process.conftest import first_event, paths
+from tests.integration.in_process.conftest import cancel_when, first_event, paths
 
 CONN = "sevenbridges_default"
 
@@ -31,6 +31,12 @@ def started(platform):
 
 def polls(platform):
     return [record for record in platform.requests if record.path == "/v2/bulk/storage/exports/get"]
+
+
+def polled_together(platform, ids, requests):
+    """Whether the last requests, so many, were one poll of all these ids."""
+    last = [each for record in polls(platform)[-requests:] for each in record.json["export_ids"]]
+    return len(last) == len(ids) and set(last) == set(ids)
 
 
 def count_connection_reads(monkeypatch):
@@ -60,12 +66,8 @@ def test_many_tasks_share_one_request_per_hundred_and_one_connection_read(platfo
     connection_reads = count_connection_reads(monkeypatch)
     platform.knobs.stuck = True
     ids = started(250)
-    began = time.time()
-    events = gather([trigger(each, interval=1.0, end_time=began + 4.5) for each in ids])
-    assert {event["status"] for event in events} == {"timeout"}
-    cycles = 4.5 / 1.0 + 1
-    assert len(polls(platform)) <= 3 * cycles
-    assert {len(record.json["export_ids"]) for record in polls(platform)[:3]} <= {100, 50}
+    # On a busy machine some triggers start later than the others, and are polled in requests of their own at first.
+    asyncio.run(cancel_when(lambda: polled_together(platform, ids, 3), [trigger(each, interval=1.0) for each in ids]))
     assert len(connection_reads) == 1
     assert len({record.peer[1] for record in polls(platform)}) <= 4
 
@@ -92,8 +94,9 @@ HOWS = ["null", "missing", "stateless", "nul", "refused"]
 def test_a_spoiled_id_affects_only_its_own_trigger(platform, started, how, place):
     ids = started(100)
     platform.trouble("spoiled_bulk", path=GET, times=0, ids=ids[place], how=how)
-    began = time.time()
-    events = gather([trigger(each, interval=0.3, end_time=began + 6) for each in ids])
+    # Only a body that cannot be read is polled until the end of the wait.
+    ends = {ids[place]: time.time() + 6} if how == "nul" else {}
+    events = gather([trigger(each, interval=0.3, end_time=ends.get(each)) for each in ids])
     assert {event["status"] for number, event in enumerate(events) if number != place} == {"terminal"}
     spoiled = events[place]
     assert spoiled["status"] == ("timeout" if how == "nul" else "rejected")
@@ -107,7 +110,8 @@ def test_several_spoiled_ids_affect_only_their_own_triggers(platform, started, h
     ids = started(60)
     spoiled = ids[3:6]
     platform.trouble("spoiled_bulk", path=GET, times=0, ids=" ".join(spoiled), how=how)
-    events = gather([trigger(each, interval=0.2, end_time=time.time() + 10) for each in ids])
+    ends = dict.fromkeys(spoiled, time.time() + 10) if how == "nul" else {}
+    events = gather([trigger(each, interval=0.2, end_time=ends.get(each)) for each in ids])
     assert [event["export_id"] for event in events if event["status"] != "terminal"] == spoiled
 
 
@@ -115,12 +119,14 @@ def test_a_spoiled_id_costs_one_request_more_in_a_long_wait(platform, started):
     platform.knobs.stuck = True
     ids = started(100)
     platform.trouble("spoiled_bulk", path=GET, times=0, ids=ids[7], how="nul")
-    gather([trigger(each, interval=0.5, end_time=time.time() + 4) for each in ids])
-    last = [record.json["export_ids"] for record in polls(platform)[-4:]]
-    assert [ids[7]] in last
-    assert all(len(each) == 1 for each in last if ids[7] in each)
-    # On a busy machine some triggers start later than the others and are polled in requests of their own.
-    assert max(len(each) for each in last) > 90
+
+    def is_apart():
+        last = [record.json["export_ids"] for record in polls(platform)[-4:]]
+        alone = [each for each in last if ids[7] in each]
+        # On a busy machine some triggers start later than the others and are polled in requests of their own.
+        return alone and all(len(each) == 1 for each in alone) and max(map(len, last)) > 90
+
+    asyncio.run(cancel_when(is_apart, [trigger(each, interval=0.5) for each in ids]))
 
 
 def test_a_temporarily_spoiled_id_finishes_like_the_others(platform, started):
@@ -161,21 +167,21 @@ def test_a_trigger_that_cannot_log_does_not_block_the_others(platform, started, 
 def test_a_terminal_job_is_not_polled_again(platform, started):
     platform.trouble("job_stuck", path="/v2/bulk/storage/exports/create")
     ids = started(60)
-    gather([trigger(*ids, interval=0.1, end_time=time.time() + 1.5)])
-    assert len(polls(platform)[-1].json["export_ids"]) < 60
+    is_less = lambda: polls(platform) and polls(platform)[-1].json["export_ids"] == ids[:1]  # noqa: E731
+    asyncio.run(cancel_when(is_less, [trigger(*ids, interval=0.1)]))
 
 
-def test_a_cancelled_trigger_does_not_affect_the_others(platform, started):
+def test_a_canceled_trigger_does_not_affect_the_others(platform, started):
     platform.knobs.running_seconds = 0.5
     ids = started(2)
 
     async def run():
-        cancelled = asyncio.create_task(first_event(trigger(ids[0])))
+        canceled = asyncio.create_task(first_event(trigger(ids[0])))
         remaining = asyncio.create_task(first_event(trigger(*ids)))
         await asyncio.sleep(0.2)
-        cancelled.cancel()
+        canceled.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await cancelled
+            await canceled
         return await remaining
 
     assert asyncio.run(run())["status"] == "terminal"
@@ -187,8 +193,8 @@ def test_the_poller_stops_with_the_last_trigger_and_starts_again(platform, start
     async def run():
         before = asyncio.all_tasks()
         await first_event(trigger(first))
-        await asyncio.sleep(0.05)
-        assert asyncio.all_tasks() == before
+        while asyncio.all_tasks() != before:
+            await asyncio.sleep(0.01)
         request_count = len(paths(platform))
         await asyncio.sleep(0.4)
         assert len(paths(platform)) == request_count
@@ -225,12 +231,12 @@ def test_an_unexpected_error_of_the_schedule_does_not_end_a_wait(platform, start
     assert gather([trigger(export_id)])[0]["status"] == "terminal"
 
 
-def test_it_keeps_inside_the_rate_limit(platform, started):
+def test_polls_stay_within_the_rate_limit(platform, started):
     platform.knobs.update(stuck=True, rate_limit=20, rate_window=3)
     ids = started(300)
-    gather([trigger(each, interval=0.1, end_time=time.time() + 4) for each in ids])
-    assert len(polls(platform)) > 20
-    assert {record.status for record in polls(platform)} == {200}
+    asyncio.run(cancel_when(lambda: len(polls(platform)) > 40, [trigger(each, interval=0.1) for each in ids]))
+    # The last request may have been canceled.
+    assert {record.status for record in polls(platform)[:40]} == {200}
 
 
 def test_two_connections_to_the_same_account_share_a_poller(platform, started, monkeypatch):
@@ -238,10 +244,9 @@ def test_two_connections_to_the_same_account_share_a_poller(platform, started, m
     connection_reads = count_connection_reads(monkeypatch)
     platform.knobs.stuck = True
     ids = started(40)
-    began = time.time()
-    gather([trigger(each, conn_id=CONN if n % 2 else "twin", end_time=began + 2) for n, each in enumerate(ids)])
+    triggers = [trigger(each, conn_id=CONN if n % 2 else "twin") for n, each in enumerate(ids)]
+    asyncio.run(cancel_when(lambda: polled_together(platform, ids, 1), triggers))
     assert sorted(connection_reads) == [CONN, "twin"]
-    assert len(polls(platform)[-1].json["export_ids"]) == 40
     assert len({record.peer[1] for record in polls(platform)}) <= 4
 
 
@@ -271,14 +276,22 @@ def test_a_connection_whose_token_changes_polls_with_the_new_one(platform, start
 
 def test_a_final_poll_is_sent_at_the_end(platform, started):
     """A job that finished since the last poll finished in time."""
-    platform.knobs.running_seconds = 0.5
+    platform.trouble("job_stuck", state="RUNNING", path="/v2/bulk/storage/exports/create")
     [export_id] = started(1)
-    event = gather([trigger(export_id, interval=30.0, end_time=time.time() + 1)])[0]
+
+    async def run():
+        wait = asyncio.create_task(first_event(trigger(export_id, interval=600.0, end_time=time.time() + 8)))
+        while not (polls(platform) and polls(platform)[0].status):
+            await asyncio.sleep(0.01)
+        platform.release(export_id)
+        return await wait
+
+    event = asyncio.run(run())
     assert event["status"] == "terminal"
     assert len(polls(platform)) == 2
 
 
-def test_its_metrics(platform, started, monkeypatch):
+def test_the_metrics_of_the_poller(platform, started, monkeypatch):
     delivered = {}
 
     class Metrics:
@@ -325,7 +338,7 @@ def test_only_some_of_many_finished_triggers_are_released_at_a_time(platform, st
     assert sorted(delivered) == sorted(ids)
 
 
-def test_a_trigger_that_is_cancelled_during_delivery_blocks_nobody(platform, monkeypatch):
+def test_a_trigger_that_is_canceled_during_delivery_blocks_no_other(platform, monkeypatch):
     monkeypatch.setattr(polling, "COMPLETION_BACKOFF", 60.0)
     monkeypatch.setattr(polling, "MAX_COMPLETING", 1)
 
@@ -345,7 +358,7 @@ def test_a_trigger_that_is_cancelled_during_delivery_blocks_nobody(platform, mon
         pair.pop("b" if delivered == ["a"] else "a").cancel()
         may_complete.set()
         await asyncio.gather(*pair.values())
-        return await asyncio.wait_for(third, 20)
+        return await third
 
     assert asyncio.run(run())["status"] == "rejected"
 
@@ -368,4 +381,4 @@ def test_triggers_that_never_complete_do_not_block_the_others(platform, started,
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    asyncio.run(asyncio.wait_for(run(), 60))
+    asyncio.run(run())

@@ -1,4 +1,4 @@
-"""A poller that is cancelled stops, even if something else wakes it at that moment."""
+"""A poller that is canceled stops, even if something else wakes it at that moment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_sb_provider.jobs.watch import Watch
 from airflow_sb_provider.triggers.poller import Subscription, pollers
 
 
-def test_a_request_to_poll_while_it_is_cancelled_does_not_keep_it_alive(platform):
+def test_a_request_to_poll_while_it_is_canceled_does_not_keep_it_alive(platform):
     platform.knobs.stuck = True
     file = platform.add_file("a.txt", b"x").id
     export_id = SevenBridgesHook().start_export(file, "demo/results", "a.txt").id

@@ -1,4 +1,4 @@
-"""A try ends at a chosen point, and the next one finds what it left, with a record and without as on older Airflows."""
+"""A try ends at a chosen point and the next one continues, with a record and without one (as on older Airflows)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
 )
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from tests.integration.in_process.conftest import GATEWAY_TIMEOUT, Runner, paths, submissions, use_token
+from tests.integration.in_process.conftest import (
+    GATEWAY_TIMEOUT,
+    Runner,
+    paths,
+    run_until_polled,
+    submissions,
+    use_token,
+)
 
 NEW, OLD = b"some bytes", b"old"
 MOVE, COPY = {}, {"copy_only": True}
@@ -26,7 +33,7 @@ INTENTS = [MOVE, MOVE_OVER, COPY, COPY_OVER]
 
 
 class Killed(BaseException):
-    """SIGKILL, as far as a test can tell."""
+    """Stands for SIGKILL."""
 
 
 @pytest.fixture(params=[True, False], ids=["store", "no store"])
@@ -35,7 +42,7 @@ def has_store(request):
 
 
 def kill(runner, operator, monkeypatch, point):
-    """Run a try that dies before its submission arrives, before the answer does, or at its first poll."""
+    """Run a try that is killed before its submission, before the response, or at its first poll."""
     real = SevenBridgesHook.send
 
     def send(self, call, **options):
@@ -45,7 +52,7 @@ def kill(runner, operator, monkeypatch, point):
         if call.path == "bulk/storage/exports/get" and point == "at a poll":
             raise Killed
         answer = real(self, call, **options)
-        if submits and point == "before the answer":
+        if submits and point == "before the response":
             raise Killed
         return answer
 
@@ -56,7 +63,7 @@ def kill(runner, operator, monkeypatch, point):
 
 
 @pytest.mark.parametrize("intent", [MOVE, COPY, COPY_OVER], ids=str)
-def test_killed_before_the_submission(platform, export, monkeypatch, has_store, intent):
+def test_after_a_kill_before_the_submission_a_retry_submits_once(platform, export, monkeypatch, has_store, intent):
     runner, operator = Runner(store=has_store), export(**intent)
     before = time.time()
     kill(runner, operator, monkeypatch, "before the submission")
@@ -64,10 +71,12 @@ def test_killed_before_the_submission(platform, export, monkeypatch, has_store, 
     assert not result["adopted"]
     assert len(platform.exports) == 1
     if intent is MOVE:
-        assert submissions(platform)[0].time - before >= GATEWAY_TIMEOUT, "nobody knows whether it was sent"
+        assert submissions(platform)[0].time - before >= GATEWAY_TIMEOUT, "the first submission may have been accepted"
 
 
-def test_killed_before_the_submission_of_a_move_with_overwrite(platform, export, monkeypatch, has_store, deferrable):
+def test_after_a_kill_before_a_move_with_overwrite_a_retry_is_in_doubt(
+    platform, export, monkeypatch, has_store, deferrable
+):
     platform.put_object("demo/results", "a/b.txt", OLD)
     runner, operator = Runner(store=has_store), export(deferrable=deferrable, **MOVE_OVER)
     kill(runner, operator, monkeypatch, "before the submission")
@@ -80,12 +89,14 @@ def test_killed_before_the_submission_of_a_move_with_overwrite(platform, export,
 
 @pytest.mark.parametrize("instant", [False, True], ids=["running", "finished"])
 @pytest.mark.parametrize("intent", INTENTS, ids=str)
-def test_killed_before_the_answer(platform, export, monkeypatch, has_store, intent, instant):
+def test_after_a_kill_before_the_response_a_retry_adopts_the_export(
+    platform, export, monkeypatch, has_store, intent, instant
+):
     platform.knobs.update(running_seconds=0.5, instant=instant)
     if intent.get("overwrite"):
         platform.put_object("demo/results", "a/b.txt", OLD)
     runner, operator = Runner(store=has_store), export(**intent)
-    kill(runner, operator, monkeypatch, "before the answer")
+    kill(runner, operator, monkeypatch, "before the response")
     result = runner.run(operator)
     may_repeat = intent is COPY_OVER and instant and not has_store
     assert result["adopted"] is not may_repeat
@@ -95,7 +106,7 @@ def test_killed_before_the_answer(platform, export, monkeypatch, has_store, inte
 
 @pytest.mark.parametrize("instant", [False, True], ids=["running", "finished"])
 @pytest.mark.parametrize("intent", INTENTS, ids=str)
-def test_killed_at_a_poll(platform, runner, export, monkeypatch, intent, instant):
+def test_after_a_kill_at_a_poll_a_retry_adopts_the_export(platform, runner, export, monkeypatch, intent, instant):
     platform.knobs.running_seconds = 0.5
     operator = export(**intent)
     kill(runner, operator, monkeypatch, "at a poll")
@@ -109,8 +120,8 @@ def test_killed_at_a_poll(platform, runner, export, monkeypatch, intent, instant
 
 
 @pytest.mark.parametrize("intent", INTENTS, ids=str)
-def test_cleared_while_it_runs(platform, export, monkeypatch, has_store, deferrable, intent):
-    platform.knobs.running_seconds = 0.8
+def test_a_cleared_task_adopts_the_running_export(platform, export, monkeypatch, has_store, deferrable, intent):
+    run_until_polled(platform)
     runner = Runner(store=has_store)
     kill(runner, export(file=platform.add_file("a.txt", NEW).id, **intent), monkeypatch, "at a poll")
     runner.clear()
@@ -122,7 +133,7 @@ def test_cleared_while_it_runs(platform, export, monkeypatch, has_store, deferra
 
 
 def test_the_race_that_retries_a_deferred_task_exports_once(platform, runner, export):
-    """Airflow 3.3.2 can mark a task failed while it is deferring; its trigger is then forgotten."""
+    """Airflow 3.3.2 can mark a task failed while it is deferring; its trigger is then dropped."""
     platform.knobs.running_seconds = 0.5
     operator = export(deferrable=True)
     context = {"ti": _Instance(), "task_state_store": runner.store}
@@ -143,17 +154,17 @@ class _Instance:
 def test_the_id_is_pushed_before_the_wait(platform, runner, export, monkeypatch):
     pushed = []
 
-    def look(record):
+    def record_xcom(record):
         if record.path == "/v2/bulk/storage/exports/get":
             pushed.append(dict(runner.xcom))
 
-    platform.on("request", look)
+    platform.on("request", record_xcom)
     runner.run(export())
     assert pushed[0]["export_id"] == platform.exports[0].id
     assert pushed[0]["sevenbridges_export_status"]["state"] == "PENDING"
 
 
-def test_a_try_that_was_refused_is_followed_by_a_look_and_one_request(platform, export, has_store):
+def test_after_a_rejected_try_a_clear_checks_and_submits_once(platform, export, has_store):
     platform.trouble("error", status=403, code=9103, message="You may not.")
     runner, operator = Runner(store=has_store), export()
     with pytest.raises(AirflowFailException, match="You may not") as caught:
@@ -167,7 +178,7 @@ def test_a_try_that_was_refused_is_followed_by_a_look_and_one_request(platform, 
     second_try = paths(platform)[before:]
     assert second_try.index("GET storage/exports") < second_try.index("POST storage/exports")
     if has_store:
-        assert second_try.count("GET storage/exports") == 2, "the record tells that nothing can be on its way"
+        assert second_try.count("GET storage/exports") == 2, "the record shows that no submission is in doubt"
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["waiting", "deferrable"])
@@ -181,7 +192,7 @@ def test_a_try_that_was_refused_is_followed_by_a_look_and_one_request(platform, 
         (9100, AirflowException),
     ],
 )
-def test_the_platforms_own_words_of_a_failed_job(platform, runner, export, deferrable, code, kind):
+def test_the_platforms_message_of_a_failed_job_is_reported(platform, runner, export, deferrable, code, kind):
     platform.trouble("job_fails", code=code, message="The bucket said: no such key policy.")
     with pytest.raises(kind, match="The bucket said: no such key policy") as caught:
         runner.run(export(deferrable=deferrable))
@@ -190,7 +201,26 @@ def test_the_platforms_own_words_of_a_failed_job(platform, runner, export, defer
     assert caught.value.__cause__.job.error.code == code
 
 
-def test_another_destination_while_the_move_runs_is_not_asked_for(platform, runner, export, monkeypatch, caplog):
+@pytest.mark.parametrize("deferrable", [False, True], ids=["waiting", "deferrable"])
+@pytest.mark.parametrize("intent", INTENTS, ids=str)
+def test_a_retry_after_a_failed_job_says_so_in_log_and_tab(platform, runner, export, capsys, intent, deferrable):
+    platform.trouble("job_fails", code=9100, message="The bucket did not respond.")
+    operator = export(deferrable=deferrable, **intent)
+    with pytest.raises(AirflowException):
+        runner.run(operator)
+    [failed] = platform.exports
+    capsys.readouterr()
+    assert runner.run(operator)["state"] == "COMPLETED"
+    log = capsys.readouterr().out
+    why = f"Export {failed.id} failed (9100: The bucket did not respond.); submitting again."
+    assert log.count(why) == 1
+    assert "shows nothing" not in log
+    assert runner.xcom["sevenbridges_export_status"]["why"].startswith(why)
+
+
+def test_a_move_to_another_destination_is_not_submitted_while_the_first_runs(
+    platform, runner, export, monkeypatch, caplog
+):
     platform.knobs.running_seconds = 30
     operator = export()
     kill(runner, operator, monkeypatch, "at a poll")
@@ -202,7 +232,7 @@ def test_another_destination_while_the_move_runs_is_not_asked_for(platform, runn
 
 
 @pytest.mark.parametrize("intent", [MOVE, MOVE_OVER], ids=str)
-def test_a_request_in_doubt_of_another_token_is_doubt(platform, runner, export, monkeypatch, intent):
+def test_a_request_in_doubt_of_another_token_stays_in_doubt(platform, runner, export, monkeypatch, intent):
     operator = export(**intent)
     kill(runner, operator, monkeypatch, "before the submission")
     use_token(monkeypatch, platform, platform.add_token("somebody else"))
@@ -211,18 +241,18 @@ def test_a_request_in_doubt_of_another_token_is_doubt(platform, runner, export, 
     assert not submissions(platform)
 
 
-# The time-out counts from the submission
+# The timeout counts from the submission
 
 
 def backdate(platform, runner, seconds):
-    """Let the submission be so many seconds ago."""
+    """Move the submission into the past."""
     if runner.store:
         [record] = runner.store.values.values()
         record["entries"][0]["record"]["sent_at"] -= seconds
     platform.exports[-1].started_on -= timedelta(seconds=seconds)
 
 
-def test_the_time_out_counts_from_the_submission_also_in_a_later_try(platform, export, monkeypatch, has_store):
+def test_in_a_later_try_the_timeout_counts_from_the_submission(platform, export, monkeypatch, has_store):
     platform.knobs.running_seconds = 30
     runner = Runner(store=has_store)
     operator = export(timeout=100)
@@ -240,7 +270,7 @@ def test_the_deadline_of_a_deferral_is_absolute(platform, runner, export):
     assert deferred.trigger.end_time == pytest.approx(submissions(platform)[0].time + 1234, abs=60)
 
 
-def test_a_job_that_a_later_try_starts_has_its_own_time(platform, export, has_store, deferrable):
+def test_a_job_that_a_later_try_submits_has_its_own_timeout(platform, export, has_store, deferrable):
     platform.trouble("job_fails", code=9100)
     runner = Runner(store=has_store)
     operator = export(timeout=100, deferrable=deferrable)
@@ -251,7 +281,7 @@ def test_a_job_that_a_later_try_starts_has_its_own_time(platform, export, has_st
     assert runner.run(operator)["state"] == "COMPLETED"
 
 
-def test_an_overwriting_copy_that_is_made_again_has_its_own_time(platform, runner, export):
+def test_a_resubmitted_copy_with_overwrite_has_its_own_timeout(platform, runner, export):
     operator = export(timeout=100, **COPY_OVER)
     runner.run(operator)
     backdate(platform, runner, 1000)
@@ -261,7 +291,7 @@ def test_an_overwriting_copy_that_is_made_again_has_its_own_time(platform, runne
     assert len(platform.exports) == 2
 
 
-def test_a_twins_job_has_its_own_time(platform, runner, export):
+def test_an_adopted_job_of_another_task_has_its_own_timeout(platform, runner, export):
     platform.trouble("error", status=403, code=9103)
     operator = export(timeout=100)
     with pytest.raises(AirflowFailException):
@@ -275,19 +305,19 @@ def test_a_twins_job_has_its_own_time(platform, runner, export):
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["waiting", "deferrable"])
-def test_a_time_out_without_any_answer_still_names_the_export(platform, runner, export, deferrable):
+def test_a_timeout_without_a_response_to_any_poll_names_the_export(platform, runner, export, deferrable):
     platform.trouble("drop", path="/v2/bulk/storage/exports/get", times=0)
     with pytest.raises(AirflowException, match="the Platform cannot cancel") as caught:
         runner.run(export(deferrable=deferrable, timeout=0.4))
     assert platform.exports[0].id in str(caught.value)
 
 
-# Twins
+# Concurrent tasks with the same export
 
 
 @pytest.mark.parametrize("instant", [False, True])
-def test_twins_in_the_log(platform, export, capsys, instant):
-    """The second one says which export it found."""
+def test_the_second_of_two_concurrent_tasks_logs_the_export_it_adopts(platform, export, capsys, instant):
+    """The second task logs the export that it adopts."""
     platform.knobs.update(running_seconds=0.3, instant=instant)
     file = platform.add_file("twin.txt", NEW).id
     results = []

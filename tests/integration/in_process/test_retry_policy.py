@@ -28,12 +28,12 @@ def assert_matches(error, *names, final):
         assert decision(error, f"airflow_sb_provider.exceptions.{name}") is MINE
     assert decision(error, "airflow_sb_provider.exceptions.SevenBridgesReplyLost") is not MINE
     assert isinstance(error, AirflowException)
-    # For such a one Airflow fails the task without a look at its policy.
+    # After an AirflowFailException Airflow fails the task without checking its policy.
     assert isinstance(error, AirflowFailException) is final
 
 
 @pytest.mark.parametrize(
-    ("trouble", "options", "name", "final"),
+    ("fault", "options", "name", "final"),
     [
         ("error", {"status": 403, "code": 9103}, "SevenBridgesForbiddenError", True),
         ("error", {"status": 404, "code": 5002}, "SevenBridgesNotFoundError", True),
@@ -43,11 +43,11 @@ def assert_matches(error, *names, final):
         ("job_stuck", {"state": "RUNNING"}, "SevenBridgesExportTimeout", False),
     ],
 )
-def test_what_the_operator_raises(platform, runner, export, deferrable, trouble, options, name, final):
-    path = {} if trouble.startswith("job") else {"path": "/v2/storage/exports", "times": 100}
-    platform.trouble(trouble, **path, **options)
+def test_what_the_operator_raises(platform, runner, export, deferrable, fault, options, name, final):
+    path = {} if fault.startswith("job") else {"path": "/v2/storage/exports", "times": 100}
+    platform.trouble(fault, **path, **options)
     with pytest.raises(AirflowException) as caught:
-        runner.run(export(deferrable=deferrable, timeout=0.5 if trouble == "job_stuck" else 60))
+        runner.run(export(deferrable=deferrable, timeout=0.5 if fault == "job_stuck" else 60))
     assert_matches(caught.value, name, "SevenBridgesError", final=final)
     assert isinstance(caught.value.__cause__, getattr(exceptions, name))
 

@@ -1,4 +1,4 @@
-"""What a selection finds on the local Platform, and what it costs."""
+"""The files that a selection finds on the local Platform, and the requests it sends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def hook(platform):
 
 @pytest.fixture
 def select(platform, hook):
-    """Returns what is selected, as pairs of path and name; `requests` are what it cost."""
+    """Return a function that returns the selected paths and names; its `requests` are the requests that were sent."""
 
     def select(**fields):
         before = len(platform.requests)
@@ -49,13 +49,13 @@ def select(platform, hook):
 
 @pytest.fixture
 def logged(caplog, capsys):
-    """What was logged; some Airflows log to the standard output."""
+    """Return the log; some Airflow versions log to the standard output."""
     caplog.set_level(logging.INFO)
     return lambda: caplog.text + capsys.readouterr().out
 
 
 def many(platform, count, **details):
-    """Files without bytes: ten thousand are made in no time."""
+    """Add files without content, which takes no time."""
     platform.add_file("first", b"x", MINE)
     parent = platform.platform.projects[MINE].root_folder
     for number in range(count - 1):
@@ -78,7 +78,7 @@ def test_the_files_of_a_level(platform, select):
 
 
 @pytest.mark.parametrize(("count", "requests"), [(1, 1), (100, 1), (101, 2), (250, 3)])
-def test_a_flat_project_is_one_request_for_each_hundred(platform, select, count, requests):
+def test_a_flat_project_is_listed_in_pages_of_a_hundred(platform, select, count, requests):
     many(platform, count)
     assert len(select(project=MINE)) == count
     assert select.requests == ["GET files"] * requests
@@ -90,7 +90,7 @@ def test_ten_thousand_files(platform, select):
     assert len(select.requests) == 100
 
 
-def test_the_platform_filters_where_it_can(platform, select):
+def test_filters_are_sent_to_the_platform_where_possible(platform, select):
     many(platform, 250)
     for number in range(5):
         platform.add_file(f"f{number}.bam", b"x", MINE, tags=("final",), metadata={"s": number % 2}, task=TASK)
@@ -102,7 +102,7 @@ def test_the_platform_filters_where_it_can(platform, select):
     assert len(select.requests) == 3
 
 
-def test_an_address_that_would_be_too_long_is_not_asked(platform, select):
+def test_filters_that_make_the_url_too_long_are_not_sent(platform, select):
     many(platform, 150)
     names = [f"{number}.bam" for number in range(1000)]
     assert len(select(project=MINE, name=names)) == 149
@@ -111,8 +111,8 @@ def test_an_address_that_would_be_too_long_is_not_asked(platform, select):
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413, 414, 431, 500, 502, 503])
-def test_where_filters_are_refused_all_is_listed(platform, select, logged, status):
-    """A gateway that takes no long query answers with a page of its own, which may look like maintenance."""
+def test_when_a_gateway_rejects_the_filters_all_files_are_listed(platform, select, logged, status):
+    """A gateway that rejects a long query returns its own page, which may resemble maintenance."""
     many(platform, 150)
     names = [f"{number}.bam" for number in range(20)]
     platform.trouble("html", method="GET", path="/v2/files", status=status)
@@ -122,7 +122,7 @@ def test_where_filters_are_refused_all_is_listed(platform, select, logged, statu
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, 90000), (414, 90000)])
-def test_where_the_api_refuses_filters_all_is_listed(platform, select, status, code):
+def test_when_the_api_rejects_the_filters_all_files_are_listed(platform, select, status, code):
     many(platform, 50)
     platform.trouble("error", method="GET", path="/v2/files", status=status, code=code)
     assert select(project=MINE, tags="x", name=["1.bam"]) == []
@@ -130,7 +130,7 @@ def test_where_the_api_refuses_filters_all_is_listed(platform, select, status, c
     assert len(select.requests) == 1
 
 
-def test_a_list_that_is_cut_short_by_a_busy_platform_is_still_filtered(platform, select, monkeypatch):
+def test_after_a_transient_error_the_list_is_still_filtered(platform, select, monkeypatch):
     many(platform, 250)
     monkeypatch.setattr("airflow_sb_provider.hooks.retry._pause", lambda state: 0)
     platform.trouble("error", method="GET", path="/v2/files", status=429, code=1000)
@@ -141,7 +141,7 @@ def test_a_list_that_is_cut_short_by_a_busy_platform_is_still_filtered(platform,
     assert len(select.requests) == 2
 
 
-def test_a_refused_token_is_not_taken_for_a_refused_filter(platform, select):
+def test_a_rejected_token_does_not_count_as_rejected_filters(platform, select):
     many(platform, 5)
     platform.trouble("error", method="GET", path="/v2/files", status=401, code=90001)
     with pytest.raises(SevenBridgesAuthError):
@@ -149,8 +149,8 @@ def test_a_refused_token_is_not_taken_for_a_refused_filter(platform, select):
     assert len(paths(platform)) == 1
 
 
-def test_what_the_platform_does_not_filter_is_not_taken(platform, select, monkeypatch):
-    """What is moved cannot be moved back, so a filter that is ignored must not widen a selection."""
+def test_files_that_the_platform_fails_to_filter_are_not_selected(platform, select, monkeypatch):
+    """A move cannot be undone, so an ignored filter must not widen a selection."""
     tree(platform)
     monkeypatch.setattr("airflow_sb_provider.emulator.routes.files._matches", lambda file, filter_, values: True)
     assert select(project=MINE, tags="final") == ["/top.bam"]
@@ -178,7 +178,7 @@ def test_folders_are_walked_breadth_first(platform, select):
     assert len(select.requests) == 2
 
 
-def test_a_folder_that_is_in_itself_is_listed_once(platform, select):
+def test_a_folder_that_contains_itself_is_listed_once(platform, select):
     tree(platform)
     inner, outer = (platform.platform.folder_at(path, MINE) for path in ("a/b", "a"))
     outer.parent = inner.id
@@ -186,7 +186,7 @@ def test_a_folder_that_is_in_itself_is_listed_once(platform, select):
     assert len(select.requests) == 2
 
 
-def test_a_folder_whose_name_would_be_two_costs_only_its_files(platform, select):
+def test_a_folder_name_with_a_slash_affects_only_its_files(platform, select):
     platform.add_file("top", b"x", MINE)
     odd = platform.platform.add_folder("odd", MINE)
     platform.add_file("in", b"x", MINE, folder="odd/below")
@@ -201,7 +201,7 @@ def test_a_folder_whose_name_would_be_two_costs_only_its_files(platform, select)
     assert [bool(each.problem) for each in select.found] == [False, True]
 
 
-def test_a_folder_that_leads_up_costs_only_its_files(platform, hook):
+def test_a_folder_named_dot_dot_affects_only_its_files(platform, hook):
     platform.add_file("x", b"x", MINE, folder="../..")
     platform.add_file("top", b"x", MINE)
     selection = Selection.checked(
@@ -212,7 +212,7 @@ def test_a_folder_that_leads_up_costs_only_its_files(platform, hook):
     assert "in/../../x" in bad.problem
 
 
-def test_what_is_not_there(platform, select):
+def test_a_project_or_folder_that_does_not_exist_raises_an_error(platform, select):
     with pytest.raises(SevenBridgesNotFoundError):
         select(project="me/nothing")
     with pytest.raises(SevenBridgesApiError):
@@ -223,7 +223,7 @@ def test_what_is_not_there(platform, select):
 
 
 def once_after(platform, count, change):
-    """Change something when the list is asked for the nth time."""
+    """Call ``change`` at the nth request of the list."""
     seen = []
 
     def on_request(record):
@@ -235,7 +235,7 @@ def once_after(platform, count, change):
     platform.on("request", on_request)
 
 
-def test_what_moved_to_an_earlier_page_is_found(platform, select):
+def test_a_file_that_moved_to_an_earlier_page_is_found(platform, select):
     many(platform, 250)
     files = platform.platform.files
     first = next(each for each in files.values() if each.project == MINE and each.type == "file")
@@ -246,7 +246,7 @@ def test_what_moved_to_an_earlier_page_is_found(platform, select):
     assert len(select.requests) == 6
 
 
-def test_what_moved_to_a_later_page_is_taken_once(platform, select):
+def test_a_file_that_moved_to_a_later_page_is_selected_once(platform, select):
     many(platform, 250)
     files = platform.platform.files
     root = platform.platform.projects[MINE].root_folder
@@ -261,7 +261,7 @@ def test_what_moved_to_a_later_page_is_taken_once(platform, select):
     assert len(select.requests) == 6
 
 
-def test_a_list_that_always_grows_is_told(platform, select, logged):
+def test_a_list_that_grows_at_each_read_is_logged(platform, select, logged):
     many(platform, 150)
     root = platform.platform.projects[MINE].root_folder
 
@@ -275,7 +275,7 @@ def test_a_list_that_always_grows_is_told(platform, select, logged):
     assert "me/p changed each time" in logged()
 
 
-def test_a_list_that_always_shrinks_may_have_lost_a_file(platform, select):
+def test_a_list_that_shrinks_at_each_read_is_an_error(platform, select):
     many(platform, 250)
     files = platform.platform.files
 
@@ -291,7 +291,7 @@ def test_a_list_that_always_shrinks_may_have_lost_a_file(platform, select):
 
 @pytest.fixture
 def pages(monkeypatch):
-    """Changes each page of a list, as the hook reads it."""
+    """Return a function that changes each page that the hook reads."""
 
     def change(how):
         read = SevenBridgesHook.send
@@ -306,7 +306,7 @@ def pages(monkeypatch):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_list_without_its_end_is_read_again(platform, select, pages, times):
+def test_a_truncated_list_is_read_again(platform, select, pages, times):
     many(platform, 250)
     left = [times]
 
@@ -321,7 +321,7 @@ def test_a_list_without_its_end_is_read_again(platform, select, pages, times):
     assert len(select.requests) == times + 3
 
 
-def test_a_list_that_never_has_its_end_is_an_error(platform, select, pages):
+def test_a_list_that_stays_truncated_is_an_error(platform, select, pages):
     many(platform, 250)
     pages(lambda page: replace(page, next=None))
     with pytest.raises(SevenBridgesApiError, match="100 of 250") as caught:
@@ -332,7 +332,7 @@ def test_a_list_that_never_has_its_end_is_an_error(platform, select, pages):
 
 
 @pytest.mark.parametrize("total", [None, 250])
-def test_a_page_that_comes_again_and_again_is_an_error(platform, select, pages, total):
+def test_a_page_that_repeats_is_an_error(platform, select, pages, total):
     many(platform, 250)
     first = []
 
@@ -357,7 +357,7 @@ def test_more_files_than_expected_end_the_listing(platform, hook):
     assert len(list_selected(hook, narrow, 1)) == 1
 
 
-def test_a_list_without_end_has_one_here(platform, select, pages, monkeypatch):
+def test_an_endless_list_is_read_up_to_a_limit_of_pages(platform, select, pages, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.engine.listing.MAX_PAGES", 5)
     many(platform, 600)
     with pytest.raises(SevenBridgesInputError, match="more than 5 pages"):
@@ -365,7 +365,7 @@ def test_a_list_without_end_has_one_here(platform, select, pages, monkeypatch):
     assert len(platform.requests) == 5
 
 
-# Given ids
+# File ids
 
 
 def test_files_by_their_ids(platform, select):
@@ -387,11 +387,11 @@ def test_the_folders_of_files_by_their_ids(platform, select):
         "alignments/NA12878.bam",
         "c/c.bam",
     ]
-    # The files, the folders that they are in, and what is above these.
+    # The files, their folders, and the parents of these.
     assert select.requests == ["POST bulk/files/get"] * 3
 
 
-def test_folders_that_are_in_each_other_have_an_end(platform, select):
+def test_the_path_of_a_folder_that_contains_itself_is_finite(platform, select):
     tree(platform)
     inner, outer = (platform.platform.folder_at(path, MINE) for path in ("a/b", "a"))
     outer.parent = inner.id
@@ -399,7 +399,7 @@ def test_folders_that_are_in_each_other_have_an_end(platform, select):
     assert select(file_ids=[file.id]) == ["a/b/two.bam"]
 
 
-def test_ids_that_cannot_be_used_cost_only_themselves(platform, select):
+def test_ids_that_cannot_be_exported_affect_only_themselves(platform, select):
     hidden = platform.add_file("x", b"x", MINE, forbidden=True).id
     gone = "f" * 24
     select(file_ids=[gone, BAM, hidden, ALIGNMENTS])
@@ -418,7 +418,7 @@ def test_ids_that_cannot_be_used_cost_only_themselves(platform, select):
     assert not select.found[0].problem
 
 
-def test_trouble_is_no_wrong_id(platform, select, monkeypatch):
+def test_a_server_error_does_not_count_as_an_invalid_id(platform, select, monkeypatch):
     monkeypatch.setattr(
         SevenBridgesHook, "get_files", lambda hook, ids: [SevenBridgesServerError(503, 5000)] * len(ids)
     )
@@ -433,7 +433,7 @@ def names(found):
     return [each.rpartition("/")[2] for each in found]
 
 
-def test_index_files_come_along(platform, select):
+def test_index_files_are_selected_with_their_files(platform, select):
     for name in ("a.bam", "a.bai", "b.cram", "b.cram.crai", "c.vcf.gz", "c.vcf.gz.tbi", "d.bam", "e.bai", "a.bam.txt"):
         platform.add_file(name, b"x", MINE, tags=() if "ai" in name else ("final",))
     platform.add_file("a.bam.bai", b"x", MINE, folder="elsewhere")
@@ -444,7 +444,7 @@ def test_index_files_come_along(platform, select):
     assert owners == {"a.bai": "a.bam", "b.cram.crai": "b.cram", "c.vcf.gz.tbi": "c.vcf.gz"}
 
 
-def test_an_index_that_is_selected_itself_is_taken_once(platform, hook, select):
+def test_an_index_that_matches_the_selection_itself_is_selected_once(platform, hook, select):
     for name in ("a.bai", "a.bam.bai", "a.bam", "lonely.bai"):
         platform.add_file(
             name, b"x", MINE, folder="runs", metadata={"s": "1"} if name in ("a.bam", "lonely.bai") else {}
@@ -470,7 +470,7 @@ def test_an_index_that_is_selected_itself_is_taken_once(platform, hook, select):
     ]
 
 
-def test_what_the_platform_lists_comes_along(platform, select, logged):
+def test_secondary_files_listed_by_the_platform_are_selected(platform, select, logged):
     far = platform.add_file("dictionary.dict", b"x", MINE, folder="far").id
     near = platform.add_file("near.fai", b"x", MINE).id
     hidden = platform.add_file("hidden.fai", b"x", MINE, forbidden=True, folder="far").id
@@ -487,7 +487,7 @@ def test_what_the_platform_lists_comes_along(platform, select, logged):
     assert select.requests == ["GET files"]
 
 
-def test_secondary_files_of_another_project_stay(platform, select, logged):
+def test_secondary_files_of_another_project_are_left_out(platform, select, logged):
     """A project member may list any file as belonging to one of the project's."""
     foreign = platform.add_file("theirs.bai", b"x", "me/other").id
     own = platform.add_file("own.fai", b"x", MINE, folder="far").id
@@ -499,7 +499,7 @@ def test_secondary_files_of_another_project_stay(platform, select, logged):
         assert foreign in select.found[0].note
 
 
-def test_secondary_files_from_outside_of_the_folder_stay(platform, select, logged):
+def test_secondary_files_outside_of_the_folder_are_left_out(platform, select, logged):
     below = platform.add_file("below.fai", b"x", MINE, folder="in/deep").id
     beside = platform.add_file("beside.fai", b"x", MINE, folder="out").id
     above = platform.add_file("above.fai", b"x", MINE).id
@@ -512,7 +512,7 @@ def test_secondary_files_from_outside_of_the_folder_stay(platform, select, logge
         assert all(f"secondary file {each} is left out, since it does not belong" in text for each in (beside, above))
 
 
-def test_trouble_is_no_hidden_secondary_file(platform, select, monkeypatch):
+def test_a_server_error_does_not_count_as_a_hidden_secondary_file(platform, select, monkeypatch):
     platform.add_file("a.fasta", b"x", MINE, secondary=("f" * 24,))
     monkeypatch.setattr(
         SevenBridgesHook, "get_files", lambda hook, ids: [SevenBridgesServerError(503, 5000)] * len(ids)
@@ -521,7 +521,7 @@ def test_trouble_is_no_hidden_secondary_file(platform, select, monkeypatch):
         select(project=MINE, secondary_files=True)
 
 
-def test_files_that_list_each_other_are_taken_once(platform, select):
+def test_files_that_list_each_other_are_selected_once(platform, select):
     one = platform.add_file("one", b"x", MINE)
     two = platform.add_file("two", b"x", MINE, secondary=(one.id,))
     one.secondary = (two.id, one.id)

@@ -45,7 +45,7 @@ def wait(mode):
         def make():
             how = {"deferrable": True} if mode == "deferred" else {"deferrable": False, "mode": mode}
             return SevenBridgesExportSensor(
-                **{"task_id": "wait", "export_id": export_id, "poke_interval": 0.1, "timeout": 20, **how, **fields}
+                **{"task_id": "wait", "export_id": export_id, "poke_interval": 0.1, "timeout": 300, **how, **fields}
             )
 
         context = {"ti": Instance()}
@@ -73,7 +73,7 @@ def started(platform):
     return start
 
 
-def test_one(platform, started, wait):
+def test_one_export(platform, started, wait):
     platform.knobs.running_seconds = 0.3
     [export_id] = started()
     result = wait(export_id)
@@ -82,27 +82,27 @@ def test_one(platform, started, wait):
 
 
 @pytest.mark.parametrize("form", [list, str, json.dumps])
-def test_several(platform, started, wait, form):
+def test_several_exports(platform, started, wait, form):
     platform.knobs.running_seconds = 0.3
     ids = started(3)
     assert [result["export_id"] for result in wait(form(ids))] == ids
 
 
 @pytest.mark.parametrize("nothing", [None, "None", [], "[]", [None], "[None]"])
-def test_nothing(platform, wait, nothing):
+def test_without_ids_no_request_is_sent(platform, wait, nothing):
     assert wait(nothing) is None
     assert not platform.requests
 
 
 @pytest.mark.parametrize("junk", ["", "a/b", "../files", 1.5, ["ok", True], {"export_id": "x"}])
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_junk(platform, wait, junk, soft_fail):
+def test_invalid_ids_are_rejected(platform, wait, junk, soft_fail):
     with pytest.raises(AirflowFailException):
         wait(junk, soft_fail=soft_fail)
     assert not platform.requests
 
 
-def test_a_thousand_and_no_more(platform, wait):
+def test_more_than_a_thousand_ids_are_rejected(platform, wait):
     with pytest.raises(AirflowFailException, match="1001 ids are too many"):
         wait([f"e{number}" for number in range(1001)])
     assert not platform.requests
@@ -110,8 +110,8 @@ def test_a_thousand_and_no_more(platform, wait):
 
 @pytest.mark.parametrize("finished_before", [True, False], ids=["before the first poll", "later"])
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_a_failed_export(platform, started, wait, finished_before, soft_fail):
-    platform.trouble("job_fails", code=9101, message="Read-only, said the bucket.")
+def test_a_failed_export_fails_or_skips_the_sensor(platform, started, wait, finished_before, soft_fail):
+    platform.trouble("job_fails", code=9101, message="Read-only, according to the bucket.")
     platform.knobs.running_seconds = 0 if finished_before else 0.3
     [export_id] = started()
     while finished_before and platform.exports[0].state != "FAILED":
@@ -120,11 +120,11 @@ def test_a_failed_export(platform, started, wait, finished_before, soft_fail):
         wait(export_id, soft_fail=soft_fail)
     failure = caught.value.__cause__ if soft_fail else caught.value
     assert export_id in str(failure)
-    assert "Read-only, said the bucket." in str(failure)
+    assert "Read-only, according to the bucket." in str(failure)
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_a_time_out(platform, started, wait, soft_fail):
+def test_a_timeout_fails_or_skips_the_sensor(platform, started, wait, soft_fail):
     platform.knobs.stuck = True
     [export_id] = started()
     with pytest.raises(AirflowSkipException if soft_fail else AirflowSensorTimeout):
@@ -133,7 +133,7 @@ def test_a_time_out(platform, started, wait, soft_fail):
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_an_unknown_export(platform, wait, soft_fail, monkeypatch):
+def test_an_unknown_export_fails_the_sensor(platform, wait, soft_fail, monkeypatch):
     # A sensor gives the triggerer a second or more between polls.
     monkeypatch.setattr("airflow_sb_provider.jobs.watch.MAX_CONSECUTIVE_REJECTIONS", 2)
     with pytest.raises(AirflowException) as caught:
@@ -144,7 +144,7 @@ def test_an_unknown_export(platform, wait, soft_fail, monkeypatch):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_new_job_that_is_not_visible_yet(platform, started, wait, monkeypatch, status):
+def test_a_new_job_that_is_not_visible_yet_is_waited_for(platform, started, wait, monkeypatch, status):
     """A rescheduled sensor, which does not know the polls before, waits for it too."""
     monkeypatch.setattr("airflow_sb_provider.jobs.watch.REJECTED_FOR", 30.0)
     [export_id] = started()
@@ -166,7 +166,7 @@ def test_a_worker_tolerates_a_temporary_rejection_after_the_trigger(platform, st
     assert hidden.struck == 3
 
 
-def test_an_object_that_appears_late(platform, started, wait, monkeypatch):
+def test_an_object_that_appears_late_is_read(platform, started, wait, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.engine.result.APPEARS_WITHIN", 30.0)
     monkeypatch.setattr("airflow_sb_provider.engine.result.OBJECT_RECHECK_INTERVAL", 0.05)
     [export_id] = started()
@@ -177,7 +177,7 @@ def test_an_object_that_appears_late(platform, started, wait, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "options"),
+    ("fault", "options"),
     [
         ("error", {"status": 429, "code": 1000}),
         ("error", {"status": 503, "code": 0}),
@@ -194,14 +194,14 @@ def test_an_object_that_appears_late(platform, started, wait, monkeypatch):
     ],
     ids=str,
 )
-def test_transient_errors(platform, started, wait, trouble, options):
+def test_transient_errors_do_not_end_the_wait(platform, started, wait, fault, options):
     ids = started(2)
-    struck = platform.trouble(trouble, path=GET, times=5, **options)
+    struck = platform.trouble(fault, path=GET, times=5, **options)
     assert [result["state"] for result in wait(ids)] == ["COMPLETED", "COMPLETED"]
     assert struck.struck == 5
 
 
-def test_responses_in_another_order(platform, started, wait):
+def test_responses_in_another_order_are_put_in_order(platform, started, wait):
     ids = started(3)
     platform.trouble("swapped_bulk", path=GET, times=0)
     assert [result["export_id"] for result in wait(ids)] == ids
@@ -216,14 +216,14 @@ def test_a_spoiled_id_is_named(platform, started, wait, mode, caplog):
 
 
 @pytest.mark.parametrize("knob", ["offline", "maintenance"])
-def test_a_platform_that_is_temporarily_unavailable(platform, started, wait, knob):
+def test_an_outage_does_not_end_the_wait(platform, started, wait, knob):
     [export_id] = started()
     platform.knobs.update(**{knob: True})
     threading.Timer(0.7, platform.knobs.update, kwargs={knob: False}).start()
     assert wait(export_id)["state"] == "COMPLETED"
 
 
-def test_a_token_replaced_while_it_waits(platform, started, wait, monkeypatch, mode):
+def test_a_token_replaced_during_the_wait_is_used(platform, started, wait, monkeypatch, mode):
     platform.knobs.running_seconds = 0.4
     [export_id] = started()
     user, old = platform.platform.users[platform.token], platform.token

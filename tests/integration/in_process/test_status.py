@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+import requests
 
 from airflow_sb_provider.api.environments import ENVIRONMENTS, Environment
 from airflow_sb_provider.api.error_codes import ADVICE
@@ -22,7 +24,7 @@ from airflow_sb_provider.task_status import PROGRESS, STATUS
 from airflow_sb_provider.triggers import progress_writer as progress_module
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 from airflow_sb_provider.triggers.progress_writer import ProgressWriter
-from tests.integration.in_process.conftest import Runner
+from tests.integration.in_process.conftest import Runner, paths
 
 LINKS = (SevenBridgesFileLink, SevenBridgesVolumeLink, SevenBridgesDestinationLink)
 
@@ -80,7 +82,9 @@ def test_a_failure_publishes_reason_remedy_and_code(platform, runner, written, e
     with pytest.raises(Exception, match="No access"):
         runner.run(export(deferrable=deferrable))
     last = statuses(written)[-1]
-    assert last["state"] in ("PENDING", "FAILED")
+    [job] = platform.exports
+    assert (last["state"], last["export_id"]) == ("FAILED", job.id)
+    assert abs(datetime.fromisoformat(last["finished_on"]) - job.finished_on) <= timedelta(seconds=1)
     assert last["error"]["outcome"] == "FAILED"
     assert last["error"]["reason"] == "No access to <b>the volume</b>."
     assert last["error"]["code"] == 9103
@@ -157,9 +161,23 @@ def test_the_links_are_published_after_the_submission(platform, runner, written,
     ]
 
 
-def test_the_local_platform_has_no_web_pages(runner, export):
-    runner.run(export())
-    assert not {kind().xcom_key for kind in LINKS} & set(runner.xcom)
+def test_the_links_to_the_local_platform_lead_to_its_pages(platform, runner, export, deferrable):
+    platform.knobs.running_seconds = 0.3
+    operator = export(deferrable=deferrable)
+    runner.run(operator)
+    pages = f"{platform.url.removesuffix('/v2')}/_local/pages"
+    addresses = [runner.xcom[kind().xcom_key] for kind in LINKS]
+    assert addresses == [
+        f"{pages}/files/{operator.file}/",
+        f"{pages}/buckets/demo-results/exports/",
+        f"{pages}/buckets/demo-results/exports/a/b.txt",
+    ]
+    assert [kind().get_link(operator, ti_key=None) for kind in LINKS] == addresses
+    click = {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    for address in addresses:
+        assert requests.get(address, headers=click, timeout=60).status_code == 200
+    # No request is sent for the sake of links, so that tests count the same requests as with a real environment.
+    assert not [path for path in paths(platform) if path.startswith("GET files/")]
 
 
 def test_an_airflow_that_rejects_xcoms_does_not_stop_an_export(platform, export):
@@ -339,7 +357,7 @@ def test_progress_does_not_go_through_an_xcom_backend(monkeypatch):
             raise AssertionError("the backend was called")
 
     class Comms:
-        async def asend(self, message):
+        async def asend(self, message):  # codespell:ignore asend
             sent.append((message.key, message.value))
 
     monkeypatch.setattr("airflow.sdk.execution_time.xcom.XCom", Backend)

@@ -187,7 +187,7 @@ def test_the_script_reads_what_the_schema_describes():
     }
     assert set(SCHEMA["properties"]) == {STATUS, PROGRESS}
     fields = {
-        "status": {*KINDS["export"]["properties"], *KINDS["bulk"]["properties"]},
+        "status": {*KINDS["export"]["properties"], *KINDS["bulk"]["properties"], *KINDS["sensor"]["properties"]},
         "progress": {*KINDS["progress_of_one"]["properties"], *KINDS["progress_of_many"]["properties"]},
         "since": set(KINDS["progress_of_one"]["properties"]),
         "file": set(KINDS["export"]["properties"]["file"]["properties"]),
@@ -275,13 +275,13 @@ def test_after_fail_fast_tab_and_manifest_report_exports_in_flight_and_not_submi
     assert [error["file"] for error in last["errors"]] == files[:1]
 
 
-@pytest.mark.parametrize("trouble", ["drop", "lose_reply"])
-def test_a_submission_without_a_response_is_in_doubt_in_the_manifest(platform, tmp_path, trouble, deferrable, quick):
+@pytest.mark.parametrize("fault", ["drop", "lose_reply"])
+def test_a_submission_without_a_response_is_in_doubt_in_the_manifest(platform, tmp_path, fault, deferrable, quick):
     written = []
     runner = Watched(written)
     files = [platform.add_file(f"{n}.txt", b"x").id for n in range(4)]
     manifest = tmp_path / "m.jsonl"
-    platform.trouble(trouble, path=BULK_CREATE)
+    platform.trouble(fault, path=BULK_CREATE)
     platform.trouble("error", path="/v2/storage/exports", method="GET", status=401, code=90001, times=0)
     operator = bulk(files, max_active=2, manifest=str(manifest), deferrable=deferrable)
     runner.fail(operator)

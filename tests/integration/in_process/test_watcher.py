@@ -242,22 +242,22 @@ async def test_more_than_fit_into_a_page_and_a_stored_value(platform, started):
     assert sorted(started.store.values) == [KEY, f"{KEY} 1", f"{KEY} 2"]
 
 
-TROUBLES = {
+ERRORS = {
     "maintenance": lambda platform, on: setattr(platform.knobs, "maintenance", on),
     "no connection": lambda platform, on: setattr(platform.knobs, "offline", on),
     "rate limit": lambda platform, on: setattr(platform.knobs, "rate_limit", 0 if on else 10**6),
 }
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
-async def test_transient_errors_only_delay(platform, started, trouble, caplog):
+@pytest.mark.parametrize("fault", ERRORS)
+async def test_transient_errors_only_delay(platform, started, fault, caplog):
     caplog.set_level(logging.INFO)
     platform.knobs.rate_window = 0.5
     async with started.running() as watching:
         await some_polls(platform)
-        TROUBLES[trouble](platform, True)
+        ERRORS[fault](platform, True)
         await some_polls(platform, 2)
-        TROUBLES[trouble](platform, False)
+        ERRORS[fault](platform, False)
         made = await export(platform)
         await until(lambda: started.delivered)
         assert not watching.done()

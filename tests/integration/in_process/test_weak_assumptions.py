@@ -96,7 +96,7 @@ def on_submission(platform, act):
 
 
 def until(condition):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -514,18 +514,18 @@ def test_a_batch_copies_the_other_files_when_one_is_an_alias_of_its_destination(
 
 
 @pytest.mark.parametrize(
-    ("kind_of_trouble", "options"),
+    ("fault", "options"),
     [("error", {"code": 90001}), ("error", {"code": 9020}), ("html", {"status": 404})],
     ids=["401", "403", "a gateway's 404"],
 )
 def test_an_error_after_a_lost_response_names_what_may_have_been_accepted(
-    platform, runner, task, file, monkeypatch, deferrable, kind_of_trouble, options
+    platform, runner, task, file, monkeypatch, deferrable, fault, options
 ):
     monkeypatch.setattr("airflow_sb_provider.engine.submitter.CHECK_PATIENCE", 1.0)
     platform.knobs.running_seconds = 30
     for path in SUBMISSIONS:
         platform.trouble("lose_reply", path=path)
-    platform.trouble(kind_of_trouble, method="GET", path="/v2/storage/exports", times=0, **options)
+    platform.trouble(fault, method="GET", path="/v2/storage/exports", times=0, **options)
     with pytest.raises(AirflowException) as caught:
         runner.run(task(deferrable))
     assert f"perhaps accepted, since that is not known yet: move of file {file} to {VOLUME}/{PLACE}" in str(
@@ -781,7 +781,7 @@ def test_the_platforms_times_do_not_end_the_wait_for_an_adopted_job(platform, ru
     platform.knobs.update(date_skew_seconds=skew, running_seconds=0.5)
     SevenBridgesHook().start_export(file, VOLUME, PLACE)
     runner.try_number = 1
-    assert runner.run(task(deferrable, timeout=20))["state"] == "COMPLETED"
+    assert runner.run(task(deferrable, timeout=300))["state"] == "COMPLETED"
     assert len(platform.exports) == 1
 
 

@@ -60,6 +60,15 @@ CALLS = [
     (calls.get_export("erand0"), "GET", "storage/exports/erand0", (), None, True),
     (calls.get_exports(["a", "b"]), "POST", "bulk/storage/exports/get", (), {"export_ids": ["a", "b"]}, True),
     (calls.list_exports(), "GET", "storage/exports", PAGE, None, True),
+    (calls.list_imports(), "GET", "storage/imports", PAGE, None, True),
+    (
+        calls.list_imports("me/in", ["COMPLETED"], offset=90),
+        "GET",
+        "storage/imports",
+        (("fields", "_all"), ("offset", "90"), ("limit", "100"), ("volume", "me/in"), ("state", "COMPLETED")),
+        None,
+        True,
+    ),
     (
         calls.list_exports("me/out", ["RUNNING", "FAILED"], offset=200, limit=7),
         "GET",
@@ -112,13 +121,35 @@ CALLS = [
         None,
         True,
     ),
+    (
+        calls.list_volume_objects("rfranklin/output", "a b/"),
+        "GET",
+        "storage/volumes/rfranklin/output/list",
+        (("fields", "_all"), ("limit", "100"), ("prefix", "a b/")),
+        None,
+        True,
+    ),
+    (
+        calls.list_volume_objects("o/v", "a/", link="https://x/v2/elsewhere?limit=7&continuation_token=a%2Fb%3D&x="),
+        "GET",
+        "storage/volumes/o/v/list",
+        (
+            ("fields", "_all"),
+            ("limit", "7"),
+            ("prefix", "a/"),
+            ("continuation_token", "a/b="),
+            ("x", ""),
+        ),
+        None,
+        True,
+    ),
     (calls.get_user(), "GET", "user", (), None, True),
     (calls.get_rate_limit(), "GET", "rate_limit", (), None, True),
 ]
 
 
 @pytest.mark.parametrize(("call", "method", "path", "query", "body", "idempotent"), CALLS)
-def test_what_a_call_sends(call, method, path, query, body, idempotent):
+def test_the_request_of_each_call(call, method, path, query, body, idempotent):
     assert (call.method, call.path, tuple(call.query), call.body) == (method, path, query, body)
     assert call.idempotent is idempotent
 
@@ -143,13 +174,13 @@ def test_owners_of_volumes_may_hold_any_character(volume, path):
 
 @pytest.mark.parametrize("text", ["", ".", ".."])
 @pytest.mark.parametrize("make", [calls.get_file, calls.get_export, calls.get_volume])
-def test_an_id_that_names_another_address_is_refused(make, text):
+def test_an_id_that_leads_to_another_path_is_rejected(make, text):
     with pytest.raises(SevenBridgesInputError, match="is not an id"):
         make(text)
 
 
 @pytest.mark.parametrize("volume", ["output", "/output", "me/", "../output", "me/..", "./x"])
-def test_a_volume_that_names_another_address_is_refused(volume):
+def test_a_volume_that_leads_to_another_path_is_rejected(volume):
     for make in (calls.get_volume, lambda volume: calls.get_volume_object(volume, "x")):
         with pytest.raises(SevenBridgesInputError):
             make(volume)
@@ -171,9 +202,10 @@ def test_an_id_stays_one_segment_of_the_path(text):
         lambda text: calls.get_volume(f"{text}/x"),
         lambda text: calls.get_volume_object("a/b", text),
         lambda text: calls.list_exports(text),
+        lambda text: calls.list_imports(text),
     ],
 )
-def test_text_that_no_request_can_carry_is_refused(make):
+def test_text_that_cannot_be_encoded_is_rejected(make):
     with pytest.raises(SevenBridgesInputError):
         make("\ud800").url("https://api.example/v2")
 
@@ -183,7 +215,7 @@ OTHER_JOB = {"id": "j2", "state": "PENDING", "source": {"file": OTHER_FILE}}
 REFUSED = {"status": 403, "code": 9006, "message": "Requested file cannot be exported."}
 
 
-def test_a_bulk_answer_keeps_jobs_and_refusals_in_order():
+def test_a_bulk_response_keeps_jobs_and_rejections_in_order():
     call = calls.start_exports([EXPORT, OTHER, EXPORT], copy_only=False)
     results = call.read({"items": [{"error": REFUSED}, {"resource": OTHER_JOB}, {"resource": JOB, "error": None}]}, {})
     assert isinstance(results[0], SevenBridgesApiError)
@@ -210,7 +242,7 @@ def test_a_bulk_answer_keeps_jobs_and_refusals_in_order():
         None,
     ],
 )
-def test_a_bulk_answer_that_does_not_fit_is_not_believed_at_all(items):
+def test_a_bulk_submission_response_that_does_not_match_raises_an_error(items):
     with pytest.raises(ValueError, match=r"."):
         calls.start_exports([EXPORT, OTHER], copy_only=False).read({"items": items}, {})
 
@@ -222,7 +254,7 @@ A, B, C = ({"resource": {"id": each, "state": "RUNNING"}} for each in "abc")
 @pytest.mark.parametrize(
     ("items", "read"),
     [
-        # What the answer holds; what is known of a, b and c: the id of a job, a code, or nothing.
+        # The items of the response; the result for a, b and c: the id of a job, a code, or None.
         ([A, B, C], ["a", "b", "c"]),
         ([C, A, B], ["a", "b", "c"]),
         ([A, B, C, C], ["a", "b", "c"]),
@@ -230,7 +262,7 @@ A, B, C = ({"resource": {"id": each, "state": "RUNNING"}} for each in "abc")
         ([A, {"error": GONE, "resource": {"id": "b"}}, C], ["a", 9008, "c"]),
         ([C, {"error": GONE, "resource": {"id": "b"}}, A], ["a", 9008, "c"]),
         ([A, {"error": GONE, "resource": None}, {"error": {**GONE, "code": "9005"}}], ["a", 9008, 9005]),
-        # Whose error it is cannot be told where the order is another or an item is left out.
+        # The id of an error is unknown if the order differs or an item is missing.
         ([B, {"error": GONE}, C], [None, "b", "c"]),
         ([{"error": GONE}, A, B], ["a", "b", None]),
         ([A, {"error": GONE}], ["a", None, None]),
@@ -255,10 +287,10 @@ A, B, C = ({"resource": {"id": each, "state": "RUNNING"}} for each in "abc")
         ([B, {"resource": {"id": "b", "state": "FAILED"}}, C], [None, None, "c"]),
     ],
 )
-def test_items_are_matched_by_the_ids_that_they_name(items, read):
+def test_items_are_matched_by_their_ids(items, read):
     results = calls.get_exports(["a", "b", "c"]).read({"items": items}, {})
-    told = [result.id if isinstance(result, ExportJob) else result.code for result in results]
-    assert told == read
+    found = [result.id if isinstance(result, ExportJob) else result.code for result in results]
+    assert found == read
     unreadable = [isinstance(result, SevenBridgesUnreadableItem) for result in results]
     assert unreadable == [each is None for each in read]
 
@@ -266,12 +298,12 @@ def test_items_are_matched_by_the_ids_that_they_name(items, read):
 @pytest.mark.parametrize(
     "items", [[], [None, None], [{}], [{"error": GONE}], [{"resource": JOB}, {"resource": JOB}], None]
 )
-def test_an_answer_of_which_nothing_can_be_matched_is_not_believed(items):
+def test_a_bulk_get_response_without_a_matching_item_raises_an_error(items):
     with pytest.raises(ValueError, match=r"."):
         calls.get_exports(["a", "b"]).read({"items": items}, {})
 
 
-def test_files_are_matched_too():
+def test_files_are_matched_by_their_ids():
     body = {"items": [{"resource": {"id": OTHER_FILE}}, None]}
     missing, found = calls.get_files([FILE, OTHER_FILE]).read(body, {})
     assert isinstance(missing, SevenBridgesUnreadableItem)
@@ -279,7 +311,7 @@ def test_files_are_matched_too():
     assert found == File(OTHER_FILE)
 
 
-def test_a_bulk_look_up_tells_the_error_of_an_id():
+def test_a_bulk_get_returns_the_error_of_an_id():
     body = {"items": [{"error": {"status": 404, "code": 9008}}, {"resource": OTHER_JOB}]}
     missing, found = calls.get_exports(["j1", "j2"]).read(body, {})
     assert isinstance(missing, SevenBridgesNotFoundError)
@@ -287,7 +319,7 @@ def test_a_bulk_look_up_tells_the_error_of_an_id():
 
 
 @pytest.mark.parametrize("source", [{"file": OTHER_FILE}])
-def test_another_files_job_is_not_taken_for_ours(source):
+def test_a_job_of_another_file_raises_an_error(source):
     with pytest.raises(ValueError, match=OTHER_FILE):
         calls.start_export(EXPORT, copy_only=False).read({**JOB, "source": source}, {})
 
@@ -310,6 +342,10 @@ def test_a_job_may_leave_out_its_source(source):
         ([{"rel": "next", "href": 5}], None),
         (["next"], None),
         ([{"href": "x"}], None),
+        ([{"next": "https://x/v2/n"}], "https://x/v2/n"),
+        ([{"next": None}, {"next": 5}, {"next": ""}, {"next": "n"}], "n"),
+        ([{"rel": "next", "href": ""}], None),
+        ([{"rel": ["next"], "href": "x"}], None),
     ],
 )
 def test_the_link_to_the_next_page(links, following):
@@ -317,8 +353,17 @@ def test_the_link_to_the_next_page(links, following):
     assert (page.next, page.total, [job.id for job in page.items]) == (following, 7, ["j1"])
 
 
+@pytest.mark.parametrize("link", ["https://[x/?a=b", "https://x/?" + "a=b&" * 50, "https://x/?a=" + "b" * 10_000])
+def test_a_link_that_is_none_is_an_error_of_the_list(link):
+    with pytest.raises(
+        SevenBridgesApiError, match=r"list of objects on volume o/v: The link to the next page"
+    ) as caught:
+        calls.list_volume_objects("o/v", link=link)
+    assert not caught.value.permanent
+
+
 @pytest.mark.parametrize("total", ["", "-1", "many", "1.5", "²", "9" * 30])
-def test_an_odd_total_does_not_break_a_list(total):
+def test_an_invalid_total_does_not_fail_a_list(total):
     assert calls.list_exports().read({"items": []}, {"X-Total-Matching-Query": total}).items == []
 
 
@@ -329,11 +374,12 @@ def test_an_odd_total_does_not_break_a_list(total):
         (calls.get_file(FILE), {"id": FILE}, File(FILE)),
         (calls.get_volume("a/b"), {"id": "a/b"}, Volume("a/b")),
         (calls.get_volume_object("a/b", "x"), {}, VolumeObject()),
+        (calls.list_volume_objects("a/b"), {"items": [{}]}, Page([VolumeObject()])),
         (calls.get_user(), {"username": "rfranklin"}, User("rfranklin")),
         (calls.get_rate_limit(), {"rate": {"limit": 5, "reset": 9}}, RateLimit(5, None, 9)),
         (calls.list_files(project="a/b"), {"items": []}, Page([])),
         (calls.list_volumes(), {"items": [{"id": "a/b"}]}, Page([Volume("a/b")])),
     ],
 )
-def test_the_least_that_an_answer_must_hold(call, body, value):
+def test_the_smallest_valid_response_of_each_call(call, body, value):
     assert call.read(body, {}) == value

@@ -36,7 +36,7 @@ API = "https://api.sbgenomics.com/v2"
         ("sevenbridges", "https://sevenbridges/v2"),
     ],
 )
-def test_a_host_in_any_form(host, endpoint):
+def test_the_accepted_forms_of_a_host(host, endpoint):
     assert resolve_endpoint(host) == endpoint
 
 
@@ -55,7 +55,7 @@ def test_a_host_in_any_form(host, endpoint):
         ({"host": "eu-api.sbgenomics.com", "environment": "cgc"}, "https://eu-api.sbgenomics.com/v2"),
     ],
 )
-def test_what_goes_before_what(arguments, endpoint):
+def test_the_precedence_of_host_port_scheme_and_environment(arguments, endpoint):
     assert resolve_endpoint(**arguments) == endpoint
 
 
@@ -81,7 +81,7 @@ def test_the_environments():
         "http://0.0.0.0",
     ],
 )
-def test_plain_http_is_refused_off_this_machine(host):
+def test_plain_http_is_rejected_except_on_loopback(host):
     with pytest.raises(SevenBridgesInputError, match="plain http") as caught:
         resolve_endpoint(host)
     assert "allow_http" in str(caught.value)
@@ -108,7 +108,7 @@ def test_plain_http_is_refused_off_this_machine(host):
         "ftp://api.sbgenomics.com/v2?token=s3cret",
     ],
 )
-def test_credentials_in_the_host_are_refused_and_not_repeated(host):
+def test_credentials_in_the_host_are_rejected_and_not_repeated(host):
     with pytest.raises(SevenBridgesInputError, match=r"^host: ") as caught:
         resolve_endpoint(host)
     assert "s3cret" not in str(caught.value) + repr(caught.value)
@@ -136,20 +136,20 @@ def test_credentials_in_the_host_are_refused_and_not_repeated(host):
         "api%2Esbgenomics.com",
     ],
 )
-def test_a_host_that_is_none_is_named(host):
+def test_an_invalid_host_is_reported(host):
     with pytest.raises(SevenBridgesInputError, match=r"^host: "):
         resolve_endpoint(host)
 
 
 @pytest.mark.parametrize("host", [None, "", "  "])
-def test_an_empty_host_without_environment_tells_the_choices(host):
+def test_the_error_for_an_empty_host_lists_the_environments(host):
     with pytest.raises(SevenBridgesInputError, match="bdc, cgc, cavatica, sb-us, sb-eu, sb-cn"):
         resolve_endpoint(host)
 
 
 @pytest.mark.parametrize("environment", ["BDC", "bdc ", "gcp", "https://api.sbgenomics.com"])
 @pytest.mark.parametrize("host", ["", "api.sbgenomics.com"])
-def test_an_unknown_environment_tells_the_choices(environment, host):
+def test_the_error_for_an_unknown_environment_lists_the_environments(environment, host):
     with pytest.raises(SevenBridgesInputError, match="bdc, cgc, cavatica"):
         resolve_endpoint(host, environment=environment)
 
@@ -168,7 +168,7 @@ def test_an_unknown_environment_tells_the_choices(environment, host):
         ("https://a.b", "", False),
     ],
 )
-def test_when_two_addresses_have_one_origin(one, other, same):
+def test_two_urls_with_the_same_origin(one, other, same):
     assert (origin(one) == origin(other)) is same
 
 

@@ -5,7 +5,7 @@ import pytest
 from airflow_sb_provider.api.error_codes import advice_for
 from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesAuthError
 
-# Refused when a job is submitted, failed in the job, trouble with the bucket, and what any request can meet.
+# Codes of rejected submissions, of failed jobs, of the bucket, of the cloud, and of any request.
 AT_SUBMISSION = [9003, 9004, 9005, 9006, 9007, 9008, 9009, 9011, 9020, 9022, 9023, 9024, 9026, 9027, 9069, 9072]
 IN_THE_JOB = [9100, 9101, 9102, 9103, 9104, 9105, 9106, 9107]
 OF_THE_BUCKET = [9001, 9002, *range(9200, 9210)]
@@ -14,7 +14,7 @@ GENERAL = [0, 1000, 9000, 90000, 90001, 90002, 90003, 90004, 90005, 90007, 90008
 
 
 @pytest.mark.parametrize("code", AT_SUBMISSION + IN_THE_JOB + OF_THE_BUCKET + OF_THE_CLOUD + GENERAL)
-def test_each_code_that_an_export_can_meet_has_one_sentence_of_advice(code):
+def test_each_code_of_an_export_has_one_sentence_of_advice(code):
     advice = advice_for(code)
     assert advice
     assert advice[0].isupper()
@@ -51,7 +51,7 @@ def test_each_code_that_an_export_can_meet_has_one_sentence_of_advice(code):
         (90001, "Check the token and the environment"),
     ],
 )
-def test_the_advice_is_about_the_matter(code, words):
+def test_the_advice_fits_the_code(code, words):
     assert words in advice_for(code)
 
 
@@ -61,6 +61,6 @@ def test_every_401_says_to_check_the_token_and_the_environment(code):
 
 
 @pytest.mark.parametrize("code", [None, 1, 4001, 7012, -1, 10**30])
-def test_other_codes_have_none(code):
+def test_other_codes_have_no_advice(code):
     assert advice_for(code) is None
     assert "None" not in str(SevenBridgesApiError(400, code, "Refused."))

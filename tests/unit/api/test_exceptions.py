@@ -41,7 +41,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
-def test_an_error_travels_between_processes(error):
+def test_an_error_can_be_pickled(error):
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert (str(again), repr(again)) == (str(error), repr(error))
@@ -55,20 +55,20 @@ def test_an_error_travels_between_processes(error):
         *((status, True) for status in (301, 308, 400, 401, 403, 404, 409, 415)),
     ],
 )
-def test_which_answers_come_again(status, permanent):
+def test_the_statuses_that_are_permanent(status, permanent):
     assert e.SevenBridgesApiError(status).permanent is permanent
 
 
-def test_the_words_of_an_error():
+def test_the_text_of_an_error():
     assert str(e.SevenBridgesApiError(409, 9107, "Taken.", "https://docs#9107", "r-1")) == (
-        "Taken. Choose another location, or set overwrite if the object there may be deleted. "
+        "Taken. Choose another location, or first check that no file is an alias of the object and then set overwrite. "
         "(code 9107, HTTP 409, request id r-1) See https://docs#9107"
     )
     assert str(e.SevenBridgesApiError(0)) == "The Platform gave no reason."
     assert str(e.SevenBridgesInputError(["a", "b"])) == "a\nb"
 
 
-def test_an_export_that_was_aborted_says_so():
+def test_the_error_of_an_aborted_export_names_its_state():
     aborted = ExportJob("j", "ABORTED", "f", "a/b", "x", error=e.SevenBridgesApiError(0, message="Stopped."))
     assert str(e.SevenBridgesExportFailed(aborted)) == (
         "Export j of file f to a/b/x did not succeed, its state is ABORTED: Stopped."
@@ -94,12 +94,12 @@ FORGED = "x\n2026-01-01 INFO Export done\x1b[2J\u202e\u2028" + "y" * 10_000
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_no_name_in_an_error_forges_a_line(error):
+def test_a_name_in_an_error_cannot_add_a_line(error):
     assert str(error).isprintable()
     assert len(str(error)) <= 4000
 
 
-def test_the_lines_of_an_error_are_its_own():
+def test_only_the_error_itself_breaks_lines():
     problems = ["file: " + FORGED, "volume: wrong."]
     for text in (str(e.SevenBridgesInputError(problems)), str(e.SevenBridgesExportRefused("No:", problems))):
         lines = text.split("\n")
@@ -109,7 +109,7 @@ def test_the_lines_of_an_error_are_its_own():
 
 
 def test_a_failed_export_has_subject_reason_remedy_and_details_in_this_order():
-    advice = "Choose another location, or set overwrite if the object there may be deleted."
+    advice = e.SevenBridgesApiError(409, 9107).advice
     error = e.SevenBridgesExportFailed(JOB)
     assert (error.reason, error.remedy, error.details) == ("Taken.", advice, "(code 9107, HTTP 409)")
     assert str(error) == f"Export j1 of file f to a/b/x failed: Taken. {advice} (code 9107, HTTP 409)"
@@ -124,10 +124,10 @@ def test_the_cause_that_a_check_found_replaces_the_platforms_message():
     )
 
 
-def test_another_remedy_takes_the_place_of_the_own():
+def test_with_remedy_replaces_the_remedy():
     error = e.SevenBridgesServerError(503, 90005, "Unavailable", None, "r-1")
     error.about = "export j1"
-    text = "export j1: Unavailable. Retrying in 2 seconds. (code 90005, HTTP 503, request id r-1)"
+    text = "Export j1: Unavailable. Retrying in 2 seconds. (code 90005, HTTP 503, request id r-1)"
     assert error.with_remedy("Retrying in 2 seconds.") == text
 
 

@@ -1,4 +1,4 @@
-"""One bad id in a shared poll costs only itself, and a bounded number of requests."""
+"""One bad id in a shared poll affects only itself and costs a bounded number of requests."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Platform:
 
 
 def poll(platform, apart=None, ids=IDS, **options):
-    """Poll once; return what is known by id, and the lookup."""
+    """Poll once; return the results by id, and the lookup."""
     lookup = Lookup(ids, {} if apart is None else apart, **options)
     known = {}
-    while asked := lookup.next():
-        answers = lookup.take(platform(asked))
+    while due := lookup.next():
+        answers = lookup.take(platform(due))
         assert not set(answers) & set(known)
         known.update(answers)
     return known, lookup
@@ -68,7 +68,7 @@ def healthy(known):
     return {each for each, answer in known.items() if isinstance(answer, ExportJob)}
 
 
-def test_one_request_where_all_is_well():
+def test_healthy_ids_are_polled_in_one_request():
     platform = Platform(bad_items={"e7": SevenBridgesNotFoundError(404, 9008)})
     known, _ = poll(platform)
     assert platform.requests == [IDS]
@@ -78,7 +78,7 @@ def test_one_request_where_all_is_well():
 
 @pytest.mark.parametrize("error", [*REFUSALS, *BREAKS], ids=repr)
 @pytest.mark.parametrize("bad", ["e0", "e49", "e50", "e99"])
-def test_the_one_that_spoils_the_request_stands_alone(error, bad):
+def test_an_id_that_fails_the_request_is_isolated(error, bad):
     platform, apart = Platform(poison=[bad], error=error), {}
     known, _ = poll(platform, apart)
     assert len(platform.requests) <= 16
@@ -89,29 +89,29 @@ def test_the_one_that_spoils_the_request_stands_alone(error, bad):
 
 
 @pytest.mark.parametrize("error", [*REFUSALS, *BREAKS], ids=repr)
-def test_it_costs_one_request_more_at_the_next_polls(error):
+def test_an_isolated_id_costs_one_more_request_per_poll(error):
     platform, apart = Platform(poison=["e3"], error=error), {}
     poll(platform, apart)
     for _ in range(3):
         platform.requests.clear()
         known, _ = poll(platform, apart)
-        assert [len(asked) for asked in platform.requests] == [99, 1]
+        assert [len(ids) for ids in platform.requests] == [99, 1]
         assert healthy(known) == set(IDS) - {"e3"}
 
 
-def test_one_that_is_well_again_shares_the_request_again():
+def test_an_isolated_id_that_recovers_joins_the_shared_request():
     platform, apart = Platform(poison=["e3"]), {}
     poll(platform, apart)
     platform.poison.clear()
     assert healthy(poll(platform, apart)[0]) == set(IDS)
     platform.requests.clear()
     poll(platform, apart)
-    assert [len(asked) for asked in platform.requests] == [100]
+    assert [len(ids) for ids in platform.requests] == [100]
 
 
 @pytest.mark.parametrize("error", [*REFUSALS, *BREAKS], ids=repr)
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_several_are_found_in_a_few_polls_and_no_other_gets_their_error(error, count):
+def test_several_bad_ids_are_isolated_in_a_few_polls_and_no_other_id_gets_their_error(error, count):
     random.seed(count)
     bad = set(IDS[:: 100 // count][:count])
     platform, apart = Platform(poison=bad, error=error), {}
@@ -126,19 +126,19 @@ def test_several_are_found_in_a_few_polls_and_no_other_gets_their_error(error, c
     assert healthy(poll(platform, apart)[0]) == set(IDS) - bad
 
 
-def test_where_everything_is_refused_requests_are_bounded_and_all_get_their_turn():
+def test_when_every_id_is_rejected_requests_are_bounded_and_each_id_is_polled_in_turn():
     platform, apart = Platform(poison=IDS), {}
-    refused = set()
+    rejected = set()
     for _ in range(20):
         platform.requests.clear()
         known, _ = poll(platform, apart)
         assert len(platform.requests) <= 26
-        refused |= set(known)
-    assert refused == set(IDS)
+        rejected |= set(known)
+    assert rejected == set(IDS)
 
 
 @pytest.mark.parametrize("error", BREAKS, ids=repr)
-def test_trouble_of_all_is_seen_in_three_requests(error):
+def test_an_error_of_all_ids_is_detected_in_three_requests(error):
     platform, apart = Platform(poison=IDS, error=error), {}
     known, _ = poll(platform, apart)
     assert known == dict.fromkeys(IDS, error)
@@ -159,7 +159,7 @@ def test_trouble_of_all_is_seen_in_three_requests(error):
     ],
     ids=repr,
 )
-def test_what_says_nothing_of_single_ids_is_not_split(error):
+def test_an_error_that_concerns_no_single_id_is_not_split(error):
     platform = Platform(poison=["e3"], error=error)
     known, lookup = poll(platform)
     assert platform.requests == [IDS]
@@ -168,7 +168,7 @@ def test_what_says_nothing_of_single_ids_is_not_split(error):
 
 
 @pytest.mark.parametrize("count", [1, 2, 10, 50])
-def test_what_an_answer_leaves_out_is_requested_anew(count):
+def test_ids_missing_from_a_response_are_requested_again(count):
     missing = IDS[-count:]
 
     class Forgetful(Platform):
@@ -179,21 +179,21 @@ def test_what_an_answer_leaves_out_is_requested_anew(count):
 
     platform = Forgetful(missing=missing)
     assert healthy(poll(platform)[0]) == set(IDS)
-    assert [len(asked) for asked in platform.requests] == [100, count]
+    assert [len(ids) for ids in platform.requests] == [100, count]
 
 
-def test_what_stays_left_out_is_its_own_trouble():
+def test_an_id_that_stays_missing_gets_its_own_error():
     platform, apart = Platform(missing=["e5"]), {}
     for shared in (100, 99, 99):
         platform.requests.clear()
         known, _ = poll(platform, apart)
-        assert [len(asked) for asked in platform.requests] == [shared, 1]
+        assert [len(ids) for ids in platform.requests] == [shared, 1]
         assert isinstance(known["e5"], SevenBridgesUnreadableItem)
         assert not known["e5"].permanent
         assert healthy(known) == set(IDS) - {"e5"}
 
 
-def test_those_apart_come_in_turn():
+def test_isolated_ids_are_polled_in_turn():
     platform, apart = Platform(poison=IDS[:30]), dict.fromkeys(IDS[:30])
     reached = set()
     for _ in range(3):
@@ -203,7 +203,7 @@ def test_those_apart_come_in_turn():
     assert reached == set(IDS[:30])
 
 
-def test_all_are_reached_where_the_caller_needs_them():
+def test_an_unbounded_lookup_returns_a_result_for_every_id():
     bad = set(IDS[::2])
     platform = Platform(poison=bad)
     known, lookup = poll(platform, bounded=False)
@@ -213,14 +213,14 @@ def test_all_are_reached_where_the_caller_needs_them():
     assert len(platform.requests) < 200
 
 
-def test_a_refusal_of_everything_ends_also_there():
+def test_an_unbounded_lookup_ends_when_every_id_is_rejected():
     platform = Platform(poison=IDS)
     _, lookup = poll(platform, bounded=False)
     assert lookup.ended_by is platform.error
     assert len(platform.requests) < 40
 
 
-def test_an_answer_that_is_too_large_for_all_is_requested_in_tens():
+def test_ids_whose_response_is_too_large_are_requested_in_tens():
     class Large(Platform):
         def __call__(self, ids):
             answer = super().__call__(ids)

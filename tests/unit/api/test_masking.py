@@ -65,7 +65,7 @@ def parts_of(text, size):
 @TOKENS
 @spelled
 @pytest.mark.parametrize("place", PLACES)
-def test_no_spelling_of_the_token_passes(token, spell, place):
+def test_every_encoding_of_the_token_is_masked(token, spell, place):
     hidden = Mask(token).parts(place.format(spell(token)))
     assert not any(part in hidden for part in parts_of(spell(token), 12))
     assert "***" in hidden
@@ -73,7 +73,7 @@ def test_no_spelling_of_the_token_passes(token, spell, place):
 
 @TOKENS
 @spelled
-def test_nor_one_that_is_a_whole_in_an_answer(token, spell):
+def test_every_encoding_of_the_whole_token_in_a_response_is_masked(token, spell):
     hidden = Mask(token).whole(f'"{spell(token)}"')
     if spell not in (str.lower, str.upper) or token == HEX:
         assert "***" in hidden
@@ -83,12 +83,12 @@ def test_nor_one_that_is_a_whole_in_an_answer(token, spell):
 @pytest.mark.parametrize("spell", [each for name, each in SPELLINGS.items() if "twice" not in name])
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("cut", [slice(0, 20), slice(0, 13), slice(-13, None), slice(7, 25), slice(9, None)])
-def test_nor_one_that_was_cut(spell, place, cut):
+def test_a_part_of_the_token_is_masked(spell, place, cut):
     hidden = Mask(HEX).parts(place.format(spell(HEX[cut])))
     assert not any(part in hidden for part in parts_of(spell(HEX[cut]), 11))
 
 
-def test_one_in_pieces_over_lines():
+def test_a_token_split_over_lines_is_masked():
     encoded = base64_of(f"user:{HEX}")
     text = f"{HEX[:16]}\n{HEX[16:]} {encoded[:24]}\n{encoded[24:]}"
     hidden = Mask(HEX).parts(text)
@@ -105,23 +105,23 @@ def test_one_in_pieces_over_lines():
         "=====%%%%%&&&&&\\\\\\\\;;;;; " + "A" * 500,
     ],
 )
-def test_other_texts_stay_as_they_are(text):
+def test_other_texts_are_unchanged(text):
     assert Mask(HEX).parts(text) == text
     assert Mask(HEX).whole(text) == text
 
 
-def test_ids_that_resemble_the_token_stay_in_answers():
+def test_ids_that_resemble_the_token_are_not_masked_in_a_response():
     text = f"{HEX[:24]} {HEX[8:]}"
     assert Mask(HEX).whole(text) == text
 
 
-def test_words_of_a_worded_token_stay():
+def test_words_of_a_token_made_of_words_are_not_masked():
     mask = Mask("local-platform-demonstration-token-0123456789")
     assert mask.parts("The platform is a demonstration.") == "The platform is a demonstration."
 
 
 @pytest.mark.parametrize("secret", ["", "username", "x" * 15])
-def test_what_is_no_real_token_hides_nothing(secret):
+def test_a_token_that_is_too_short_masks_nothing(secret):
     assert Mask(secret).parts(f"a {secret} b") == f"a {secret} b"
 
 
@@ -133,7 +133,7 @@ def test_what_is_no_real_token_hides_nothing(secret):
         SevenBridgesReplyLost(f"a {HEX}"),
     ],
 )
-def test_every_text_of_an_error_is_without_it(error):
+def test_every_text_of_an_error_is_masked(error):
     Mask(HEX).error(error)
     assert HEX not in repr(vars(error)) + repr(error.args) + str(error) + "".join(traceback.format_exception(error))
     assert "***" in str(error)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from airflow_sb_provider.api.models import (
     ExportJob,
     File,
+    ImportJob,
     RateLimit,
     User,
     Volume,
@@ -59,7 +60,7 @@ def test_a_failed_job_holds_the_platforms_own_error():
     assert job.error.more_info.endswith("#9105")
 
 
-def test_a_job_survives_being_an_event():
+def test_a_job_is_restored_from_its_event():
     job = ExportJob.from_json(FAILED)
     again = ExportJob.from_json(json.loads(json.dumps(job.to_json())))
     assert (again.id, again.state, again.file, again.started_on) == (job.id, job.state, job.file, job.started_on)
@@ -73,7 +74,7 @@ def test_a_job_survives_being_an_event():
     ("state", "ended"),
     [("PENDING", False), ("running", False), ("Completed", True), ("FAILED", True), ("ABORTED", False)],
 )
-def test_states_are_words_in_either_case(state, ended):
+def test_states_are_not_case_sensitive(state, ended):
     job = ExportJob.from_json({"id": "j", "state": state})
     assert job.state == state.upper()
     assert job.ended is ended
@@ -82,7 +83,7 @@ def test_states_are_words_in_either_case(state, ended):
 ERROR = {"status": 409, "code": 5034, "message": "The volume was deactivated."}
 
 
-@pytest.mark.parametrize("state", ["ABORTED", "Cancelled", " canceled ", "ERROR", "SUCCEEDED", "SOMETHING NEW"])
+@pytest.mark.parametrize("state", ["ABORTED", "Canceled", " canceled ", "ERROR", "SUCCEEDED", "SOMETHING NEW"])
 @pytest.mark.parametrize(
     "how", [{"finished_on": "2026-01-01T00:00:00Z"}, {"error": ERROR}, {"finished_on": "2026-01-01", "error": ERROR}]
 )
@@ -96,7 +97,7 @@ def test_a_state_that_is_not_documented_is_terminal_and_failed_once_the_job_has_
 
 @pytest.mark.parametrize("state", ["QUEUED", "ABORTING", "SOMETHING NEW"])
 @pytest.mark.parametrize("how", [{}, {"finished_on": None, "error": None}, {"finished_on": "", "error": {}}])
-def test_until_then_it_is_in_flight(state, how):
+def test_a_state_that_is_not_documented_is_in_flight_until_the_job_has_finished(state, how):
     job = ExportJob.from_json({"id": "j", "state": state, "started_on": "2026-01-01T00:00:00Z", **how})
     assert (job.ended, job.failed, job.succeeded) == (False, False, False)
 
@@ -113,13 +114,13 @@ def test_until_then_it_is_in_flight(state, how):
     ],
 )
 @pytest.mark.parametrize("finished_on", [None, "2026-01-01T00:00:00Z"])
-def test_a_documented_state_says_it_all(state, ended, succeeded, finished_on):
+def test_a_documented_state_decides_alone_whether_the_job_is_terminal(state, ended, succeeded, finished_on):
     job = ExportJob.from_json({"id": "j", "state": state, "finished_on": finished_on})
     assert (job.ended, job.succeeded, job.failed) == (ended, succeeded, ended and not succeeded)
 
 
 @pytest.mark.parametrize("state", [None, "", 5, [], " \n"])
-def test_a_job_that_names_no_state_has_failed_if_it_has_an_error_and_else_is_not_believed(state):
+def test_a_job_without_a_state_has_failed_if_it_has_an_error_and_is_invalid_otherwise(state):
     data = {"id": "j", "state": state, "finished_on": "2026-01-01T00:00:00Z"}
     job = ExportJob.from_json({**data, "error": ERROR})
     assert (job.state, job.ended, job.succeeded, job.error.code) == ("UNKNOWN", True, False, 5034)
@@ -127,7 +128,7 @@ def test_a_job_that_names_no_state_has_failed_if_it_has_an_error_and_else_is_not
         ExportJob.from_json(data)
 
 
-def test_an_error_may_be_mere_text():
+def test_the_error_of_a_job_may_be_plain_text():
     job = ExportJob.from_json({"id": "j", "state": "ABORTED", "error": "Stopped\nby the owner."})
     assert (job.failed, job.error.message, job.error.permanent) == (True, "Stopped by the owner.", False)
 
@@ -147,7 +148,7 @@ FORGED = [
 
 
 @pytest.mark.parametrize("forged", FORGED)
-def test_what_is_only_shown_is_readable_from_the_start(forged):
+def test_texts_that_are_only_displayed_are_sanitized(forged):
     job = ExportJob.from_json({"id": "j", "state": forged, "error": {"message": forged, "more_info": forged}})
     found = VolumeObject.from_json({"metadata": {"etag": forged, "size": 1}})
     user = User.from_json({"username": forged})
@@ -160,7 +161,7 @@ def test_what_is_only_shown_is_readable_from_the_start(forged):
 
 @pytest.mark.parametrize("forged", FORGED)
 @pytest.mark.parametrize("build", [File.from_json, ExportJob.from_json])
-def test_a_forged_id_is_none(build, forged):
+def test_an_id_with_control_characters_is_rejected(build, forged):
     with pytest.raises(ValueError, match="'id' is not an id") as caught:
         build({"id": forged, "state": "RUNNING"})
     assert str(caught.value).isprintable()
@@ -168,7 +169,7 @@ def test_a_forged_id_is_none(build, forged):
 
 
 @pytest.mark.parametrize("forged", FORGED)
-def test_names_and_locations_are_data(forged):
+def test_names_and_locations_are_kept_unchanged(forged):
     file = File.from_json({"id": "f", "name": forged, "storage": {"type": "VOLUME", "volume": "v", "location": forged}})
     assert (file.name, file.location) == (forged, forged)
     assert ExportJob.from_json({"id": "j", "state": "RUNNING", "destination": {"location": forged}}).location == forged
@@ -176,7 +177,7 @@ def test_names_and_locations_are_data(forged):
 
 @pytest.mark.parametrize("odd", [None, "", 5, [], "text", float("nan"), True, {"file": 7, "volume": [], "x": None}])
 @pytest.mark.parametrize("field", ["source", "destination", "properties", "result", "error", "started_on", "overwrite"])
-def test_odd_values_of_optional_fields_are_as_good_as_missing(field, odd):
+def test_invalid_optional_fields_count_as_missing(field, odd):
     job = ExportJob.from_json({"id": "j", "state": "PENDING", field: odd})
     assert (job.id, job.file, job.volume, job.started_on) == ("j", None, None, None)
 
@@ -191,7 +192,7 @@ def test_odd_values_of_optional_fields_are_as_good_as_missing(field, odd):
     ],
 )
 @pytest.mark.parametrize("odd", [None, "", 5, [], {}, True, float("nan")])
-def test_what_must_be_there_is_named_when_it_is_not(build, good, needed, odd):
+def test_a_missing_required_field_is_named(build, good, needed, odd):
     for name in needed:
         for data in ({**good, name: odd}, {key: value for key, value in good.items() if key != name}):
             with pytest.raises(ValueError, match=f"'{name}' is missing"):
@@ -210,14 +211,14 @@ def test_what_must_be_there_is_named_when_it_is_not(build, good, needed, odd):
         ("2016-06-15T19:17:39-0430", datetime(2016, 6, 15, 19, 17, 39, tzinfo=timezone(-timedelta(hours=4.5)))),
     ],
 )
-def test_times_are_aware(text, time):
+def test_times_have_a_time_zone(text, time):
     assert parse_time(text) == time
     assert parse_time(text).tzinfo is not None
 
 
 @pytest.mark.parametrize("text", ["0002-01-01T00:00:00Z", "9998-12-31T23:59:59.999999Z", "9998-12-31T23:59:59.9-23:59"])
-def test_every_time_can_be_reckoned_with(text):
-    """As by a time limit that is added to it, or in a time zone."""
+def test_every_time_allows_arithmetic_and_time_zones(text):
+    """Adding a timeout or converting the time zone does not overflow."""
     time = parse_time(text)
     for zone in (-23, 0, 23):
         assert time.astimezone(timezone(timedelta(hours=zone))) == time
@@ -233,7 +234,7 @@ def test_every_time_can_be_reckoned_with(text):
         *("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "9999-01-01T00:00:00+05:00"),
     ],
 )
-def test_a_time_that_is_none_is_left_out(garbage):
+def test_an_invalid_time_is_none(garbage):
     assert parse_time(garbage) is None
 
 
@@ -267,7 +268,7 @@ def test_sizes_are_numbers_or_text(size, number):
 
 
 @pytest.mark.parametrize("kind", ["S3", "s3", "GCS", "gcs"])
-def test_services_are_words_in_either_case(kind):
+def test_services_are_not_case_sensitive(kind):
     volume = Volume.from_json({"id": "a/b", "service": {"type": kind, "bucket": "b", "prefix": "p"}})
     assert (volume.service, volume.bucket, volume.prefix) == (kind.lower(), "b", "p")
 
@@ -275,7 +276,7 @@ def test_services_are_words_in_either_case(kind):
 @pytest.mark.parametrize(
     ("active", "known"), [(True, True), (False, False), ("true", None), (1, None), (0, None), (None, None)]
 )
-def test_a_volume_is_active_only_if_it_says_so(active, known):
+def test_active_is_known_only_from_a_boolean(active, known):
     assert Volume.from_json({"id": "a/b", "active": active}).active is known
 
 
@@ -290,13 +291,13 @@ def test_an_alias_names_its_object(storage):
     assert (file.type, file.volume, file.location) == ("file", "a/b", "x")
 
 
-def test_a_file_of_the_platform_is_no_alias():
+def test_a_file_stored_by_the_platform_is_not_an_alias():
     file = File.from_json({"id": "f", "storage": {"type": "PLATFORM", "hosted_on_locations": ["aws:us-east-1"]}})
     assert not file.is_alias
     assert not File.from_json({"id": "f", "storage": None}).is_alias
 
 
-def test_what_a_file_can_be_selected_by():
+def test_the_fields_that_a_file_is_selected_by():
     file = File.from_json(
         {
             "id": "f",
@@ -316,7 +317,7 @@ def test_what_a_file_can_be_selected_by():
 
 @pytest.mark.parametrize("odd", [None, "", 5, [], {}, True, "text", float("nan")])
 @pytest.mark.parametrize("field", ["parent", "origin", "tags", "metadata", "_secondary_files"])
-def test_odd_values_of_what_files_are_selected_by(field, odd):
+def test_invalid_fields_that_a_file_is_selected_by_count_as_missing(field, odd):
     file = File.from_json({"id": "f", field: odd})
     assert (file.origin_task, file.tags, file.metadata, file.secondary_files) == (None, (), {}, ())
 
@@ -325,6 +326,21 @@ def test_an_etag_is_without_its_quotes():
     found = VolumeObject.from_json({"location": "x", "metadata": {"etag": '"abc-2"', "size": "7"}})
     assert (found.etag, str(found)) == ("abc-2", "7 bytes, etag abc-2")
     assert str(VolumeObject.from_json({"metadata": None})) == "unknown size, etag unknown"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "checksums"),
+    [
+        ({"md5Hash": "1B2M2Y8AsgTpgAmY7PhCfg==", "crc32c": "AAAAAA=="}, ("1B2M2Y8AsgTpgAmY7PhCfg==", "AAAAAA==")),
+        ({"md5Hash": "", "crc32c": None}, (None, None)),
+        ({"md5Hash": 5, "crc32c": ["x"]}, (None, None)),
+        ({"md5Hash": "a\nb", "crc32c": "c" * 5000}, ("a b", "c" * 300)),
+        ({}, (None, None)),
+    ],
+)
+def test_the_checksums_of_an_object(metadata, checksums):
+    found = VolumeObject.from_json({"metadata": metadata})
+    assert (found.md5, found.crc32c) == checksums
 
 
 def test_the_rate_limit_from_headers_and_body():
@@ -357,7 +373,7 @@ def test_the_rate_limit_from_headers_and_body():
         ({}, 400, SevenBridgesApiError, 400, None),
     ],
 )
-def test_errors_are_told_apart(data, status, kind, number, code):
+def test_errors_are_classified_by_status_and_code(data, status, kind, number, code):
     error = error_from_json(data, status, "request-1")
     assert type(error) is kind
     assert (error.status, error.code, error.request_id) == (number, code, "request-1")
@@ -380,7 +396,7 @@ BUILDERS = [build.from_json for build in (ExportJob, File, Volume, VolumeObject,
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=8))
-def test_no_object_breaks_a_model(data):
+def test_any_json_object_is_a_model_or_a_value_error(data):
     for build in BUILDERS:
         try:
             value = build(data)
@@ -392,7 +408,7 @@ def test_no_object_breaks_a_model(data):
 
 
 @given(st.dictionaries(st.sampled_from(["status", "code", "message", "more_info"]), JSON), st.integers(100, 700))
-def test_no_object_breaks_an_error(data, status):
+def test_any_json_object_is_an_error(data, status):
     for error in (error_from_json(data, status), error_from_json(data)):
         assert isinstance(error, SevenBridgesApiError)
         assert str(error)
@@ -400,13 +416,31 @@ def test_no_object_breaks_an_error(data, status):
 
 
 @given(JSON | st.text())
-def test_no_value_breaks_a_time(value):
+def test_any_value_is_a_time_or_none(value):
     time = parse_time(value)
     assert time is None or time.tzinfo is not None
 
 
 @pytest.mark.parametrize("mark", ["\n", "\r", "\u2028", "\x1b[2J", "\u202e"])
-def test_an_etag_forges_no_line_where_an_object_is_shown(mark):
+def test_an_etag_cannot_add_a_line_to_the_text_of_an_object(mark):
     shown = str(VolumeObject.from_json({"metadata": {"size": 3, "etag": f"e1{mark}2026-01-01 INFO done" + "x" * 5000}}))
     assert mark not in shown
     assert len(shown) < 300
+
+
+def test_an_import():
+    result = {"id": "f1", "name": "a.txt", "storage": {"type": "VOLUME", "volume": "me/in", "location": "a.txt"}}
+    data = {"id": "i1", "state": "completed", "source": {"volume": "me/in", "location": "a.txt"}, "result": result}
+    job = ImportJob.from_json(data)
+    assert (job.id, job.state, job.volume, job.location) == ("i1", "COMPLETED", "me/in", "a.txt")
+    assert job.imported_file is not None
+    assert (job.imported_file.id, job.imported_file.is_alias) == ("f1", True)
+    assert ImportJob.from_json({"id": "i1"}) == ImportJob("i1", "UNKNOWN")
+    with pytest.raises(ValueError, match="id"):
+        ImportJob.from_json({"state": "COMPLETED"})
+
+
+@pytest.mark.parametrize("result", [None, {}, {"name": "a"}, {"id": 7}, {"id": "a\nb"}])
+def test_a_result_without_a_readable_id_is_no_file(result):
+    assert ImportJob("i1", "COMPLETED", result=result).imported_file is None
+    assert ExportJob("j1", "COMPLETED", result=result).exported_file is None

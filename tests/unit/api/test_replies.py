@@ -33,6 +33,7 @@ ALL_CALLS = [
     calls.get_export("j1"),
     calls.get_exports(["j1"]),
     calls.list_exports(),
+    calls.list_imports(),
     calls.get_file("f"),
     calls.get_files(["f"]),
     calls.list_files(project="a/b"),
@@ -50,7 +51,7 @@ def reply(status, body, call=ALL_CALLS[0], **headers):
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 203])
-def test_any_success_is_read(status):
+def test_every_success_status_is_read(status):
     assert reply(status, JOB).id == "j1"
 
 
@@ -72,14 +73,14 @@ def test_any_success_is_read(status):
         PAGE,
     ],
 )
-def test_a_success_that_cannot_be_read_is_told_with_its_beginning(body):
+def test_an_unreadable_success_is_reported_with_its_beginning(body):
     with pytest.raises(SevenBridgesMalformedReply, match="POST storage/exports is not readable") as caught:
         reply(200, body, x_request_id="r-1")
     assert (caught.value.status, caught.value.request_id, caught.value.permanent) == (200, "r-1", False)
     assert len(str(caught.value)) < 500
 
 
-def test_no_content_where_a_job_is_promised():
+def test_a_submission_without_content_is_malformed():
     with pytest.raises(SevenBridgesMalformedReply):
         reply(204, b"")
 
@@ -99,14 +100,14 @@ def test_no_content_where_a_job_is_promised():
         (403, b'{"code": 9006, "message": "Requested file cannot be exported."}', SevenBridgesApiError, 9006, "alias"),
     ],
 )
-def test_an_error_in_any_form_is_told(status, body, kind, code, message):
+def test_an_error_in_any_form_is_reported(status, body, kind, code, message):
     with pytest.raises(kind) as caught:
         reply(status, body)
     assert (caught.value.status, caught.value.code) == (status, code)
     assert message in str(caught.value)
 
 
-# What stands before the API answers so; the first is an ingress that knows no backend.
+# Responses of gateways in front of the API; the first is of an ingress without a backend.
 PAGES = [
     b"default backend - 404",
     PAGE,
@@ -135,7 +136,7 @@ PAGES = [
     "status", [400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 421, 422, 451, 500, 502, 503, 504, 520]
 )
 @pytest.mark.parametrize("body", PAGES)
-def test_a_page_that_is_not_the_apis_says_nothing_of_what_was_requested(status, body):
+def test_a_page_that_is_not_from_the_api_is_a_gateway_error(status, body):
     with pytest.raises(SevenBridgesGatewayError, match="not the Platform's own") as caught:
         reply(status, body, x_request_id="r-1")
     error = caught.value
@@ -144,7 +145,7 @@ def test_a_page_that_is_not_the_apis_says_nothing_of_what_was_requested(status, 
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 409, 410, 413, 414, 421, 500, 502, 503, 504])
-def test_nothing_at_all_says_nothing_either(status):
+def test_an_empty_error_response_is_a_gateway_error(status):
     for body in (b"", b" \r\n"):
         with pytest.raises(SevenBridgesGatewayError):
             reply(status, body)
@@ -163,7 +164,7 @@ def test_nothing_at_all_says_nothing_either(status):
         (401, b"", None),
     ],
 )
-def test_the_apis_own_refusals_are_final(status, body, code):
+def test_a_rejection_by_the_api_is_permanent(status, body, code):
     with pytest.raises(SevenBridgesApiError) as caught:
         reply(status, body)
     assert (caught.value.code, caught.value.permanent) == (code, True)
@@ -181,7 +182,7 @@ def test_the_end_of_the_rate_limits_window(reset, known):
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 @pytest.mark.parametrize(
-    ("location", "told"),
+    ("location", "target"),
     [
         ("https://other.example/v2/user?x=y", "https://other.example."),
         ("https://name:secret@other.example/x", "https://other.example."),
@@ -192,16 +193,16 @@ def test_the_end_of_the_rate_limits_window(reset, known):
         (None, "another address"),
     ],
 )
-def test_a_redirect_is_an_error_that_says_where_to(status, location, told):
+def test_a_redirect_is_an_error_that_names_its_target(status, location, target):
     with pytest.raises(SevenBridgesApiError, match="Redirects are not followed") as caught:
         reply(status, b"", **({} if location is None else {"location": location}))
-    assert told in str(caught.value)
+    assert target in str(caught.value)
     assert "secret" not in str(caught.value)
     assert caught.value.permanent
 
 
 @given(st.sampled_from(ALL_CALLS), st.integers(100, 699), st.binary(max_size=60), st.text(max_size=20))
-def test_no_bytes_raise_anything_but_our_errors(call, status, body, header):
+def test_any_bytes_are_read_or_raise_an_api_error(call, status, body, header):
     headers = CaseInsensitiveDict(
         {"X-RateLimit-Reset": header, "X-Total-Matching-Query": header, "Location": header, "X-Request-Id": header}
     )
@@ -226,7 +227,7 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(ALL_CALLS), st.sampled_from([200, 404, 429, 503]), JSON)
-def test_no_json_raises_anything_but_our_errors(call, status, data):
+def test_any_json_is_read_or_raises_an_api_error(call, status, data):
     try:
         read_reply(call, status, CaseInsensitiveDict(), json.dumps(data).encode())
     except SevenBridgesApiError as error:
@@ -250,7 +251,7 @@ def test_no_json_raises_anything_but_our_errors(call, status, data):
         pytest.param(b'{"username": "me", "x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", id="deep"),
     ],
 )
-def test_what_a_database_or_the_memory_cannot_hold_is_no_answer(body):
+def test_values_that_cannot_be_stored_are_malformed(body):
     with pytest.raises(SevenBridgesMalformedReply):
         reply(200, body, calls.get_user())
     with pytest.raises(SevenBridgesGatewayError):
@@ -266,11 +267,11 @@ def test_what_a_database_or_the_memory_cannot_hold_is_no_answer(body):
         ("\\\\ud800", "\\ud800"),
     ],
 )
-def test_text_that_only_looks_so_is_taken(text, name):
+def test_escaped_text_that_resembles_an_invalid_character_is_accepted(text, name):
     assert reply(200, f'{{"username": "{text}"}}'.encode(), calls.get_user()).username == name
 
 
-def test_a_message_is_one_short_line_whatever_it_holds():
+def test_a_message_is_one_short_line():
     words = {"message": "a\r\nb\x1b[31m\x7f\u202e" + "x" * 5000, "more_info": "http://x/\ty"}
     body = json.dumps({"status": 404, "code": 9008, **words}).encode()
     with pytest.raises(SevenBridgesNotFoundError) as caught:
@@ -282,7 +283,7 @@ def test_a_message_is_one_short_line_whatever_it_holds():
     assert str(caught.value).isprintable()
 
 
-def test_what_is_passed_on_is_not_nested_without_end():
+def test_deeply_nested_values_are_dropped():
     nested = {"deep": 1}
     for _ in range(300):
         nested = {"deep": [nested]}
@@ -294,11 +295,11 @@ def test_what_is_passed_on_is_not_nested_without_end():
 @pytest.mark.parametrize(
     ("total", "known"), [("12", 12), ("9" * 19, None), ("9" * 5000, None), ("-1", None), ("\u0663", None)]
 )
-def test_how_many_match_in_all(total, known):
+def test_the_total_of_a_list(total, known):
     assert reply(200, b'{"items": []}', calls.list_files(project="a/b"), x_total_matching_query=total).total == known
 
 
-def test_a_link_whose_kind_is_no_text_is_none():
+def test_a_link_whose_rel_is_not_text_is_ignored():
     for depth in range(500, 1100):
         rel = "[" * depth + "]" * depth
         body = f'{{"items": [], "links": [{{"rel": {rel}, "href": "x"}}]}}'.encode()
@@ -328,7 +329,7 @@ LOADS = {
 
 
 @pytest.mark.parametrize("body", LOADS.values(), ids=LOADS)
-def test_more_values_than_a_poll_may_hold_are_refused_before_they_are_made(body, monkeypatch):
+def test_a_poll_with_too_many_values_is_rejected_before_it_is_parsed(body, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.api.replies.json.loads", lambda *_, **__: pytest.fail("it was read"))
     with pytest.raises(SevenBridgesReplyTooLarge, match="is not readable: it has more than 50,000 values") as caught:
         reply(200, body, POLL)
@@ -337,7 +338,7 @@ def test_more_values_than_a_poll_may_hold_are_refused_before_they_are_made(body,
         reply(404, body, POLL)
 
 
-def test_a_hundred_jobs_with_much_metadata_are_few_enough():
+def test_a_hundred_jobs_with_large_metadata_are_within_the_limit():
     file = {
         "id": "f" * 24,
         "name": "x" * 200,
@@ -350,13 +351,13 @@ def test_a_hundred_jobs_with_much_metadata_are_few_enough():
     assert [job.id for job in reply(200, json.dumps({"items": jobs}).encode(), call)] == list(call.body["export_ids"])
 
 
-def test_a_hundred_files_with_all_the_metadata_that_they_may_have_are_few_enough():
+def test_a_hundred_files_with_maximum_metadata_are_within_the_limit():
     file = {"id": "f", "metadata": {f"field {n}": "v" * 60 for n in range(1000)}}
     body = json.dumps({"items": [{**file, "id": f"f{n}"} for n in range(100)]}).encode()
     assert len(reply(200, body, calls.list_files(project="a/b")).items) == 100
 
 
-def test_a_page_of_many_more_items_than_were_asked_for_is_no_answer():
+def test_a_page_of_many_more_items_than_requested_is_malformed():
     items = [{"id": f"f{n}"} for n in range(1001)]
     assert len(reply(200, json.dumps({"items": items[:-1]}).encode(), calls.list_files()).items) == 1000
     with pytest.raises(SevenBridgesMalformedReply, match="expected a page of at most 100 items, got 1001"):
@@ -372,8 +373,8 @@ def test_a_page_of_many_more_items_than_were_asked_for_is_no_answer():
         pytest.param(b"\\ud83d\\ude00" * 80_000, id="escaped pairs"),
     ],
 )
-def test_texts_of_escapes_are_read_without_much_memory(text):
-    """A pattern that goes back and forth over them took 2.2 GB for 286 KB."""
+def test_texts_of_escapes_are_read_with_little_memory(text):
+    """A backtracking pattern needed 2.2 GB for 286 KB."""
     body = b'{"username": "me", "x": "' + text + b'"}'
     tracemalloc.start()
     try:
@@ -385,11 +386,11 @@ def test_texts_of_escapes_are_read_without_much_memory(text):
 
 
 @pytest.mark.parametrize("number", [b"1." + b"3" * 99, b"9" * 101, b"-" + b"9" * 4000, b"1e" + b"0" * 100 + b"1"])
-def test_numbers_of_many_digits_are_no_answer(number):
+def test_numbers_of_many_digits_are_malformed(number):
     with pytest.raises(SevenBridgesMalformedReply, match="not a number that can be stored"):
         reply(200, b'{"username": "me", "x": ' + number + b"}", calls.get_user())
 
 
 @pytest.mark.parametrize("number", [b"0.1000000000000000055511151231257827", b"9223372036854775807", b"1.0e-300"])
-def test_numbers_that_computers_write_are_read(number):
+def test_numbers_of_64_bits_are_read(number):
     assert reply(200, b'{"username": "me", "x": ' + number + b"}", calls.get_user()).username == "me"

@@ -104,7 +104,7 @@ def test_files_in_bulk(caller):
 
 
 @pytest.mark.parametrize(
-    ("path", "refused"),
+    ("path", "rejection"),
     [
         ("/files", (400, 5029)),
         (f"/files?project=demo/genomics&parent={ALIGNMENTS}", (400, 5031)),
@@ -120,8 +120,8 @@ def test_files_in_bulk(caller):
         ("/storage/exports?offset=-1", (400, 90000)),
     ],
 )
-def test_rejected_reads(caller, path, refused):
-    assert code(caller.get(path)) == refused
+def test_rejected_reads(caller, path, rejection):
+    assert code(caller.get(path)) == rejection
 
 
 def test_projects(caller):
@@ -165,6 +165,21 @@ def test_the_contents_of_a_volume(emulator, caller, volume):
     (link,) = first["links"]
     second = caller.session.get(link["next"]).json()
     assert [item["location"] for item in second["items"]] == ["c.txt"]
+
+
+def test_only_a_volume_on_google_cloud_storage_shows_checksums(emulator, caller):
+    """The well-known check values of both algorithms."""
+    emulator.add_volume("demo/gcs", service_type="GCS")
+    for volume, checksums in (
+        ("demo/gcs", {"md5Hash": "JfnnlDI7RTiF9RgfG2JNCw==", "crc32c": "4waSgw=="}),
+        ("demo/results", {}),
+    ):
+        emulator.put_object(volume, "a/digits", b"123456789")
+        shown = caller.get(f"/storage/volumes/{volume}/object?location=a/digits").json()["metadata"]
+        listed = caller.get(f"/storage/volumes/{volume}/list?prefix=a/&fields=_all").json()["items"]
+        assert [item["metadata"] for item in listed] == [shown]
+        assert {name: shown[name] for name in shown.keys() & {"md5Hash", "crc32c"}} == checksums
+        assert (shown["size"], shown["etag"]) == (9, "25f9e794323b453885f5181f1b624d0b")
 
 
 def test_links_follow_the_name_that_the_caller_used(emulator, caller):

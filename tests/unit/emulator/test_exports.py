@@ -190,6 +190,35 @@ def test_the_list_is_brief_filtered_and_shows_only_the_users_jobs(emulator, call
     assert whole == caller.get(f"/storage/exports/{waiting}").json()
 
 
+def test_imports_are_listed_brief_filtered_and_only_to_their_user(emulator, caller):
+    emulator.put_object("demo/results", "a/b.txt", b"bytes")
+    emulator.put_object("demo/archive", "c.txt", b"")
+    emulator.add_token("other")
+    first = emulator.add_import("demo/results", "a/b.txt")
+    second = emulator.add_import("demo/archive", "c.txt", project="demo/more", name="c")
+    foreign = emulator.add_import("demo/results", "a/b.txt", name="theirs", username="other")
+
+    def ids(**query: object) -> list[str]:
+        return [item["id"] for item in caller.get("/storage/imports", params=query).json()["items"]]
+
+    listed = caller.get("/storage/imports")
+    assert listed.headers["X-Total-Matching-Query"] == "2"
+    assert {frozenset(item) for item in listed.json()["items"]} == {frozenset(("href", "id", "state"))}
+    assert ids() == [second.id, first.id]
+    assert ids(volume="demo/results") == [first.id]
+    assert ids(project="demo/more") == [second.id]
+    assert ids(state="PENDING") == []
+    assert ids(state=["PENDING", "COMPLETED"], limit=1) == [second.id]
+    assert code(caller.get(f"/storage/imports/{foreign.id}")) == (403, 9005)
+    assert code(caller.get(f"/storage/imports/{'x' * 32}")) == (404, 9008)
+    [whole] = caller.get("/storage/imports", params={"fields": "_all", "volume": "demo/results"}).json()["items"]
+    assert whole == caller.get(f"/storage/imports/{first.id}").json()
+    assert whole["source"] == {"volume": "demo/results", "location": "a/b.txt"}
+    assert whole["result"]["storage"] == {"type": "VOLUME", "volume": "demo/results", "location": "a/b.txt"}
+    assert (whole["result"]["name"], whole["result"]["size"]) == ("b.txt", 5)
+    assert emulator.object_bytes("demo/results", "a/b.txt") == b"bytes"
+
+
 def test_paging_keeps_every_parameter(emulator, caller):
     emulator.knobs.stuck = True
     for number in range(5):

@@ -270,8 +270,8 @@ def test_faults_can_be_combined(emulator, caller):
 def test_unknown_kinds_and_options_are_rejected(emulator):
     with pytest.raises(ValueError, match="earthquake"):
         emulator.trouble("earthquake")
-    with pytest.raises(ValueError, match="colour"):
-        emulator.trouble("html", colour="red")
+    with pytest.raises(ValueError, match="color"):
+        emulator.trouble("html", color="red")
 
 
 def test_every_kind_is_described():

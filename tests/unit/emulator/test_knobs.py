@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -9,6 +11,16 @@ import requests
 from airflow_sb_provider.emulator import Knobs
 from airflow_sb_provider.emulator.seed import ALIGNMENTS, BAM, REFERENCE, VCF
 from tests.unit.emulator.conftest import code, eventually, export_body
+
+
+def test_lists_of_a_volume_may_show_all_levels(emulator, caller):
+    for location in ("a.txt", "b/1.txt", "b/c/2.txt"):
+        emulator.put_object("demo/results", location, b"x")
+    emulator.knobs.volume_list_recursive = True
+    page = caller.get("/storage/volumes/demo/results/list?limit=2").json()
+    assert ([item["location"] for item in page["items"]], page["prefixes"]) == (["a.txt", "b/1.txt"], [])
+    below = caller.session.get(page["links"][0]["next"]).json()
+    assert ([item["location"] for item in below["items"]], below["links"]) == (["b/c/2.txt"], [])
 
 
 def test_every_knob_is_described():
@@ -28,15 +40,38 @@ def test_text_is_converted_and_wrong_values_are_rejected():
         knobs.rate_limt = 3
 
 
-def test_the_rate_limit(emulator, caller):
+def test_knobs_from_one_text():
+    knobs = Knobs.from_text("stuck=true, running_seconds=0.5,omit=started_on,result ,rate_limit=7")
+    assert (knobs.stuck, knobs.running_seconds, knobs.rate_limit) == (True, 0.5, 7)
+    assert knobs.omit == {"started_on", "result"}
+    assert Knobs.from_text(" ") == Knobs()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stuck=true,runing_seconds=3", "unknown knob 'runing_seconds'; did you mean 'running_seconds'?"),
+        ("nonsense=1", "unknown knob 'nonsense'; known are pending_seconds"),
+        ("stuck=perhaps", "knob stuck: 'perhaps' is not bool"),
+        ("list_order=random", "knob list_order: 'random' is not newest | oldest | shuffled"),
+        ("stuck", "'stuck' has no value; write name=value,name=value"),
+    ],
+)
+def test_a_wrong_knob_is_named(text, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Knobs.from_text(text)
+
+
+def test_the_rate_limit(emulator, caller, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("airflow_sb_provider.emulator.rate_limit.time", SimpleNamespace(time=lambda: now[0]))
     emulator.knobs.update(rate_limit=2, rate_window=1)
     assert [caller.get("/user").status_code for _ in range(2)] == [200, 200]
-    refused = caller.get("/user")
-    assert code(refused) == (429, 1000)
-    assert refused.headers["X-RateLimit-Remaining"] == "0"
+    rejected = caller.get("/user")
+    assert code(rejected) == (429, 1000)
+    assert rejected.headers["X-RateLimit-Remaining"] == "0"
     assert caller.get("/rate_limit").status_code == 200
-    reset = int(refused.headers["X-RateLimit-Reset"])
-    eventually(lambda: time.time() >= reset)
+    now[0] = float(rejected.headers["X-RateLimit-Reset"])
     assert caller.get("/user").status_code == 200
 
 
@@ -213,8 +248,8 @@ def test_spellings(emulator, caller):
     started = caller.export()
     assert started.status_code == 201
     assert started.json()["started_on"].endswith("+02:00")
-    refused = caller.get("/storage/exports/nothing").json()
-    assert (refused["status"], refused["code"]) == ("404", "9008")
+    rejected = caller.get("/storage/exports/nothing").json()
+    assert (rejected["status"], rejected["code"]) == ("404", "9008")
     caller.ended(started)
     path = "/storage/volumes/demo/results/object?location=out.vcf"
     assert caller.get(path).json()["metadata"]["etag"].startswith('"')

@@ -38,7 +38,7 @@ def time_of(seconds):
 
 
 def job(number, finished, ran=1):
-    # Ids in no relation to when they were given.
+    # Ids are not in order of creation.
     name = f"{number * 2_654_435_761 % 2**32:08x}".rjust(32, "0")
     started = None if finished is None else time_of(finished - ran)
     return ExportJob(
@@ -60,7 +60,7 @@ class Platform:
         self.now = START
         self.jobs = [job(number, START - 1 - 60 * (past - number)) for number in range(past)]
         self.count = past
-        self.asked = 0
+        self.requests = 0
 
     def complete(self, many=1, ran=1, late=0):
         made = [job(self.count + number, self.now - late, ran) for number in range(many)]
@@ -73,24 +73,24 @@ class Platform:
         del self.jobs[:many]
 
     def page(self, offset):
-        self.asked += 1
+        self.requests += 1
         listed = sorted(self.jobs, key=self.order)
         return Page(listed[offset : offset + 100], len(listed))
 
 
 class Watcher:
-    """What the trigger does, without Airflow: the events that are in its database and the store beside it."""
+    """The trigger without Airflow: the reported events and the state store."""
 
     def __init__(self, platform):
         self.platform = platform
         self.store = {}
-        self.told = []
+        self.reported = []
         self.history = None
         self.most = 0
         self.start()
 
     def start(self):
-        """Also after a kill: only the store is left."""
+        """Start, or start again after a kill: only the store remains."""
         head = self.store.get("")
         if head is None:
             checkpoint = Checkpoint(START)
@@ -112,15 +112,15 @@ class Watcher:
             self.history.checkpoint.mark_saved()
 
     def step(self, most=completed_feed.EXPORTS_PER_EVENT):
-        """Ask for a page; return what is to be told."""
+        """Fetch a page; return the exports to report."""
         self.history.take(self.platform.page(self.history.next_offset), self.platform.now)
         return self.history.next_batch(most)
 
     def record(self, fresh, many=None):
-        self.told += [each.id for each in fresh[:many]]
+        self.reported += [each.id for each in fresh[:many]]
 
     def cycle(self, meanwhile=lambda: None):
-        before = self.platform.asked
+        before = self.platform.requests
         self.history.begin_cycle()
         while self.history.next_offset is not None:
             self.record(self.step())
@@ -128,7 +128,7 @@ class Watcher:
             self.save()
             meanwhile()
         self.platform.now += 60
-        self.most = max(self.most, self.platform.asked - before)
+        self.most = max(self.most, self.platform.requests - before)
 
 
 def pages_of(total):
@@ -136,38 +136,38 @@ def pages_of(total):
 
 
 def cycles_for(total):
-    """In how many cycles a scan that has just gone by comes by again."""
+    """Return the number of cycles until the scan reaches every page again."""
     return 2 + math.ceil(pages_of(total) / completed_feed.SCAN_PAGES)
 
 
 @pytest.mark.parametrize("order", ["oldest first", "newest first"])
 @pytest.mark.parametrize("past", [0, 99, 100, 150, 10_000])
-def test_a_list_in_order_of_time_shows_what_is_new_in_one_cycle(order, past):
+def test_new_exports_in_a_list_ordered_by_time_are_reported_in_one_cycle(order, past):
     platform = Platform(order, past)
     watcher = Watcher(platform)
     watcher.cycle()
-    assert watcher.told == []
+    assert watcher.reported == []
     for many in (1, 30, 250):
         made = platform.complete(many)
         watcher.cycle()
-        assert sorted(watcher.told) == sorted(each.id for each in made)
-        watcher.told = []
+        assert sorted(watcher.reported) == sorted(each.id for each in made)
+        watcher.reported = []
     assert watcher.most <= MOST_PAGES
 
 
 @pytest.mark.parametrize("order", ["oldest first", "newest first"])
-def test_more_than_a_cycle_may_ask_for_is_found_by_the_scan(order):
+def test_exports_beyond_the_pages_of_a_cycle_are_reported_by_the_scan(order):
     platform = Platform(order, 1000)
     watcher = Watcher(platform)
     made = platform.complete(1500)
     for _ in range(cycles_for(2500)):
         watcher.cycle()
-    assert sorted(watcher.told) == sorted(each.id for each in made)
+    assert sorted(watcher.reported) == sorted(each.id for each in made)
     assert watcher.most == MOST_PAGES
 
 
 @pytest.mark.parametrize(("past", "requests"), [(50, 1), (100, 1), (150, 2), (10_000, 6), (100_000, 6)])
-def test_what_a_cycle_costs_while_nothing_is_new(past, requests):
+def test_the_requests_of_a_cycle_without_new_exports(past, requests):
     watcher = Watcher(Platform("newest first", past))
     watcher.cycle()
     watcher.cycle()
@@ -175,20 +175,20 @@ def test_what_a_cycle_costs_while_nothing_is_new(past, requests):
 
 
 @pytest.mark.parametrize("order", ["by id", "by start"])
-def test_in_any_other_order_the_scan_finds_it(order):
+def test_a_new_export_in_a_list_in_any_other_order_is_reported_by_the_scan(order):
     platform = Platform(order, 3000)
     watcher = Watcher(platform)
     for number in range(30):
-        # In order of start it is put in the middle.
+        # In a list ordered by start, it is in the middle.
         [made] = platform.complete(ran=60 * (100 * number + 50))
         for _ in range(cycles_for(len(platform.jobs))):
             watcher.cycle()
-        assert watcher.told == [made.id]
-        watcher.told = []
+        assert watcher.reported == [made.id]
+        watcher.reported = []
 
 
-def test_a_scan_that_takes_longer_than_the_window():
-    """What comes into the list behind the scan is not taken for seen when it ends."""
+def test_a_scan_that_takes_longer_than_the_window_misses_nothing():
+    """An export listed behind the position of the scan does not count as read when the scan ends."""
     platform = Platform("by id", 3000)
     watcher = Watcher(platform)
     made = []
@@ -198,12 +198,12 @@ def test_a_scan_that_takes_longer_than_the_window():
         watcher.cycle()
     for _ in range(cycles_for(3060)):
         watcher.cycle()
-    assert sorted(watcher.told) == sorted(each.id for each in made)
+    assert sorted(watcher.reported) == sorted(each.id for each in made)
     assert watcher.history.checkpoint.since > START
 
 
 @pytest.mark.parametrize("order", sorted(ORDERS))
-def test_what_completed_while_the_watch_stood_still_for_long(order):
+def test_exports_that_completed_during_a_long_stop_are_reported(order):
     platform = Platform(order, 500)
     watcher = Watcher(platform)
     watcher.cycle()
@@ -214,12 +214,12 @@ def test_what_completed_while_the_watch_stood_still_for_long(order):
     watcher.start()
     for _ in range(cycles_for(800)):
         watcher.cycle()
-    assert sorted(watcher.told) == sorted(each.id for each in made)
+    assert sorted(watcher.reported) == sorted(each.id for each in made)
 
 
 @pytest.mark.parametrize("order", ["oldest first", "by id"])
-def test_a_list_that_shrinks_before_the_scan_hides_nothing_for_good(order):
-    """Of each scan some pages slip by, so that none of them may let the watch forget."""
+def test_a_list_that_shrinks_during_a_scan_hides_no_export_permanently(order):
+    """Every scan misses some pages, so none may advance the checkpoint."""
     platform = Platform(order, 4000)
     watcher = Watcher(platform)
     made = []
@@ -231,18 +231,18 @@ def test_a_list_that_shrinks_before_the_scan_hides_nothing_for_good(order):
         )
     for _ in range(2 * cycles_for(len(platform.jobs))):
         watcher.cycle()
-    assert sorted(watcher.told) == sorted(each.id for each in made)
+    assert sorted(watcher.reported) == sorted(each.id for each in made)
 
 
-def test_the_first_start_tells_nothing_of_the_past_but_what_completes_in_its_second():
+def test_the_first_start_reports_no_earlier_exports_except_of_the_same_second():
     platform = Platform("oldest first", 10)
     made = platform.complete()
     watcher = Watcher(platform)
     watcher.cycle()
-    assert watcher.told == [made[0].id]
+    assert watcher.reported == [made[0].id]
 
 
-def test_a_job_that_is_listed_late():
+def test_an_export_that_is_listed_late_is_reported():
     platform = Platform("newest first")
     watcher = Watcher(platform)
     for _ in range(60):
@@ -252,8 +252,8 @@ def test_a_job_that_is_listed_late():
     watcher.cycle()
     [late] = platform.complete(late=WINDOW)
     watcher.cycle()
-    assert late.id in watcher.told
-    assert len(watcher.told) == len(set(watcher.told)) == 61
+    assert late.id in watcher.reported
+    assert len(watcher.reported) == len(set(watcher.reported)) == 61
 
 
 @settings(max_examples=100, deadline=None)
@@ -263,7 +263,7 @@ def test_a_job_that_is_listed_late():
     seed=st.randoms(use_true_random=False),
     cycles=st.integers(1, 25),
 )
-def test_each_is_told_once_however_the_list_shifts(order, past, seed, cycles):
+def test_each_export_is_reported_once_however_the_list_shifts(order, past, seed, cycles):
     platform = Platform(order, past)
     watcher = Watcher(platform)
     made = []
@@ -275,7 +275,7 @@ def test_each_is_told_once_however_the_list_shifts(order, past, seed, cycles):
                 seed.choice((0, 0, 0, 1, 3, 40)), ran=seed.choice((1, 600, 30_000)), late=seed.randrange(300)
             )
         )
-        # Only of the past: what is new is kept until it has been seen.
+        # Only earlier jobs expire: a new one stays listed until it is read.
         platform.expire(
             min(seed.choice((0, 0, 1, 30)), sum(each.finished_on < time_of(START - 300) for each in platform.jobs))
         )
@@ -285,15 +285,15 @@ def test_each_is_told_once_however_the_list_shifts(order, past, seed, cycles):
     for _ in range(2 * cycles_for(len(platform.jobs))):
         watcher.cycle()
     due = {each.id for each in made if each.finished_on >= time_of(START)}
-    assert due <= set(watcher.told)
-    assert len(watcher.told) == len(set(watcher.told))
+    assert due <= set(watcher.reported)
+    assert len(watcher.reported) == len(set(watcher.reported))
     assert watcher.most <= MOST_PAGES
 
 
 @settings(max_examples=60, deadline=None)
 @given(order=st.sampled_from(sorted(ORDERS)), past=st.integers(0, 500), seed=st.randoms(use_true_random=False))
-def test_a_kill_at_any_step_loses_nothing_and_repeats_what_it_cut_short(order, past, seed):
-    """A kill falls before a page, between page and database, between its events, or between two writes to the store."""
+def test_a_kill_at_any_step_loses_no_export_and_repeats_only_the_interrupted_batch(order, past, seed):
+    """The process is killed before a page, before its events, between its events or between two writes to the store."""
     platform = Platform(order, past)
     watcher = Watcher(platform)
     made, may_repeat = [], set()
@@ -318,12 +318,12 @@ def test_a_kill_at_any_step_loses_nothing_and_repeats_what_it_cut_short(order, p
         watcher.start()
     for _ in range(2 * cycles_for(len(platform.jobs))):
         watcher.cycle()
-    assert {each.id for each in made} == set(watcher.told)
-    repeated = {each for each, times in Counter(watcher.told).items() if times > 1}
+    assert {each.id for each in made} == set(watcher.reported)
+    repeated = {each for each, times in Counter(watcher.reported).items() if times > 1}
     assert repeated <= may_repeat
 
 
-def test_what_is_remembered_stays_small():
+def test_the_checkpoint_stays_small():
     platform = Platform("newest first", 1000)
     watcher = Watcher(platform)
     for _ in range(300):
@@ -332,14 +332,14 @@ def test_what_is_remembered_stays_small():
         watcher.cycle()
         if len(platform.jobs) > 1000:
             platform.expire(len(platform.jobs) - 1000)
-    assert len(watcher.told) == len(set(watcher.told)) == 300 * 30
+    assert len(watcher.reported) == len(set(watcher.reported)) == 300 * 30
     remembered = sum(len(page) for key, page in watcher.store.items() if key)
-    # Those of the window and of a scan (3 cycles), and the rest of a page.
+    # The ids of the window and of a scan (3 cycles), and the rest of a page.
     assert remembered <= 30 * (20 + 5) + IDS_PER_PAGE
     assert set(watcher.store) == {"", *map(str, watcher.store[""]["pages"])}
 
 
-def test_many_are_told_in_parts_the_earliest_first():
+def test_many_exports_are_reported_in_batches_the_earliest_first():
     platform = Platform("newest first")
     watcher = Watcher(platform)
     made = []
@@ -353,13 +353,13 @@ def test_many_are_told_in_parts_the_earliest_first():
     watcher.record(first)
     watcher.history.mark_announced()
     watcher.save()
-    # The scan has been through, but what was not told yet must not be forgotten.
+    # The scan is complete, but exports that are not reported yet must stay in the store.
     watcher.start()
     watcher.cycle()
-    assert sorted(watcher.told) == sorted(each.id for each in made)
+    assert sorted(watcher.reported) == sorted(each.id for each in made)
 
 
-def test_ids_are_forgotten_only_after_the_time_that_makes_them_old():
+def test_ids_are_removed_only_after_the_new_start_time_is_written():
     checkpoint = Checkpoint(START)
     checkpoint.add({"a": START})
     assert [key for key, _ in checkpoint.changes()] == ["1", ""]
@@ -368,15 +368,15 @@ def test_ids_are_forgotten_only_after_the_time_that_makes_them_old():
     assert checkpoint.changes() == [("", {"since": START + 1, "pages": []}), ("1", None)]
 
 
-def test_a_quiet_watch_writes_nothing():
+def test_a_cycle_without_new_exports_writes_nothing():
     watcher = Watcher(Platform("newest first", 300))
     watcher.cycle()
     watcher.cycle()
     assert watcher.history.checkpoint.changes() == []
 
 
-def test_a_list_in_no_order_at_all_forgets_nothing():
-    """No scan of it is whole, so that the watch must not go on from where it began."""
+def test_a_list_in_random_order_does_not_advance_the_checkpoint():
+    """No scan is complete, so the start time of the checkpoint must not advance."""
     platform = Platform("newest first", 500)
     dice = random.Random(7)
     platform.order = lambda job: dice.random()
@@ -387,11 +387,11 @@ def test_a_list_in_no_order_at_all_forgets_nothing():
     for _ in range(100):
         watcher.cycle()
     assert watcher.store[""]["since"] == START
-    assert len(watcher.told) == len(set(watcher.told)) == 40
+    assert len(watcher.reported) == len(set(watcher.reported)) == 40
 
 
-def test_a_list_whose_pages_do_not_go_on():
-    """Each answer is another part of a list that is in order."""
+def test_a_list_whose_pages_are_not_contiguous_does_not_advance_the_checkpoint():
+    """Each response is another part of an ordered list."""
     platform = Platform("oldest first", 500)
     watcher = Watcher(platform)
     dice = random.Random(7)
@@ -406,8 +406,8 @@ def test_a_list_whose_pages_do_not_go_on():
 
 
 @pytest.mark.parametrize("alike", [8, 60])
-def test_a_list_in_order_of_a_time_that_many_share(alike):
-    """Those that share it are in another order in each answer: no scan proves anything, but each sees the middle."""
+def test_exports_in_a_list_ordered_by_a_shared_time_are_reported(alike):
+    """Jobs with the same time change places in each response: no scan is complete, but each reads the new job."""
     platform = Platform("oldest first", 3000)
     dice = random.Random(7)
     platform.order = lambda job: (job.started_on.timestamp() // (60 * alike), dice.random())
@@ -417,12 +417,12 @@ def test_a_list_in_order_of_a_time_that_many_share(alike):
         [made] = platform.complete(ran=platform.now - START + 60 * (250 * number + 120))
         for _ in range(3 * cycles_for(3000)):
             watcher.cycle()
-        assert watcher.told == [made.id]
-        watcher.told = []
+        assert watcher.reported == [made.id]
+        watcher.reported = []
     assert watcher.history.checkpoint.since == START
 
 
-def test_a_list_that_is_put_in_another_order_once():
+def test_an_export_in_a_list_whose_order_changes_once_is_reported():
     platform = Platform("by id", 2000)
     watcher = Watcher(platform)
     watcher.cycle()
@@ -431,7 +431,7 @@ def test_a_list_that_is_put_in_another_order_once():
     [made] = platform.complete(ran=60_000)
     for _ in range(10 + 2 * cycles_for(2000)):
         watcher.cycle()
-    assert watcher.told == [made.id]
+    assert watcher.reported == [made.id]
     platform.now += 2 * WINDOW
     platform.complete()
     for _ in range(2 * cycles_for(2000)):
@@ -439,7 +439,7 @@ def test_a_list_that_is_put_in_another_order_once():
     assert watcher.store[""]["since"] > START
 
 
-def test_a_time_to_come_does_not_end_the_watch():
+def test_a_finish_time_in_the_future_does_not_stop_the_feed():
     platform = Platform("newest first")
     watcher = Watcher(platform)
     platform.jobs.append(job(10**6, START + 10**7))
@@ -448,10 +448,10 @@ def test_a_time_to_come_does_not_end_the_watch():
         platform.complete()
         watcher.cycle()
         watcher.cycle()
-    assert len(watcher.told) == 4
+    assert len(watcher.reported) == 4
 
 
-def test_what_the_filters_should_have_left_out():
+def test_exports_that_do_not_match_the_filters_are_ignored():
     watcher = Watcher(platform := Platform("newest first"))
     [ours] = platform.complete()
     for changed in ({"state": "RUNNING"}, {"volume": "demo/archive"}, {"finished_on": None}):
@@ -459,12 +459,12 @@ def test_what_the_filters_should_have_left_out():
         platform.jobs.append(ExportJob(**{**fields, "id": str(changed), **changed}))
     platform.order = lambda job: job.id
     watcher.cycle()
-    assert watcher.told == [ours.id]
+    assert watcher.reported == [ours.id]
     assert watcher.history.undated == "{'finished_on': None}"
 
 
 @pytest.mark.parametrize("listed", ["twice", "without a total"])
-def test_odd_pages(listed):
+def test_a_page_with_a_duplicate_or_without_a_total_is_read(listed):
     watch = CompletedFeed(VOLUME, Checkpoint(START))
     one = job(1, START)
     page = Page([one, one], 2) if listed == "twice" else Page([one], None)
@@ -485,8 +485,8 @@ def test_odd_pages(listed):
         (0, 1, None, False),
     ],
 )
-def test_a_list_that_is_known_to_be_incomplete_proves_nothing(count, total, following, whole):
-    """Only what is older than a list that was read to its end may be forgotten."""
+def test_a_list_that_is_known_to_be_incomplete_does_not_advance_the_checkpoint(count, total, following, whole):
+    """The checkpoint advances only after a list was read to its end."""
     watch = CompletedFeed(VOLUME, Checkpoint(START))
     for _ in range(5):
         watch.take(
@@ -510,12 +510,12 @@ def test_a_list_that_is_known_to_be_incomplete_proves_nothing(count, total, foll
         ({"since": 1, "pages": [1]}, {1: {"x": None}}),
     ],
 )
-def test_values_that_are_no_cursor(head, pages):
+def test_invalid_values_are_not_a_checkpoint(head, pages):
     with pytest.raises(ValueError, match=r"is not a checkpoint|invalid literal"):
         Checkpoint.read(head, pages)
 
 
-def test_the_request():
+def test_the_request_for_completed_exports():
     call = completed_exports(VOLUME, 200)
     assert call.url("https://api/v2") == (
         "https://api/v2/storage/exports?fields=_all&offset=200&limit=100&volume=demo%2Fresults&state=COMPLETED"
@@ -528,7 +528,7 @@ def test_the_request():
     assert [call.read(body, headers)[1] for headers in ({}, *({"Date": each} for each in no_dates))] == [None] * 5
 
 
-def test_what_is_told():
+def test_the_event_of_an_export():
     done = ExportJob(
         "x",
         "COMPLETED",

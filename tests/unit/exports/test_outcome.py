@@ -42,7 +42,7 @@ def record(outcome, job_id=None):
     return SubmissionRecord(REQUEST.fingerprint, "credential", sent_at=1.0, max_tries=1, outcome=outcome, job_id=job_id)
 
 
-def test_a_job_and_an_entry_that_follows_it_say_the_same_but_what_a_job_cannot_know():
+def test_a_job_and_its_tracked_export_report_the_same_outcome():
     done = job(result={"id": FILE, "name": "b.txt", "size": 7, "project": "me/p"}, finished_on="2026-01-01T00:01:00Z")
     followed = entry()
     followed.follow(done)
@@ -91,7 +91,7 @@ def test_an_adopted_move_without_a_job_has_its_object():
         ({"state": REFUSED, "message": "You may not."}, REFUSED, "You may not."),
     ],
 )
-def test_what_has_no_response_is_in_doubt_and_what_was_never_sent_waits(fields, state, words):
+def test_an_export_without_a_response_is_in_doubt_and_an_unsent_one_waits(fields, state, words):
     outcome = ExportOutcome.of_entry(entry(**fields))
     assert outcome.state == state
     assert words in outcome.error
@@ -100,7 +100,7 @@ def test_what_has_no_response_is_in_doubt_and_what_was_never_sent_waits(fields, 
     assert outcome.to_status()["size"] is None
 
 
-def test_the_job_of_an_earlier_try_is_named_until_the_export_is_done_by_another_or_by_none():
+def test_the_job_of_an_earlier_try_is_reported_until_another_one_completes_the_export():
     accepted = record(SubmissionStatus.ACCEPTED, job_id="j1")
     assert ExportOutcome.of_entry(entry(record=accepted)).export_id == "j1"
     assert ExportOutcome.of_entry(entry(record=accepted, state="PENDING", job_id="j2")).export_id == "j2"
@@ -132,5 +132,5 @@ def test_a_job_that_reports_no_file_has_none(result):
     assert ExportOutcome.of_job(job(result=result)).size is None
 
 
-def test_a_report_of_one_that_is_not_exported_adds_nothing():
+def test_a_report_of_one_export_that_is_not_completed_adds_nothing():
     assert Report([ExportOutcome.of_entry(entry())]).to_extra() == {}

@@ -32,7 +32,7 @@ GLOBS = st.recursive(
 @given(GLOBS, st.text(alphabet="ab.m]{,}*[", max_size=8))
 @example(("*.{bam,cram}", r".*\.(?:bam|cram)"), "a.cram")
 @example(("a{,.{b,a}}[ab]", r"a(?:|\.(?:b|a))[ab]"), "a.bb")
-def test_a_glob_means_what_its_regular_expression_means(glob, name):
+def test_a_glob_matches_like_its_regular_expression(glob, name):
     text, regex = glob
     assert Glob((text,)).matches(name) == bool(re.fullmatch(regex, name, re.DOTALL))
 
@@ -67,7 +67,7 @@ def test_any_of_several_globs():
     ("globs", "names"),
     [(("a", "b"), ["a", "b"]), (("x.{bam,bai}",), ["x.bam", "x.bai"]), (("a", "*"), []), (("[a]",), []), ((), [])],
 )
-def test_names_that_the_platform_can_look_for(globs, names):
+def test_names_that_the_platform_can_filter_by(globs, names):
     assert Glob(globs).exact == names
 
 
@@ -81,14 +81,14 @@ def test_names_that_the_platform_can_look_for(globs, names):
         ("{a,b,c}" * 8, "more than 1000"),
     ],
 )
-def test_a_glob_that_cannot_be_meant(glob, words):
+def test_an_invalid_glob_is_rejected(glob, words):
     with pytest.raises(ValueError, match=words) as caught:
         Glob(("*", glob))
     assert glob in str(caught.value)
 
 
-def test_a_glob_with_many_stars_is_quick_to_fail():
-    """Tried with every split of the name this would take years."""
+def test_a_glob_with_many_stars_fails_quickly():
+    """A match that tries every split of the name would take years."""
     assert not Glob(("*a" * 40 + "b",)).matches("a" * 250)
 
 
@@ -115,7 +115,7 @@ def test_filled_patterns(pattern, path, location):
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
-        ("{nmae}", ["'{nmae}'", "{name}", "{stem}", "{metadata[field]}"]),
+        ("{title}", ["'{title}'", "{name}", "{stem}", "{metadata[field]}"]),
         ("{}", ["'{}'"]),
         ("{name!r}", ["'{name!r}'"]),
         ("{name:>9}", ["'{name:>9}'"]),
@@ -133,7 +133,7 @@ def test_filled_patterns(pattern, path, location):
         ("x{path}/{name}", ["slashes around"]),
     ],
 )
-def test_a_pattern_that_cannot_be_meant(pattern, words):
+def test_an_invalid_pattern_is_rejected(pattern, words):
     with pytest.raises(ValueError, match=re.escape(words[0])) as caught:
         Pattern(pattern)
     for word in words:
@@ -164,7 +164,7 @@ def test_a_pattern_that_cannot_be_meant(pattern, words):
         ("{path}", {"path": ""}, ["escapes"]),
     ],
 )
-def test_values_that_lead_elsewhere(pattern, values, words):
+def test_values_that_escape_the_folder_are_rejected(pattern, values, words):
     metadata = {"empty": "", "none": None, "list": ["a"], "up": "..", "slash": "a/b", "root": "/a"}
     path = values.get("path", "")
     with pytest.raises(ValueError, match=r"missing|escapes") as caught:

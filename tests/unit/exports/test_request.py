@@ -76,14 +76,14 @@ def problems_of(**fields):
         ("properties", "sse_algorithm=AES256", ["JSON", "tojson"]),
     ],
 )
-def test_a_wrong_value_is_named_with_its_field_and_the_fix(field, value, words):
+def test_an_invalid_value_is_reported_with_its_field_and_the_fix(field, value, words):
     (problem,) = problems_of(**{field: value})
     assert problem.startswith(f"{field}: ")
     for word in words:
         assert word in problem
 
 
-def test_all_wrong_fields_are_told_at_once():
+def test_all_invalid_fields_are_reported_together():
     problems = problems_of(file="x", volume="y", location="/", overwrite="z", copy_only="z", properties="z")
     assert [problem.partition(":")[0] for problem in problems] == [
         "file",
@@ -121,7 +121,7 @@ def test_a_boolean_as_text_means_what_it_says(text, meant):
         ),
     ],
 )
-def test_properties_as_templates_make_them(given, meant):
+def test_properties_from_rendered_templates(given, meant):
     assert ExportRequest.checked(**GOOD, properties=given).properties == meant
 
 

@@ -46,7 +46,7 @@ def file(name="a.bam", **fields):
     return File(**{"id": ID, "name": name, "project": "me/p", **fields})
 
 
-# What is given
+# Parameters
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def file(name="a.bam", **fields):
         ("project", 1.5, ["1.5 is a number"]),
         ("folder", 5.6e22, ["5.6e+22 is a number: native rendering"]),
         ("origin_task", " x", ["' x'"]),
-        ("location_pattern", "{nmae}", ["'{nmae}'", "{name}"]),
+        ("location_pattern", "{title}", ["'{title}'", "{name}"]),
         ("location_pattern", None, ["None", "{path}/{name}"]),
         ("location_pattern", "", ["''", "{path}/{name}"]),
         ("location_pattern", "None", ["'None'", "{path}/{name}"]),
@@ -96,14 +96,14 @@ def file(name="a.bam", **fields):
         ("properties", "x", ["JSON"]),
     ],
 )
-def test_a_wrong_value_is_named_with_its_field_and_the_fix(field, value, words):
+def test_an_invalid_value_is_reported_with_its_field_and_the_fix(field, value, words):
     (problem,) = problems_of(selection, **{field: value})
     assert problem.startswith(f"{field}: ")
     for word in words:
         assert word in problem
 
 
-def test_native_rendering_makes_numbers_of_digits():
+def test_numbers_from_native_rendering_are_accepted():
     number = int("1" * 24)
     assert selection(folder=number).folder == "1" * 24
     assert selection(file_ids=number).file_ids == ("1" * 24,)
@@ -128,7 +128,7 @@ def test_native_rendering_makes_numbers_of_digits():
         lambda items: Lazy(items),
     ],
 )
-def test_any_kind_of_list_is_one(form):
+def test_any_iterable_is_a_list(form):
     assert selection(file_ids=form([ID, OTHER])).file_ids == (ID, OTHER)
     assert selection(tags=form(["a", "b"])).tags == ("a", "b")
     assert selection(name=form(["None", "b"])).name.globs == ("None", "b")
@@ -136,7 +136,7 @@ def test_any_kind_of_list_is_one(form):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "words"),
     [
         ({"project": None}, "none of them"),
         ({"project": "", "folder": "None"}, "none of them"),
@@ -144,21 +144,21 @@ def test_any_kind_of_list_is_one(form):
         ({"folder": ID, "file_ids": [OTHER]}, f"file_ids=['{OTHER}']"),
     ],
 )
-def test_one_place_to_look_is_given(given, told):
+def test_exactly_one_of_project_folder_and_file_ids_is_required(given, words):
     (problem,) = problems_of(selection, **given)
     assert problem.startswith("project, folder, file_ids: ")
-    assert told in problem
+    assert words in problem
 
 
 @pytest.mark.parametrize("given", ["567890", {"a": 1}, [ID, "x", 3]])
-def test_file_ids_that_are_none(given):
+def test_invalid_file_ids_are_reported(given):
     (problem,) = problems_of(selection, file_ids=given)
     assert problem.startswith("file_ids: ")
 
 
-def test_all_wrong_fields_are_told_at_once():
-    told = problems_of(selection, project="x", volume="y", recursive="z", name="{", location_pattern="/")
-    assert [problem.partition(":")[0] for problem in told] == [
+def test_all_invalid_fields_are_reported_together():
+    problems = problems_of(selection, project="x", volume="y", recursive="z", name="{", location_pattern="/")
+    assert [problem.partition(":")[0] for problem in problems] == [
         "volume",
         "project",
         "recursive",
@@ -167,7 +167,7 @@ def test_all_wrong_fields_are_told_at_once():
     ]
 
 
-def test_fields_as_templates_make_them():
+def test_fields_from_rendered_templates():
     plain = selection(
         recursive=True,
         name=["*.bam", "*.cram"],
@@ -193,19 +193,19 @@ def test_fields_as_templates_make_them():
     assert selection(name="[1]").name.globs == ("[1]",)
 
 
-def test_file_ids_are_a_set_in_order():
+def test_duplicate_file_ids_are_dropped_in_order():
     assert selection(file_ids=[OTHER, ID, OTHER.upper()]).file_ids == (OTHER, ID)
     assert selection(file_ids=ID).file_ids == (ID,)
 
 
-def test_a_selection_tells_itself():
-    told = str(selection(recursive=True, name=["*.bam", "x"], tags="t", metadata={"s": "1"}, origin_task="task"))
-    assert told == "project me/p, with all folders below, name *.bam or x, tag t, s 1, of task task"
+def test_a_selection_describes_itself():
+    text = str(selection(recursive=True, name=["*.bam", "x"], tags="t", metadata={"s": "1"}, origin_task="task"))
+    assert text == "project me/p, with all folders below, name *.bam or x, tag t, s 1, of task task"
     assert str(selection(folder=ID)) == f"folder {ID}"
     assert str(selection(file_ids=[ID, OTHER])) == "2 file ids"
 
 
-# Which files
+# Matching
 
 
 @pytest.mark.parametrize(
@@ -228,13 +228,13 @@ def test_a_selection_tells_itself():
         ({"name": "*.bam", "tags": "other"}, False),
     ],
 )
-def test_a_file_matches_if_all_hold(fields, fits):
+def test_a_file_matches_if_all_conditions_hold(fields, fits):
     metadata = {"sample_id": "s1", "n": 7, "paired": True, "kinds": ["a", "b"], "none": None}
     found = file(tags=("final", "qc"), metadata=metadata, origin_task=TASK)
     assert selection(**fields).matches(found) is fits
 
 
-def test_what_is_not_known_does_not_match():
+def test_a_missing_field_does_not_match():
     bare = File(ID)
     assert selection().matches(bare)
     for fields in ({"name": "*"}, {"tags": "t"}, {"metadata": {"a": "b"}}, {"origin_task": TASK}):
@@ -259,7 +259,7 @@ def test_names_of_index_files(name, names):
     assert not is_index(None)
 
 
-# Where they go
+# Locations
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_stem_and_suffix(name, stem, suffix):
     assert selection(location_pattern="x{suffix}").location_of(file(name)) == f"x{suffix}"
 
 
-def test_an_index_lies_beside_its_file():
+def test_an_index_is_exported_next_to_its_file():
     main = file("a.bam", metadata={"sample_id": "s1"})
     for name in ("a.bam.bai", "a.bai"):
         index = file(name, id=OTHER, metadata={"sample_id": "another"})
@@ -327,7 +327,7 @@ def test_a_plan_has_one_export_for_each_file():
     assert [(each.file, each.path) for each in planned] == [(files[0], "x"), (files[1], "")]
 
 
-def test_a_file_that_cannot_go_is_named_and_costs_only_itself():
+def test_a_file_that_cannot_be_exported_is_named_and_affects_only_itself():
     chosen = selection(location_pattern="{metadata[s]}/{name}")
     files = [file(f"{n}.bam", metadata={"s": "x"} if n % 2 else {}) for n in range(60)]
     files[1] = file("bad\nname", metadata={"s": "x"})
@@ -338,7 +338,7 @@ def test_a_file_that_cannot_go_is_named_and_costs_only_itself():
     assert planned[60].problem == "gone"
 
 
-# What S3 and GCS take as a key
+# Keys of S3 and GCS
 
 TAKEN = [
     "Screenshot 2026-05-12 at 4.42.48\u202fPM.png",
@@ -361,7 +361,7 @@ TAKEN = [
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_any_name_that_a_bucket_takes(name):
+def test_every_valid_name_is_kept(name):
     (planned,) = plan(selection(), [Selected(file(name), "run:")])
     assert (planned.problem, planned.request.location) == ("", f"run:/{name}")
     (planned,) = plan(selection(location_pattern="{metadata[s]}/x"), [Selected(file(metadata={"s": name}))])
@@ -382,7 +382,7 @@ def test_any_name_that_a_bucket_takes(name):
         ("\u00e9" * 512, "longer than 1024 bytes"),
     ],
 )
-def test_a_name_that_no_bucket_takes_costs_only_its_file(name, words):
+def test_a_name_that_is_not_a_valid_key_affects_only_its_file(name, words):
     chosen = selection(location_pattern="x/{name}")
     bad, good = plan(chosen, [Selected(file(name)), Selected(file("b", id=OTHER))])
     assert words in bad.problem
@@ -408,7 +408,7 @@ class Lazy(Sequence):
 
 
 @pytest.mark.parametrize("form", [list, tuple, json.dumps, repr, Lazy])
-def test_a_list_of_exports_as_templates_and_xcom_make_it(form):
+def test_a_list_of_exports_from_templates_and_xcom(form):
     exports = [GOOD, {**GOOD, "file": OTHER, "location": "b", "overwrite": True, "copy_only": True, "properties": None}]
     assert [each.request for each in read_exports(form(exports))] == [
         ExportRequest(ID, "me/out", "a.bam"),
@@ -416,19 +416,19 @@ def test_a_list_of_exports_as_templates_and_xcom_make_it(form):
     ]
 
 
-def test_wrong_exports_are_named_by_place_and_field():
-    told = problems_of(read_exports, [GOOD, {"file": ID}, "x", {**GOOD, "loction": "a", "location": "/a"}])
-    assert [problem.partition(": ")[0] for problem in told] == [
+def test_invalid_exports_are_reported_by_index_and_field():
+    problems = problems_of(read_exports, [GOOD, {"file": ID}, "x", {**GOOD, "place": "a", "location": "/a"}])
+    assert [problem.partition(": ")[0] for problem in problems] == [
         "exports[1].volume",
         "exports[1].location",
         "exports[2]",
-        "exports[3].loction",
+        "exports[3].place",
     ]
-    assert "use file, volume, location, overwrite, copy_only, properties" in told[3]
+    assert "use file, volume, location, overwrite, copy_only, properties" in problems[3]
 
 
 @pytest.mark.parametrize("location", ["/a", "a/", "a\nb", "s3://b/x", " a", "a\ud800", ".."])
-def test_a_location_that_is_no_key_costs_only_its_file(location):
+def test_a_location_that_is_not_a_valid_key_affects_only_its_file(location):
     bad, good = read_exports([{**GOOD, "location": location}, {**GOOD, "file": OTHER}])
     assert bad.problem.startswith("location: ")
     assert (bad.request.file, bad.request.location) == (ID, location)
@@ -436,17 +436,17 @@ def test_a_location_that_is_no_key_costs_only_its_file(location):
 
 
 @pytest.mark.parametrize("given", [None, "", "None", "a.bam", GOOD, json.dumps(GOOD), 5, "[", b"[]", "[" * 10_000])
-def test_what_is_no_list_is_told(given):
+def test_a_value_that_is_not_a_list_is_reported(given):
     (problem,) = problems_of(read_exports, given)
     assert problem.startswith("exports: ")
     assert len(problem) < 300
 
 
-def test_an_empty_list_is_refused_with_the_set():
+def test_an_empty_list_is_read():
     assert read_exports("[]") == []
 
 
-# The set
+# Conflicts
 
 VOLUMES = {
     "me/out": Volume("me/out", service="s3", bucket="b", prefix="runs"),
@@ -464,7 +464,7 @@ def conflicts(requests, volumes=VOLUMES):
     return [each.problem for each in with_conflicts([PlannedExport(request) for request in requests], volumes)]
 
 
-def test_a_set_that_is_fine():
+def test_exports_without_conflicts():
     assert not any(conflicts([request(n) for n in range(100)]))
     assert not any(conflicts([request(1), request(2, "me/other", "1.bam"), request(3, "me/gcs", "runs/1.bam")]))
     assert not any(conflicts([request(1), request(2, "unseen/v", "1.bam")], {}))
@@ -479,7 +479,7 @@ def test_more_than_the_largest_number_is_rejected():
     assert "more than 100" in problem
 
 
-def test_a_file_that_is_moved_twice_costs_only_itself():
+def test_a_file_that_is_moved_twice_affects_only_itself():
     first, other, second = conflicts([request(1), request(2), request(1, location="x")])
     assert other == ""
     assert first == second
@@ -497,7 +497,7 @@ def test_a_file_may_be_copied_to_several_places():
     assert fine == ""
 
 
-def test_ten_thousand_times_the_same_file_are_told_quickly():
+def test_ten_thousand_exports_of_one_file_are_checked_quickly():
     assert all(conflicts([request(1)] * 10_000))
 
 
@@ -508,7 +508,7 @@ def test_ten_thousand_times_the_same_file_are_told_quickly():
         ("me/gcs", ".well-known/acme-challenge/x", "Google Cloud Storage does not allow keys"),
     ],
 )
-def test_what_a_volume_cannot_hold_costs_only_its_file(volume, location, words):
+def test_a_key_that_the_volume_does_not_allow_affects_only_its_file(volume, location, words):
     bad, good = conflicts([request(1, volume, location), request(2)])
     assert words in bad
     assert good == ""
@@ -528,7 +528,7 @@ def copy(number, *place, **fields):
         (("unseen/v", "x"), ("unseen/v", "x")),
     ],
 )
-def test_of_two_exports_to_one_place_neither_is_made(one, other):
+def test_two_exports_to_one_object_both_have_a_conflict(one, other):
     first, fine, second = conflicts([request(1, *one), request(2), request(3, *other)])
     assert f"files {1:024x} and {3:024x}" in first
     assert f"files {3:024x} and {1:024x}" in second
@@ -539,7 +539,7 @@ def test_of_two_exports_to_one_place_neither_is_made(one, other):
 @given(
     st.lists(st.tuples(st.sampled_from([*VOLUMES, "unseen/v"]), st.sampled_from(["x", "runs/x", "runsx"])), min_size=2)
 )
-def test_places_are_compared_as_pairs_are(wanted):
+def test_conflicts_are_found_as_in_a_comparison_of_all_pairs(wanted):
     problems = conflicts([request(n, *place) for n, place in enumerate(wanted)])
     for number, place in enumerate(wanted):
         others = wanted[:number] + wanted[number + 1 :]

@@ -1,4 +1,4 @@
-"""Both hooks behind one face, and time that tests control."""
+"""Both hooks behind one interface, and time that tests control."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def connection_variable(host=None, password=TOKEN, **fields):
 
 
 class AnyHook:
-    """One hook or the other, asked in the same words."""
+    """The synchronous or the asynchronous hook, with one interface."""
 
     def __init__(self, library):
         self.library = library
@@ -53,7 +53,7 @@ class AnyHook:
 
 
 class Clock:
-    """``pauses`` are those that were made; ``on_pause`` is called in each."""
+    """``pauses`` lists the pauses in seconds; ``on_pause`` is called in each."""
 
     def __init__(self):
         self.passed = 0.0

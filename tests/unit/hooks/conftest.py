@@ -23,7 +23,7 @@ def usual_authorities():
 
 @pytest.fixture(autouse=True)
 def authorities_read_once(monkeypatch, usual_authorities):
-    """Reading them for each hook anew would take half of the tests' time."""
+    """Read the CA certificates once: reading them for each hook takes half of the tests' time."""
     monkeypatch.setattr(
         "airflow_sb_provider.hooks.sevenbridges_async.ssl_context",
         lambda bundle: ssl_context(bundle) if bundle else usual_authorities,
@@ -42,7 +42,7 @@ def connect(monkeypatch):
 
 @pytest.fixture
 def logged(caplog, capsys):
-    """What was logged until now at any level; some Airflows log to the standard output."""
+    """Return all log lines of any level so far; some Airflow versions log to the standard output."""
     caplog.set_level(logging.DEBUG)
     text = []
 
@@ -68,14 +68,14 @@ def platform(one_server):
 
 
 @pytest.fixture(params=["requests", "aiohttp"])
-def face(request):
+def any_hook(request):
     """Each hook in turn."""
     return AnyHook(request.param)
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that passes only while the hooks pause before asking again."""
+    """Time that passes only while the hooks pause before a retry."""
     clock = Clock()
     clock.install(monkeypatch)
     return clock

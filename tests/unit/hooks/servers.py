@@ -1,4 +1,4 @@
-"""A server on a free loopback port that gives scripted answers and keeps what it saw, as it came."""
+"""A server on a free loopback port that gives scripted responses and records the requests."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Platform:
         self._thread = None
 
     def begin(self, *answers):
-        """Forget what was seen, and let go of who still waits for an answer."""
+        """Clear the recorded requests, and release those that still wait for a response."""
         self.over.set()
         self.over = threading.Event()
         self.answers = list(answers) or [reply({})]

@@ -21,25 +21,25 @@ def date(seconds):
     return {"Date": format_datetime(datetime.fromtimestamp(NOW + seconds, UTC), usegmt=True)}
 
 
-def test_before_the_first_response_it_is_this_machines_time(clock):
+def test_before_the_first_response_the_clock_shows_local_time(clock):
     assert clock.now() == NOW
     assert not clock.has_heard
 
 
 @pytest.mark.parametrize("ahead", [600.0, -600.0, 86_400.0])
-def test_it_is_the_platforms_time_after_a_response(clock, ahead):
+def test_after_a_response_the_clock_shows_platform_time(clock, ahead):
     clock.update(date(ahead))
     assert clock.now() == NOW + ahead
     assert clock.has_heard
 
 
 @pytest.mark.parametrize("ahead", [0.0, -1.0, 1.0, 2.0])
-def test_whole_seconds_and_the_time_on_the_way_make_no_difference(clock, ahead):
+def test_rounding_and_latency_of_the_date_header_are_ignored(clock, ahead):
     clock.update(date(ahead))
     assert clock.now() == NOW
 
 
-def test_a_clock_that_is_set_right_counts_from_then_on(clock):
+def test_a_corrected_platform_clock_applies_from_its_next_response(clock):
     clock.update(date(600))
     clock.update(date(599))
     assert clock.now() == NOW + 600

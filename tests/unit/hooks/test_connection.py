@@ -36,11 +36,11 @@ def problems_of(*arguments, **fields):
     return caught.value.problems
 
 
-def test_what_holds_if_nothing_is_said():
+def test_the_defaults():
     assert settings_of() == ConnectionSettings(API, TOKEN, False, False, 10.0, 60.0, 90.0, None)
 
 
-def test_fields_as_a_form_gives_them():
+def test_the_fields_of_the_connection_form():
     settings = settings_of(
         {
             "environment": "cgc",
@@ -67,7 +67,7 @@ def test_a_boolean_given_as_text_means_what_it_says(text, value):
         assert (settings.bearer, settings.advance_access) == (value, value)
 
 
-def test_allow_http_given_as_false_text_allows_nothing():
+def test_allow_http_as_the_text_false_is_false():
     assert "plain http" in problems_of({"allow_http": "false"}, host="http://platform")[0]
     assert settings_of({"allow_http": "true"}, host="http://platform").endpoint == "http://platform/v2"
 
@@ -124,7 +124,7 @@ def test_a_connection_as_json_in_the_environment_for_both_hooks(monkeypatch):
     assert asyncio.run(asynchronously()) == settings
 
 
-def test_all_problems_are_told_at_once():
+def test_all_problems_are_reported_together():
     problems = problems_of(
         {
             "environment": "mars",
@@ -187,43 +187,43 @@ def test_a_token_pasted_into_the_wrong_field_is_not_repeated(field, name, form):
 
 
 @pytest.mark.parametrize("host", [TOKEN, f"https://{TOKEN}", f"{TOKEN}:443", f"https://{TOKEN.upper()}/v2"])
-def test_a_token_is_no_host(host):
+def test_a_host_that_is_the_token_is_rejected(host):
     """It would be sent to a name server."""
     (problem,) = problems_of(host=host)
     assert problem == "connection 'c', host: its value is not an address; use one such as api.sbgenomics.com."
 
 
 @pytest.mark.parametrize("host", ["platform", "sevenbridges-local-platform-service", "a" * 23])
-def test_a_host_of_one_word_is_one(host):
+def test_a_host_of_one_word_is_accepted(host):
     assert settings_of(host=host).endpoint == f"https://{host}/v2"
 
 
-def test_a_host_that_is_one_is_named():
+def test_an_http_host_is_named_in_the_error():
     assert "'platform'" in problems_of(host="http://platform")[0]
 
 
 @pytest.mark.parametrize("password", [None, "", " ", "\n"])
-def test_an_empty_token_says_where_to_get_one(password):
+def test_the_error_for_an_empty_token_says_where_to_get_one(password):
     assert "Authentication token" in problems_of(password=password)[0]
 
 
 @pytest.mark.parametrize(
     "password", [f"{TOKEN[:9]}\n{TOKEN[9:]}", f"{TOKEN[:9]}\r\nX: y", f"{TOKEN} {TOKEN}", f"{TOKEN}é", f"{TOKEN}\x00a"]
 )
-def test_a_token_that_cannot_be_one_is_refused_and_not_repeated(password):
+def test_a_token_with_invalid_characters_is_rejected_and_not_repeated(password):
     (problem,) = problems_of(password=password)
     assert "password: contains characters" in problem
     assert TOKEN[:9] not in problem
 
 
 @pytest.mark.parametrize("password", [f" {TOKEN}", f"{TOKEN}\n", f"\t{TOKEN}\r\n"])
-def test_white_space_around_a_token_is_a_slip_of_copying(password):
+def test_white_space_around_a_token_is_removed(password):
     assert settings_of(password=password).token == TOKEN
 
 
 @pytest.mark.parametrize("value", ["soon", -1, 0, "0", float("inf"), float("nan"), [], {}, "1e999", True])
 @pytest.mark.parametrize("name", ["connect_timeout", "read_timeout", "gateway_timeout"])
-def test_a_bad_time_out_is_named(name, value):
+def test_an_invalid_timeout_is_named(name, value):
     (problem,) = problems_of({name: value})
     assert f"extra {name}: " in problem
     assert "seconds" in problem
@@ -250,13 +250,13 @@ def test_a_ca_bundle_without_certificates_is_named(monkeypatch, tmp_path):
     assert "SSL_CERT_FILE" in problems_of()[0]
 
 
-def test_the_connections_ca_bundle_goes_before_the_environments(monkeypatch, tmp_path):
+def test_the_ca_bundle_of_the_connection_overrides_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file")
     assert settings_of({"ca_bundle": str(tmp_path)}).ca_bundle == str(tmp_path)
 
 
 @pytest.mark.parametrize("extra", ["[1]", "5", '"text"', '{"environment": ["bdc"]}', '{"environment": {"a": 1}}'])
-def test_extras_of_the_wrong_kind_are_a_problem_told(extra):
+def test_extras_of_the_wrong_type_are_reported(extra):
     (problem,) = problems_of(extra, host="api.sbgenomics.com")
     assert problem.startswith("connection 'c', ")
 
@@ -280,15 +280,15 @@ class ApiServerError(Exception):
         return "API_SERVER_ERROR: {'status_code': 500}\n" + "\n".join(f'  File "x.py", line {n}' for n in range(25))
 
 
-def failing(times, error, look_up):
-    """Fail at the first calls."""
+def failing(times, error, original):
+    """Raise the error at the first calls."""
     calls = []
 
     def get_connection(*arguments):
         calls.append(arguments)
         if len(calls) <= times:
             raise error
-        return look_up(*arguments)
+        return original(*arguments)
 
     get_connection.calls = calls
     return staticmethod(get_connection)
@@ -302,18 +302,18 @@ def warnings_in(log):
     return [line for line in log.splitlines() if "Airflow did not return" in line or "File " in line]
 
 
-TROUBLE = [ApiServerError(), TimeoutError("timed out"), OSError("connection\nrefused")]
+AIRFLOW_ERRORS = [ApiServerError(), TimeoutError("timed out"), OSError("connection\nrefused")]
 
 
-@pytest.mark.parametrize("error", TROUBLE, ids=["500", "slow", "down"])
+@pytest.mark.parametrize("error", AIRFLOW_ERRORS, ids=["500", "slow", "down"])
 @pytest.mark.parametrize("times", [1, 4])
-def test_a_connection_that_airflow_cannot_give_at_once_is_a_line_in_the_log(
+def test_each_failed_attempt_to_read_the_connection_is_logged(
     platform, connect, clock, monkeypatch, logged, error, times
 ):
     connect(platform.url)
     platform.answers = [reply({"username": "me"})]
-    look_up = failing(times, error, BaseHook.get_connection)
-    monkeypatch.setattr(SevenBridgesHook, "get_connection", look_up)
+    get_connection = failing(times, error, BaseHook.get_connection)
+    monkeypatch.setattr(SevenBridgesHook, "get_connection", get_connection)
     hook = SevenBridgesHook()
     assert hook.settings.endpoint == f"{platform.url}/v2"
     assert hook.get_user().username == "me"
@@ -324,41 +324,41 @@ def test_a_connection_that_airflow_cannot_give_at_once_is_a_line_in_the_log(
         assert "Airflow did not return the connection 'sevenbridges_default': " in line
         assert "Retrying" in line
         assert len(line) < 700 * COPIES
-    assert len(look_up.__func__.calls) == times + 1
+    assert len(get_connection.__func__.calls) == times + 1
 
 
-@pytest.mark.parametrize("error", TROUBLE, ids=["500", "slow", "down"])
-def test_a_connection_that_airflow_cannot_give_is_our_error(connect, clock, monkeypatch, error):
-    look_up = failing(100, error, None)
-    monkeypatch.setattr(SevenBridgesHook, "get_connection", look_up)
+@pytest.mark.parametrize("error", AIRFLOW_ERRORS, ids=["500", "slow", "down"])
+def test_a_connection_that_airflow_cannot_return_raises_a_connection_error(connect, clock, monkeypatch, error):
+    get_connection = failing(100, error, None)
+    monkeypatch.setattr(SevenBridgesHook, "get_connection", get_connection)
     with pytest.raises(SevenBridgesConnectionError, match="Airflow did not return the connection") as caught:
         SevenBridgesHook().get_user()
     assert not caught.value.sent
     assert str(caught.value).isprintable()
-    assert len(look_up.__func__.calls) == 5
+    assert len(get_connection.__func__.calls) == 5
 
 
-@pytest.mark.parametrize("error", TROUBLE, ids=["500", "slow", "down"])
-def test_so_it_is_for_triggers(platform, connect, clock, monkeypatch, logged, error):
+@pytest.mark.parametrize("error", AIRFLOW_ERRORS, ids=["500", "slow", "down"])
+def test_the_async_hook_logs_a_failed_attempt_too(platform, connect, clock, monkeypatch, logged, error):
     connect(platform.url)
     platform.answers = [reply({"username": "me"})]
     real = connections.get_connection_async
 
-    async def look_up(conn_id):
+    async def get_connection(conn_id):
         if not clock.pauses:
             raise error
         return await real(conn_id)
 
-    monkeypatch.setattr(connections, "get_connection_async", look_up)
+    monkeypatch.setattr(connections, "get_connection_async", get_connection)
 
-    async def ask():
+    async def get_user():
         hook = SevenBridgesAsyncHook()
         try:
             return await hook.send(calls.get_user())
         finally:
             await hook.close()
 
-    assert asyncio.run(ask()).username == "me"
+    assert asyncio.run(get_user()).username == "me"
     lines = warnings_in(logged())
     assert len(lines) == COPIES
     assert all("Airflow did not return the connection 'sevenbridges_default': " in line for line in lines)
@@ -366,7 +366,7 @@ def test_so_it_is_for_triggers(platform, connect, clock, monkeypatch, logged, er
 
 
 @pytest.mark.parametrize("error", [ValueError(f"no port: {TOKEN}"), TypeError(TOKEN), KeyError(TOKEN)])
-def test_what_cannot_be_parsed_is_not_repeated(monkeypatch, error):
+def test_a_connection_that_cannot_be_parsed_is_not_repeated_in_the_error(monkeypatch, error):
     monkeypatch.setattr(SevenBridgesHook, "get_connection", failing(100, error, None))
     with pytest.raises(SevenBridgesInputError, match="connection 'c': its value is not readable") as caught:
         SevenBridgesHook("c").get_user()
@@ -384,7 +384,7 @@ def test_headers():
     assert settings.auth_header == ("Authorization", f"Bearer {TOKEN}")
 
 
-def test_credentials_are_told_apart_without_the_token():
+def test_connections_are_distinguished_without_showing_the_token():
     one, same = settings_of(), settings_of({"read_timeout": 5})
     assert one.credential == same.credential
     assert one.credential != settings_of(password="x" * 32).credential

@@ -15,7 +15,7 @@ def pressed():
     return passed, words
 
 
-def test_it_says_where_and_as_whom(platform, connect):
+def test_success_reports_the_endpoint_and_the_user(platform, connect):
     connect(platform.url)
     platform.answers = [reply({"username": "rfranklin"})]
     assert pressed() == (True, f"Connected to {platform.url}/v2 as rfranklin")
@@ -39,12 +39,12 @@ def test_it_says_where_and_as_whom(platform, connect):
         (never, "No response"),
     ],
 )
-def test_what_is_wrong_is_told_after_one_request(platform, connect, answer, words):
+def test_an_error_response_is_reported_after_one_request(platform, connect, answer, words):
     connect(platform.url, extra={"read_timeout": 0.2 if answer is never else 30})
     platform.answers = [answer]
-    passed, told = pressed()
+    passed, message = pressed()
     assert not passed
-    assert words in told
+    assert words in message
     assert len(platform.seen) == 1
 
 
@@ -70,7 +70,7 @@ def test_a_host_that_is_that_of_the_environment_is_no_conflict(connect, host):
     assert SevenBridgesHook().settings.ignored_environment is None
 
 
-def test_nobody_listens(connect):
+def test_a_refused_connection_is_reported(connect):
     connect(f"http://127.0.0.1:{free_port()}")
     passed, words = pressed()
     assert not passed
@@ -86,11 +86,11 @@ def test_nobody_listens(connect):
         ("api.sbgenomics.com", {"extra": {"read_timeout": "soon"}}, "extra read_timeout: its value is not a number"),
     ],
 )
-def test_a_connection_that_cannot_be_used(connect, host, fields, words):
+def test_an_invalid_connection_is_reported(connect, host, fields, words):
     connect(host, **fields)
-    passed, told = pressed()
+    passed, message = pressed()
     assert not passed
-    assert words in told
+    assert words in message
 
 
 def test_a_missing_connection():
@@ -99,7 +99,7 @@ def test_a_missing_connection():
     assert "sevenbridges_default" in words
 
 
-def test_a_dropped_connection_is_asked_once(platform, connect):
+def test_a_dropped_request_is_not_retried(platform, connect):
     connect(platform.url)
     platform.answers = [drop]
     assert not pressed()[0]

@@ -36,7 +36,7 @@ from tests.unit.hooks.servers import drop, reply
         (SevenBridgesReplyLost("lost"), AirflowException),
     ],
 )
-def test_errors_become_airflows_with_the_cause_chained(error, kind):
+def test_errors_become_airflow_exceptions_with_the_cause_chained(error, kind):
     with pytest.raises(AirflowException) as caught, airflow_failures():
         raise error
     assert isinstance(caught.value, AirflowFailException) is (kind is AirflowFailException)
@@ -45,7 +45,7 @@ def test_errors_become_airflows_with_the_cause_chained(error, kind):
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
-def test_a_failure_is_still_what_it_was(error):
+def test_a_converted_error_keeps_its_class_and_fields(error):
     """So that a rule of a retry policy can name the provider's class."""
     with pytest.raises(type(error)) as caught, airflow_failures():
         raise error
@@ -60,14 +60,14 @@ def test_a_failure_is_still_what_it_was(error):
     assert caught.value.__cause__ is error
 
 
-def test_a_failure_is_turned_into_airflows_once():
+def test_an_error_is_converted_once():
     error = SevenBridgesServerError(500)
     with pytest.raises(SevenBridgesServerError) as caught, airflow_failures(), airflow_failures():
         raise error
     assert caught.value.__cause__ is error
 
 
-def test_a_missing_connection_is_not_tried_again():
+def test_a_missing_connection_is_not_retried():
     with pytest.raises(AirflowFailException, match="sevenbridges_conn_id"), airflow_failures():
         raise AirflowNotFoundException("The conn_id `x` isn't defined")
 
@@ -87,7 +87,7 @@ def hook(platform, connect):
     return SevenBridgesHook()
 
 
-def test_a_wait_ends_with_its_exports(hook, platform, monkeypatch):
+def test_a_wait_ends_when_its_exports_are_terminal(hook, platform, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.jobs.rate_limiter.BLIND_PAUSE", 0.01)
     platform.answers = [jobs("PENDING", "RUNNING"), jobs("COMPLETED", "RUNNING"), drop, reply({}, 429)]
     platform.answers.append(reply({"items": [{"resource": {"id": "j1", "state": "FAILED"}}]}))
@@ -97,13 +97,13 @@ def test_a_wait_ends_with_its_exports(hook, platform, monkeypatch):
     assert [seen.json["export_ids"] for seen in platform.seen] == [["j0", "j1"]] * 2 + [["j1"]] * 3
 
 
-def test_a_wait_ends_at_its_time(hook, platform):
+def test_a_wait_ends_at_its_deadline(hook, platform):
     platform.answers = [jobs("RUNNING")]
     assert wait(hook, Watch(EXPORT, ["j0"], deadline_of(time.time() + 0.05)), 0.02)["status"] == "timeout"
 
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])
-def test_a_clock_that_is_set_ends_no_wait_early_or_late(hook, platform, monkeypatch, jump):
+def test_a_change_of_the_local_clock_does_not_move_the_deadline(hook, platform, monkeypatch, jump):
     """NTP may set a machine's clock while it waits: only the process's own seconds count from then on."""
     jumped = SimpleNamespace(time=lambda: time.time() + jump, monotonic=time.monotonic, sleep=time.sleep)
     running = jobs("RUNNING")
@@ -116,7 +116,7 @@ def test_a_clock_that_is_set_ends_no_wait_early_or_late(hook, platform, monkeypa
     assert wait(hook, stuck, 0.02)["status"] == "timeout"
 
 
-def test_a_refused_token_is_looked_up_again(hook, platform, connect):
+def test_after_a_rejected_token_the_connection_is_read_again(hook, platform, connect):
     platform.answers = [reply({"status": 401, "code": 90001}, 401), jobs("COMPLETED")]
     watch = Watch(EXPORT, ["j0"])
     assert poll(hook, watch) is None
@@ -129,7 +129,7 @@ JOB = ExportJob("j0", "COMPLETED", "f", "me/out", "x.vcf")
 
 
 @pytest.mark.parametrize("size", [7, None])
-def test_the_object_that_was_made(hook, platform, size):
+def test_the_exported_object_is_read(hook, platform, size):
     platform.answers = [reply({"metadata": {"size": 7, "etag": '"e"'}})]
     assert read_object(hook, JOB, size).etag == "e"
 
@@ -138,7 +138,7 @@ def test_the_object_that_was_made(hook, platform, size):
     ("answer", "words"),
     [(reply({"metadata": {"size": 7}}), "7 bytes"), (reply({"status": 404, "code": 9105}, 404), "no object")],
 )
-def test_an_object_that_is_not_what_was_exported_is_doubt(hook, platform, clock, answer, words):
+def test_an_object_that_does_not_match_the_export_is_in_doubt(hook, platform, clock, answer, words):
     platform.answers = [answer]
     with pytest.raises(SevenBridgesInDoubt, match=words):
         read_object(hook, JOB, 8)
@@ -152,18 +152,18 @@ def test_an_object_that_is_not_what_was_exported_is_doubt(hook, platform, clock,
     ids=["nothing there yet", "the object that was overwritten"],
 )
 def test_an_object_that_appears_late_is_waited_for(hook, platform, clock, before):
-    """A read of the bucket may show for up to 30 s what was there before."""
+    """A read of the bucket may show the previous state for up to 30 s."""
     platform.answers = [before] * 9 + [reply({"metadata": {"size": 8, "etag": "new"}})]
     assert read_object(hook, JOB, 8).etag == "new"
     assert clock.passed <= 30
 
 
-def test_who_may_not_look_gets_a_line_in_the_log(hook, platform, logged):
+def test_without_permission_to_read_the_object_a_line_is_logged(hook, platform, logged):
     platform.answers = [reply({"status": 403, "code": 9020, "message": "Insufficient privileges."}, 403)]
     assert read_object(hook, JOB, 8) is None
-    assert "size was not checked: object x.vcf on volume me/out: Insufficient privileges" in logged()
+    assert "size was not checked: Object x.vcf on volume me/out: Insufficient privileges" in logged()
     assert volume_or_none(hook, "me/out") is None
-    assert "URI is unknown: volume me/out: Insufficient privileges" in logged()
+    assert "URI is unknown: Volume me/out: Insufficient privileges" in logged()
 
 
 @pytest.mark.parametrize(
@@ -188,18 +188,18 @@ def test_an_object_that_cannot_be_read_does_not_undo_its_export(hook, platform, 
     assert "URI is unknown" in logged()
 
 
-def test_trouble_that_passes_soon_costs_nothing(hook, platform, clock):
+def test_a_short_outage_does_not_fail_the_read_of_the_object(hook, platform, clock):
     page = reply(b"<h1>503</h1>nginx", 503)
     platform.answers = [page, page, page, reply({"metadata": {"size": 8, "etag": "e"}})]
     assert read_object(hook, JOB, 8).etag == "e"
 
 
-def test_a_volume_that_is_needed_is_waited_for(hook, platform, clock):
+def test_a_volume_that_is_needed_raises_its_error(hook, platform, clock):
     platform.answers = [reply({"status": 500, "code": 90009}, 500)]
     with pytest.raises(SevenBridgesApiError):
         volume_or_none(hook, "me/out")
 
 
-def test_a_job_that_names_no_place_is_not_looked_at(hook, platform):
+def test_the_object_of_a_job_without_a_location_is_not_read(hook, platform):
     assert read_object(hook, ExportJob("j", "COMPLETED"), 8) is None
     assert platform.seen == []

@@ -29,15 +29,15 @@ def exports(count, **options):
     return [ExportRequest(f"{n:024x}", "me/out", f"{n}.vcf", **options) for n in range(count)]
 
 
-def bulk(refuse=()):
-    """Answer a bulk submission, refusing some files."""
+def bulk(rejected=()):
+    """Respond to a bulk submission, rejecting some files."""
 
     def answer(handler):
         items = []
         for item in handler.server.platform.seen[-1].json["items"]:
             number = int(item["source"]["file"], 16)
             job = {"id": f"job{number}", "state": "PENDING", "source": item["source"]}
-            items.append({"error": REFUSED} if number in refuse else {"resource": job})
+            items.append({"error": REFUSED} if number in rejected else {"resource": job})
         reply({"items": items})(handler)
 
     return answer
@@ -51,7 +51,7 @@ def hook(platform, connect, clock):
 
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (100, [100]), (101, [100, 1]), (250, [100, 100, 50])])
 @pytest.mark.parametrize("copy_only", [False, True])
-def test_any_number_of_exports_is_one_request_for_each_hundred(hook, platform, count, sizes, copy_only):
+def test_exports_are_submitted_in_requests_of_at_most_a_hundred(hook, platform, count, sizes, copy_only):
     platform.answers = [bulk()]
     results = hook.start_exports(exports(count, copy_only=copy_only), copy_only=copy_only)
     assert [result.id for result in results] == [f"job{n}" for n in range(count)]
@@ -60,8 +60,8 @@ def test_any_number_of_exports_is_one_request_for_each_hundred(hook, platform, c
     assert {seen.path for seen in platform.seen} <= {f"/v2/bulk/storage/exports/create{query}"}
 
 
-def test_refusals_stand_in_the_places_of_their_exports(hook, platform):
-    platform.answers = [bulk(refuse={0, 99, 100, 149})]
+def test_rejections_are_returned_in_the_order_of_the_exports(hook, platform):
+    platform.answers = [bulk(rejected={0, 99, 100, 149})]
     results = hook.start_exports(exports(150))
     assert [n for n, result in enumerate(results) if isinstance(result, SevenBridgesForbiddenError)] == [
         0,
@@ -75,15 +75,15 @@ def test_refusals_stand_in_the_places_of_their_exports(hook, platform):
 
 
 @pytest.mark.parametrize("count", [1, 101])
-def test_a_first_request_that_is_refused_as_a_whole_is_raised(hook, platform, count):
+def test_a_rejected_first_request_raises_its_error(hook, platform, count):
     platform.answers = [reply({"status": 401, "code": 90001}, 401)]
     with pytest.raises(SevenBridgesAuthError):
         hook.start_exports(exports(count))
     assert len(platform.seen) == 1
 
 
-def test_a_later_request_that_is_refused_as_a_whole_keeps_what_was_started(hook, platform):
-    platform.answers = [bulk(refuse={7}), reply({"status": 401, "code": 90001}, 401)]
+def test_a_rejected_later_request_keeps_the_started_exports(hook, platform):
+    platform.answers = [bulk(rejected={7}), reply({"status": 401, "code": 90001}, 401)]
     results = hook.start_exports(exports(250))
     assert len(results) == 250
     assert len(platform.seen) == 2
@@ -96,8 +96,8 @@ def test_a_later_request_that_is_refused_as_a_whole_keeps_what_was_started(hook,
     [drop, reply({}, 502), reply({"items": []}), reply(b"<html>"), reply({"items": [{"resource": {}}] * 100})],
     ids=["dropped", "502", "too few", "HTML", "no jobs"],
 )
-def test_a_lost_reply_in_the_second_hundred_keeps_the_first(hook, platform, answer):
-    platform.answers = [bulk(refuse={7}), answer]
+def test_a_lost_response_to_the_second_request_keeps_the_results_of_the_first(hook, platform, answer):
+    platform.answers = [bulk(rejected={7}), answer]
     with pytest.raises(SevenBridgesReplyLost) as caught:
         hook.start_exports(exports(250))
     assert len(platform.seen) == 2
@@ -107,8 +107,8 @@ def test_a_lost_reply_in_the_second_hundred_keeps_the_first(hook, platform, answ
     assert [result.id for n, result in enumerate(answered) if n != 7] == [f"job{n}" for n in range(100) if n != 7]
 
 
-def test_no_answer_in_the_second_hundred_keeps_the_first(hook, platform, clock, monkeypatch):
-    """What cannot be reached any more has not been started, but the first hundred has."""
+def test_an_unsent_second_request_keeps_the_results_of_the_first(hook, platform, clock, monkeypatch):
+    """The second request was not sent, but the exports of the first one have started."""
     send = hook._send_once
 
     def unreachable_later(call):
@@ -126,7 +126,7 @@ def test_no_answer_in_the_second_hundred_keeps_the_first(hook, platform, clock, 
     assert "connection refused" in str(results[100])
 
 
-def test_answers_in_another_order_are_not_believed(hook, platform):
+def test_results_in_another_order_count_as_a_lost_response(hook, platform):
     jobs = [{"id": "x", "state": "PENDING", "source": {"file": export.file}} for export in exports(2)]
     platform.answers = [reply({"items": [{"resource": job} for job in reversed(jobs)]})]
     with pytest.raises(SevenBridgesReplyLost, match="expected an export of file"):
@@ -134,18 +134,18 @@ def test_answers_in_another_order_are_not_believed(hook, platform):
     assert len(platform.seen) == 1
 
 
-def test_what_is_meant_as_a_copy_is_never_started_as_a_move(hook, platform):
+def test_an_export_with_copy_only_is_not_submitted_as_a_move(hook, platform):
     with pytest.raises(SevenBridgesInputError, match=r"exports\[2\]\.copy_only"):
         hook.start_exports([*exports(2), *exports(1, copy_only=True)])
     assert platform.seen == []
 
 
-def test_exports_may_be_mappings_and_each_wrong_one_is_told(hook, platform):
+def test_exports_may_be_mappings_and_each_invalid_one_is_reported(hook, platform):
     good = {"file": f"{0:024x}", "volume": "me/out", "location": "x"}
     platform.answers = [bulk()]
     assert [job.id for job in hook.start_exports([good, exports(2)[1]])] == ["job0", "job1"]
     with pytest.raises(SevenBridgesInputError) as caught:
-        hook.start_exports([good, {**good, "file": "x"}, {**good, "colour": "red"}, {**good, "location": "/"}])
+        hook.start_exports([good, {**good, "file": "x"}, {**good, "color": "red"}, {**good, "location": "/"}])
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
         "exports[1].file",
         "exports[2]",
@@ -154,7 +154,7 @@ def test_exports_may_be_mappings_and_each_wrong_one_is_told(hook, platform):
     assert len(platform.seen) == 1
 
 
-def test_wrong_arguments_are_told_at_once_and_nothing_is_sent(hook, platform):
+def test_all_invalid_arguments_are_reported_and_nothing_is_sent(hook, platform):
     with pytest.raises(SevenBridgesInputError) as caught:
         hook.start_export("x", "output", "/a/", copy_only="perhaps", properties={"sse": 1})
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
@@ -181,7 +181,7 @@ def answer_ids(key):
 
 @pytest.mark.parametrize("count", [0, 1, 100, 101, 250])
 @pytest.mark.parametrize(("method", "key"), [("get_exports", "export_ids"), ("get_files", "file_ids")])
-def test_any_number_of_ids_is_looked_up(hook, platform, method, key, count):
+def test_ids_are_fetched_in_requests_of_at_most_a_hundred(hook, platform, method, key, count):
     platform.answers = [answer_ids(key)]
     ids = [f"id{n}" if n != 3 else "gone" for n in range(count)]
     results = getattr(hook, method)(ids)
@@ -191,7 +191,7 @@ def test_any_number_of_ids_is_looked_up(hook, platform, method, key, count):
 
 
 def spoiled(key, bad, how):
-    """Answer ids; what is bad spoils its item or the whole answer."""
+    """Respond to a bulk get; ids in ``bad`` spoil their item or the whole response."""
 
     def answer(handler):
         ids = handler.server.platform.seen[-1].json[key]
@@ -213,10 +213,10 @@ def spoiled(key, bad, how):
     return answer
 
 
-HOOK_LOOK_UPS = pytest.mark.parametrize(("method", "key"), [("get_exports", "export_ids"), ("get_files", "file_ids")])
+BULK_GETS = pytest.mark.parametrize(("method", "key"), [("get_exports", "export_ids"), ("get_files", "file_ids")])
 
 
-@HOOK_LOOK_UPS
+@BULK_GETS
 @pytest.mark.parametrize(
     ("how", "bad"),
     [
@@ -224,7 +224,7 @@ HOOK_LOOK_UPS = pytest.mark.parametrize(("method", "key"), [("get_exports", "exp
         *((how, {"id0", "id99", "id120"}) for how in ("refused", "left out", "null")),
     ],
 )
-def test_an_id_that_spoils_its_request_gets_its_error_alone(hook, platform, method, key, how, bad):
+def test_only_the_id_that_fails_its_bulk_request_gets_an_error(hook, platform, method, key, how, bad):
     platform.answers = [spoiled(key, bad, how)]
     ids = [f"id{n}" for n in range(130)]
     results = getattr(hook, method)(ids)
@@ -234,7 +234,7 @@ def test_an_id_that_spoils_its_request_gets_its_error_alone(hook, platform, meth
     assert all(error.permanent is (how == "refused") for error in errors)
 
 
-@HOOK_LOOK_UPS
+@BULK_GETS
 def test_items_in_another_order_are_put_in_order(hook, platform, method, key):
     platform.answers = [spoiled(key, set(), "shuffled")]
     ids = [f"id{n}" for n in range(130)]
@@ -242,17 +242,17 @@ def test_items_in_another_order_are_put_in_order(hook, platform, method, key):
     assert len(platform.seen) == 2
 
 
-@HOOK_LOOK_UPS
+@BULK_GETS
 def test_an_id_that_is_given_twice_is_requested_once(hook, platform, method, key):
     platform.answers = [spoiled(key, set(), "")]
     assert [result.id for result in getattr(hook, method)(["a", "b", "a"])] == ["a", "b", "a"]
     assert platform.seen[0].json[key] == ["a", "b"]
 
 
-@HOOK_LOOK_UPS
+@BULK_GETS
 @pytest.mark.parametrize("count", [1, 2, 100])
 @pytest.mark.parametrize(("status", "code"), [(401, 90001), (403, 9005), (400, 90000)])
-def test_where_everything_is_refused_that_is_raised(hook, platform, method, key, count, status, code):
+def test_a_rejection_of_all_ids_is_raised(hook, platform, method, key, count, status, code):
     platform.answers = [reply({"status": status, "code": code}, status)]
     with pytest.raises(SevenBridgesApiError) as caught:
         getattr(hook, method)([f"id{n}" for n in range(count)])
@@ -261,7 +261,7 @@ def test_where_everything_is_refused_that_is_raised(hook, platform, method, key,
 
 
 def pages(total, size):
-    """A list whose pages hold at most ``size`` items, whatever is asked for."""
+    """A list whose pages hold at most ``size`` items, whatever limit is requested."""
 
     def answer(handler):
         platform = handler.server.platform
@@ -276,7 +276,7 @@ def pages(total, size):
 
 
 LISTS = pytest.mark.parametrize(
-    "ask",
+    "call",
     [
         lambda hook, limit: hook.list_exports("me/out", ["RUNNING"], limit=limit),
         lambda hook, limit: hook.list_files(project="me/p", limit=limit),
@@ -303,14 +303,14 @@ LISTS = pytest.mark.parametrize(
         (5, 100, 50, 5, 1),
     ],
 )
-def test_a_list_is_read_page_by_page(hook, platform, ask, total, size, limit, count, requests):
+def test_a_list_is_read_page_by_page(hook, platform, call, total, size, limit, count, requests):
     platform.answers = [pages(total, size)]
-    assert [item.id for item in ask(hook, limit)] == [f"id{n}" for n in range(count)]
+    assert [item.id for item in call(hook, limit)] == [f"id{n}" for n in range(count)]
     assert len(platform.seen) == requests
 
 
 def scripted(*pages):
-    """Answer pages of ids in turn, the last one again and again: ids, total, whether a next page is named."""
+    """Respond with pages in turn, then repeat the last: ids, total, whether a next page is named."""
 
     def page(ids, total, goes_on):
         def answer(handler):
@@ -341,12 +341,12 @@ def ids_of(first, end):
     ],
     ids=["no link", "one page again and again", "without total", "empty", "empty with a link", "one is missing"],
 )
-def test_a_list_that_is_known_to_be_incomplete_is_an_error(hook, platform, ask, pages_, requests, problem):
+def test_a_list_that_is_known_to_be_incomplete_raises_an_error(hook, platform, call, pages_, requests, problem):
     platform.answers = scripted(*pages_)
     with pytest.raises(
-        SevenBridgesApiError, match=f"^list of .*: The Platform's list is incomplete: {problem}"
+        SevenBridgesApiError, match=f"^List of .*: The Platform's list is incomplete: {problem}"
     ) as caught:
-        ask(hook, None)
+        call(hook, None)
     assert not caught.value.permanent
     assert len(platform.seen) == requests
 
@@ -363,32 +363,32 @@ def test_a_list_that_is_known_to_be_incomplete_is_an_error(hook, platform, ask, 
     ],
     ids=["a link was missing", "shrinks", "grows"],
 )
-def test_a_list_that_changed_while_it_was_read_is_read_again(hook, platform, ask, pages_, count, requests):
+def test_a_list_that_changed_while_it_was_read_is_read_again(hook, platform, call, pages_, count, requests):
     platform.answers = scripted(*pages_)
-    assert sorted((item.id for item in ask(hook, None)), key=lambda each: int(each[2:])) == ids_of(0, count)
+    assert sorted((item.id for item in call(hook, None)), key=lambda each: int(each[2:])) == ids_of(0, count)
     assert len(platform.seen) == requests
 
 
 @LISTS
-def test_a_list_that_changes_all_the_time_is_what_was_seen_of_it(hook, platform, ask):
+def test_a_list_that_keeps_changing_returns_everything_that_was_read(hook, platform, call):
     platform.answers = scripted(
         *(page for n in range(3) for page in [(ids_of(n, n + 100), 102, True), (ids_of(n + 100, n + 101), 103, False)])
     )
-    assert [item.id for item in ask(hook, None)] == ids_of(0, 103)
+    assert [item.id for item in call(hook, None)] == ids_of(0, 103)
     assert len(platform.seen) == 6
 
 
 @LISTS
 @pytest.mark.parametrize("limit", [None, 10_000])
-def test_a_list_without_end_has_a_bound(hook, platform, ask, limit, monkeypatch):
+def test_an_endless_list_is_read_up_to_a_limit(hook, platform, call, limit, monkeypatch):
     monkeypatch.setattr("airflow_sb_provider.hooks.sevenbridges.MAX_PAGES", 7)
     platform.answers = [pages(10**6, 100)]
     with pytest.raises(SevenBridgesApiError, match="it has more than 7 pages"):
-        ask(hook, limit)
+        call(hook, limit)
     assert len(platform.seen) == 7
 
 
-def test_a_page_is_requested_only_when_it_is_read_on_to(hook, platform):
+def test_a_page_is_requested_only_when_its_first_item_is_needed(hook, platform):
     platform.answers = [pages(1000, 100)]
     files = hook.iterate(lambda offset: calls.list_files(project="me/p", offset=offset))
     assert platform.seen == []
@@ -398,7 +398,7 @@ def test_a_page_is_requested_only_when_it_is_read_on_to(hook, platform):
     assert len(platform.seen) == 2
 
 
-def test_each_page_is_asked_with_all_filters(hook, platform):
+def test_each_page_is_requested_with_all_filters(hook, platform):
     platform.answers = [pages(150, 100)]
     hook.list_files(
         project="me/p", names=["a b"], tags=["t"], metadata={"sample": ["1", "2"]}, origin_task="task", limit=None
@@ -417,14 +417,68 @@ def test_a_page_without_items_ends_a_list(hook, platform):
     assert len(platform.seen) == 1
 
 
-def test_a_volume_is_asked_for_once(hook, platform):
+def objects(total, size=100):
+    """Answer the list of a volume with that many objects, in pages of a size."""
+
+    def answer(handler):
+        platform = handler.server.platform
+        start = int(dict(parse_qsl(urlsplit(platform.seen[-1].path).query)).get("token", 0))
+        items = [{"location": f"a/{n}", "metadata": {"size": n}} for n in range(start, min(start + size, total))]
+        more = start + size < total
+        links = [{"next": f"{platform.url}/v2/storage/volumes/o/v/list?token={start + size}"}] if more else []
+        reply({"items": items, "prefixes": [], "links": links})(handler)
+
+    return answer
+
+
+def test_the_objects_of_a_volume_are_listed_page_by_page(hook, platform):
+    platform.answers = [objects(250)]
+    found = hook.list_volume_objects("o/v", "a/")
+    assert platform.seen == []
+    assert next(found) == VolumeObject("a/0", size=0)
+    assert len(platform.seen) == 1
+    assert [item.size for item in found] == list(range(1, 250))
+    requested = [urlsplit(seen.path) for seen in platform.seen]
+    assert {each.path for each in requested} == {"/v2/storage/volumes/o/v/list"}
+    common = {"fields": "_all", "limit": "100", "prefix": "a/"}
+    assert [dict(parse_qsl(each.query)) for each in requested] == [
+        common,
+        common | {"token": "100"},
+        common | {"token": "200"},
+    ]
+
+
+def test_a_page_of_a_volume_may_be_empty(hook, platform):
+    """A page may show only folders."""
+    link = {"next": f"{platform.url}/v2/storage/volumes/o/v/list?token=x"}
+    platform.answers = [reply({"items": [], "links": [link]}), reply({"items": [{"location": "a"}], "links": []})]
+    assert [item.location for item in hook.list_volume_objects("o/v")] == ["a"]
+
+
+def test_pages_of_a_volume_that_repeat_are_an_error(hook, platform):
+    link = {"next": f"{platform.url}/v2/storage/volumes/o/v/list?token=x"}
+    platform.answers = [reply({"items": [{"location": "a"}], "links": [link]})]
+    with pytest.raises(SevenBridgesApiError, match=r"list of objects on volume o/v: .*its pages repeat"):
+        list(hook.list_volume_objects("o/v"))
+    assert len(platform.seen) == 2
+
+
+def test_a_volume_without_end_has_a_bound(hook, platform, monkeypatch):
+    monkeypatch.setattr("airflow_sb_provider.hooks.sevenbridges.MAX_VOLUME_PAGES", 7)
+    platform.answers = [objects(10**6)]
+    with pytest.raises(SevenBridgesApiError, match="it has more than 7 pages; use a prefix"):
+        list(hook.list_volume_objects("o/v"))
+    assert len(platform.seen) == 7
+
+
+def test_a_volume_is_fetched_once(hook, platform):
     platform.answers = [reply({"id": "me/out", "service": {"type": "S3", "bucket": "b", "prefix": "p"}})]
     assert hook.get_volume("me/out") is hook.get_volume("me/out")
     assert len(platform.seen) == 1
 
 
 @pytest.mark.parametrize(
-    ("ask", "answer", "value"),
+    ("call", "answer", "value"),
     [
         (lambda hook: hook.get_export("j").state, {"id": "j", "state": "FAILED"}, "FAILED"),
         (lambda hook: hook.get_file("f").size, {"id": "f", "size": "7"}, 7),
@@ -433,13 +487,13 @@ def test_a_volume_is_asked_for_once(hook, platform):
         (lambda hook: hook.get_rate_limit().remaining, {"rate": {"remaining": 3}}, 3),
     ],
 )
-def test_the_single_look_ups(hook, platform, ask, answer, value):
+def test_the_methods_that_fetch_one_resource(hook, platform, call, answer, value):
     platform.answers = [reply(answer)]
-    assert ask(hook) == value
+    assert call(hook) == value
     assert len(platform.seen) == 1
 
 
-def test_a_connection_whose_token_was_replaced_is_looked_up_again(hook, platform, connect):
+def test_reconnect_reads_a_replaced_token(hook, platform, connect):
     platform.answers = [reply({"username": "me"})]
     hook.get_user()
     connect(platform.url, password="f" * 32)
@@ -478,10 +532,14 @@ METHODS = {
         lambda hook: hook.find_volume_object(VOLUME, LOCATION),
         f"object {LOCATION} on volume {VOLUME}",
     ),
+    "list_volume_objects": (
+        lambda hook: list(hook.list_volume_objects(VOLUME)),
+        f"list of objects on volume {VOLUME}",
+    ),
     "get_user": (lambda hook: hook.get_user(), "user of the token"),
     "get_rate_limit": (lambda hook: hook.get_rate_limit(), "rate limit of the token"),
 }
-TROUBLES = {
+RESPONSES = {
     "refused": reply(REFUSED, 403),
     "gateway": reply(b"<html>Bad gateway</html>", 502),
     "too many requests": reply({}, 429),
@@ -491,20 +549,26 @@ TROUBLES = {
 }
 
 
-@pytest.mark.parametrize("answer", TROUBLES.values(), ids=TROUBLES)
-@pytest.mark.parametrize(("ask", "name"), METHODS.values(), ids=METHODS)
-def test_every_error_names_what_it_is_about(hook, platform, ask, name, answer):
+def sentence(name):
+    """The name as the beginning of a sentence."""
+    return name[:1].upper() + name[1:]
+
+
+@pytest.mark.parametrize("answer", RESPONSES.values(), ids=RESPONSES)
+@pytest.mark.parametrize(("call", "name"), METHODS.values(), ids=METHODS)
+def test_every_error_names_the_resource_of_its_call(hook, platform, call, name, answer):
     platform.answers = [answer]
     with pytest.raises(SevenBridgesError) as caught:
-        ask(hook)
+        call(hook)
     text = str(caught.value)
-    # A shared request is split in search of what is unreadable, so that any part of it may be named.
-    assert name in text or (name == "export job1 and 2 more" and re.match(r"export job[123]( and 1 more)?: ", text))
+    # A bulk request is split to find the unreadable item, so the error may name any part of it.
+    is_part = name == "export job1 and 2 more" and re.match(r"Export job[123]( and 1 more)?: ", text)
+    assert f"{sentence(name)}: " in text or f" ({name}): " in text or is_part
     assert str(pickle.loads(pickle.dumps(caught.value))) == text
 
 
 @pytest.mark.parametrize(
-    ("ask", "names"),
+    ("call", "names"),
     [
         (lambda hook: hook.get_exports(["j0", "j1"]), ["export j0", "export j1"]),
         (lambda hook: hook.get_files(["f0", "f1"]), ["file f0", "file f1"]),
@@ -515,16 +579,16 @@ def test_every_error_names_what_it_is_about(hook, platform, ask, name, answer):
     ],
     ids=["get_exports", "get_files", "start_exports"],
 )
-def test_each_error_in_a_bulk_answer_names_its_own_object(hook, platform, ask, names):
+def test_each_error_in_a_bulk_response_names_its_own_resource(hook, platform, call, names):
     platform.answers = [reply({"items": [{"error": REFUSED}] * 2})]
-    errors = ask(hook)
-    assert [str(error).split(": Requested file")[0] for error in errors] == names
+    errors = call(hook)
+    assert [str(error).split(": Requested file")[0] for error in errors] == [sentence(name) for name in names]
 
 
-def test_what_an_error_names_is_one_short_line(hook, platform):
+def test_the_resource_in_an_error_is_one_short_line(hook, platform):
     platform.answers = [reply(REFUSED, 403)]
     with pytest.raises(SevenBridgesForbiddenError) as caught:
         hook.get_volume_object(VOLUME, "a\r\nb\x1b[31m" + "x" * 2000)
-    assert str(caught.value).startswith("object a b [31mxxx")
+    assert str(caught.value).startswith("Object a b [31mxxx")
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 700

@@ -36,31 +36,31 @@ BEARERS = [
 
 
 @pytest.mark.parametrize("call", BEARERS, ids=range(len(BEARERS)))
-def test_it_is_in_no_address_and_no_body(face, platform, connect, call):
+def test_a_call_that_contains_the_token_is_not_sent(any_hook, platform, connect, call):
     connect(platform.url)
     with pytest.raises(SevenBridgesInputError, match="contains the connection's token") as caught:
-        face.send(call)
+        any_hook.send(call)
     assert platform.seen == []
     # The call itself holds it, in the frames: its caller put it there.
     assert not shows_token("".join(traceback.format_exception(caught.value)))
 
 
 @pytest.mark.parametrize("token", ['quoted"and\\backslashed', "plus+slash/equals==", "percent%41percent%42"])
-def test_it_is_found_in_the_spelling_of_a_request(face, platform, connect, token):
+def test_a_token_is_recognized_in_its_encoded_form(any_hook, platform, connect, token):
     connect(platform.url, password=token)
     for call in (
         calls.start_export(replace(EXPORT, location=f"{token}.vcf"), copy_only=True),
         calls.get_volume_object("demo/results", token),
     ):
         with pytest.raises(SevenBridgesInputError, match="contains the connection's token"):
-            face.send(call)
+            any_hook.send(call)
     assert platform.seen == []
 
 
-def test_a_short_word_is_no_token(face, platform, connect):
+def test_a_token_that_is_a_short_word_may_occur_in_a_call(any_hook, platform, connect):
     connect(platform.url, password="output")
     platform.answers = [reply(JOB)]
-    assert face.send(START).id == JOB["id"]
+    assert any_hook.send(START).id == JOB["id"]
 
 
 @pytest.fixture
@@ -99,11 +99,11 @@ def assert_keeps_silent(error):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @CALLS
-def test_a_redirect_is_not_followed(face, platform, connect, other, call, status):
+def test_a_redirect_is_not_followed(any_hook, platform, connect, other, call, status):
     connect(platform.url)
     platform.answers = [reply(b"", status, Location=f"{other.url}/v2/{call.path}?token={TOKEN}")]
     with pytest.raises(SevenBridgesApiError, match="Redirects are not followed") as caught:
-        face.send(call)
+        any_hook.send(call)
     assert other.seen == []
     assert len(platform.seen) == 1
     assert caught.value.status == status
@@ -113,24 +113,24 @@ def test_a_redirect_is_not_followed(face, platform, connect, other, call, status
 
 @pytest.mark.parametrize("location", ["http://[bad", "http://x:port/", "\xff\xfe", "//", "", "ftp://x", "javascript:x"])
 @CALLS
-def test_a_redirect_to_nowhere_is_told_just_so(face, platform, connect, call, location):
+def test_a_redirect_to_an_invalid_address_is_reported_as_a_redirect(any_hook, platform, connect, call, location):
     connect(platform.url)
     platform.answers = [reply(b"", 302, Location=location)]
     with pytest.raises(SevenBridgesApiError, match="Redirects are not followed"):
-        face.send(call)
+        any_hook.send(call)
     assert len(platform.seen) == 1
 
 
-def test_a_redirect_to_the_same_address_is_not_followed_either(face, platform, connect):
+def test_a_redirect_to_the_same_address_is_not_followed_either(any_hook, platform, connect):
     connect(platform.url)
     platform.answers = [reply(b"", 308, Location=f"{platform.url}/v2/storage/exports"), reply(JOB)]
     with pytest.raises(SevenBridgesApiError, match="Redirects are not followed"):
-        face.send(START)
+        any_hook.send(START)
     assert len(platform.seen) == 1
 
 
 @pytest.mark.parametrize("link", ["{other}/v2/storage/exports?offset=1", "//{other_host}/v2", "http://[bad", "x:y"])
-def test_a_list_is_not_followed_to_another_address(platform, connect, other, link):
+def test_the_next_page_of_a_list_at_another_address_is_not_fetched(platform, connect, other, link):
     connect(platform.url)
     href = link.format(other=other.url, other_host=other.url.removeprefix("http://"))
     platform.answers = [reply({"items": [JOB], "links": [{"rel": "next", "href": href}]})]
@@ -140,11 +140,22 @@ def test_a_list_is_not_followed_to_another_address(platform, connect, other, lin
     assert len(platform.seen) == 1
 
 
+@pytest.mark.parametrize("link", ["{other}/v2/storage/volumes/o/v/list?x=1", "//{other_host}/v2", "http://[bad"])
+def test_a_list_of_a_volume_is_not_followed_to_another_address(platform, connect, other, link):
+    connect(platform.url)
+    url = link.format(other=other.url, other_host=other.url.removeprefix("http://"))
+    platform.answers = [reply({"items": [{"location": "a"}], "links": [{"next": url}]})]
+    with pytest.raises(SevenBridgesApiError, match="is at another address"):
+        list(SevenBridgesHook().list_volume_objects("o/v"))
+    assert other.seen == []
+    assert len(platform.seen) == 1
+
+
 @pytest.mark.parametrize(
     ("extra", "header"), [({}, "X-SBG-Auth-Token"), ({"bearer": True}, "Authorization")], ids=["token", "bearer"]
 )
 @pytest.mark.parametrize("entry", ["machine 127.0.0.1 login me password s3cret", "default login me password s3cret"])
-def test_credentials_of_netrc_are_never_used(face, platform, connect, monkeypatch, tmp_path, extra, header, entry):
+def test_credentials_of_netrc_are_never_used(any_hook, platform, connect, monkeypatch, tmp_path, extra, header, entry):
     for name in (".netrc", "_netrc"):
         (tmp_path / name).write_text(entry + "\n")
         (tmp_path / name).chmod(0o600)
@@ -152,7 +163,7 @@ def test_credentials_of_netrc_are_never_used(face, platform, connect, monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path))
     connect(platform.url, extra=extra)
     platform.answers = [reply({"username": "me"})]
-    face.send(calls.get_user())
+    any_hook.send(calls.get_user())
     (seen,) = platform.seen
     other = {"X-SBG-Auth-Token", "Authorization"} - {header}
     assert TOKEN in seen.headers[header]
@@ -160,7 +171,7 @@ def test_credentials_of_netrc_are_never_used(face, platform, connect, monkeypatc
 
 
 ECHO = f"You sent X-SBG-Auth-Token: {TOKEN} and that is wrong."
-TROUBLE = {
+RESPONSES = {
     "401": reply({"status": 401, "code": 90001, "message": "Unauthorized."}, 401),
     "401 with an echo": reply({"status": 401, "message": ECHO, "more_info": ECHO}, 401),
     "400 of a gateway with an echo": reply(f"<pre>{ECHO}</pre>".encode(), 400),
@@ -202,13 +213,13 @@ TROUBLE = {
 }
 
 
-@pytest.mark.parametrize("answer", TROUBLE.values(), ids=TROUBLE)
+@pytest.mark.parametrize("answer", RESPONSES.values(), ids=RESPONSES)
 @pytest.mark.parametrize(("call", "bearer"), [(calls.get_user(), True), (START, False)], ids=["get, bearer", "start"])
-def test_no_error_and_no_log_holds_the_token(face, platform, connect, clock, logged, call, answer, bearer):
+def test_no_error_and_no_log_holds_the_token(any_hook, platform, connect, clock, logged, call, answer, bearer):
     connect(platform.url, extra={"bearer": bearer, "read_timeout": 0.15 if answer is never else 30})
     platform.answers = [answer]
     with pytest.raises(SevenBridgesError) as caught:
-        face.send(call)
+        any_hook.send(call)
     assert_keeps_silent(caught.value)
     assert not shows_token(logged())
     if clock.pauses:
@@ -217,7 +228,7 @@ def test_no_error_and_no_log_holds_the_token(face, platform, connect, clock, log
     assert (type(again), str(again)) == (type(caught.value), str(caught.value))
 
 
-def test_what_the_tests_see_of_the_log_is_not_masked(platform, connect, logged):
+def test_the_log_that_these_tests_read_is_not_masked(platform, connect, logged):
     connect(platform.url)
     hook = SevenBridgesHook()
     hook.log.warning("Logged: %s", hook.settings.token)
@@ -234,7 +245,7 @@ def test_the_hook_shows_no_token(platform, connect):
         assert TOKEN not in repr(thing) + str(thing)
 
 
-def test_a_long_answer_that_happens_to_hold_a_token_still_fits(platform, connect):
+def test_a_response_that_contains_a_short_token_is_read_unchanged(platform, connect):
     connect(platform.url, password="username")
     platform.answers = [reply({"username": "username"})]
     assert SevenBridgesHook().get_user().username == "username"
@@ -249,18 +260,18 @@ JOBS = {
 
 @pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
 @pytest.mark.parametrize("name", JOBS)
-def test_no_value_holds_the_token(face, platform, connect, spell, name):
+def test_no_value_holds_the_token(any_hook, platform, connect, spell, name):
     connect(platform.url)
     job = JOBS[name] if name == "refused" else {"resource": JOBS[name]}
     platform.answers = [reply(json.dumps({"items": [job]}).replace("@", json.dumps(spell(TOKEN))[1:-1]).encode())]
-    (result,) = face.send(calls.get_exports([JOB["id"]]))
+    (result,) = any_hook.send(calls.get_exports([JOB["id"]]))
     shown = str(result) if isinstance(result, SevenBridgesApiError) else json.dumps(result.to_json())
     assert TOKEN not in shown
     assert name == "result" or not shows_token(shown)
     assert "***" in shown
 
 
-def test_no_variable_shows_the_token_while_an_answer_is_awaited(platform, connect):
+def test_no_variable_holds_the_token_while_a_response_is_awaited(platform, connect):
     """Tracebacks may be logged with the values of variables."""
     connect(platform.url)
     platform.answers = [never]
@@ -291,9 +302,9 @@ def frames_of(coroutine):
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
 
 
-def test_no_cookie_is_kept(face, platform, connect):
+def test_no_cookie_is_kept(any_hook, platform, connect):
     """A gateway could have them grow without end, or put its own into them."""
     connect(platform.url.replace("127.0.0.1", "localhost"))
     platform.answers = [reply({"username": "me"}, Set_Cookie="a=b; Path=/")]
-    face.send(calls.get_user(), calls.get_user())
+    any_hook.send(calls.get_user(), calls.get_user())
     assert [seen.headers["Cookie"] for seen in platform.seen] == [None, None]

@@ -24,14 +24,14 @@ def submission(record=None, *, request=REQUEST, try_number=1, max_tries=2, crede
     )
 
 
-def test_a_first_try_is_untroubled():
+def test_a_first_try_is_submitted_without_a_check():
     first = submission()
     assert first.can_submit_unchecked
     assert first.is_new_request
     assert not first.in_doubt
 
 
-def test_a_first_try_that_finds_a_record_it_cannot_read_is_in_doubt():
+def test_a_first_try_with_an_unreadable_record_is_in_doubt():
     first = submission(unreadable=True)
     assert not first.can_submit_unchecked
     assert first.in_doubt
@@ -52,7 +52,7 @@ def test_a_retry_without_a_record_is_in_doubt(unreadable):
     assert not retry.is_new_request
 
 
-def test_a_clear_without_a_record_is_in_doubt_and_wants_the_export_anew():
+def test_a_clear_without_a_record_is_in_doubt_and_a_new_request():
     cleared = submission(try_number=2, max_tries=3)
     assert cleared.in_doubt
     assert cleared.is_new_request
@@ -60,27 +60,27 @@ def test_a_clear_without_a_record_is_in_doubt_and_wants_the_export_anew():
     assert not retry_after_clear.is_new_request
 
 
-def test_a_record_of_a_request_without_an_answer_is_in_doubt_however_old_it_is():
+def test_a_record_without_a_response_is_in_doubt_at_any_age():
     retry = submission(RECORD, try_number=2)
     assert not retry.can_submit_unchecked
     assert retry.in_doubt
     assert retry.job_id is None
 
 
-def test_a_record_with_an_answer_leaves_no_doubt():
+def test_a_record_with_a_response_is_not_in_doubt():
     accepted = submission(replace(RECORD, outcome=SubmissionStatus.ACCEPTED, job_id="job"), try_number=2)
     assert (accepted.job_id, accepted.in_doubt, accepted.is_new_request) == ("job", False, False)
     refused = submission(replace(RECORD, outcome=SubmissionStatus.REFUSED), try_number=2)
     assert (refused.job_id, refused.in_doubt, refused.can_submit_unchecked) == (None, False, False)
 
 
-def test_a_clear_after_a_record_wants_the_export_anew():
+def test_a_clear_with_a_record_is_a_new_request():
     cleared = submission(replace(RECORD, outcome=SubmissionStatus.ACCEPTED, job_id="job"), try_number=2, max_tries=3)
     assert cleared.is_new_request
     assert cleared.job_id == "job"
 
 
-def test_a_record_of_another_export_is_not_adopted_and_said():
+def test_a_record_of_another_export_is_reported_and_not_adopted():
     other = submission(
         replace(RECORD, outcome=SubmissionStatus.ACCEPTED, job_id="job"), request=replace(REQUEST, location="x")
     )
@@ -98,12 +98,12 @@ def test_another_credential_is_noticed():
 @pytest.mark.parametrize("outcome", list(SubmissionStatus))
 @pytest.mark.parametrize("max_tries", [0, 2])
 @pytest.mark.parametrize("replaces", ["", "10 bytes, etag e1"])
-def test_a_record_survives_the_store(outcome, max_tries, replaces):
+def test_a_record_is_restored_from_the_store(outcome, max_tries, replaces):
     record = replace(RECORD, outcome=outcome, job_id="job", max_tries=max_tries, replaces=replaces)
     assert SubmissionRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
 
 
 @pytest.mark.parametrize("junk", [None, "text", 3, [], {}, {"fingerprint": "x"}, {**RECORD.to_json(), "outcome": "?"}])
-def test_junk_is_no_record(junk):
+def test_invalid_json_is_not_a_record(junk):
     with pytest.raises((KeyError, TypeError, ValueError)):
         SubmissionRecord.from_json(junk)

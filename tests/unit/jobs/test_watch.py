@@ -189,7 +189,7 @@ def test_a_transient_error_of_one_id_never_ends_its_wait(error):
     assert len(lines) == 1
 
 
-@pytest.mark.parametrize("state", ["ABORTED", "CANCELLED", "UNKNOWN"])
+@pytest.mark.parametrize("state", ["ABORTED", "CANCELED", "UNKNOWN"])
 def test_a_terminal_state_that_is_not_documented_ends_a_wait_as_failed(state):
     watch = Watch(EXPORT, ["a", "b"], fail_fast=True)
     aborted = ExportJob.from_json({"id": "a", "state": state, "finished_on": "2026-01-01T00:00:00Z"})
@@ -302,3 +302,16 @@ def test_many_jobs_of_another_kind_are_logged_by_its_own_name():
     for now in (0, 30, 60):
         gone.update(["t"], SevenBridgesNotFoundError(404), now)
     assert gone.event(60)["message"].startswith("Task t cannot be polled: ")
+
+
+def test_jobs_that_fail_in_turn_to_be_polled_are_logged_once():
+    ids = [f"e{number}" for number in range(25)]
+    error = SevenBridgesServerError(503, 9100, "no answer")
+    watch = Watch(EXPORT, ids)
+
+    def polled(failing):
+        return watch.update(ids, [error if each in failing else job(each, "PENDING") for each in ids], 0)
+
+    assert [len(polled(ids[start::2])) for start in (0, 1, 0, 1)] == [1, 0, 0, 0]
+    assert polled(ids[:3]) == []
+    assert polled(()) == ["Polling recovered."]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_sb_provider.api.environments import ENVIRONMENTS
-from airflow_sb_provider.links.urls import file_page, folder_page, object_page, project_page
+from airflow_sb_provider.links.urls import file_page, folder_page, is_page, object_page, project_page
 
 CGC = ENVIRONMENTS["cgc"].endpoint
 FILE = "5f0000000000000000000001"
@@ -37,13 +37,38 @@ def test_pages_of_the_clouds():
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["http://127.0.0.1:8080/v2", "https://platform.example/v2", "https://cgc-api.sbgenomics.com.evil.example/v2", ""],
+    [
+        "https://127.0.0.1:8080/v2",
+        "http://10.0.0.1:8080/v2",
+        "https://platform.example/v2",
+        "https://cgc-api.sbgenomics.com.evil.example/v2",
+        "",
+    ],
 )
 def test_an_unknown_endpoint_has_no_pages(endpoint):
     assert project_page(endpoint, "me/it") is None
     assert file_page(endpoint, "me/it", FILE) is None
     assert object_page(endpoint, "s3://bucket/key") is None
     assert folder_page(endpoint, "s3://bucket/key") is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "[::1]:8080"])
+def test_the_local_platform_has_pages_of_its_own(host):
+    endpoint, pages = f"http://{host}/v2", f"http://{host}/_local/pages"
+    assert project_page(endpoint, "me/it") == f"{pages}/u/me/it/"
+    # The project is known only after the export, and is not needed here.
+    assert file_page(endpoint, None, FILE) == f"{pages}/files/{FILE}/"
+    assert file_page(endpoint, "me/it", None) is None
+    assert object_page(endpoint, "s3://b/a b/c?d") == f"{pages}/buckets/b/a%20b/c%3Fd"
+    assert folder_page(endpoint, "gs://b/a b/") == f"{pages}/buckets/b/a%20b/"
+    assert folder_page(endpoint, "s3://b/") == f"{pages}/buckets/b/"
+
+
+def test_a_link_leads_only_to_https_or_to_the_local_platforms_pages():
+    assert is_page("https://x")
+    assert is_page("http://127.0.0.1:1/_local/pages/")
+    for address in (None, {}, "", "http://127.0.0.1:1/", "http://x/_local/pages/", "file:///x", "javascript:alert(1)"):
+        assert not is_page(address)
 
 
 def test_an_incomplete_address_has_no_page():

@@ -12,11 +12,11 @@ from airflow_sb_provider.triggers.watcher import SevenBridgesExportEventTrigger
 trigger = SevenBridgesExportEventTrigger(volume="demo/results", poll_interval=0.5)
 exports = Asset("exports", watchers=[AssetWatcher(name="exports", trigger=trigger)])
 
-with DAG("landed", schedule=[exports], start_date=datetime(2026, 1, 1), catchup=False):
+with DAG("exported", schedule=[exports], start_date=datetime(2026, 1, 1), catchup=False):
 
     @task
-    def landed(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+    def exported(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
         events = triggering_asset_events[exports]
         return [export for event in events for export in event.extra["payload"]["exports"]]
 
-    landed()
+    exported()

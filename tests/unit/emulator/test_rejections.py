@@ -10,7 +10,7 @@ UNKNOWN = "5f0000000000000000000099"
 
 
 @pytest.mark.parametrize(
-    ("body", "refused"),
+    ("body", "rejection"),
     [
         (export_body(UNKNOWN), (404, 9009)),
         (export_body(volume="demo/nowhere"), (404, 9007)),
@@ -32,12 +32,12 @@ UNKNOWN = "5f0000000000000000000099"
         (export_body(properties={"sse_aws_kms_key_id": 1}), (400, 9011)),
     ],
 )
-def test_rejected_submissions(emulator, caller, body, refused):
-    assert code(caller.post("/storage/exports", body)) == refused
+def test_rejected_submissions(emulator, caller, body, rejection):
+    assert code(caller.post("/storage/exports", body)) == rejection
     assert emulator.exports == []
     if isinstance(body, dict):
         item = caller.post("/bulk/storage/exports/create", {"items": [body]}).json()["items"][0]
-        assert (item["error"]["status"], item["error"]["code"]) == refused
+        assert (item["error"]["status"], item["error"]["code"]) == rejection
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from collections import defaultdict
 
 import pytest
 
@@ -35,7 +36,7 @@ def polls(platform):
 
 
 @pytest.mark.parametrize("running", [0, 0.4], ids=["ended before the first poll", "ended later"])
-def test_its_event(platform, started, running):
+def test_the_event_of_a_completed_export(platform, started, running):
     platform.knobs.running_seconds = running
     export_id = started()
     event = event_of(export_id)
@@ -47,7 +48,7 @@ def test_its_event(platform, started, running):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "options"),
+    ("fault", "options"),
     [
         ("error", {"status": 503, "code": 0}),
         ("error", {"status": 500, "code": 90004}),
@@ -63,12 +64,66 @@ def test_its_event(platform, started, running):
     ],
     ids=str,
 )
-def test_transient_errors_do_not_end_it(platform, started, trouble, options, caplog):
+def test_transient_errors_do_not_end_it(platform, started, fault, options, caplog):
     export_id = started()
-    platform.trouble(trouble, path=GET, times=6, **options)
+    platform.trouble(fault, path=GET, times=6, **options)
     with caplog.at_level(logging.INFO):
         assert event_of(export_id)["status"] == "terminal"
     assert len(polls(platform)) == 7
+
+
+@pytest.mark.parametrize(
+    ("trouble", "options"),
+    [
+        ("error", {"status": 503, "code": 0}),
+        ("error", {"status": 503, "code": 90005}),
+        ("error", {"status": 429, "code": 1000}),
+        ("html", {"status": 502}),
+        ("drop", {}),
+    ],
+    ids=str,
+)
+def test_a_failing_poll_of_many_tasks_is_one_line_in_the_log_of_each(
+    platform, monkeypatch, caplog, capsys, trouble, options
+):
+    """When it begins and when it ends, however often it is repeated; and it names no other task's export."""
+    platform.knobs.stuck = True
+    files = [platform.add_file(f"{number}.txt", b"some bytes").id for number in range(25)]
+    ids = [SevenBridgesHook().start_export(file, "demo/results", f"{file}.txt").id for file in files]
+    logs, contexts = defaultdict(list), []
+
+    def write(context, logger, lines):
+        contexts.append(context)
+        logs[id(context)].extend(lines)
+
+    monkeypatch.setattr("airflow_sb_provider.triggers.base.log_writer.write", write)
+    caplog.set_level(logging.INFO)
+    capsys.readouterr()
+    fault = platform.trouble(trouble, path=GET, times=0, **options)
+
+    async def wait():
+        waits = [
+            asyncio.create_task(first_event(SevenBridgesExportTrigger([job_id], CONNECTION, 0.1))) for job_id in ids
+        ]
+        while len(logs) < 25 or fault.struck < 6:
+            await asyncio.sleep(0.05)
+        platform.troubles.clear()
+        while not all("Polling recovered." in lines for lines in logs.values()):
+            await asyncio.sleep(0.05)
+        platform.knobs.stuck = False
+        return await asyncio.gather(*waits)
+
+    assert {event["status"] for event in asyncio.run(wait())} == {"terminal"}
+    assert fault.struck >= 6
+    assert len(logs) == 25
+    for lines in logs.values():
+        failed, recovered = [line for line in lines if line.startswith("Polling")]
+        assert failed.startswith("Polling failed; still waiting: ")
+        assert "\n" not in failed
+        assert not any(job_id in failed for job_id in ids)
+        assert recovered == "Polling recovered."
+    assert not [record for record in caplog.records if record.name.startswith("airflow")]
+    assert "Polling" not in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -142,7 +197,7 @@ def test_two_triggers_of_one_export_both_get_its_event(platform, started):
 
 
 @pytest.mark.filterwarnings("error::ResourceWarning")
-def test_a_cancelled_trigger_leaves_no_task(platform, started):
+def test_a_canceled_trigger_leaves_no_task(platform, started):
     platform.knobs.stuck = True
     trigger = SevenBridgesExportTrigger([started()], CONNECTION, 0.05)
 

@@ -1,4 +1,4 @@
-"""The answer to a submission is lost: each row of the table in docs/exporting-once.md, in both modes."""
+"""The response to a submission is lost: each row of the table in docs/exporting-once.md, in both modes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ FATES = {
 
 
 def lose(platform, fate):
-    trouble, options, knobs = FATES[fate]
+    fault, options, knobs = FATES[fate]
     platform.knobs.update(**knobs)
-    platform.trouble(trouble, **options)
+    platform.trouble(fault, **options)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,9 @@ def lose(platform, fate):
     ],
     ids=str,
 )
-def test_what_becomes_of_it(platform, runner, export, deferrable, intent, fate, adopted, posts):
+def test_an_export_whose_response_is_lost_completes_once(
+    platform, runner, export, deferrable, intent, fate, adopted, posts
+):
     if intent.get("overwrite"):
         platform.put_object("demo/results", "a/b.txt", OLD)
     lose(platform, fate)
@@ -66,7 +68,7 @@ def test_what_becomes_of_it(platform, runner, export, deferrable, intent, fate, 
 
 
 @pytest.mark.parametrize("there", [OLD, None], ids=["over an object", "over nothing"])
-def test_a_move_with_overwrite_that_may_have_been_accepted_is_never_asked_for_again(
+def test_a_move_with_overwrite_that_may_have_been_accepted_is_never_resubmitted(
     platform, runner, export, deferrable, there
 ):
     if there:
@@ -84,7 +86,7 @@ def test_a_move_with_overwrite_that_may_have_been_accepted_is_never_asked_for_ag
 
 
 @pytest.mark.parametrize(
-    ("trouble", "options"),
+    ("fault", "options"),
     [
         ("lose_reply", {}),
         ("cut_json", {}),
@@ -96,32 +98,32 @@ def test_a_move_with_overwrite_that_may_have_been_accepted_is_never_asked_for_ag
     ],
     ids=str,
 )
-def test_any_unreadable_answer_is_a_lost_one(platform, runner, export, deferrable, trouble, options):
+def test_any_unreadable_response_counts_as_lost(platform, runner, export, deferrable, fault, options):
     platform.knobs.running_seconds = 0.6
-    platform.trouble(trouble, **options)
+    platform.trouble(fault, **options)
     result = runner.run(export(deferrable=deferrable))
     assert result["adopted"]
     assert result["export_id"] == platform.exports[0].id
     assert len(submissions(platform)) == len(platform.exports) == 1
 
 
-@pytest.mark.parametrize(("trouble", "options"), [("drop", {}), ("html", {"status": 502}), ("error", {"status": 500})])
-def test_a_move_is_asked_for_again_only_when_it_can_no_longer_be_accepted(
-    platform, runner, export, deferrable, trouble, options
+@pytest.mark.parametrize(("fault", "options"), [("drop", {}), ("html", {"status": 502}), ("error", {"status": 500})])
+def test_a_move_is_resubmitted_only_after_it_can_no_longer_be_accepted(
+    platform, runner, export, deferrable, fault, options
 ):
-    looks = []
+    checks = []
 
     def count(record):
         if record.path == "/v2/bulk/files/get":
-            looks.append(len(submissions(platform)))
+            checks.append(len(submissions(platform)))
 
     platform.on("request", count)
-    platform.trouble(trouble, **options)
+    platform.trouble(fault, **options)
     result = runner.run(export(deferrable=deferrable))
     assert not result["adopted"]
     first, second = submissions(platform)
     assert second.time - first.time >= GATEWAY_TIMEOUT
-    assert looks == [1, 1, 1], "three checks between the two requests"
+    assert checks == [1, 1, 1], "three checks between the two requests"
     assert len(platform.exports) == 1
 
 
@@ -131,8 +133,8 @@ def test_the_wait_for_the_gateway_is_deferred(platform, runner, export, deferrab
     assert len(runner.deferrals) == (2 if deferrable else 0)
 
 
-def test_a_copy_that_ended_before_its_answer_was_lost_is_taken_over(platform, runner, export, monkeypatch):
-    """A read time-out is long: the copy may have been made a minute before the answer is given up."""
+def test_a_copy_that_completed_before_its_response_was_lost_is_adopted(platform, runner, export, monkeypatch):
+    """A read timeout is long: the copy may complete a minute before the request times out."""
     late = []
     monkeypatch.setattr(PlatformClock, "now", lambda self: time.time() + (60 if late else 0))
     platform.on("accepted", late.append)

@@ -104,6 +104,18 @@ def test_an_object_appears_late(emulator, caller):
     assert not missing()
 
 
+def test_lists_of_a_volume_are_late(emulator, caller):
+    def listed():
+        return [item["location"] for item in caller.get("/storage/volumes/demo/results/list").json()["items"]]
+
+    emulator.knobs.volume_list_lag_seconds = HOUR
+    assert caller.ended(caller.export())["state"] == "COMPLETED"
+    assert caller.get("/storage/volumes/demo/results/object?location=out.vcf").status_code == 200
+    assert listed() == []
+    emulator.knobs.volume_list_lag_seconds = 0
+    assert listed() == ["out.vcf"]
+
+
 def test_stale_states(emulator, caller):
     emulator.knobs.stale_states = True
     waits = stuck(emulator, caller, "PENDING", location="1", copy_only="true")
@@ -116,7 +128,7 @@ def test_stale_states(emulator, caller):
     assert listed(caller, state="RUNNING") == [(runs, "RUNNING")]
 
 
-def test_total_lies(emulator, caller):
+def test_the_total_is_wrong(emulator, caller):
     emulator.knobs.update(stuck=True, total_lies=True)
     for number in range(3):
         caller.export(location=str(number), copy_only="true")
