@@ -30,8 +30,7 @@ def defaults():
         project="demo/defaults",
         name="*.{bam,bai}",
         tag_exported="exported",
-        # In Airflow 3 the data interval of "@daily" is empty: it starts when the run starts.
-        created_after="{{ data_interval_end - macros.timedelta(days=1, hours=6) }}",
+        created_after="{{ (dag_run.logical_date or dag_run.run_after) - macros.timedelta(days=1, hours=6) }}",
     )
 
     @task(trigger_rule="all_done")

@@ -36,8 +36,8 @@ def nightly():
         skip_exported=True,
         skip_not_exportable=True,
         # Public files cost requests each night: leave them out after three nights. A file that failed gets two more.
-        # Not data_interval_start: in Airflow 3 the data interval of "@daily" is empty.
-        created_after="{{ data_interval_end - macros.timedelta(days=3) }}",
+        # The date of any run on any Airflow; in Airflow 3 the data interval of "@daily" is empty.
+        created_after="{{ (dag_run.logical_date or dag_run.run_after) - macros.timedelta(days=3) }}",
         on_empty="skip",
         manifest=f"{os.environ['WEEK_MANIFESTS']}/{{{{ run_id }}}}.jsonl",
         deferrable=True,
