@@ -63,7 +63,7 @@ faults: $(STAMP)  ## test recovery: kill processes of a real Airflow at chosen p
 cluster: $(STAMP)  ## run many exports on a multi-process Airflow and kill some processes (Debian: apt-get install redis-server)
 	$(BIN)/python -m dev.cluster
 
-week: $(STAMP)  ## run seven DAGs for seven nights on a real Airflow, and print what each night did (15 minutes)
+week: $(STAMP)  ## run seven DAGs for seven nights on a real Airflow, and print what each night did, 12 minutes
 	$(BIN)/python -m dev.week
 
 soak: $(STAMP)  ## run a million simulated schedules, 2 hours (SEEDS=from:to for a part)
