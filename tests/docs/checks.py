@@ -12,7 +12,9 @@ import sys
 from functools import cache
 from importlib import metadata
 from itertools import pairwise
+from urllib.parse import urljoin
 
+import requests
 from packaging.requirements import Requirement
 
 import airflow_sb_provider
@@ -69,7 +71,7 @@ def check_command(words: list[str]) -> None:
     program, *arguments = words
     if program in NOT_RUN:
         return
-    checks = {"make": _make, "pip": _pip, "airflow": _airflow, "python": _python}
+    checks = {"make": _make, "pip": _pip, "airflow": _airflow, "python": _python, "curl": _curl}
     assert program in checks, f"{program} is neither checked nor in NOT_RUN"
     checks[program](*arguments)
 
@@ -84,6 +86,18 @@ def _airflow(*arguments: str) -> None:
     from airflow.cli.cli_parser import get_parser
 
     get_parser().parse_args(arguments)
+
+
+def _curl(flag: str, method: str, url: str) -> None:
+    """Send the request to a local Platform of its own."""
+    from airflow_sb_provider.emulator import Emulator
+
+    assert flag == "-X"
+    path = url.removeprefix("http://127.0.0.1:8000")
+    assert path != url
+    with Emulator() as platform:
+        response = requests.request(method, urljoin(platform.url, path), timeout=30)
+    assert response.status_code == 200, response.text
 
 
 def _pip(command: str, *arguments: str) -> None:

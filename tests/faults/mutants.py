@@ -117,7 +117,7 @@ def lost_page_is_nothing(patch: Patch) -> None:
     patch(StateStore, "_warn", lambda self, problem: None)
 
 
-@mutant(19, 80, "workers die", "requests arrive late")
+@mutant(37, 80, "workers die", "requests arrive late")
 def record_after(patch: Patch) -> None:
     """the record is written only after the response"""
     real = StateStore.save
@@ -197,7 +197,7 @@ def no_gateway_wait(patch: Patch) -> None:
     patch(decision, "_doubt_lasts", lambda request, facts: real(request, replace(facts, doubt_seconds=0.0)))
 
 
-@mutant(270, 259, "requests arrive late", "workers die", "lists lag")
+@mutant(270, 162, "requests arrive late", "workers die", "lists lag")
 def doubt_from_the_record(patch: Patch) -> None:
     """the gateway timeout counts from the record, by the clock of the worker that wrote it"""
 
@@ -209,7 +209,7 @@ def doubt_from_the_record(patch: Patch) -> None:
     _submissions(patch, since_sent)
 
 
-@mutant(143, 12, "requests arrive late", "files lag")
+@mutant(221, 12, "requests arrive late", "files lag")
 def no_third_check(patch: Patch) -> None:
     """a request in doubt is resubmitted although its job may not be listed yet"""
     real = decision._doubt_lasts
@@ -221,7 +221,7 @@ def no_third_check(patch: Patch) -> None:
     patch(decision, "_doubt_lasts", lasts)
 
 
-@mutant(1282, 361, "requests arrive later than any bound", "workers die")
+@mutant(765, 957, "requests arrive later than any bound", "workers die")
 def overwrite_again(patch: Patch) -> None:
     """a move with overwrite in doubt is resubmitted like any move"""
     real = decision._unsafe
@@ -266,7 +266,7 @@ def listed_elsewhere(patch: Patch) -> None:
     patch(job_lists, "list_jobs", list_jobs)
 
 
-@mutant(20, 13, "requests arrive late")
+@mutant(46, 22, "requests arrive late")
 def lists_are_kept(patch: Patch) -> None:
     """lists of jobs are read once and never again"""
     real = JobLists._list
@@ -364,7 +364,7 @@ def copies_are_not_searched(patch: Patch) -> None:
     )
 
 
-@mutant(306, 531, "others export too", "workers die", "tasks are cleared")
+@mutant(306, 1176, "others export too", "workers die", "tasks are cleared")
 def recorded_copy_is_believed(patch: Patch) -> None:
     """a recorded copy is adopted without a check of the object"""
     patch(decision, "_recorded_copy", lambda request, facts, job: Adopt("recorded", job))
@@ -403,7 +403,7 @@ def overwrite_nothing(patch: Patch) -> None:
     patch(decision, "_submit", submit)
 
 
-@mutant(20, 315, "others export too", "responses are lost")
+@mutant(568, 315, "others export too", "responses are lost")
 def overwrite_what_came(patch: Patch) -> None:
     """an object that appeared after the first submission is overwritten by a second one"""
     _decisions(patch, lambda facts: replace(facts.submission, replaces=None))

@@ -405,6 +405,10 @@ class World(SimAirflow):
         allowed = 1 + task.clears + self.cleared_at_last
         # A copy is made again if others replaced or deleted it, or if no list shows it.
         is_weakened = "I2" in self.weakened[job.file] or job.file in self.changed_by_others or self.is_disturbed
+        is_weakened = is_weakened or any(
+            (other.key, found.content) == (job.key, job.file) and other.by != job.by
+            for other, found in self.platform.destroyed
+        )
         if len(copies) > allowed and can_know and not is_weakened and self.platform.lists_are_readable:
             raise Violation("I2", f"{job.by} has made {len(copies)} copies of {job.file}, {allowed} allowed: {copies}")
 
@@ -454,7 +458,9 @@ class World(SimAirflow):
             for other in task.sent
             if (other.file, other.body["destination"]) == (sent.file, place)
             and not other.is_rejected
-            and other.at >= max(task.requested_since, task.changed_at)
+            # A change of the parameters makes a new intent.
+            and other.at >= task.requested_since
+            and other.at > task.changed_at
             and (other.process is sent.process or self._keeps_records(task))
         ]
         return min(check_times, default=sent.snapshot.object_at)
@@ -590,18 +596,20 @@ class World(SimAirflow):
         """Check that the log of a stopped task says what stays in flight, because the API has no cancel."""
         for sent in process.task.sent:
             goes_on = sent.on_its_way or (sent.job is not None and sent.job.in_flight)
-            is_known = sent.process is process and not sent.is_denied and not self._is_already_fulfilled(sent)
+            # A task that adopted a copy has ended its work, even if others have replaced the copy since.
+            is_done = self._is_already_fulfilled(sent, since=sent.at)
+            is_known = sent.process is process and not sent.is_denied and not is_done
             if goes_on and is_known and not any(_GOES_ON.search(line) for line in process.task.messages):
                 raise Violation(
                     "I5",
                     f"{process.name} is stopped, and its log does not say that an export is in flight: {sent.file}",
                 )
 
-    def _is_already_fulfilled(self, sent):
-        """Whether the export of a submission is complete."""
+    def _is_already_fulfilled(self, sent, since=None):
+        """Whether the export of a submission is complete, or was at any time since then."""
         place = sent.body["destination"]
         intent = {"file": sent.file, "copy_only": sent.copy_only, **place}
-        return self._was_fulfilled(intent, self.platform.now)
+        return self._was_fulfilled(intent, self.platform.now if since is None else since)
 
     def _check_time(self, task, operator):
         """Check that the time-out is counted from the submission, for a bulk task from the start of the first try."""

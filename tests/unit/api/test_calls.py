@@ -356,7 +356,7 @@ def test_the_link_to_the_next_page(links, following):
 @pytest.mark.parametrize("link", ["https://[x/?a=b", "https://x/?" + "a=b&" * 50, "https://x/?a=" + "b" * 10_000])
 def test_a_link_that_is_none_is_an_error_of_the_list(link):
     with pytest.raises(
-        SevenBridgesApiError, match=r"list of objects on volume o/v: The link to the next page"
+        SevenBridgesApiError, match=r"List of objects on volume o/v: The link to the next page"
     ) as caught:
         calls.list_volume_objects("o/v", link=link)
     assert not caught.value.permanent

@@ -458,7 +458,7 @@ def test_a_page_of_a_volume_may_be_empty(hook, platform):
 def test_pages_of_a_volume_that_repeat_are_an_error(hook, platform):
     link = {"next": f"{platform.url}/v2/storage/volumes/o/v/list?token=x"}
     platform.answers = [reply({"items": [{"location": "a"}], "links": [link]})]
-    with pytest.raises(SevenBridgesApiError, match=r"list of objects on volume o/v: .*its pages repeat"):
+    with pytest.raises(SevenBridgesApiError, match=r"List of objects on volume o/v: .*its pages repeat"):
         list(hook.list_volume_objects("o/v"))
     assert len(platform.seen) == 2
 
