@@ -135,9 +135,7 @@ def read_time(value: object) -> DateTime:
     """
     time = pendulum.instance(value) if isinstance(value, datetime) else parse_time(value)
     if time is None:
-        raise ValueError(
-            f"{short(value)} is not a time; use one such as 2026-11-27T00:00:00+00:00 or {{{{ data_interval_start }}}}."
-        )
+        raise ValueError(f"{short(value)} is not a time; use ISO 8601 text such as 2026-11-27T00:00:00+00:00.")
     return time
 
 

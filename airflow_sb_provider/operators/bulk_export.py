@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -124,7 +125,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
     :param metadata: select files by metadata: for each field a value or a list of values. (templated)
     :param origin_task: select the files that this task of the Platform created. (templated)
     :param created_after: select the files that were created at or after this time, such as
-        ``{{ data_interval_start }}``: a ``datetime`` or ISO 8601 text, in UTC if it has no offset. (templated)
+        ``2026-11-27T00:00:00Z``: a ``datetime`` or ISO 8601 text, in UTC if it has no offset. (templated)
     :param modified_after: the same for the time of the last change. (templated)
     :param volume: ID of the destination volume, for a selection. (templated)
     :param location_pattern: the key of each object: text with ``{path}``, ``{name}``, ``{stem}``, ``{suffix}``,
@@ -529,6 +530,10 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
             prefix = prefix_in_template(self._manifest_source)
         return address if prefix is None else check_below(address, prefix)
 
+    @cached_property
+    def _username(self) -> str | None:
+        return self.hook.get_user().username
+
     def _write_manifest(self, context: Context, batch: Batch[TrackedExport]) -> None:
         try:
             address = self._manifest_for(context)
@@ -538,7 +543,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
             return
         ti = context["ti"]
         run = {
-            "username": self.hook.get_user().username,
+            "username": self._username,
             "dag_id": ti.dag_id,
             "run_id": ti.run_id,
             "task_id": ti.task_id,

@@ -149,7 +149,7 @@ def test_a_file_of_unknown_age_is_reported(platform, add):
 
 @pytest.mark.parametrize("value", ["yesterday", "2026-13-01", 7, "{{ ds }}"])
 def test_a_wrong_time_is_named(platform, value):
-    with pytest.raises(AirflowFailException, match=r"created_after: .* is not a time; use one such as"):
+    with pytest.raises(AirflowFailException, match=r"created_after: .* is not a time; use ISO 8601 text"):
         night(created_after=value)
     assert paths(platform) == []
 
