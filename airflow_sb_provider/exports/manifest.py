@@ -109,7 +109,7 @@ def is_manifest_of(head: bytes, address: str, run: Mapping[str, Any]) -> bool:
             rows = csv.DictReader(io.StringIO(text))
             row = next(rows, None)
             if row is None:
-                return {*(rows.fieldnames or ())} >= _COLUMNS
+                return {*(rows.fieldnames or ())} >= {*_columns((), run)}
             run = {key: _cell(run[key]) for key in _IDENTITY}
         else:
             row = json.loads(text.partition("\n")[0])
@@ -136,8 +136,7 @@ def manifest_text(
     rows = (_row(entry, volumes, metadata, run) for entry in entries)
     if address.lower().endswith(_CSV):
         text = io.StringIO()
-        columns = _row(TrackedExport(ExportRequest("", "", "")), volumes, metadata, run)
-        writer = csv.DictWriter(text, columns)
+        writer = csv.DictWriter(text, _columns(metadata, run))
         writer.writeheader()
         for row in rows:
             writer.writerow({key: _cell(value) for key, value in row.items()})
@@ -294,6 +293,10 @@ def _place_of(address: str) -> tuple[str, ...]:
     parts = rest.removesuffix("/").split("/")
     is_place = parts[0] if scheme != "file" else rest.strip("/.")
     return (scheme.lower(), *parts) if is_place else ()
+
+
+def _columns(metadata: Sequence[str], run: Mapping[str, Any]) -> list[str]:
+    return [*_row(TrackedExport(ExportRequest("", "", "")), {}, metadata, run)]
 
 
 def _row(

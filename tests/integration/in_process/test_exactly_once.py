@@ -15,7 +15,7 @@ from airflow_sb_provider.engine.submitter import MAX_POSTS
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
-from tests.integration.in_process.conftest import Runner, first_event, forget, paths
+from tests.integration.in_process.conftest import Runner, first_event, forget, paths, run_until_polled
 
 BYTES, OLD = b"some bytes", b"old"
 MOVE_OVER, COPY_OVER = {"overwrite": True}, {"overwrite": True, "copy_only": True}
@@ -203,7 +203,8 @@ def test_a_record_that_cannot_be_read_is_in_doubt(platform, runner, task, monkey
     for key in list(runner.store.values):
         runner.store.values[key] = value
     assert runner.run(operator)["state"] == "COMPLETED"
-    assert len(platform.exports) == (2 if intent is COPY_OVER else 1)
+    # The late request may be in flight when the retry checks: then the retry adopts it.
+    assert len(platform.exports) in ((1, 2) if intent is COPY_OVER else (1,))
     assert platform.object_bytes("demo/results", "a/b.txt") == BYTES
 
 
@@ -301,7 +302,7 @@ def test_a_cleared_move_whose_object_is_missing_is_not_reported_as_completed(pla
 
 
 def test_an_adopted_export_with_other_properties_logs_a_warning(platform, runner, task, capsys):
-    platform.knobs.running_seconds = 0.3
+    run_until_polled(platform)
     file = platform.add_file("a.txt", BYTES).id
     SevenBridgesHook().start_export(file, "demo/results", "a/b.txt", properties={"sse_algorithm": "AES256"})
     runner.try_number = 1

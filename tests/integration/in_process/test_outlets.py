@@ -187,6 +187,7 @@ def test_a_sensor_emits_an_event_for_each_of_a_list_and_none_if_one_failed(platf
         "uri": None,
         "total": 3,
         "exported": 3,
+        "exported_now": 3,
         "adopted": 0,
         "failed": 0,
         "bytes": 30,
@@ -216,7 +217,8 @@ def test_a_bulk_export_emits_events_for_the_manifest_and_the_first_hundred(
     jobs = {job.file: job.id for job in platform.exports}
     assert all(extra["export_id"] == jobs[extra["file"]] and extra["name"] for _, extra in each)
     assert uri == manifest
-    assert summary == {"uri": manifest, "total": 120, "exported": 120, "adopted": 0, "failed": 0, "bytes": 120}
+    none = {"adopted": 0, "failed": 0}
+    assert summary == {"uri": manifest, "total": 120, "exported": 120, "exported_now": 120, **none, "bytes": 120}
     assert runner.outlet_events[RESULTS].extra == summary
     assert "emitted for the first 100 of 120 exported objects" in caplog.text
 

@@ -224,7 +224,7 @@ def test_an_outage_does_not_end_the_wait(platform, started, wait, knob):
 
 
 def test_a_token_replaced_during_the_wait_is_used(platform, started, wait, monkeypatch, mode):
-    platform.knobs.running_seconds = 0.4
+    platform.trouble("job_stuck", state="RUNNING")
     [export_id] = started()
     user, old = platform.platform.users[platform.token], platform.token
     tokens = []
@@ -237,6 +237,8 @@ def test_a_token_replaced_during_the_wait_is_used(platform, started, wait, monke
         elif len(tokens) == 2:
             platform.platform.users.pop(old, None)
             use_token(monkeypatch, platform, "n" * 32)
+        elif tokens[-1] != old:
+            platform.release(export_id)
 
     platform.on("request", rotate)
     assert wait(export_id)["state"] == "COMPLETED"

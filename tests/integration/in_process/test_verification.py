@@ -236,7 +236,7 @@ def test_a_volume_that_cannot_be_read_is_an_error(platform, runner, files, manif
     runner.run(bulk(manifest=str(manifest)))
     before = len(platform.requests)
     use_token(monkeypatch, platform, platform.add_token("outsider", access="none"))
-    with pytest.raises(AirflowFailException, match=rf"object many/00000.vcf on volume {RESULTS}: .*9020") as caught:
+    with pytest.raises(AirflowFailException, match=rf"Object many/00000.vcf on volume {RESULTS}: .*9020") as caught:
         runner.run(verify(manifest, on_error="report"))
     assert isinstance(caught.value, SevenBridgesForbiddenError)
     # Not one for each of the others.
