@@ -403,7 +403,7 @@ def overwrite_nothing(patch: Patch) -> None:
     patch(decision, "_submit", submit)
 
 
-@mutant(3991, 315, "others export too", "responses are lost")
+@mutant(3991, 568, "others export too", "responses are lost")
 def overwrite_what_came(patch: Patch) -> None:
     """an object that appeared after the first submission is overwritten by a second one"""
     _decisions(patch, lambda facts: replace(facts.submission, replaces=None))
