@@ -39,6 +39,8 @@ MAIL = """
     catchup=False,
     # Two runs at the same time would list the same files.
     max_active_runs=1,
+    # It starts when you switch it on, whatever Airflow's default is.
+    is_paused_upon_creation=True,
     tags=["sevenbridges"],
     params={
         "project": Param("demo/genomics", type="string", pattern="^[^/]+/[^/]+$", title="Project"),

@@ -44,7 +44,7 @@ INTENDED = [
             "ui_color",
         },
     ),
-    (BaseTrigger, {"cleanup", "render_template_fields", "run", "serialize"}),
+    (BaseTrigger, {"cleanup", "on_kill", "render_template_fields", "run", "serialize"}),
     (BaseEventTrigger, {"create_shared_stream_producer", "filter_shared_stream", "shared_stream_key"}),
     (SharedStreamProducer, {"advance", "open_stream"}),
     (
