@@ -95,7 +95,10 @@ class StateStore(Generic[E]):
         """Load every page, for the report at the end."""
         for number, page in enumerate(self._pages):
             if page is None:
-                self._load_page(number)
+                entries = self._load_page(number)
+                if self._phases[number] == _ENDED and _phase_of(entries) != _ENDED:
+                    # An older value of the page hides how its jobs ended.
+                    self._warn(ValueError("a page is older than the head"))
         self._show(batch)
 
     def start(self, batch: Batch[E]) -> None:

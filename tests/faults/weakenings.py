@@ -33,6 +33,7 @@ CLOCK_SKEW = 600.0
 PAUSE = 400.0
 GATEWAY = 90.0
 
+_TWO_OVERWRITING = "two jobs may be accepted; where they overwrite, the second may delete what the first has moved"
 _TWO = "two jobs may be accepted, never two completed; no overwriting move destroys anything"
 
 _ALL = (
@@ -108,8 +109,8 @@ _ALL = (
         "writes of the dead are accepted",
         "Airflow takes writes from a process that it has declared dead",
         0.03,
-        ("I1", "I2"),
-        _TWO,
+        ("I1", "I2", "I4"),
+        _TWO_OVERWRITING,
     ),
     Weakening("resumed methods run again", "Airflow 3.0 runs a resumed method again in a retry, and keeps XComs", 0.15),
     Weakening("events come twice", "a task that defers again is resumed at once, with the event before", 0.1),
@@ -127,7 +128,7 @@ _ALL = (
         "a read of the record returns what was there before the last write",
         0.03,
         ("I1", "I2", "I4"),
-        "two jobs may be accepted; where they overwrite, the second may delete what the first has moved",
+        _TWO_OVERWRITING,
     ),
     Weakening("reads of the record fail", "Airflow's API server does not answer a read", 0.08),
     Weakening("records are unreadable", "a record is replaced by something that nobody can read", 0.12),

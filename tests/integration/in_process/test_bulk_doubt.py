@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 
@@ -11,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException
 from airflow_sb_provider.hooks.connection import ConnectionSettings
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
+from tests.integration.in_process.conftest import Store
 
 CREATE = "/v2/bulk/storage/exports/create"
 
@@ -115,3 +117,29 @@ def test_a_retry_that_fails_before_it_submits_names_the_exports_in_flight(platfo
     assert f"As an earlier try recorded: {still}" in text
     assert "perhaps accepted" not in text
     assert len(retry._reported().exports) == 2
+
+
+class StaleStore(Store):
+    """Returns the first value of a page of which all jobs have ended, as a database replica may."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = {}
+
+    def set(self, key, value):
+        self.first.setdefault(key, json.loads(json.dumps(value)))
+        super().set(key, value)
+
+    def get(self, key, default=None):
+        phases = self.values.get("sevenbridges_batch", {}).get("pages", "")
+        number = key.rpartition("_")[2]
+        if number.isdigit() and phases[int(number) : int(number) + 1] == "e":
+            return self.first[key]
+        return super().get(key, default)
+
+
+def test_an_old_page_of_the_record_does_not_hide_a_failure(platform, runner, ids):
+    platform.trouble("job_fails", path=CREATE, code=9101)
+    runner.store = StaleStore()
+    with pytest.raises(AirflowException, match="does not have the complete record"):
+        runner.run(bulk(ids, max_active=100))
