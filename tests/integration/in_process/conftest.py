@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_sb_provider.emulator import Emulator, Knobs
@@ -190,3 +191,46 @@ def submissions(platform):
 
 def paths(platform):
     return [f"{record.method} {record.path.removeprefix('/v2/')}" for record in platform.requests]
+
+
+@pytest.fixture(params=["poke", "reschedule", "deferred"])
+def mode(request):
+    return request.param
+
+
+@pytest.fixture
+def xcom():
+    return {}
+
+
+@pytest.fixture
+def wait(mode, xcom):
+    """Runs a sensor as Airflow does: a reschedule and a resumption are each a new process."""
+    from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
+
+    began = datetime.now(UTC)
+
+    def push(key, value):
+        xcom[key] = json.loads(json.dumps(value))
+
+    ti = SimpleNamespace(
+        try_number=1, max_tries=0, xcom_push=push, get_first_reschedule_date=lambda context: began, task_id="wait"
+    )
+
+    def run(export_id, **fields):
+        def make():
+            how = {"deferrable": True} if mode == "deferred" else {"deferrable": False, "mode": mode}
+            return SevenBridgesExportSensor(
+                **{"task_id": "wait", "export_id": export_id, "poke_interval": 0.1, "timeout": 300, **how, **fields}
+            )
+
+        while True:
+            try:
+                return make().execute({"ti": ti})
+            except AirflowRescheduleException as again:
+                time.sleep(max(0, (again.reschedule_date - datetime.now(UTC)).total_seconds()))
+            except TaskDeferred as deferred:
+                event = asyncio.run(first_event(deferred.trigger))
+                return make().resume_execution(deferred.method_name, {"event": event}, {"ti": ti})
+
+    return run

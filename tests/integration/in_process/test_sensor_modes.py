@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 import time
-from datetime import UTC, datetime
 
 import pytest
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
-    AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
-    TaskDeferred,
 )
 
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
-from tests.integration.in_process.conftest import first_event, use_token
+from tests.integration.in_process.conftest import use_token
 
 GET = "/v2/bulk/storage/exports/get"
-
-
-@pytest.fixture(params=["poke", "reschedule", "deferred"])
-def mode(request):
-    return request.param
-
-
-@pytest.fixture
-def wait(mode):
-    """Runs a sensor as Airflow does: a reschedule and a resumption are each a new process."""
-    began = datetime.now(UTC)
-
-    class Instance:
-        try_number, max_tries = 1, 0
-
-        def get_first_reschedule_date(self, context):
-            return began
-
-    def run(export_id, **fields):
-        def make():
-            how = {"deferrable": True} if mode == "deferred" else {"deferrable": False, "mode": mode}
-            return SevenBridgesExportSensor(
-                **{"task_id": "wait", "export_id": export_id, "poke_interval": 0.1, "timeout": 300, **how, **fields}
-            )
-
-        context = {"ti": Instance()}
-        while True:
-            try:
-                return make().execute(context)
-            except AirflowRescheduleException as again:
-                time.sleep(max(0, (again.reschedule_date - datetime.now(UTC)).total_seconds()))
-            except TaskDeferred as deferred:
-                event = asyncio.run(first_event(deferred.trigger))
-                return make().resume_execution(deferred.method_name, {"event": event}, context)
-
-    return run
 
 
 @pytest.fixture

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
-    AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
-    TaskDeferred,
 )
 
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
@@ -23,51 +19,9 @@ from airflow_sb_provider.sensors import base as sensors_module
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 from airflow_sb_provider.task_status import STATUS
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
-from tests.integration.in_process.conftest import first_event
 from tests.integration.in_process.test_status_schema import KINDS, check
 
 CONNECTION = "sevenbridges_default"
-
-
-@pytest.fixture(params=["poke", "reschedule", "deferred"])
-def mode(request):
-    return request.param
-
-
-@pytest.fixture
-def xcom():
-    return {}
-
-
-@pytest.fixture
-def wait(mode, xcom):
-    """Runs a sensor as Airflow does: a reschedule and a resumption are each a new process."""
-    began = datetime.now(UTC)
-
-    def push(key, value):
-        xcom[key] = json.loads(json.dumps(value))
-
-    ti = SimpleNamespace(
-        try_number=1, max_tries=0, xcom_push=push, get_first_reschedule_date=lambda context: began, task_id="wait"
-    )
-
-    def run(export_id, **fields):
-        def make():
-            how = {"deferrable": True} if mode == "deferred" else {"deferrable": False, "mode": mode}
-            return SevenBridgesExportSensor(
-                **{"task_id": "wait", "export_id": export_id, "poke_interval": 0.1, "timeout": 300, **how, **fields}
-            )
-
-        while True:
-            try:
-                return make().execute({"ti": ti})
-            except AirflowRescheduleException as again:
-                time.sleep(max(0, (again.reschedule_date - datetime.now(UTC)).total_seconds()))
-            except TaskDeferred as deferred:
-                event = asyncio.run(first_event(deferred.trigger))
-                return make().resume_execution(deferred.method_name, {"event": event}, {"ti": ti})
-
-    return run
 
 
 @pytest.fixture
