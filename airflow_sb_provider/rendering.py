@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from jinja2.nativetypes import NativeEnvironment
 
 from airflow_sb_provider._compat import AIRFLOW_PULLS_LAZILY
 
@@ -42,10 +45,34 @@ class RendersAuthorsText:
             self._pulled = _pulled_values(self, context)  # type: ignore[arg-type]
         if any(content is value for value in self._pulled):
             return _without_laziness(content)
+        if isinstance(content, list | dict) and jinja_env and not self.template_ext:  # type: ignore[attr-defined]
+            marks = _template_marks(jinja_env)
+            if marks and _has_no_template(content, marks):
+                # Airflow renders each text by itself, also whenever the task resumes: seconds for ten thousand exports.
+                return content
         if AIRFLOW_PULLS_LAZILY and isinstance(content, str):
             context = _pulling_lists(context)
         rendered = super().render_template(content, context, jinja_env, seen_oids)  # type: ignore[misc]
         return _without_laziness(rendered)
+
+
+def _template_marks(env: jinja2.Environment) -> re.Pattern[str] | None:
+    """Return what each text contains that rendering changes; None if that cannot be told."""
+    if isinstance(env, NativeEnvironment) or env.line_statement_prefix or env.line_comment_prefix:
+        return None
+    begins = (env.variable_start_string, env.block_start_string, env.comment_start_string)
+    # Jinja also changes line ends.
+    return re.compile("|".join([*map(re.escape, begins), "[\r\n]"]))
+
+
+def _has_no_template(value: Any, marks: re.Pattern[str]) -> bool:
+    if isinstance(value, str):
+        return not marks.search(value)
+    if type(value) is dict:
+        return all(_has_no_template(item, marks) for item in value.values())
+    if type(value) is list:
+        return all(_has_no_template(item, marks) for item in value)
+    return value is None or isinstance(value, int | float)
 
 
 class _ListPuller:

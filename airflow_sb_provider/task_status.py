@@ -30,7 +30,7 @@ from airflow_sb_provider.jobs.progress import progress_key, progress_status, sta
 from airflow_sb_provider.jobs.tracked import WAITING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from airflow_sb_provider._compat import BaseOperatorLink, Context
     from airflow_sb_provider.api.job import Job
@@ -127,15 +127,14 @@ class TaskStatus:
         return dict(status) if isinstance(status, dict) else {}
 
 
-def batch_status(
-    batch: Batch[TrackedExport], volumes: Mapping[str, Volume], source: str | None, now: float, manifest: str | None
-) -> dict[str, Any]:
-    """Return the status of a bulk export.
+def plan_status(entries: Sequence[TrackedExport], volumes: Mapping[str, Volume]) -> dict[str, Any]:
+    """Return the part of a bulk export's status that stays the same: from where to where, and how.
 
+    :param entries: all exports of the task.
     :param volumes: the volumes that the token can read, by id.
-    :param source: where the files come from, as text.
     """
-    requests = [entry.request for entry in batch.entries]
+    requests = [entry.request for entry in entries]
+    projects = {entry.project for entry in entries if entry.project}
     copies = {request.copy_only for request in requests}
     ids = {request.volume for request in requests}
     locations = [request.location for request in requests if request.location]
@@ -144,17 +143,23 @@ def batch_status(
     volume = volumes.get(next(iter(ids))) if len(ids) == 1 else None
     properties = requests[0].properties if requests else None
     return {
-        **batch.summary(now, manifest),
-        # The Platform may have accepted these submissions.
-        "unanswered": sum(entry.state == WAITING and entry.is_unanswered for entry in batch.entries),
-        "bytes_total": batch.totals.bytes_wanted,
-        "started_at": isoformat_utc(batch.started_at),
-        "source": cut(source),
+        "source": cut(f"project {projects.pop()}") if len(projects) == 1 else None,
         "volume": ", ".join(sorted(ids)[:3]) + (" ..." if len(ids) > 3 else ""),
         "uri": object_uri(volume, f"{folder}/" if folder else "") if volume else None,
         "copy_only": copies.pop() if len(copies) == 1 else None,
         "overwrite": any(request.overwrite for request in requests),
         "properties": properties if all(request.properties == properties for request in requests) else None,
+    }
+
+
+def batch_status(batch: Batch[TrackedExport], now: float, manifest: str | None) -> dict[str, Any]:
+    """Return the part of a bulk export's status that changes."""
+    return {
+        **batch.summary(now, manifest),
+        # The Platform may have accepted these submissions.
+        "unanswered": sum(entry.state == WAITING and entry.is_unanswered for entry in batch.entries),
+        "bytes_total": batch.totals.bytes_wanted,
+        "started_at": isoformat_utc(batch.started_at),
     }
 
 

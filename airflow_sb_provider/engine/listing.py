@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.api import calls
@@ -18,7 +18,7 @@ from airflow_sb_provider.exports.selection import Selected, index_names, is_inde
 from airflow_sb_provider.hooks.sevenbridges import has_next
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from airflow_sb_provider.api.models import Page
     from airflow_sb_provider.exports.selection import Selection
@@ -52,6 +52,7 @@ def list_selected(
     selection: Selection,
     max_files: int | None = None,
     counts: Callable[[File], bool] = lambda file: True,
+    metadata: Collection[str] = (),
 ) -> list[Selected]:
     """Return the files of a selection, each once, the index files of a folder after its other files.
 
@@ -76,10 +77,12 @@ def list_selected(
 
     :param max_files: the listing stops when there are more; None for any number.
     :param counts: which of the selected files count for ``max_files``.
+    :param metadata: the metadata fields that the files keep, besides those that the selection needs. A file may have
+        hundreds, and a hundred thousand files with all of them do not fit into a worker's memory.
     :raises SevenBridgesInputError: if there are more than ``max_files``.
     :raises SevenBridgesApiError: if a list is incomplete after three readings.
     """
-    lists = _Lists(hook, selection, max_files, counts)
+    lists = _Lists(hook, selection, max_files, counts, {*metadata, *selection.metadata_fields})
     if selection.file_ids is not None:
         folders, found = _folders_of_ids(lists)
     else:
@@ -102,12 +105,18 @@ class _Lists:
     """Lists files for a selection: only complete lists, and a limited number of pages."""
 
     def __init__(
-        self, hook: SevenBridgesHook, selection: Selection, max_files: int | None, counts: Callable[[File], bool]
+        self,
+        hook: SevenBridgesHook,
+        selection: Selection,
+        max_files: int | None,
+        counts: Callable[[File], bool],
+        metadata: Collection[str],
     ) -> None:
         self.hook = hook
         self.selection = selection
         self._max_files = max_files
         self._counts = counts
+        self._metadata = metadata
         self._matching: set[str] = set()
         self._pages = 0
 
@@ -146,7 +155,7 @@ class _Lists:
                 before = len(items)
                 page = self._page(where, before, retry=retry)
                 retry = True
-                items.update((item.id, item) for item in page.items)
+                items.update((item.id, _with_metadata(item, self._metadata)) for item in page.items)
                 totals.append(page.total)
                 more = has_next(page, self.hook.settings.endpoint)
             if set(totals) <= {len(items)} or (set(totals) <= {None, len(items)} and not more):
@@ -189,7 +198,7 @@ class _Lists:
         :raises SevenBridgesApiError: for a transient error.
         """
         self._count()
-        files = dict(zip(ids, self.hook.get_files(ids), strict=True))
+        files = get_files(self.hook, ids, self._metadata)
         for file in files.values():
             if isinstance(file, SevenBridgesApiError) and not file.permanent:
                 raise file
@@ -201,6 +210,25 @@ class _Lists:
             raise SevenBridgesInputError(
                 f"selection: {self.selection} has more than {MAX_PAGES:,} pages of files and folders; narrow it."
             )
+
+
+def get_files(
+    hook: SevenBridgesHook, ids: Sequence[str], metadata: Collection[str]
+) -> dict[str, File | SevenBridgesApiError]:
+    """Return files, or errors, by id, with one request per hundred.
+
+    :param metadata: the metadata fields that the files keep.
+    """
+    files: dict[str, File | SevenBridgesApiError] = {}
+    for start in range(0, len(ids), calls.BULK_LIMIT):
+        part = ids[start : start + calls.BULK_LIMIT]
+        for file_id, file in zip(part, hook.get_files(part), strict=True):
+            files[file_id] = _with_metadata(file, metadata) if isinstance(file, File) else file
+    return files
+
+
+def _with_metadata(file: File, names: Collection[str]) -> File:
+    return replace(file, metadata={name: file.metadata[name] for name in names if name in file.metadata})
 
 
 def _walk(lists: _Lists) -> Iterator[_Folder]:

@@ -107,7 +107,7 @@ class Submitter(Generic[E]):
         seen: set[int] = set()
         while True:
             room = max_active - len(batch.in_flight)
-            if room <= 0 or (self._stop_on_failure and batch.bad):
+            if room <= 0 or (self._stop_on_failure and batch.has_failed):
                 return None
             waiting = batch.waiting
             ready = [entry for entry in waiting if self._is_due(entry)]

@@ -49,23 +49,28 @@ def verify(hook: SevenBridgesHook, expected: Iterable[ExpectedObject]) -> Iterat
         yield from _verify(reader, together)
 
 
-def verify_exports(hook: SevenBridgesHook, entries: Iterable[TrackedExport]) -> None:
-    """Set ``proof`` of completed exports to their objects.
+def verify_exports(hook: SevenBridgesHook, entries: Iterable[TrackedExport]) -> Iterator[TrackedExport]:
+    """Yield all entries, in order; ``proof`` of the completed ones becomes their object.
 
     An export becomes ``IN_DOUBT`` if its object is missing, has another size, or cannot be read.
     """
-    completed = [entry for entry in entries if entry.done]
-    if not completed:
-        return
-    hook.log.info("Verifying %d objects.", len(completed))
-    for entry, verification in zip(completed, verify(hook, map(_expected, completed)), strict=True):
-        if verification.error or verification.is_wrong:
-            entry.fail(in_doubt(f"Export {entry.job_id or 'of an earlier task'}", verification), IN_DOUBT)
-            hook.log.warning("File %s: %s", entry.request.file, entry.message)
-        else:
-            entry.proof = verification.object
-    wrong = sum(entry.bad for entry in completed)
-    hook.log.info("%d objects are verified, %d exports are in doubt.", len(completed) - wrong, wrong)
+    reader, remaining = _Reader(hook), iter(entries)
+    verified = wrong = 0
+    while together := list(islice(remaining, MAX_TOGETHER)):
+        completed = [entry for entry in together if entry.done]
+        if completed:
+            hook.log.info("Verifying %d objects.", len(completed))
+        for entry, verification in zip(completed, _verify(reader, [*map(_expected, completed)]), strict=True):
+            if verification.error or verification.is_wrong:
+                entry.fail(in_doubt(f"Export {entry.job_id or 'of an earlier task'}", verification), IN_DOUBT)
+                hook.log.warning("File %s: %s", entry.request.file, entry.message)
+                wrong += 1
+            else:
+                entry.proof = verification.object
+                verified += 1
+        yield from together
+    if verified or wrong:
+        hook.log.info("%d objects are verified, %d exports are in doubt.", verified, wrong)
 
 
 def _expected(entry: TrackedExport) -> ExpectedObject:

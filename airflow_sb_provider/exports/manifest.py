@@ -98,7 +98,7 @@ def is_manifest_of(head: bytes, address: str, run: Mapping[str, Any]) -> bool:
     """Whether a file is empty, a manifest without files, or an earlier manifest of the same task.
 
     :param head: its first `HEAD_BYTES`, empty if there is no file.
-    :param run: as for `manifest_text`.
+    :param run: as for `manifest_lines`.
     """
     if not head:
         return True
@@ -118,15 +118,15 @@ def is_manifest_of(head: bytes, address: str, run: Mapping[str, Any]) -> bool:
     return isinstance(row, dict) and row.keys() >= _COLUMNS and all(str(row[key]) == str(run[key]) for key in _IDENTITY)
 
 
-def manifest_text(
+def manifest_lines(
     address: str,
     entries: Iterable[TrackedExport],
     *,
     volumes: Mapping[str, Volume],
     metadata: Sequence[str],
     run: Mapping[str, Any],
-) -> bytes:
-    """Return the whole manifest.
+) -> Iterator[bytes]:
+    """Yield the lines of the manifest; one entry is used at a time.
 
     :param address: its suffix determines the format.
     :param volumes: by id, for the objects' addresses.
@@ -134,21 +134,28 @@ def manifest_text(
     :param run: the fields with the same value in each row, such as ``username``, ``dag_id`` and ``try_number``.
     """
     rows = (_row(entry, volumes, metadata, run) for entry in entries)
-    if address.lower().endswith(_CSV):
-        text = io.StringIO()
-        writer = csv.DictWriter(text, _columns(metadata, run))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: _cell(value) for key, value in row.items()})
-        lines = text.getvalue()
-    else:
-        lines = "".join(
-            # Some readers treat these as line ends.
-            _LINE_ENDS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", json.dumps(row, ensure_ascii=False)) + "\n"
-            for row in rows
-        )
-    # A lone surrogate has no UTF-8; its replacement is JSON's own escape.
-    return lines.encode("utf-8", "backslashreplace")
+    lines = _csv_lines(rows, _columns(metadata, run)) if address.lower().endswith(_CSV) else _json_lines(rows)
+    for line in lines:
+        # A lone surrogate has no UTF-8; its replacement is JSON's own escape.
+        yield line.encode("utf-8", "backslashreplace")
+
+
+def _csv_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    for row in rows:
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+    yield text.getvalue()
+
+
+def _json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        # Some readers treat these as line ends.
+        yield _LINE_ENDS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", json.dumps(row, ensure_ascii=False)) + "\n"
 
 
 def _cell(value: object) -> object:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from airflow_sb_provider.api.models import ExportState
 from airflow_sb_provider.exports.destination import object_uri
-from airflow_sb_provider.jobs.tracked import IN_DOUBT, WAITING
+from airflow_sb_provider.jobs.batch import Totals
+from airflow_sb_provider.jobs.tracked import BAD, COMPLETED, IN_DOUBT, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -164,7 +165,7 @@ class ExportOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All exports of a task.
+    """All exports of a task: those that are reported one by one, and the totals of the others.
 
     ``many`` is true for a task that exports a list or a selection, even if that has only one file. ``emits_adopted``
     says whether its asset events include exports that earlier runs or other tasks made.
@@ -174,6 +175,7 @@ class Report:
     many: bool = False
     manifest: str | None = None
     emits_adopted: bool = True
+    others: Totals = field(default_factory=Totals)
 
     @classmethod
     def of_batch(
@@ -190,32 +192,45 @@ class Report:
         :param volumes: by id, for the objects' addresses.
         """
         exports = [ExportOutcome.of_entry(entry, volumes.get(entry.request.volume)) for entry in batch.entries]
-        return cls(exports, many, manifest, emits_adopted)
+        return cls(exports, many, manifest, emits_adopted, batch.not_loaded)
+
+    @property
+    def total(self) -> int:
+        """How many exports."""
+        return len(self.exports) + self.others.total
 
     @property
     def exported(self) -> list[ExportOutcome]:
-        """The completed exports, those of this task first."""
+        """The completed exports that are reported one by one, those of this task first."""
         exported = [export for export in self.exports if export.exported]
         return sorted(exported, key=lambda export: export.exported_before)
 
     @property
     def announced(self) -> list[ExportOutcome]:
-        """The completed exports for which asset events are emitted."""
+        """Those of them for which asset events are emitted."""
         return [export for export in self.exported if self.emits_adopted or not export.exported_before]
+
+    @property
+    def announced_total(self) -> int:
+        """For how many completed exports asset events would be emitted without a limit."""
+        others = self.others.count(COMPLETED) - (0 if self.emits_adopted else self.others.done_before)
+        return len(self.announced) + others
 
     def to_extra(self) -> dict[str, Any]:
         """Return the extra of an outlet that stands for the task: its one export or, for many, a flat summary."""
-        exported = self.exported
+        exported, others = self.exported, self.others
         if not self.many:
             return exported[0].to_extra() if exported else {}
+        before = sum(export.exported_before for export in exported) + others.done_before
+        done = len(exported) + others.count(COMPLETED)
         return {
             "uri": self.manifest,
-            "total": len(self.exports),
-            "exported": len(exported),
-            "exported_now": sum(not export.exported_before for export in exported),
-            "adopted": sum(export.adopted for export in exported),
-            "failed": sum(bool(export.error) for export in self.exports),
-            "bytes": sum(export.size or 0 for export in exported),
+            "total": self.total,
+            "exported": done,
+            "exported_now": done - before,
+            "adopted": sum(export.adopted for export in exported) + others.adopted,
+            "failed": sum(bool(export.error) for export in self.exports) + others.count(*BAD),
+            "bytes": sum(export.size or 0 for export in exported) + others.bytes_done,
         }
 
 

@@ -90,6 +90,11 @@ class Pattern:
         """Whether the pattern contains ``{path}``."""
         return [("path",)] in self._segments
 
+    @property
+    def metadata_fields(self) -> set[str]:
+        """The metadata fields that the pattern contains."""
+        return {part[1] for segment in self._segments for part in segment if part[0] == "metadata"}
+
     @cached_property
     def _segments(self) -> list[list[str | tuple[str, ...]]]:
         return _segments(self.text)

@@ -41,7 +41,7 @@ class Intent(StrEnum):
     COPY_OVERWRITE = "copy, overwrite"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ExportRequest:
     """A validated export: create one with `checked`."""
 

@@ -244,6 +244,11 @@ class Selection:
         }
         return self.location_pattern.fill(values, main.metadata, path)
 
+    @property
+    def metadata_fields(self) -> set[str]:
+        """The metadata fields on which the selection and its keys depend."""
+        return {*self.metadata, *self.location_pattern.metadata_fields}
+
     @cached_property
     def _tags(self) -> frozenset[str]:
         return frozenset(self.tags)

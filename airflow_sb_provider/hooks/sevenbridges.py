@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -641,7 +641,7 @@ def _checked(exports: Sequence[ExportRequest | Mapping[str, Any]], copy_only: bo
         raise SevenBridgesInputError(f"exports: {type(exports).__name__} is not a list; use one, also for one export.")
     for number, export in enumerate(exports):
         try:
-            fields = export if isinstance(export, Mapping) else vars(export)
+            fields = export if isinstance(export, Mapping) else asdict(export)
             checked.append(ExportRequest.checked(**fields))
             if checked[-1].copy_only and not copy_only:
                 problems.append(

@@ -11,7 +11,7 @@ from airflow_sb_provider.api.times import isoformat_utc
 from airflow_sb_provider.jobs.tracked import BAD, COMPLETED, SKIPPED, WAITING, TrackedJob
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow_sb_provider.jobs.kind import JobKind
 
@@ -19,6 +19,7 @@ E = TypeVar("E", bound=TrackedJob[Any])
 
 ERRORS_REPORTED = 10
 IDS_SHOWN = 10
+_COUNTED_TOGETHER = 1000
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,13 @@ class Batch(Generic[E]):
     """All jobs of one task; a single one is a batch of one.
 
     :param kind: the kind of the jobs.
-    :param entries: the jobs, in the order of the plan; jobs that only an earlier try requested come last. After a
-        deferral, jobs that have ended and jobs that are not submitted yet may be left out.
+    :param entries: the jobs in memory, in the order of the plan; jobs that only an earlier try requested come last.
+        Of many jobs these are the open ones, and the next to be submitted.
     :param started_at: when the task's first try began, in epoch seconds of the Platform's clock.
     :param try_number: the task instance's try number when this try began.
     :param max_tries: its maximum number of tries at that time; clearing the task changes it.
     :param left_out: the number of jobs that are not in the plan because an earlier run did them.
-    :param not_loaded: the totals of the jobs that are left out.
+    :param not_loaded: the totals of all other jobs.
     :param is_more_to_come: whether some of these are still to be submitted.
     :param left_behind: jobs that an earlier try submitted, and that this one neither requests nor waits for.
     """
@@ -119,6 +120,24 @@ class Batch(Generic[E]):
     def bad(self) -> list[E]:
         """Those that this try will not complete."""
         return [entry for entry in self.entries if entry.bad]
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether this try will not complete one of all jobs."""
+        return self.not_loaded.count(*BAD) > 0 or any(entry.bad for entry in self.entries)
+
+    def review(self, entries: Iterable[E], keeps: Callable[[E], bool]) -> Iterator[E]:
+        """Yield all jobs, one by one; at the end, the batch has in memory those that are to be kept."""
+        kept: list[E] = []
+        others: list[E] = []
+        totals = Totals()
+        for entry in entries:
+            yield entry
+            (kept if keeps(entry) else others).append(entry)
+            if len(others) == _COUNTED_TOGETHER:
+                totals += Totals.of(others)
+                others.clear()
+        self.entries, self.not_loaded, self.is_more_to_come = kept, totals + Totals.of(others), False
 
     def outstanding(self) -> str:
         """Return a text that names the jobs that are or may be in flight on the Platform; empty if there are none."""
@@ -189,8 +208,8 @@ class Batch(Generic[E]):
 
         It also names the jobs in flight, and counts those that were not submitted.
         """
-        bad = self.bad
-        lines = [f"{len(bad):,} of {len(self.entries):,} files were not {self.kind.done}:"]
+        bad, totals = self.bad, self.totals
+        lines = [f"{len(bad):,} of {totals.total:,} files were not {self.kind.done}:"]
         shown = _one_of_each_cause_first(bad)[: 2 * ERRORS_REPORTED]
         lines += [
             f"  {entry.state:9} {_subject(entry)} {entry.label}: {readable(entry.message, 4000)}" for entry in shown
@@ -198,7 +217,7 @@ class Batch(Generic[E]):
         if len(bad) > len(shown):
             where = f"see {manifest}" if manifest else "give 'manifest' a place to have them all written down"
             lines.append(f"  ... and {len(bad) - len(shown):,} more; {where}.")
-        if unsubmitted := sum(not entry.may_go_on for entry in self.waiting):
+        if unsubmitted := totals.count(WAITING) - sum(entry.may_go_on for entry in self.waiting):
             lines.append(f"{unsubmitted:,} more were not submitted, since the task ends with the first failure.")
         if outstanding := self.outstanding():
             lines.append(outstanding)

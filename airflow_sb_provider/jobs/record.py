@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,9 @@ class SubmissionStatus(StrEnum):
 
 
 class Request(Protocol):
-    """A request for a job of any kind."""
+    """A request for a job of any kind: a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def fingerprint(self) -> str:
@@ -76,7 +78,7 @@ class SubmissionRecord:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SubmissionState:
     """What this try knows about earlier submissions of one job. Times are epoch seconds of the Platform's clock.
 
@@ -119,8 +121,7 @@ class SubmissionState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that differ from a new state, as plain values for the store."""
-        usual = SubmissionState()
-        data = {name: value for name, value in vars(self).items() if value != getattr(usual, name)}
+        data = {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
         if self.refusal is not None:
             data["refusal"] = self.refusal.serialize()
         if self.job is not None:

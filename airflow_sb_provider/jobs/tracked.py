@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from airflow_sb_provider.api.models import error_from_json
@@ -75,7 +75,7 @@ class TrackedJob(Generic[R]):
     is_wanted: bool = True
     needs_check: bool = False
     record: SubmissionRecord | None = None
-    submission: SubmissionState = field(default_factory=SubmissionState)
+    submission: SubmissionState = SubmissionState()  # noqa: RUF009 - it cannot be changed
     job: Job | None = None
     proof: Any = None
     error: SevenBridgesError | None = None
@@ -282,7 +282,8 @@ class TrackedJob(Generic[R]):
             for each in fields(self)
             if each.name not in _NOT_KEPT and getattr(self, each.name) != getattr(usual, each.name)
         }
-        data["request"] = {key: value for key, value in vars(self.request).items() if value}
+        values = ((each.name, getattr(self.request, each.name)) for each in fields(self.request))
+        data["request"] = {name: value for name, value in values if value}
         if len(self.message) > MESSAGE_KEPT:
             data["message"] = self.message[:MESSAGE_KEPT] + "..."
         if self.record:

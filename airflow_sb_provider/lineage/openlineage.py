@@ -80,7 +80,7 @@ def _run_facets(report: Report, endpoint: str) -> dict[str, RunFacet]:
     failed_exports = [(number, export) for number, export in enumerate(report.exports) if export.error]
     if failed_exports:
         facets["extractionError"] = extraction_error_run.ExtractionErrorRunFacet(
-            totalTasks=len(report.exports),
+            totalTasks=report.total,
             failedTasks=len(failed_exports),
             errors=[
                 extraction_error_run.Error(

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from airflow_sb_provider._compat import BATCHES_ASSET_EVENTS, Asset, AssetAlias
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.exports.outcome import MAX_REPORTED, namespace
-from airflow_sb_provider.lineage.hook import collect_hook_lineage
+from airflow_sb_provider.lineage.hook import collect_hook_lineage, hook_lineage_is_read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,10 +39,11 @@ def emit_asset_events(context: Context, outlets: Sequence[object], hook: SevenBr
     """
     exported = report.exported
     known = [export for export in exported if export.uri]
-    if len(known) < len(exported):
+    unknown = sorted({export.volume or "" for export in exported if not export.uri})
+    if unknown and (outlets or hook_lineage_is_read()):
         log.info(
-            "No asset events or lineage for %d exported objects: their URIs are unknown.",
-            len(exported) - len(known),
+            "No asset events or lineage for the exported objects on %s: their URIs are unknown.",
+            readable(", ".join(unknown), 1500),
         )
     if outlets:
         _add_events(context, outlets, [export for export in report.announced if export.uri], report)
@@ -67,8 +68,10 @@ def _add_events(context: Context, outlets: Sequence[object], known: Sequence[Exp
         # Each event would start a run of its own of every DAG that is scheduled on the alias.
         extra = {**report.to_extra(), "exports": [export.to_extra() for export in known[:MAX_REPORTED]]}
         events = [(report.manifest or _folder(known), extra)]
-    if len(known) > MAX_REPORTED:
-        log.info("Asset events are emitted for the first %d of %d exported objects.", MAX_REPORTED, len(known))
+    if report.announced_total > MAX_REPORTED:
+        log.info(
+            "Asset events are emitted for the first %d of %d exported objects.", MAX_REPORTED, report.announced_total
+        )
     assets = [(asset, extra) for uri, extra in events if uri and (asset := _asset(uri))]
     accessors = context["outlet_events"]
     for alias in {outlet.name: outlet for outlet in outlets if isinstance(outlet, AssetAlias)}.values():

@@ -259,15 +259,13 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
                     timed_out = self._take(submitter, batch, ledger, self._wait(batch))
                 elif check_at:
                     self._pause(batch, check_at)
-            ledger.complete(batch)
-            self._check_readable(ledger)
         except Exception:
-            # An error in loading the record for the report must not replace the error that ends the task.
-            with suppress(Exception):
-                ledger.complete(batch)
-            self._failed(context, batch)
+            self._failed(context, batch, ledger.walk())
             raise
-        return self._finish(context, batch, timed_out and not self._is_over(batch))
+        timed_out = timed_out and not self._is_over(batch)
+        self._review(context, batch, ledger.walk())
+        self._check_readable(ledger)
+        return self._finish(context, batch, timed_out)
 
     def _check_readable(self, ledger: StateStore[E]) -> None:
         if ledger.is_unreadable:
@@ -277,7 +275,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
             )
 
     def _is_over(self, batch: Batch[E]) -> bool:
-        return (self.on_error == "fail_fast" and bool(batch.bad)) or not (
+        return (self.on_error == "fail_fast" and batch.has_failed) or not (
             batch.in_flight or batch.waiting or batch.is_more_to_come
         )
 
@@ -370,8 +368,17 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         """Publish the progress."""
         raise NotImplementedError
 
-    def _failed(self, context: Context, batch: Batch[E]) -> None:
-        """Publish the results so far when an error ends the task."""
+    def _failed(self, context: Context, batch: Batch[E], entries: Iterator[E]) -> None:
+        """Publish the results so far when an error ends the task.
+
+        :param entries: all jobs of the task; of many, only some are in memory at a time.
+        """
+
+    def _review(self, context: Context, batch: Batch[E], entries: Iterator[E]) -> None:
+        """Record how the jobs ended, and keep in the batch only those that the result is about.
+
+        :param entries: as for `_failed`.
+        """
 
     def _finish(self, context: Context, batch: Batch[E], timed_out: bool) -> dict[str, Any]:
         """Return the task's result, or raise the error with which it fails."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, islice
 from logging import INFO, WARNING
+from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from airflow_sb_provider._compat import AirflowSkipException, ObjectStoragePath, conf
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.engine.export_policy import ExportPolicy
-from airflow_sb_provider.engine.listing import list_selected
+from airflow_sb_provider.engine.listing import get_files, list_selected
 from airflow_sb_provider.engine.result import volume_or_none
 from airflow_sb_provider.engine.verification import verify_exports
 from airflow_sb_provider.exceptions import (
@@ -33,10 +35,10 @@ from airflow_sb_provider.exports.manifest import (
     check_below,
     check_prefix,
     is_manifest_of,
-    manifest_text,
+    manifest_lines,
     prefix_in_template,
 )
-from airflow_sb_provider.exports.outcome import Report
+from airflow_sb_provider.exports.outcome import MAX_REPORTED, Report
 from airflow_sb_provider.exports.selection import (
     SELECTION_FIELDS,
     SOURCES,
@@ -72,10 +74,10 @@ from airflow_sb_provider.links.export import (
 from airflow_sb_provider.links.urls import folder_page, project_page
 from airflow_sb_provider.operators.base import OnError, SevenBridgesOperator
 from airflow_sb_provider.operators.validate import volume_problems
-from airflow_sb_provider.task_status import batch_status
+from airflow_sb_provider.task_status import batch_status, plan_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from airflow_sb_provider._compat import BaseOperatorLink, Context
@@ -88,6 +90,9 @@ _SHOWN_BY_VALIDATION = 100
 _CLOCK_MARGIN = 600.0
 # In characters, each of which may take six bytes as JSON.
 _MAX_TAGS = 4000
+_TAGGED_TOGETHER = 1000
+# In bytes; a longer manifest is prepared in a temporary file.
+_MANIFEST_IN_MEMORY = 2**23
 
 
 @dataclass(frozen=True)
@@ -293,29 +298,30 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
             entries, left_out = self._plan(wanted)
             if wanted.validate_only:
                 batch = Batch(TrackedExport.kind, entries, time.time(), 0, 0, len(left_out))
+                self._show_plan(entries)
                 self._show(batch, state="DRY_RUN")
                 return self._validation_result(batch)
             return self._submit(context, entries, left_out)
 
-    def _show(self, batch: Batch[TrackedExport], **more: Any) -> None:
-        """Publish the progress, with the volumes that the hook has already fetched."""
-        projects = {entry.project for entry in batch.entries if entry.project}
-        project = projects.pop() if len(projects) == 1 else None
+    def _show_plan(self, entries: Sequence[TrackedExport]) -> None:
+        """Publish from where to where the files go, with the volumes that the hook has already fetched."""
         volumes = self.hook.known_volumes
-        source = f"project {project}" if project else self._status["source"]
-        status = batch_status(batch, volumes, source, time.time(), self._manifest)
-        ids = {entry.request.volume for entry in batch.entries}
-        volume = volumes.get(ids.pop()) if len(ids) == 1 else None
+        status = plan_status(entries, volumes)
+        self._status.stage(**status)
+        projects = {entry.project for entry in entries}
+        volume = volumes.get(status["volume"])
         endpoint = self.hook.settings.endpoint
         self._status.publish_links(
             {
-                SevenBridgesProjectLink: project_page(endpoint, project),
+                SevenBridgesProjectLink: project_page(endpoint, projects.pop() if len(projects) == 1 else None),
                 SevenBridgesVolumeLink: folder_page(endpoint, object_uri(volume, "")) if volume else None,
                 SevenBridgesDestinationLink: folder_page(endpoint, status["uri"]),
             }
         )
-        # A process that resumes after a deferral has not fetched the volumes.
-        self._status.publish(**status | {"uri": status["uri"] or self._status["uri"]} | more)
+
+    def _show(self, batch: Batch[TrackedExport], **more: Any) -> None:
+        """Publish the progress."""
+        self._status.publish(**batch_status(batch, time.time(), self._manifest) | more)
 
     def _done_in_this_run(self, context: Context, entries: Sequence[TrackedExport]) -> list[TrackedExport]:
         started = context["dag_run"].start_date
@@ -363,7 +369,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         if selection:
             self.log.info("Listing the files of %s.", readable(str(selection), 1000))
             self._check_count(wanted, len(selection.file_ids or ()))
-            planned = plan(selection, list_selected(self.hook, selection, wanted.max_files, self._may_be_new))
+            selected = list_selected(self.hook, selection, wanted.max_files, self._may_be_new, self.manifest_metadata)
+            planned = plan(selection, selected)
         else:
             self._check_count(wanted, len(planned))
         volume_ids = {export.request.volume for export in planned}
@@ -372,10 +379,12 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         if planned and all(problems.get(export.request.volume) for export in planned):
             raise SevenBridgesInputError(problems.values())
         if not selection:
-            files = self.hook.get_files([export.request.file for export in planned])
+            ids = dict.fromkeys(export.request.file for export in planned)
+            files = get_files(self.hook, list(ids), self.manifest_metadata)
             planned = [
                 replace(export, file=file if isinstance(file, File) else None)
-                for export, file in zip(planned, files, strict=True)
+                for export in planned
+                for file in [files[export.request.file]]
             ]
         before = [export for export in planned if self._is_exported(export, volumes)]
         left_out = set(map(id, before))
@@ -434,24 +443,37 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         return entry
 
     def _planned(self, context: Context, batch: Batch[TrackedExport]) -> None:
+        self._show_plan(batch.entries)
         self._show(batch)
-        self._write_manifest(context, batch)
+        self._write_manifest(context, batch.entries)
 
     def _show_progress(self, batch: Batch[TrackedExport]) -> None:
         self.log.info(batch.progress(time.time()))
         self._show(batch)
 
-    def _failed(self, context: Context, batch: Batch[TrackedExport]) -> None:
+    def _failed(self, context: Context, batch: Batch[TrackedExport], entries: Iterator[TrackedExport]) -> None:
         # The manifest comes first: the tab matters less, and fails if the connection is gone.
-        self._write_manifest_quietly(context, batch)
+        self._write_manifest_quietly(context, entries)
         self._show(batch)
 
-    def _finish(self, context: Context, batch: Batch[TrackedExport], timed_out: bool) -> dict[str, Any]:
+    def _review(self, context: Context, batch: Batch[TrackedExport], entries: Iterator[TrackedExport]) -> None:
+        reported: Counter[tuple[str, str, bool]] = Counter()
+
+        def is_reported(entry: TrackedExport) -> bool:
+            kind = (entry.request.volume, entry.state, entry.done_before)
+            reported[kind] += 1
+            return entry.bad or entry.may_go_on or reported[kind] <= MAX_REPORTED
+
         if read_boolean(self.verify):
-            verify_exports(self.hook, batch.entries)
-        self._tag_exported(batch)
-        self._show(batch)
-        self._write_manifest(context, batch)
+            entries = verify_exports(self.hook, entries)
+        if self._tag is not None:
+            entries = self._tag_exported(entries, self._tag)
+        try:
+            self._write_manifest(context, batch.review(entries, is_reported))
+        finally:
+            self._show(batch)
+
+    def _finish(self, context: Context, batch: Batch[TrackedExport], timed_out: bool) -> dict[str, Any]:
         summary = batch.summary(time.time(), self._manifest)
         context["ti"].xcom_push(key="summary", value=summary)
         if hook_lineage_is_read():
@@ -463,7 +485,8 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
                 f"{batch.progress(time.time())} Exports in flight continue: the Platform cannot cancel them. To wait "
                 "for them again, increase timeout and clear the task."
             )
-        if all(entry.state == SKIPPED for entry in batch.entries):
+        totals = batch.totals
+        if totals.count(SKIPPED) == totals.total:
             self._report_nothing(batch)
         if batch.bad and self.on_error != "report":
             permanent = not any(entry.retriable for entry in batch.bad)
@@ -474,24 +497,31 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
         self._emit_asset_events(context)
         return summary
 
-    def _tag_exported(self, batch: Batch[TrackedExport]) -> None:
-        """Tag what is exported, so that later runs leave it out; a file that cannot be tagged costs them a request."""
-        if self._tag is None:
-            return
-        exported = [entry.request.file for entry in batch.entries if entry.done]
-        try:
-            results: Sequence[object] = self.hook.add_tag(exported, self._tag)
-        except SevenBridgesError as error:
-            results = [error] * len(exported)
-        errors = [result for result in results if isinstance(result, SevenBridgesError)]
+    def _tag_exported(self, entries: Iterator[TrackedExport], tag: str) -> Iterator[TrackedExport]:
+        """Yield the entries; what is exported gets the tag, so that later runs leave it out.
+
+        A file that cannot be tagged only costs later runs a request.
+        """
+        count, errors = 0, 0
+        first: SevenBridgesError | None = None
+        has_failed = False
+        while together := list(islice(entries, _TAGGED_TOGETHER)):
+            exported = [entry.request.file for entry in together if entry.done]
+            count += len(exported)
+            try:
+                # An error of a whole call, after all retries, would only come again.
+                results: Sequence[object] = [first] * len(exported) if has_failed else self.hook.add_tag(exported, tag)
+            except SevenBridgesError as error:
+                has_failed, first, results = True, first or error, [error] * len(exported)
+            failed = [result for result in results if isinstance(result, SevenBridgesError)]
+            errors, first = errors + len(failed), first or next(iter(failed), None)
+            yield from together
         if errors:
-            self.log.warning(
-                "%d of %d exported files did not get the tag %r: %s", len(errors), len(exported), self._tag, errors[0]
-            )
+            self.log.warning("%d of %d exported files did not get the tag %r: %s", errors, count, tag, first)
 
     def _report_nothing(self, batch: Batch[TrackedExport]) -> None:
         """Log that there is nothing to export, or end the task as ``on_empty`` says."""
-        skipped = len(batch.entries)
+        skipped = batch.totals.total
         text = f"There is nothing to export: {batch.left_out:,} files were exported before, {skipped:,} are skipped."
         if self.on_empty == "fail":
             raise SevenBridgesInputError(f"{text} To accept this, set on_empty to succeed or skip.")
@@ -534,12 +564,14 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
     def _username(self) -> str | None:
         return self.hook.get_user().username
 
-    def _write_manifest(self, context: Context, batch: Batch[TrackedExport]) -> None:
+    def _write_manifest(self, context: Context, entries: Iterable[TrackedExport]) -> None:
+        """Write the manifest if there is to be one; in any case, all entries are used up."""
         try:
             address = self._manifest_for(context)
         except ValueError as problem:
             raise SevenBridgesInputError(f"manifest: {problem}") from None
         if address is None:
+            deque(entries, maxlen=0)
             return
         ti = context["ti"]
         run = {
@@ -550,20 +582,36 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
             "map_index": ti.map_index,
             "try_number": ti.try_number,
         }
-        volumes = self._volumes({entry.request.volume for entry in batch.entries})
-        text = manifest_text(address, batch.entries, volumes=volumes, metadata=self.manifest_metadata, run=run)
+        volumes: dict[str, Volume] = {}
+        lines = manifest_lines(
+            address, self._with_volumes(entries, volumes), volumes=volumes, metadata=self.manifest_metadata, run=run
+        )
         path = ObjectStoragePath(address)
-        if not is_manifest_of(_head(path), address, run):
-            raise SevenBridgesInputError(
-                f"manifest: {address} holds something that is not a manifest of this task; it is not replaced. Choose "
-                "another address."
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text)
+        # Complete before the first byte is written, since the old manifest is lost then.
+        with SpooledTemporaryFile(_MANIFEST_IN_MEMORY) as text:
+            text.writelines(lines)
+            if not is_manifest_of(_head(path), address, run):
+                raise SevenBridgesInputError(
+                    f"manifest: {address} holds something that is not a manifest of this task; it is not replaced. "
+                    "Choose another address."
+                )
+            text.seek(0)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _unwrapped(path).open("wb") as file:
+                shutil.copyfileobj(text, file)
 
-    def _write_manifest_quietly(self, context: Context, batch: Batch[TrackedExport]) -> None:
+    def _with_volumes(self, entries: Iterable[TrackedExport], volumes: dict[str, Volume]) -> Iterator[TrackedExport]:
+        """Yield the entries, each after its volume is added to the volumes."""
+        seen: set[str] = set()
+        for entry in entries:
+            if entry.request.volume not in seen:
+                seen.add(entry.request.volume)
+                volumes |= self._volumes({entry.request.volume})
+            yield entry
+
+    def _write_manifest_quietly(self, context: Context, entries: Iterable[TrackedExport]) -> None:
         try:
-            self._write_manifest(context, batch)
+            self._write_manifest(context, entries)
         except Exception as error:
             self.log.error("The manifest cannot be written to %s: %s", self.manifest, error)
 
@@ -606,11 +654,14 @@ def _first(tags: Sequence[str]) -> tuple[str, ...]:
     return tuple(tags[: bisect_right(total, _MAX_TAGS)])
 
 
+def _unwrapped(path: ObjectStoragePath) -> Any:
+    """Return a path without Airflow's open(), which needs a provider for the scheme and reports to lineage."""
+    return getattr(path, "__wrapped__", path)
+
+
 def _head(path: ObjectStoragePath) -> bytes:
-    # Not through Airflow's open(), which needs a provider for the scheme and reports a read to lineage.
-    place: Any = getattr(path, "__wrapped__", path)
     try:
-        with place.open("rb") as file:
+        with _unwrapped(path).open("rb") as file:
             head: bytes = file.read(HEAD_BYTES)
             return head
     except FileNotFoundError:

@@ -7,10 +7,10 @@ import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow_sb_provider.jobs.batch import Batch, Totals
-from airflow_sb_provider.jobs.tracked import TrackedJob
+from airflow_sb_provider.jobs.tracked import WAITING, TrackedJob
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow_sb_provider._compat import Context
 
@@ -29,7 +29,7 @@ SHORT_MESSAGE = 100
 
 # The errors from reading what another backend or version has written.
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
-# The phases of a page: no entry was submitted yet, some entries are open, all entries have ended.
+# The phases of a page: no entry was submitted yet, some entries are open or may go on, all entries have ended.
 _NEW, _OPEN, _ENDED = "n", "o", "e"
 
 
@@ -58,6 +58,7 @@ class StateStore(Generic[E]):
         self._pages: list[list[E] | None] = []
         self._phases: list[str] = []
         self._page_of: dict[int, int] = {}
+        self._is_written = False
         self._unloaded = {phase: Totals() for phase in (_NEW, _ENDED)}
         self.is_unreadable = False
 
@@ -71,18 +72,24 @@ class StateStore(Generic[E]):
         return self._read(every_page=True)
 
     def resume(self) -> Batch[E] | None:
-        """Return the same, with only the pages that have open entries; `fill` and `complete` load the others."""
+        """Return the same, with only the pages that have open entries; `fill` and `walk` read the others."""
         return self._read(every_page=False)
 
     def fill(self, batch: Batch[E], count: int) -> None:
-        """Load new pages until ``count`` entries are waiting, or no new page is left."""
-        waiting = len(batch.waiting)
+        """Keep in memory the open pages and, until ``count`` entries are waiting, new ones; drop all others."""
+        waiting = sum(
+            entry.state == WAITING
+            for page, phase in zip(self._pages, self._phases, strict=True)
+            if page and phase == _OPEN
+            for entry in page
+        )
         is_stale = False
-        for number, page in enumerate(self._pages):
-            if waiting >= count:
-                break
-            if page is None and self._phases[number] == _NEW:
-                entries = self._load_page(number)
+        for number, phase in enumerate(self._phases):
+            if phase == _ENDED or (phase == _NEW and waiting >= count):
+                self._drop_page(number)
+            elif phase == _NEW:
+                page = self._pages[number]
+                entries = self._load_page(number) if page is None else page
                 waiting += len(entries)
                 self._phases[number] = _phase_of(entries)
                 is_stale = is_stale or self._phases[number] != _NEW
@@ -91,15 +98,15 @@ class StateStore(Generic[E]):
             self._write_head()
         self._show(batch)
 
-    def complete(self, batch: Batch[E]) -> None:
-        """Load every page, for the report at the end."""
+    def walk(self) -> Iterator[E]:
+        """Yield all entries in the order of the plan; a page that is not in memory is read, and not kept."""
         for number, page in enumerate(self._pages):
             if page is None:
-                entries = self._load_page(number)
-                if self._phases[number] == _ENDED and _phase_of(entries) != _ENDED:
+                page = self._read_page(number)
+                if self._phases[number] == _ENDED and _phase_of(page) != _ENDED:
                     # An older value of the page hides how its jobs ended.
                     self._warn(ValueError("a page is older than the head"))
-        self._show(batch)
+            yield from page
 
     def start(self, batch: Batch[E]) -> None:
         """Write a new batch, and delete the previous one."""
@@ -109,6 +116,7 @@ class StateStore(Generic[E]):
             for number in range(len(self._pages)):
                 self._write_page(number)
         self._write_head()
+        self._is_written = True
         if pages_before > 1:
             for number in range(pages_before):
                 self._delete(f"{KEY}_{before}_{number}")
@@ -116,7 +124,7 @@ class StateStore(Generic[E]):
     def keep(self, batch: Batch[E]) -> None:
         """Use a new batch without writing it: the first `save` does that."""
         self._generation += 1
-        self.is_unreadable = False
+        self._is_written = self.is_unreadable = False
         self._about = {
             "started_at": batch.started_at,
             "try_number": batch.try_number,
@@ -159,10 +167,10 @@ class StateStore(Generic[E]):
         try:
             if head["version"] != VERSION:
                 raise ValueError(f"version {head['version']}")
-            self._generation, self._about = head["generation"], head["batch"]
+            self._generation, self._about, self._is_written = head["generation"], head["batch"], True
             if "entries" in head:
                 self._pages, self._phases = [[]], [_OPEN]
-                self._take_page(0, head["entries"])
+                self._keep_page(0, self._parsed(head["entries"]))
             else:
                 self._phases = list(head["pages"])
                 self._pages = [None] * len(self._phases)
@@ -187,15 +195,28 @@ class StateStore(Generic[E]):
         )
 
     def _load_page(self, number: int) -> list[E]:
-        try:
-            entries = self._take_page(number, self._get(self._page_key(number)))
-        except _UNREADABLE as problem:
-            # Without this page nobody knows whether its jobs were submitted.
-            self._warn(problem)
-            entries = self._pages[number] = []
+        entries = self._read_page(number)
+        self._keep_page(number, entries)
         if self._phases[number] != _OPEN:
             self._unloaded[self._phases[number]] -= Totals.of(entries)
         return entries
+
+    def _drop_page(self, number: int) -> None:
+        page, phase = self._pages[number], self._phases[number]
+        # What is not in the store must stay, also a page that could not be read.
+        if page and self._is_written and len(self._pages) > 1:
+            self._unloaded[phase] += Totals.of(page)
+            self._pages[number] = None
+            for entry in page:
+                del self._page_of[id(entry)]
+
+    def _read_page(self, number: int) -> list[E]:
+        try:
+            return self._parsed(self._get(self._page_key(number)))
+        except _UNREADABLE as problem:
+            # Without this page nobody knows whether its jobs were submitted.
+            self._warn(problem)
+            return []
 
     def _warn(self, problem: Exception) -> None:
         self.is_unreadable = True
@@ -203,13 +224,15 @@ class StateStore(Generic[E]):
             "The record of what this task submitted cannot be read (%r); checking the Platform instead.", problem
         )
 
-    def _take_page(self, number: int, page: Any) -> list[E]:
+    def _parsed(self, page: Any) -> list[E]:
         entries = [self._entry_class.from_json(item) for item in page]
         if not entries:
             raise ValueError("an empty page")
+        return entries
+
+    def _keep_page(self, number: int, entries: list[E]) -> None:
         self._pages[number] = entries
         self._page_of.update((id(entry), number) for entry in entries)
-        return entries
 
     def _write_head(self) -> None:
         head: dict[str, Any] = {"version": VERSION, "generation": self._generation, "batch": self._about}
@@ -259,7 +282,8 @@ class StateStore(Generic[E]):
 def _phase_of(page: Sequence[TrackedJob[Any]]) -> str:
     if all(entry.is_new for entry in page):
         return _NEW
-    return _ENDED if all(entry.has_ended for entry in page) else _OPEN
+    # What may go on must stay in memory, so that an error can name it.
+    return _ENDED if all(entry.has_ended and not entry.may_go_on for entry in page) else _OPEN
 
 
 def _paged(entries: Sequence[E]) -> list[list[E]]:

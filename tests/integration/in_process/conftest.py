@@ -93,7 +93,8 @@ class Runner:
             try:
                 return method(context, **arguments)
             except TaskDeferred as deferred:
-                self.deferrals.append(deferred)
+                # The process is gone, with all that its frames hold.
+                self.deferrals.append(deferred.with_traceback(None))
                 check_size(deferred.trigger.serialize()[1])
                 event = asyncio.run(first_event(deferred.trigger))
                 forget(operator)

@@ -121,7 +121,7 @@ def test_without_access_to_the_volume_a_log_line_replaces_the_event(platform, ru
         result = runner.run(export(outlets=[ALIAS, RESULTS]))
     assert result["uri"] is None
     assert (events(runner), runner.outlet_events[RESULTS].extra) == ([], {})
-    assert "No asset events or lineage for 1 exported objects: their URIs are unknown" in caplog.text
+    assert "No asset events or lineage for the exported objects on demo/results: their URIs are unknown" in caplog.text
 
 
 @pytest.mark.parametrize(

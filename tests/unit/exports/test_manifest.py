@@ -17,7 +17,7 @@ from airflow_sb_provider.exports.manifest import (
     check_below,
     check_prefix,
     is_manifest_of,
-    manifest_text,
+    manifest_lines,
     prefix_in_template,
     read_manifest,
 )
@@ -131,7 +131,7 @@ def test_an_address_without_a_known_suffix_is_rejected(address):
 @pytest.mark.parametrize("address", ["m.csv", "m.CSV", "m.jsonl", "m.json"])
 def test_an_earlier_manifest_is_recognized_by_its_task(address):
     entry = TrackedExport(ExportRequest("0" * 24, "me/out", "x"), name="=\u2028\ud800", tags=("a",))
-    head = manifest_text(address, [entry], volumes={}, metadata=(), run=RUN)
+    head = b"".join(manifest_lines(address, [entry], volumes={}, metadata=(), run=RUN))
     assert is_manifest_of(b"", address, RUN)
     assert is_manifest_of(head, address, {**RUN, "run_id": "another", "try_number": 7})
     for other in ({"dag_id": "d"}, {"task_id": "u"}, {"map_index": 0}):
@@ -150,7 +150,7 @@ def made(location="a/b.vcf", state="COMPLETED", proof=None, **fields):
 
 
 def written(address, *entries):
-    return manifest_text(address, entries, volumes={}, metadata=(), run=RUN)
+    return b"".join(manifest_lines(address, entries, volumes={}, metadata=(), run=RUN))
 
 
 def read(address, text):
@@ -300,5 +300,5 @@ def test_a_line_without_end_is_not_read_to_its_end():
 
 def test_a_lone_surrogate_is_written_as_json():
     entry = TrackedExport(ExportRequest("0" * 24, "me/out", "x"), name="a\ud800")
-    text = manifest_text("m.jsonl", [entry], volumes={}, metadata=(), run=RUN)
+    text = b"".join(manifest_lines("m.jsonl", [entry], volumes={}, metadata=(), run=RUN))
     assert json.loads(text.decode())["name"] == "a\ud800"
