@@ -1,7 +1,10 @@
-"""`make bench-bulk`: a thousand files exported three ways, and ten thousand in one task, on a real Airflow.
+"""`make bench-bulk`: a thousand files exported three ways, and up to 100,000 in one task, on a real Airflow.
 
 Each cell has its own Platform with a rate limit, its own PostgreSQL metadata database and its own Airflow, all in
 separate processes. Jobs take a minute; the cost of waiting in a worker is also calculated for jobs of ten minutes.
+
+The cells of ``growth`` show how the cost per file depends on the number of files. There, jobs take two seconds and the
+Platform has no rate limit, since with its limit 100,000 files take an hour.
 """
 
 from __future__ import annotations
@@ -47,6 +50,12 @@ IDLE = 10.0
 CALM = 0.2
 LIMITS = {"list": 2.2, "selection": 3.3}
 PATIENCE = 3600.0
+SIZES = (1_000, 10_000, 100_000)
+# In `growth`: the seconds of a job, between two polls, and a limit that is never reached.
+SHORT_JOB, SHORT_INTERVAL, NO_LIMIT = 2.0, 5.0, 10**9
+# A cost per file at the largest number of files is at most so many times the one at a tenth of it.
+GROWTH = 1.2
+LARGEST_VALUE = 65_536
 
 Figures = dict[str, Any]
 
@@ -60,12 +69,14 @@ class Cell:
     files: int
     scale: int = 1
     interval: float = INTERVAL
+    group: str = ""
 
 
-def serve(files: int, job_seconds: float, pipe: Connection) -> None:
+def serve(files: int, job_seconds: float, rate_limit: int, pipe: Connection) -> None:
     """Run the Platform with a project of so many files, until the pipe requests the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Emulator(knobs=Knobs(pending_seconds=1, running_seconds=job_seconds - 1)) as platform:
+    knobs = Knobs(pending_seconds=1, running_seconds=job_seconds - 1, rate_limit=rate_limit)
+    with Emulator(knobs=knobs) as platform:
         ids = [platform.add_file(f"{number:05}.vcf", b"x" * 100, PROJECT).id for number in range(files)]
         address = {"url": platform.url, "connection": platform.connection_json(), "files": ids, "pid": os.getpid()}
         pipe.send(address)
@@ -73,11 +84,11 @@ def serve(files: int, job_seconds: float, pipe: Connection) -> None:
 
 
 @contextmanager
-def platform(files: int, job_seconds: float) -> Iterator[Figures]:
+def platform(files: int, job_seconds: float, rate_limit: int) -> Iterator[Figures]:
     """Run a Platform in a separate process."""
     spawn = multiprocessing.get_context("spawn")
     pipe, theirs = spawn.Pipe()
-    process = spawn.Process(target=serve, args=(files, job_seconds, theirs))
+    process = spawn.Process(target=serve, args=(files, job_seconds, rate_limit, theirs))
     process.start()
     try:
         yield pipe.recv()
@@ -191,6 +202,17 @@ class Stage:
         found: list[Figures] = session.get(address, timeout=60).json()["requests"]
         return found
 
+    def store(self) -> Figures:
+        """Return how often the table of the task state store was read and written, and its largest value in bytes."""
+        with self.database.cursor() as cursor:
+            cursor.execute(
+                "SELECT coalesce(seq_scan, 0) + coalesce(idx_scan, 0), n_tup_ins + n_tup_upd, n_tup_del "
+                "FROM pg_stat_user_tables WHERE relname = 'task_state_store'"
+            )
+            reads, writes, deletions = cursor.fetchone()
+            cursor.execute("SELECT coalesce(max(octet_length(value::text)), 0) FROM task_state_store")
+            return {"reads": reads, "writes": writes + deletions, "largest_value": cursor.fetchone()[0]}
+
     def run_ends(self, run_id: str) -> str:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
@@ -219,21 +241,23 @@ def stage(cell: Cell, job_seconds: float, workers: int) -> Iterator[Stage]:
         "BENCH_PLAN": str(plan),
     }
     try:
-        with platform(cell.files, job_seconds) as result:
+        rate_limit = NO_LIMIT if cell.group == "growth" else Knobs().rate_limit
+        with platform(cell.files, job_seconds, rate_limit) as result:
             exports = [{"file": each, "volume": VOLUME, "location": f"bulk/{each}.vcf"} for each in result["files"]]
-            if cell.dag == "bulk_selection":
-                exports = []
             plan.write_text(
                 json.dumps(
                     {
-                        "exports": exports,
+                        "exports": exports if cell.dag in ("bulk_list", "mapped") else [],
                         "project": PROJECT,
                         "volume": VOLUME,
                         "interval": cell.interval,
                         "manifest": str(manifest),
+                        "client": str(home / "client.json"),
                     }
                 )
             )
+            # Not in the DAG file, which every process reads.
+            (home / "client.json").write_text(json.dumps(exports if cell.dag == "client" else []))
             connections = {"sevenbridges_default": result["connection"]}
             sql = address.replace("postgresql:", "postgresql+psycopg2:")
             with AirflowStack(home, DAGS, connections, environment, sql_alchemy_conn=sql) as airflow:
@@ -267,11 +291,14 @@ def measure(cell: Cell, job_seconds: float, workers: int, patience: float) -> Fi
                 break
         watcher = Watcher(on.airflow.processes["scheduler"].pid)
         watcher.start()
-        before, begin = on.cpu(), time.monotonic()
+        before, begin, store_before = on.cpu(), time.monotonic(), on.store()
         run_id = on.airflow.trigger(cell.dag)
         state = on.run_ends(run_id)
         wall = time.monotonic() - begin
         after, others_share = on.cpu(), others.share()
+        # PostgreSQL publishes its statistics with a delay.
+        time.sleep(2)
+        store_after = on.store()
         watched = watcher.stop()
         records = on.requests()
         if state != "success":
@@ -285,6 +312,9 @@ def measure(cell: Cell, job_seconds: float, workers: int, patience: float) -> Fi
             "cpu": {role: after[role] - before[role] for role in after},
             "cpu_idle": {role: each / idle_seconds * wall for role, each in idle.items()},
             **watched,
+            "store_reads": store_after["reads"] - store_before["reads"],
+            "store_writes": store_after["writes"] - store_before["writes"],
+            "largest_value": store_after["largest_value"],
             "requests": dict(kinds),
             "polls": kinds[POLL],
             "most_in_300_s": _most_in_a_window([record["time"] for record in records]),
@@ -369,7 +399,7 @@ def table(cells: Sequence[Figures]) -> str:
 def targets(cells: Sequence[Figures]) -> list[tuple[str, bool]]:
     """Return the targets that these cells measure, and whether each is met."""
     found: list[tuple[str, bool]] = []
-    by_dag = {result["dag"]: result["derived"] for result in cells if not result["many"]}
+    by_dag = {result["dag"]: result["derived"] for result in cells if not result["group"]}
     for kind, most in LIMITS.items():
         if derived := by_dag.get(f"bulk_{kind}"):
             each = derived["others_per_100"]
@@ -379,13 +409,58 @@ def targets(cells: Sequence[Figures]) -> list[tuple[str, bool]]:
         text = f"worker-slot seconds for jobs of ten minutes: {bulk:.1f} against {client:.1f}, at most 1/20"
         found.append((text, bulk * 20 <= client))
     for result in cells:
-        if result["many"]:
+        if result["group"] == "many":
             derived = result["derived"]
             within = derived["refused"] == 0 and derived["most_in_300_s"] <= 1000
             text = f"{result['files']:,} files: {derived['most_in_300_s']} requests within 300 s, none refused"
             found.append((text, within))
             memory = derived["peak_memory"]
             found.append((f"{result['files']:,} files: {memory:.0f} MB of memory in a task, < 300", memory < 300))
+    return found + growth_targets([result for result in cells if result["group"] == "growth"])
+
+
+PER_FILE = [
+    ("workers", "CPU of workers and tasks, ms", lambda each: 1000 * each["cpu"]["workers"]),
+    ("api-server", "CPU of the API server, ms", lambda each: 1000 * each["cpu"]["api-server"]),
+    ("database", "CPU of the database, ms", lambda each: 1000 * each["cpu"]["database"]),
+    ("requests", "requests at the Platform", lambda each: sum(each["requests"].values())),
+    ("reads", "reads of the state store", lambda each: each["store_reads"]),
+    ("writes", "writes of the state store", lambda each: each["store_writes"]),
+]
+
+
+def per_file(cells: Sequence[Figures]) -> str:
+    """Return the costs per file of the cells of ``growth``, as a Markdown table."""
+    lines = [
+        "| per file | " + " | ".join(f"{each['name']}, {each['files']:,}" for each in cells) + " |",
+        "| --- |" + " ---: |" * len(cells),
+    ]
+    for _, title, cost in PER_FILE:
+        lines.append(f"| {title} | " + " | ".join(f"{cost(each) / each['files']:.3f}" for each in cells) + " |")
+    lines.append(
+        "| peak memory of a task, MB | " + " | ".join(f"{each['peak_memory'] / 1e6:,.0f}" for each in cells) + " |"
+    )
+    lines.append(
+        "| largest value of the store, bytes | " + " | ".join(f"{each['largest_value']:,}" for each in cells) + " |"
+    )
+    lines.append("| wall time, s | " + " | ".join(f"{each['wall']:,.0f}" for each in cells) + " |")
+    return "\n".join(lines)
+
+
+def growth_targets(cells: Sequence[Figures]) -> list[tuple[str, bool]]:
+    """Return the targets of ``growth``, and whether each is met."""
+    found: list[tuple[str, bool]] = []
+    bulk = {each["files"]: each for each in cells if each["dag"] == "bulk_selection"}
+    most = max(bulk, default=0)
+    if most and most // 10 in bulk:
+        large, small = bulk[most], bulk[most // 10]
+        for _, title, cost in PER_FILE:
+            ratio = cost(large) / most / (cost(small) / small["files"])
+            found.append((f"{title} per file: {ratio:.2f} times that of {small['files']:,} files", ratio <= GROWTH))
+    for each in bulk.values():
+        memory, largest = each["peak_memory"] / 1e6, each["largest_value"]
+        found.append((f"{each['files']:,} files: {memory:.0f} MB of memory in a task, <= 500", memory <= 500))
+        found.append((f"{each['files']:,} files: {largest:,} bytes in the largest value", largest <= LARGEST_VALUE))
     return found
 
 
@@ -413,32 +488,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--patience", type=float, default=300, help="seconds to wait for a calm machine before each cell (%(default)s)"
     )
-    parser.add_argument("--only", nargs="*", help="some of: list selection mapped client many")
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="files of the runs of growth (%(default)s)")
+    parser.add_argument("--only", nargs="*", help="some of: list selection mapped client many growth")
     options = parser.parse_args(arguments)
     # A shell's `&` makes a process ignore SIGINT. SIGTERM must also stop what was started.
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.default_int_handler)
-    many = "bulk, many files"
     cells = {
-        "list": Cell("bulk, a list", "bulk_list", options.files),
-        "selection": Cell("bulk, a selection", "bulk_selection", options.files),
-        "mapped": Cell("mapped tasks", "mapped", options.mapped, options.files // options.mapped),
-        "client": Cell("client in a PythonOperator", "client", options.files),
-        "many": Cell(many, "bulk_selection", options.many, interval=30.0),
+        "list": [Cell("bulk, a list", "bulk_list", options.files)],
+        "selection": [Cell("bulk, a selection", "bulk_selection", options.files)],
+        "mapped": [Cell("mapped tasks", "mapped", options.mapped, options.files // options.mapped)],
+        "client": [Cell("client in a PythonOperator", "client", options.files)],
+        "many": [Cell("bulk, many files", "bulk_selection", options.many, interval=30.0, group="many")],
+        "growth": [
+            Cell(name, dag, files, interval=SHORT_INTERVAL, group="growth")
+            for files in options.sizes
+            for name, dag in (("client", "client"), ("bulk", "bulk_selection"))
+        ],
     }
+    job_seconds = {"": options.job, "many": options.many_job, "growth": SHORT_JOB}
     figures: Figures = {"machine": machine(), "interval": INTERVAL, "workers": options.workers, "cells": []}
     usual = vars(parser.parse_args([]))
     whole = vars(options) == {**usual, "patience": options.patience}
     path = COMPLETE if whole else PARTIAL
     path.parent.mkdir(parents=True, exist_ok=True)
-    for key in options.only or cells:
-        cell = cells[key]
+    for cell in [cell for key in options.only or cells for cell in cells[key]]:
         print(f"{cell.name}: {cell.files:,} files ...", flush=True)
-        result = measure(cell, options.many_job if key == "many" else options.job, options.workers, options.patience)
-        figures["cells"].append({**result, "many": key == "many", "derived": derive(result)})
+        result = measure(cell, job_seconds[cell.group], options.workers, options.patience)
+        figures["cells"].append({**result, "derived": derive(result)})
         print(json.dumps(result), flush=True)
         path.write_text(json.dumps(figures, indent=1) + "\n")
-    print(f"\n{table(figures['cells'])}\n")
+    if usual_cells := [each for each in figures["cells"] if each["group"] != "growth"]:
+        print(f"\n{table(usual_cells)}\n")
+    if growth := [each for each in figures["cells"] if each["group"] == "growth"]:
+        print(f"\n{per_file(growth)}\n")
     if "mapped" in (options.only or cells) and options.files != options.mapped:
         print(f"Mapped: {options.mapped} tasks were measured, and scaled to {options.files:,}.")
     print(f"Jobs of {options.job:.0f} s stand for ten minutes; {options.many_job:.0f} s in the large run.")

@@ -19,7 +19,7 @@ USUAL: dict[str, Any] = {"schedule": None, "start_date": datetime(2026, 1, 1)}
 WAITING: dict[str, Any] = {"deferrable": True, "poll_interval": PLAN["interval"]}
 
 
-def with_the_client(exports: list[dict[str, str]], interval: float) -> dict[str, int]:
+def with_the_client(plan: str, interval: float) -> dict[str, int]:
     """Submit 100 exports per call, and poll until all are terminal, as in the client's documentation."""
     import sevenbridges
     from sevenbridges.http.error_handlers import general_error_sleeper, maintenance_sleeper, rate_limit_sleeper
@@ -32,6 +32,7 @@ def with_the_client(exports: list[dict[str, str]], interval: float) -> dict[str,
         # Without it the client rejects http://.
         debug=True,
     )
+    exports: list[dict[str, str]] = json.loads(Path(plan).read_text())
     open_ids: list[str] = []
     for start in range(0, len(exports), 100):
         records = api.exports.bulk_submit(exports[start : start + 100])
@@ -65,6 +66,7 @@ with DAG("bulk_selection", **USUAL):
         volume=PLAN["volume"],
         location_pattern="bulk/{name}",
         manifest=PLAN["manifest"],
+        max_files=None,
         **WAITING,
     )
 
@@ -72,4 +74,4 @@ with DAG("mapped", **USUAL):
     SevenBridgesExportOperator.partial(task_id="export", **WAITING).expand_kwargs(PLAN["exports"])
 
 with DAG("client", **USUAL):
-    PythonOperator(task_id="export", python_callable=with_the_client, op_args=[PLAN["exports"], PLAN["interval"]])
+    PythonOperator(task_id="export", python_callable=with_the_client, op_args=[PLAN["client"], PLAN["interval"]])
