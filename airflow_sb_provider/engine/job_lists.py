@@ -85,7 +85,7 @@ def list_jobs(hook: SevenBridgesHook, page_at: Callable[[str, int], Call[Page[J]
 
     Lists have no documented order and change while they are read. One page is complete. Several are complete if each
     continues where the one before ended, or if the number of jobs stayed the same and all were read. A list with fewer
-    jobs than its total is incomplete, whatever its links say.
+    jobs than its total is incomplete, whatever its links say; so are several pages without a total.
     """
     seen: dict[str, J] = {}
     offset, previous, in_order = 0, list[str](), True
@@ -99,6 +99,9 @@ def list_jobs(hook: SevenBridgesHook, page_at: Callable[[str, int], Call[Page[J]
         # A job may change its state while the list is made, or be listed late: its own state is the newer one.
         seen.update((job.id, job) for job in page.items)
         if not page.items or not has_next(page, hook.settings.endpoint):
+            if totals == {None}:
+                # Without totals, nothing shows that a job has moved to a page that was read already.
+                return list(seen.values()), offset == 0
             all_seen = page.total is None or page.total <= len(seen)
             return list(seen.values()), all_seen and (in_order or totals == {len(seen)})
         # Pages overlap, since a list that shrinks while it is read moves items to earlier pages.

@@ -569,8 +569,7 @@ class World(SimAirflow):
             goes_on = sent.on_its_way or (sent.job is not None and sent.job.in_flight)
             if not goes_on or (sent.try_number != task.try_number and not can_know):
                 continue
-            if sent.on_its_way and any(other.file == sent.file and other.at > sent.at + GATEWAY for other in task.sent):
-                # It is later than any bound: the next request has shown that it was taken for not accepted.
+            if self._is_given_up(task, sent):
                 continue
             if sent.is_denied and _IN_TROUBLE.search(text):
                 # The task treats it as rejected, and fails because of another error.
@@ -596,6 +595,7 @@ class World(SimAirflow):
         """Check that the log of a stopped task says what stays in flight, because the API has no cancel."""
         for sent in process.task.sent:
             goes_on = sent.on_its_way or (sent.job is not None and sent.job.in_flight)
+            goes_on = goes_on and not self._is_given_up(process.task, sent)
             # A task that adopted a copy has ended its work, even if others have replaced the copy since.
             is_done = self._is_already_fulfilled(sent, since=sent.at)
             is_known = sent.process is process and not sent.is_denied and not is_done
@@ -604,6 +604,10 @@ class World(SimAirflow):
                     "I5",
                     f"{process.name} is stopped, and its log does not say that an export is in flight: {sent.file}",
                 )
+
+    def _is_given_up(self, task, sent):
+        """Whether a request is later than any bound: the next one shows that it was taken for not accepted."""
+        return sent.on_its_way and any(other.file == sent.file and other.at > sent.at + GATEWAY for other in task.sent)
 
     def _is_already_fulfilled(self, sent, since=None):
         """Whether the export of a submission is complete, or was at any time since then."""
@@ -654,12 +658,15 @@ class World(SimAirflow):
         if not (self._keeps_records(task) and self.platform.lists_are_readable) or "I2" in self.weakened[file]:
             return False
         found = self.platform.objects.get(key)
+        # After a clear the copy is to be made again: one that was requested before is not what the task wants.
+        earlier = {sent.job.id for sent in task.sent if sent.job and sent.at < task.requested_since}
         return (
             found is not None
             and found.content == file
             and any(
                 (job.by, job.file, job.key, job.copy_only) == (task.name, file, key, True)
                 and job.started >= task.requested_since
+                and job.id not in earlier
                 and job.ends <= process.listed_at
                 for job in self.platform.completed
             )
