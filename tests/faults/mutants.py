@@ -247,7 +247,7 @@ def first_page(patch: Patch) -> None:
 
 
 @mutant(
-    None, 473, "totals lie", "requests arrive late", "workers die", why="not noticed yet in one; see the one before"
+    None, 5386, "totals lie", "requests arrive late", "workers die", why="not noticed yet in one; see the one before"
 )
 def total_is_ignored(patch: Patch) -> None:
     """a list with fewer jobs than its total counts as complete"""
