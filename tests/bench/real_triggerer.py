@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.emulator.records import RequestRecord
 
 DAGS = Path(__file__).parent / "dags"
-DAG, FLOOR, POOL = "waiting", "sleeping", "waiting"
+DAG, ENDING, FLOOR, POOL = "waiting", "ending", "sleeping", "waiting"
 TASKS = 5_000
 IN_A_RUN = 10
 INTERVAL = 30.0
@@ -77,6 +77,7 @@ class Bench:
 
     def __init__(self, platform: Emulator, airflow: AirflowStack, database: str, tasks: int) -> None:
         self.platform, self.airflow, self.tasks = platform, airflow, tasks
+        self.dag = DAG
         self.database = psycopg2.connect(database)
         self.database.autocommit = True
         self.triggerer = Triggerer(psutil.Process(airflow.processes["triggerer"].pid))
@@ -89,8 +90,15 @@ class Bench:
 
     def states(self) -> Counter[str]:
         with self.database.cursor() as cursor:
-            cursor.execute("SELECT coalesce(state, 'none'), count(*) FROM task_instance GROUP BY 1")
+            cursor.execute(
+                "SELECT coalesce(state, 'none'), count(*) FROM task_instance WHERE dag_id = %s GROUP BY 1", (self.dag,)
+            )
             return Counter(dict(cursor.fetchall()))
+
+    def cpu(self) -> float:
+        """Return the CPU seconds of all processes of Airflow so far, with those that have ended."""
+        members = [member for name in self.airflow.components for member in self.airflow.members(name)]
+        return sum(sum(member.cpu_times()[:4]) for member in members)
 
     def until(self, done: Callable[[], bool], seconds: float, status: Callable[[], object] | None = None) -> float:
         """Wait for a condition; return the seconds that it took, or raise StackError."""
@@ -120,19 +128,20 @@ class Bench:
 
     def start_exports(self) -> list[str]:
         """Submit the exports, which the Platform holds."""
-        for number in range(self.tasks // BULK):
+        volumes = [f"demo/{self.dag}{number}" for number in range(self.tasks // BULK)]
+        for volume in volumes:
             # The time of the local Platform to read an object grows with the size of the bucket.
-            self.platform.add_volume(f"demo/waiting{number}")
+            self.platform.add_volume(volume)
         file = self.platform.add_file("one.txt", b"x" * 1_000)
         ids: list[str] = []
         with requests.Session() as session:
             session.trust_env = False
             session.headers["X-SBG-Auth-Token"] = self.platform.token
-            for number in range(self.tasks // BULK):
+            for volume in volumes:
                 items = [
                     {
                         "source": {"file": file.id},
-                        "destination": {"volume": f"demo/waiting{number}", "location": f"{each}.txt"},
+                        "destination": {"volume": volume, "location": f"{each}.txt"},
                     }
                     for each in range(BULK)
                 ]
@@ -145,9 +154,9 @@ class Bench:
                 ids += [item["resource"]["id"] for item in answer.json()["items"]]
         return ids
 
-    def defer(self, ids: Sequence[str], dag: str = DAG) -> None:
+    def defer(self, ids: Sequence[str]) -> None:
         """Trigger the runs, and wait until every sensor waits and every export has been polled."""
-        idle = self.triggerer.usage()
+        idle, dag = self.triggerer.usage(), self.dag
         self.airflow.wait_for_dag(dag)
         begin = time.monotonic()
         for start in range(0, self.tasks, IN_A_RUN):
@@ -158,6 +167,7 @@ class Bench:
         self.figures["seconds_to_defer"] = time.monotonic() - begin
         self.say("all are deferred")
         polled: set[str] = set()
+        wanted = set(ids)
         seen = 0
 
         def waiting() -> int:
@@ -166,7 +176,7 @@ class Bench:
                 return len(list(self.airflow.logs.glob("dag_id=*/*/*/*.trigger.*.log")))
             new = self.platform.requests[seen:]
             seen += len(new)
-            polled.update(*(record.json["export_ids"] for record in new if record.path == POLL))
+            polled.update(*(wanted.intersection(record.json["export_ids"]) for record in new if record.path == POLL))
             return len(polled)
 
         self.until(lambda: waiting() == self.tasks, 1_800, lambda: f"{waiting()} wait")
@@ -181,7 +191,7 @@ class Bench:
 
     def _workers_used(self) -> int:
         with self.database.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM task_instance WHERE hostname <> ''")
+            cursor.execute("SELECT count(*) FROM task_instance WHERE hostname <> '' AND dag_id = %s", (self.dag,))
             return int(cursor.fetchone()[0])
 
     def wait(self, cycles: int) -> None:
@@ -226,11 +236,29 @@ class Bench:
         self.blocked("release")
         self.say(f"all events are handled: {dict(self.states())}")
 
+    def end_in_triggerer(self) -> None:
+        """Release sensors that need no worker to end, wait until all have succeeded, and hold the exports again."""
+        self.dag = ENDING
+        self.defer(self.start_exports())
+        before, begin = self.cpu(), time.monotonic()
+        self.platform.knobs.stuck = False
+        self.until(lambda: self.states()["success"] == self.tasks, 3_600)
+        seconds = time.monotonic() - begin
+        self.figures["ended_in_triggerer"] = {
+            "tasks": self.tasks,
+            "seconds": seconds,
+            "workers_used": self._workers_used(),
+            "cpu": self.cpu() - before,
+        }
+        self.say(f"the triggerer has ended all: {dict(self.states())}")
+        self.platform.knobs.stuck = True
+        self.dag = DAG
+
     def finish(self, seconds: float) -> None:
         """Let workers finish the sensors, until the time is over or Ctrl-C."""
         with self.database.cursor() as cursor:
             cursor.execute("UPDATE slot_pool SET slots = %s WHERE pool = %s", (self.tasks, POOL))
-        begin = time.monotonic()
+        before, begin = self.cpu(), time.monotonic()
 
         def done() -> bool:
             states = self.states()
@@ -241,6 +269,7 @@ class Bench:
         records = self.platform.requests
         self.figures |= {
             "finishing_seconds": time.monotonic() - begin,
+            "finishing_cpu": self.cpu() - before,
             "states": dict(self.states()),
             "requests": Counter(f"{record.method} {_kind(record.path)}" for record in records),
             "answers": Counter(str(record.status) for record in records),
@@ -379,9 +408,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with stage(options.tasks, options.workers) as bench:
         bench.figures["machine"] = machine()
         bench.say("Airflow is healthy")
-        bench.defer(
-            ["asleep"] * options.tasks if options.floor else bench.start_exports(), FLOOR if options.floor else DAG
-        )
+        if options.floor:
+            bench.dag = FLOOR
+        else:
+            bench.end_in_triggerer()
+        bench.defer(["asleep"] * options.tasks if options.floor else bench.start_exports())
         bench.wait(options.cycles)
         if not options.floor:
             bench.release()
