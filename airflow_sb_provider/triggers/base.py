@@ -63,6 +63,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
     _rendering: Callable[[], None] | None = None
     _pulling_ti: _TaskInstanceWithMapIndex | None = None
     _watch: Watch[Any] | None = None
+    _context: contextvars.Context | None = None
 
     def __init__(
         self,
@@ -136,7 +137,8 @@ class SevenBridgesJobTrigger(BaseTrigger):
         from airflow_sb_provider.triggers.poller import Subscription, pollers
 
         try:
-            ids = getattr(self, self.kind.ids_key) or read_job_ids(getattr(self, self.kind.id_key), self.kind)
+            # A garbage collection does not visit a tuple of texts.
+            ids = tuple(getattr(self, self.kind.ids_key) or read_job_ids(getattr(self, self.kind.id_key), self.kind))
         except SevenBridgesInputError as error:
             yield TriggerEvent({"status": "rejected", "message": str(error)})
             return
@@ -150,8 +152,8 @@ class SevenBridgesJobTrigger(BaseTrigger):
         )
         self._watch = watch
         # The poller runs in a context of its own, from which nothing reaches a task's log.
-        on_progress = partial(self._report_progress, contextvars.copy_context())
-        subscription = Subscription(watch, self.sevenbridges_conn_id, self.poll_interval, on_progress)
+        self._context = contextvars.copy_context()
+        subscription = Subscription(watch, self.sevenbridges_conn_id, self.poll_interval, self._report_progress)
         registry = pollers()
         registry.add(subscription)
         try:
@@ -159,7 +161,10 @@ class SevenBridgesJobTrigger(BaseTrigger):
                 if isinstance(step, FinalPoll):
                     subscription.poll_now(step.ids)
                 else:
-                    await subscription.wait(step.until)
+                    until = step.until
+                    # What ten thousand triggers hold while they wait, each garbage collection visits.
+                    del step
+                    await subscription.wait(until)
             yield await self._end(watch, step.event)
         except asyncio.CancelledError:
             if not TRIGGERS_ARE_KILLED:
@@ -204,8 +209,9 @@ class SevenBridgesJobTrigger(BaseTrigger):
             )
             log_writer.write(contextvars.copy_context(), self.logger(), [line])
 
-    def _report_progress(self, context: contextvars.Context, watch: Watch[Any], lines: list[str]) -> None:
-        log_writer.write(context, self.logger(), lines)
+    def _report_progress(self, watch: Watch[Any], lines: list[str]) -> None:
+        assert self._context
+        log_writer.write(self._context, self.logger(), lines)
         value = progress_status(watch, lines[-1], time.time())
         progress_writer().publish(self.task_instance, progress_key(self.kind), value)
 
