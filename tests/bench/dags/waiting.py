@@ -1,4 +1,4 @@
-"""Ten sensors that a worker ends, and ten that the triggerer ends, each for an export in the parameters of the run."""
+"""Ten sensors, each for one of the exports in the parameters of the run: that a worker or that the triggerer ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from airflow.sdk import DAG, Param
 
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 
-for dag_id, end_from_trigger in (("waiting", False), ("ending", True)):
+for dag_id, fields in (
+    ("waiting", {}),
+    ("ending_with_result", {"end_from_trigger": True}),
+    ("ending_without_result", {"end_from_trigger": True, "do_xcom_push": False}),
+):
     with DAG(
         dag_id,
         schedule=None,
@@ -22,8 +26,8 @@ for dag_id, end_from_trigger in (("waiting", False), ("ending", True)):
                 task_id=f"wait_{number}",
                 export_id=f"{{{{ params.export_ids[{number}] }}}}",
                 start_from_trigger=True,
-                end_from_trigger=end_from_trigger,
                 poke_interval=30,
                 timeout=timedelta(hours=6).total_seconds(),
                 pool="waiting",
+                **fields,
             )
