@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 def test_a_worker_is_needed_only_at_the_end(tmp_path):
     with Emulator(knobs=Knobs(stuck=True, pending_seconds=0.1, running_seconds=0.1)) as platform:
         connections = {"sevenbridges_default": platform.connection_json()}
-        with AirflowStack(tmp_path / "airflow", DAGS, connections) as airflow:
+        # On a loaded machine the API server may take longer than the 5 s after which a worker fails its task.
+        patience = {"AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60"}
+        with AirflowStack(tmp_path / "airflow", DAGS, connections, patience) as airflow:
             run_id = airflow.trigger(DAG, {"file": VCF})
             deferred: dict[str, dict] = {}
             while deferred.keys() != WAITING:
