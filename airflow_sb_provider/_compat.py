@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
-from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
+from airflow.listeners.listener import get_listener_manager
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TaskSuccessEvent, TriggerEvent
 
 if TYPE_CHECKING:
     from airflow.observability.stats import Stats
@@ -169,10 +170,12 @@ __all__ = [
     "SharedStreamProducer",
     "StartTriggerArgs",
     "Stats",
+    "TaskSuccessEvent",
     "TriggerEvent",
     "airflow_version",
     "conf",
     "get_connection_async",
+    "get_listener_manager",
 ]
 
 

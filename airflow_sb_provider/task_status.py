@@ -84,11 +84,16 @@ class TaskStatus:
 
     def publish(self, **fields: Any) -> None:
         """Write the status with these fields updated; a None in ``file`` keeps the earlier value."""
+        self._push(STATUS, self.updated(**fields))
+
+    def updated(self, **fields: Any) -> dict[str, Any]:
+        """Return the status that `publish` writes."""
         if file := fields.get("file"):
             earlier = self["file"] or {}
             fields["file"] = {key: earlier.get(key) if value is None else value for key, value in file.items()}
         self._status |= {**fields, "at": isoformat_utc(time.time())}
-        self._push(STATUS, sanitized(self._status))
+        status: dict[str, Any] = sanitized(self._status)
+        return status
 
     def publish_progress(self, watch: Watch[Any], note: str | None) -> None:
         """Write the progress of a wait in the worker."""

@@ -28,6 +28,8 @@ class JobKind(Generic[J]):
     :param failure: the error of a job that failed.
     :param done: the past participle for a completed job, such as ``exported``.
     :param initial_states: the states of a newly submitted job, which are not logged.
+    :param result: builds the result of a completed job from the job alone; None if that needs a request.
+    :param describe: says more about a completed job, such as its destination.
     """
 
     name: str
@@ -36,6 +38,8 @@ class JobKind(Generic[J]):
     failure: Callable[[J], SevenBridgesJobFailed]
     done: str
     initial_states: frozenset[str] = frozenset({"PENDING"})
+    result: Callable[[J], dict[str, Any]] | None = None
+    describe: Callable[[J], str] = lambda job: ""
 
     @property
     def title(self) -> str:

@@ -15,7 +15,7 @@ from airflow_sb_provider.exceptions import (
 from airflow_sb_provider.jobs.kind import J
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow_sb_provider.api.lookup import Apart
     from airflow_sb_provider.jobs.kind import JobKind
@@ -56,6 +56,18 @@ class Over:
 
 
 @dataclass(slots=True)
+class _Errors:
+    """The errors of polls, by id. ``rejections`` and ``unreadable`` count those in a row and have the first's time."""
+
+    rejected: dict[str, SevenBridgesError] = field(default_factory=dict)
+    rejections: dict[str, tuple[int, float]] = field(default_factory=dict)
+    unreadable: dict[str, tuple[int, float]] = field(default_factory=dict)
+    # The ids whose last poll had a transient error.
+    failing: set[str] = field(default_factory=set)
+    apart: Apart = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Watch(Generic[J]):
     """The state of a wait for jobs of one kind. All times are seconds of one monotonic clock.
 
@@ -69,24 +81,18 @@ class Watch(Generic[J]):
     :param fail_fast: the first failed job ends the wait.
     :param tolerate_rejections: rejections do not end the wait; an unusable connection does.
     :param unauthorized: the last poll's token was rejected, so the connection should be read again.
-    :param apart: the ids that are requested one by one (see `api.lookup`).
     """
 
     kind: JobKind[J]
     ids: Sequence[str]
     deadline: float | None = None
     jobs: dict[str, J] = field(default_factory=dict)
-    rejected: dict[str, SevenBridgesError] = field(default_factory=dict)
     unauthorized: bool = False
     min_finished: int | None = None
     fail_fast: bool = False
     tolerate_rejections: bool = False
-    apart: Apart = field(default_factory=dict)
-    # By id: how many polls in a row were rejected or unreadable, and when the first was.
-    _rejections: dict[str, tuple[int, float]] = field(default_factory=dict)
-    _unreadable: dict[str, tuple[int, float]] = field(default_factory=dict)
-    # The ids whose last poll had a transient error.
-    _failing: set[str] = field(default_factory=set)
+    # Only if there was one: a garbage collection stops ten thousand waits for as long as it visits what they have.
+    _errors: _Errors | None = None
     _logged: int = 0
     _failed: int = 0
     _open: dict[str, None] = field(init=False)
@@ -109,9 +115,24 @@ class Watch(Generic[J]):
         return [ids[start : start + BULK_LIMIT] for start in range(0, len(ids), BULK_LIMIT)]
 
     @property
+    def rejected(self) -> Mapping[str, SevenBridgesError]:
+        """The ids that were given up, with their errors."""
+        return self._errors.rejected if self._errors else {}
+
+    @property
+    def apart(self) -> Apart:
+        """The ids that are requested one by one (see `api.lookup`)."""
+        return self._noted_errors.apart
+
+    @property
     def has_rejections(self) -> bool:
         """Whether an id was rejected in the last poll; if that persists, the wait ends."""
-        return bool(self._rejections) and not self.tolerate_rejections
+        return bool(self._errors and self._errors.rejections) and not self.tolerate_rejections
+
+    @property
+    def _noted_errors(self) -> _Errors:
+        self._errors = self._errors or _Errors()
+        return self._errors
 
     def update(
         self, ids: Sequence[str], response: Sequence[J | SevenBridgesError] | SevenBridgesError, now: float
@@ -130,20 +151,24 @@ class Watch(Generic[J]):
         return lines + self._progress_lines()
 
     def _record_transient_error(self, ids: Sequence[str], error: SevenBridgesError) -> list[str]:
-        lines = [] if self._failing else [f"Polling failed; still waiting: {error}"]
-        self._failing.update(ids)
+        failing = self._noted_errors.failing
+        lines = [] if failing else [f"Polling failed; still waiting: {error}"]
+        failing.update(ids)
         return lines
 
     def _record_recovery(self, job_id: str) -> list[str]:
-        if job_id not in self._failing:
+        failing = self._errors.failing if self._errors else set()
+        if job_id not in failing:
             return []
-        self._failing.discard(job_id)
-        return [] if self._failing else ["Polling recovered."]
+        failing.discard(job_id)
+        return [] if failing else ["Polling recovered."]
 
     def _update_job(self, job_id: str, job: J | SevenBridgesError, now: float) -> list[str]:
         if isinstance(job, SevenBridgesUnreadableItem):
             lines = self._record_recovery(job_id)
-            return lines + self._count_error(self._unreadable, MAX_CONSECUTIVE_UNREADABLE, job_id, job, now)
+            return lines + self._count_error(
+                self._noted_errors.unreadable, MAX_CONSECUTIVE_UNREADABLE, job_id, job, now
+            )
         if isinstance(job, SevenBridgesError):
             self.unauthorized = self.unauthorized or isinstance(job, SevenBridgesAuthError)
             return (
@@ -152,8 +177,9 @@ class Watch(Generic[J]):
                 else self._record_transient_error([job_id], job)
             )
         lines = self._record_recovery(job_id)
-        self._rejections.pop(job_id, None)
-        self._unreadable.pop(job_id, None)
+        if self._errors:
+            self._errors.rejections.pop(job_id, None)
+            self._errors.unreadable.pop(job_id, None)
         before = self.jobs.get(job_id)
         if before is None or job.state != before.state or job.ended:
             # An unchanged job is kept: ten thousand new objects per poll are work for the garbage collector.
@@ -181,10 +207,11 @@ class Watch(Generic[J]):
 
     def _record_rejection(self, job_id: str, error: SevenBridgesError, now: float) -> list[str]:
         if self.tolerate_rejections and isinstance(error, SevenBridgesApiError):
-            is_first = job_id not in self._rejections
-            self._rejections.setdefault(job_id, (1, now))
+            rejections = self._noted_errors.rejections
+            is_first = job_id not in rejections
+            rejections.setdefault(job_id, (1, now))
             return [f"{self.kind.title} {job_id} cannot be polled; still waiting: {error}"] if is_first else []
-        return self._count_error(self._rejections, MAX_CONSECUTIVE_REJECTIONS, job_id, error, now)
+        return self._count_error(self._noted_errors.rejections, MAX_CONSECUTIVE_REJECTIONS, job_id, error, now)
 
     def _count_error(
         self, counts: dict[str, tuple[int, float]], limit: int, job_id: str, error: SevenBridgesError, now: float
@@ -194,16 +221,17 @@ class Watch(Generic[J]):
         # Both limits: polls one second apart would all fall into the time in which a new job is not visible.
         if count + 1 < limit or now - since < REJECTED_FOR:
             return []
-        self.rejected[job_id] = error
+        self._noted_errors.rejected[job_id] = error
         self._failed += 1
         self._close(job_id)
         return [f"{self.kind.title} {job_id} cannot be polled; no longer waiting for it: {error}"]
 
     def _close(self, job_id: str) -> None:
         self._open.pop(job_id, None)
-        self.apart.pop(job_id, None)
-        self._rejections.pop(job_id, None)
-        self._failing.discard(job_id)
+        if self._errors:
+            self._errors.apart.pop(job_id, None)
+            self._errors.rejections.pop(job_id, None)
+            self._errors.failing.discard(job_id)
 
     @property
     def over(self) -> bool:

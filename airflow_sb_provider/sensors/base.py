@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from airflow_sb_provider._compat import (
     AIRFLOW_RENDERS_TRIGGERS,
+    HAS_XCOM_BACKEND,
     AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -18,6 +18,7 @@ from airflow_sb_provider._compat import (
     BaseSensorOperator,
     PokeReturnValue,
     StartTriggerArgs,
+    get_listener_manager,
 )
 from airflow_sb_provider.api.text import cut, readable
 from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesInDoubt, SevenBridgesInputError
@@ -26,11 +27,13 @@ from airflow_sb_provider.hooks.polling import poll
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import read_switches
 from airflow_sb_provider.jobs import watch as watch_module
-from airflow_sb_provider.jobs.ids import read_job_ids
+from airflow_sb_provider.jobs.ids import is_one_id, read_job_ids
 from airflow_sb_provider.jobs.kind import J
+from airflow_sb_provider.jobs.report import MAX_LISTED, log_lines, wait_status
 from airflow_sb_provider.jobs.watch import Watch
 from airflow_sb_provider.rendering import RendersAuthorsText
 from airflow_sb_provider.task_status import TaskStatus, error_status
+from airflow_sb_provider.triggers.ending import needs_worker, plain_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,8 +43,6 @@ if TYPE_CHECKING:
     from airflow_sb_provider.triggers.base import SevenBridgesJobTrigger
 
 
-# The tab lists so many jobs, and the log so many that have succeeded; it always has all that failed.
-MAX_LISTED = 50
 # Airflow itself skips, without a cause, if a sensor with soft_fail times out while it pokes.
 _TIMEOUTS = (AirflowSensorTimeout, AirflowTaskTimeout, AirflowSkipException)
 
@@ -56,6 +57,8 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
     :param deferrable: whether to wait in the triggerer. ``poke_interval``, ``timeout``, ``soft_fail``, ``silent_fail``
         and ``never_fail`` have the same meaning there.
     :param start_from_trigger: whether to start in the triggerer, so that a worker is needed only at the end.
+    :param end_from_trigger: whether to end in the triggerer when all jobs have succeeded, where that loses nothing.
+        The result then is what the jobs alone say.
     """
 
     kind: ClassVar[JobKind[Any]]
@@ -66,15 +69,43 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
     ui_color = "#e3f1ee"
 
     def __init__(
-        self, *, sevenbridges_conn_id: str, deferrable: bool, start_from_trigger: bool = False, **kwargs: Any
+        self,
+        *,
+        sevenbridges_conn_id: str,
+        deferrable: bool,
+        start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.sevenbridges_conn_id = sevenbridges_conn_id
-        deferrable, start_from_trigger = read_switches(deferrable=deferrable, start_from_trigger=start_from_trigger)
-        self.deferrable = deferrable or start_from_trigger
+        deferrable, start_from_trigger, end_from_trigger = read_switches(
+            deferrable=deferrable, start_from_trigger=start_from_trigger, end_from_trigger=end_from_trigger
+        )
+        self.deferrable = deferrable or start_from_trigger or end_from_trigger
+        # By this name Airflow itself finds the tasks that may end so, and rejects them if there are listeners.
+        self.end_from_trigger = end_from_trigger and self._can_end_in_trigger
         self._starts_in_trigger = start_from_trigger and AIRFLOW_RENDERS_TRIGGERS
         self._watch: Watch[J] | None = None
         self._jobs: dict[str, J] = {}
+
+    @property
+    def _can_end_in_trigger(self) -> bool:
+        """Whether nothing in this Airflow, or in the parameters of this task, needs a worker at the end."""
+        hooks = getattr(self, "_pre_execute_hook", None) or getattr(self, "_post_execute_hook", None)
+        return bool(
+            self.kind.result
+            and AIRFLOW_RENDERS_TRIGGERS
+            and not (HAS_XCOM_BACKEND or hooks or get_listener_manager().has_listeners)
+        )
+
+    @property
+    def _ending_arguments(self) -> dict[str, Any]:
+        return {"end_from_trigger": True, "do_xcom_push": self.do_xcom_push}
+
+    @property
+    def _ends_in_trigger(self) -> bool:
+        return self.end_from_trigger and not needs_worker(self)
 
     @cached_property
     def hook(self) -> SevenBridgesHook:
@@ -101,6 +132,7 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
                 "sevenbridges_conn_id": self.sevenbridges_conn_id,
                 "poll_interval": max(self.poke_interval, 1.0),
                 "silent_fail": self.silent_fail,
+                **(self._ending_arguments if self.end_from_trigger else {}),
             },
             next_method="execute_complete",
             timeout=timedelta(seconds=self.timeout),
@@ -125,6 +157,11 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
                 "end_time": time.time() + seconds,
                 "silent_fail": self.silent_fail,
             }
+            if self._ends_in_trigger:
+                arguments |= self._ending_arguments
+                if self._is_single:
+                    # So that the trigger knows that the result is not a list.
+                    arguments |= {self.kind.ids_key: [], self.kind.id_key: self._ids[0]}
             self.defer(trigger=self.trigger_class(**arguments), method_name="execute_complete")
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -202,6 +239,11 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
         return event
 
     @property
+    def _is_single(self) -> bool:
+        """Whether the result is that of one job, not a list."""
+        return is_one_id(getattr(self, self.kind.id_key))
+
+    @property
     def _ids(self) -> list[str]:
         return read_job_ids(getattr(self, self.kind.id_key), self.kind)
 
@@ -271,23 +313,18 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
             error = self.failure(failed[0], more)
             # A failed job stays failed, so a retry of the sensor cannot succeed.
             raise airflow_failure(error, final=True) from error
-        result = self._results(context, jobs)
+        if self._ends_in_trigger:
+            result = plain_result(self.kind, jobs, single=self._is_single)
+        else:
+            result = self._results(context, jobs)
         self._publish(context)
         return result
 
     def _log_jobs(self, jobs: Sequence[J], failed: Sequence[J]) -> None:
         for job in failed:
             self.log.error("%s", self.failure(job, ""))
-        succeeded = [job for job in jobs if job.succeeded]
-        for job in succeeded[:MAX_LISTED]:
-            text = self._describe_job(job)
-            self.log.info("%s %s is %s%s.", self.kind.title, job.id, job.state, f": {text}" if text else "")
-        if len(jobs) > 1:
-            self.log.info("%d of %d %ss completed, %d failed.", len(succeeded), len(jobs), self.kind.name, len(failed))
-
-    def _describe_job(self, job: J) -> str:
-        """Return what else to say about a job that has succeeded, such as its destination."""
-        return ""
+        for line in log_lines(self.kind, jobs):
+            self.log.info("%s", line)
 
     def _describe_open(self, ids: Sequence[str]) -> str:
         """Return which jobs are not terminal, and their states."""
@@ -307,29 +344,14 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
         ids: list[str] = []
         with suppress(SevenBridgesInputError):
             ids = self._ids
-        jobs = [(job_id, self._jobs.get(job_id)) for job_id in ids]
         failure = (error.__cause__ if isinstance(error, AirflowSkipException) else error) or error
         if isinstance(failure, _TIMEOUTS) and ids and not self.deferrable:
             # Airflow's own error says only how long it has waited.
             self.log.warning("%s", self._describe_open(ids))
-        # What went wrong comes first, so that it is listed.
-        jobs.sort(key=lambda item: bool(item[1] and item[1].succeeded))
         if context.get("ti") is None:
             return
-        TaskStatus(context, "sensor").publish(
-            total=len(ids),
-            counts=dict(Counter(str(job.state) if job else "UNKNOWN" for _, job in jobs)),
-            jobs=[self._job_status(job_id, job) for job_id, job in jobs[:MAX_LISTED]],
-            error=_failure_status(failure) if failure else None,
-        )
-
-    def _job_status(self, job_id: str, job: J | None) -> dict[str, Any]:
-        text = ""
-        if job and job.failed:
-            text = self.failure(job, "").summary
-        elif job and job.succeeded:
-            text = self._describe_job(job)
-        return {"id": job_id, "state": str(job.state) if job else "UNKNOWN", "text": readable(text)}
+        status = wait_status(self.kind, ids, self._jobs, _failure_status(failure) if failure else None)
+        TaskStatus(context, "sensor").publish(**status)
 
     def _record_jobs(self, jobs: Sequence[J]) -> None:
         """Store the terminal jobs, before the task fails if one of them failed."""

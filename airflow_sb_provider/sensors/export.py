@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import conf
 from airflow_sb_provider.api.models import ExportJob
-from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.engine.result import read_object, volume_or_none
 from airflow_sb_provider.exceptions import SevenBridgesExportFailed
 from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.exports.outcome import ExportOutcome, Report
 from airflow_sb_provider.hooks.connection import DEFAULT_CONN_NAME
-from airflow_sb_provider.jobs.ids import is_one_id
 from airflow_sb_provider.lineage.mixin import OpenLineageMixin
 from airflow_sb_provider.lineage.outlets import emit_asset_events
 from airflow_sb_provider.sensors.base import SevenBridgesJobSensor
@@ -39,6 +37,10 @@ class SevenBridgesExportSensor(OpenLineageMixin, SevenBridgesJobSensor[ExportJob
     :param start_from_trigger: whether to start in the triggerer, so that a worker is needed only at the end. It needs
         Airflow 3.3 (earlier versions only defer) and an id that is text or a template. A mapped sensor (``expand``)
         starts in a worker.
+    :param end_from_trigger: whether to end in the triggerer when all exports are completed. The sensor then reads
+        neither volume nor object: ``uri`` and ``etag`` are None, and the object's size is not checked. It needs Airflow
+        3.3 and has no effect where Airflow needs a worker at the end: with outlets, with callbacks for success or
+        execution, with listeners or an XCom backend, and if another task maps over the result.
     :raises AirflowFailException: if an export failed; a retry cannot succeed.
     :raises AirflowSensorTimeout: if an export is not terminal at the end of ``timeout``.
     """
@@ -56,27 +58,24 @@ class SevenBridgesExportSensor(OpenLineageMixin, SevenBridgesJobSensor[ExportJob
         sevenbridges_conn_id: str = DEFAULT_CONN_NAME,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             sevenbridges_conn_id=sevenbridges_conn_id,
             deferrable=deferrable,
             start_from_trigger=start_from_trigger,
+            end_from_trigger=end_from_trigger,
             **kwargs,
         )
         self.export_id = export_id
         self._start_in_trigger()
 
     def _record_jobs(self, jobs: Sequence[ExportJob]) -> None:
-        self._report = Report([ExportOutcome.of_job(job) for job in jobs], many=not is_one_id(self.export_id))
-
-    def _describe_job(self, job: ExportJob) -> str:
-        file = job.exported_file
-        size = f", {file.size} bytes" if file and file.size is not None else ""
-        return f"{readable(f'{job.volume}/{job.location}')}{size}" if job.volume and job.location else ""
+        self._report = Report([ExportOutcome.of_job(job) for job in jobs], many=not self._is_single)
 
     def _results(self, context: Context, jobs: Sequence[ExportJob]) -> Any:
-        single = is_one_id(self.export_id)
+        single = self._is_single
         outcomes = [self._describe(job, single=single) for job in jobs]
         self._report = Report(outcomes, many=not single)
         emit_asset_events(context, self.outlets, self.hook, self._report)

@@ -15,9 +15,10 @@ from airflow_sb_provider._compat import TRIGGERS_ARE_KILLED, BaseTrigger, Trigge
 from airflow_sb_provider.exceptions import SevenBridgesInputError
 from airflow_sb_provider.hooks.polling import deadline_of
 from airflow_sb_provider.inputs import check_seconds, read_ids
-from airflow_sb_provider.jobs.ids import read_job_ids
+from airflow_sb_provider.jobs.ids import is_one_id, read_job_ids
 from airflow_sb_provider.jobs.progress import progress_key, progress_status
 from airflow_sb_provider.jobs.watch import MAX_IDS, PER_JOB_LOG_LIMIT, FinalPoll, Over, Watch
+from airflow_sb_provider.triggers.ending import needs_worker, success_event
 from airflow_sb_provider.triggers.log_writer import log_writer
 from airflow_sb_provider.triggers.progress_writer import progress_writer
 
@@ -53,12 +54,16 @@ class SevenBridgesJobTrigger(BaseTrigger):
     :param min_finished: the number of terminal jobs that ends the wait; None for all.
     :param fail_fast: whether the first failed job ends the wait.
     :param silent_fail: whether the wait continues when the Platform rejects the polls (401, 403, 404).
+    :param end_from_trigger: whether to end the task here when all jobs have succeeded, see `triggers.ending`.
+    :param do_xcom_push: whether to push the result then.
     :raises SevenBridgesInputError: if an id or the interval is invalid, or there are more than 1000 ids.
     """
 
     kind: ClassVar[JobKind[Any]]
     _rendering: Callable[[], None] | None = None
+    _pulling_ti: _TaskInstanceWithMapIndex | None = None
     _watch: Watch[Any] | None = None
+    _context: contextvars.Context | None = None
 
     def __init__(
         self,
@@ -71,6 +76,8 @@ class SevenBridgesJobTrigger(BaseTrigger):
         min_finished: int | None,
         fail_fast: bool,
         silent_fail: bool,
+        end_from_trigger: bool = False,
+        do_xcom_push: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         check_seconds(poll_interval=poll_interval)
@@ -86,6 +93,8 @@ class SevenBridgesJobTrigger(BaseTrigger):
         self.min_finished = min_finished
         self.fail_fast = fail_fast
         self.silent_fail = silent_fail
+        self.end_from_trigger = end_from_trigger
+        self.do_xcom_push = do_xcom_push
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments: only ids and numbers, because Airflow stores them in clear text."""
@@ -101,6 +110,8 @@ class SevenBridgesJobTrigger(BaseTrigger):
                 "fail_fast": self.fail_fast,
                 # Only if set, so that a triggerer with an earlier version can run all other triggers.
                 **({"silent_fail": True} if self.silent_fail else {}),
+                **({"end_from_trigger": True} if self.end_from_trigger else {}),
+                **({} if self.do_xcom_push else {"do_xcom_push": False}),
             },
         )
 
@@ -109,7 +120,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
 
         A template may pull an XCom, and an XCom backend may be slow.
         """
-        ti = _TaskInstanceWithMapIndex(context["ti"])
+        ti = self._pulling_ti = _TaskInstanceWithMapIndex(context["ti"])
         rendering_context: dict[str, Any] = {**context, "ti": ti, "task_instance": ti}
         render = partial(super().render_template_fields, rendering_context, jinja_env)  # type: ignore[arg-type]
         if _is_on_event_loop():
@@ -126,7 +137,8 @@ class SevenBridgesJobTrigger(BaseTrigger):
         from airflow_sb_provider.triggers.poller import Subscription, pollers
 
         try:
-            ids = getattr(self, self.kind.ids_key) or read_job_ids(getattr(self, self.kind.id_key), self.kind)
+            # A garbage collection does not visit a tuple of texts.
+            ids = tuple(getattr(self, self.kind.ids_key) or read_job_ids(getattr(self, self.kind.id_key), self.kind))
         except SevenBridgesInputError as error:
             yield TriggerEvent({"status": "rejected", "message": str(error)})
             return
@@ -140,8 +152,8 @@ class SevenBridgesJobTrigger(BaseTrigger):
         )
         self._watch = watch
         # The poller runs in a context of its own, from which nothing reaches a task's log.
-        on_progress = partial(self._report_progress, contextvars.copy_context())
-        subscription = Subscription(watch, self.sevenbridges_conn_id, self.poll_interval, on_progress)
+        self._context = contextvars.copy_context()
+        subscription = Subscription(watch, self.sevenbridges_conn_id, self.poll_interval, self._report_progress)
         registry = pollers()
         registry.add(subscription)
         try:
@@ -149,8 +161,11 @@ class SevenBridgesJobTrigger(BaseTrigger):
                 if isinstance(step, FinalPoll):
                     subscription.poll_now(step.ids)
                 else:
-                    await subscription.wait(step.until)
-            yield TriggerEvent(step.event)
+                    until = step.until
+                    # What ten thousand triggers hold while they wait, each garbage collection visits.
+                    del step
+                    await subscription.wait(until)
+            yield await self._end(watch, step.event)
         except asyncio.CancelledError:
             if not TRIGGERS_ARE_KILLED:
                 self._report_open_jobs()
@@ -158,6 +173,25 @@ class SevenBridgesJobTrigger(BaseTrigger):
         finally:
             progress_writer().discard(self.task_instance)
             await registry.remove(subscription)
+
+    async def _end(self, watch: Watch[Any], event: dict[str, Any]) -> TriggerEvent:
+        """Return the event with which the task ends here, if it may, or with which it resumes in a worker."""
+        succeeded = event["status"] == "terminal" and all(job.succeeded for job in watch.jobs.values())
+        # Without ids, or with one that was not found, a worker renders them again: see `_TaskInstanceWithMapIndex`.
+        is_complete = bool(watch.ids) and not (self._pulling_ti and self._pulling_ti.has_missed)
+        if not (self.end_from_trigger and succeeded and is_complete):
+            return TriggerEvent(event)
+        single = is_one_id(getattr(self, self.kind.id_key))
+        try:
+            # Without a task, it was the sensor that decided, when it deferred.
+            if self.task is None or not needs_worker(self.task):
+                return await success_event(
+                    self.task_instance, watch, self.logger(), single=single, push_result=self.do_xcom_push
+                )
+        except Exception as error:
+            line = f"Could not end the task in the triggerer, so a worker ends it: {type(error).__name__}."
+            log_writer.write(contextvars.copy_context(), self.logger(), [line])
+        return TriggerEvent(event)
 
     async def on_kill(self) -> None:
         """Log that the jobs continue. Airflow 3.3 and later call it when the task is cleared or marked."""
@@ -175,8 +209,9 @@ class SevenBridgesJobTrigger(BaseTrigger):
             )
             log_writer.write(contextvars.copy_context(), self.logger(), [line])
 
-    def _report_progress(self, context: contextvars.Context, watch: Watch[Any], lines: list[str]) -> None:
-        log_writer.write(context, self.logger(), lines)
+    def _report_progress(self, watch: Watch[Any], lines: list[str]) -> None:
+        assert self._context
+        log_writer.write(self._context, self.logger(), lines)
         value = progress_status(watch, lines[-1], time.time())
         progress_writer().publish(self.task_instance, progress_key(self.kind), value)
 
@@ -204,13 +239,17 @@ class _TaskInstanceWithMapIndex:
     """A task instance whose `xcom_pull` reads from an unmapped task by default.
 
     Without ``map_indexes`` Airflow requests all indexes, and the triggerer of Airflow 3.3 never answers that request.
+    ``has_missed`` says that a pull found nothing, which may be there for a worker: what mapped tasks pushed.
     """
 
     def __init__(self, ti: Any) -> None:
         self._ti = ti
+        self.has_missed = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ti, name)
 
     def xcom_pull(self, *args: Any, map_indexes: Any = -1, **kwargs: Any) -> Any:
-        return self._ti.xcom_pull(*args, map_indexes=map_indexes, **kwargs)
+        value = self._ti.xcom_pull(*args, map_indexes=map_indexes, **kwargs)
+        self.has_missed |= value is None or (isinstance(value, list | tuple) and None in value)
+        return value

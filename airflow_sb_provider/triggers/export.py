@@ -30,6 +30,8 @@ class SevenBridgesExportTrigger(SevenBridgesJobTrigger):
     :param min_finished: the number of terminal exports that ends the wait; None for all.
     :param fail_fast: whether the first failed export ends the wait.
     :param silent_fail: whether the wait continues when the Platform rejects the polls (401, 403, 404).
+    :param end_from_trigger: whether to end the task in the triggerer when all exports are completed.
+    :param do_xcom_push: whether to push the task's result then.
     :raises SevenBridgesInputError: if an id or the interval is invalid, or there are more than 1000 ids.
     """
 
@@ -47,6 +49,8 @@ class SevenBridgesExportTrigger(SevenBridgesJobTrigger):
         min_finished: int | None = None,
         fail_fast: bool = False,
         silent_fail: bool = False,
+        end_from_trigger: bool = False,
+        do_xcom_push: bool = True,
     ) -> None:
         super().__init__(
             export_ids,
@@ -57,4 +61,6 @@ class SevenBridgesExportTrigger(SevenBridgesJobTrigger):
             min_finished=min_finished,
             fail_fast=fail_fast,
             silent_fail=silent_fail,
+            end_from_trigger=end_from_trigger,
+            do_xcom_push=do_xcom_push,
         )

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 DAGS = Path(__file__).parent / "dags"
 DAG, FLOOR, POOL = "waiting", "sleeping", "waiting"
+ENDING = ("ending_with_result", "ending_without_result")
 TASKS = 5_000
 IN_A_RUN = 10
 INTERVAL = 30.0
@@ -77,6 +78,7 @@ class Bench:
 
     def __init__(self, platform: Emulator, airflow: AirflowStack, database: str, tasks: int) -> None:
         self.platform, self.airflow, self.tasks = platform, airflow, tasks
+        self.dag = DAG
         self.database = psycopg2.connect(database)
         self.database.autocommit = True
         self.triggerer = Triggerer(psutil.Process(airflow.processes["triggerer"].pid))
@@ -89,8 +91,15 @@ class Bench:
 
     def states(self) -> Counter[str]:
         with self.database.cursor() as cursor:
-            cursor.execute("SELECT coalesce(state, 'none'), count(*) FROM task_instance GROUP BY 1")
+            cursor.execute(
+                "SELECT coalesce(state, 'none'), count(*) FROM task_instance WHERE dag_id = %s GROUP BY 1", (self.dag,)
+            )
             return Counter(dict(cursor.fetchall()))
+
+    def cpu(self) -> float:
+        """Return the CPU seconds of all processes of Airflow so far, with those that have ended."""
+        members = [member for name in self.airflow.components for member in self.airflow.members(name)]
+        return sum(sum(member.cpu_times()[:4]) for member in members)
 
     def until(self, done: Callable[[], bool], seconds: float, status: Callable[[], object] | None = None) -> float:
         """Wait for a condition; return the seconds that it took, or raise StackError."""
@@ -120,19 +129,20 @@ class Bench:
 
     def start_exports(self) -> list[str]:
         """Submit the exports, which the Platform holds."""
-        for number in range(self.tasks // BULK):
+        volumes = [f"demo/{self.dag}{number}" for number in range(self.tasks // BULK)]
+        for volume in volumes:
             # The time of the local Platform to read an object grows with the size of the bucket.
-            self.platform.add_volume(f"demo/waiting{number}")
+            self.platform.add_volume(volume)
         file = self.platform.add_file("one.txt", b"x" * 1_000)
         ids: list[str] = []
         with requests.Session() as session:
             session.trust_env = False
             session.headers["X-SBG-Auth-Token"] = self.platform.token
-            for number in range(self.tasks // BULK):
+            for volume in volumes:
                 items = [
                     {
                         "source": {"file": file.id},
-                        "destination": {"volume": f"demo/waiting{number}", "location": f"{each}.txt"},
+                        "destination": {"volume": volume, "location": f"{each}.txt"},
                     }
                     for each in range(BULK)
                 ]
@@ -145,9 +155,9 @@ class Bench:
                 ids += [item["resource"]["id"] for item in answer.json()["items"]]
         return ids
 
-    def defer(self, ids: Sequence[str], dag: str = DAG) -> None:
+    def defer(self, ids: Sequence[str]) -> None:
         """Trigger the runs, and wait until every sensor waits and every export has been polled."""
-        idle = self.triggerer.usage()
+        idle, dag = self.triggerer.usage(), self.dag
         self.airflow.wait_for_dag(dag)
         begin = time.monotonic()
         for start in range(0, self.tasks, IN_A_RUN):
@@ -158,6 +168,7 @@ class Bench:
         self.figures["seconds_to_defer"] = time.monotonic() - begin
         self.say("all are deferred")
         polled: set[str] = set()
+        wanted = set(ids)
         seen = 0
 
         def waiting() -> int:
@@ -166,7 +177,7 @@ class Bench:
                 return len(list(self.airflow.logs.glob("dag_id=*/*/*/*.trigger.*.log")))
             new = self.platform.requests[seen:]
             seen += len(new)
-            polled.update(*(record.json["export_ids"] for record in new if record.path == POLL))
+            polled.update(*(wanted.intersection(record.json["export_ids"]) for record in new if record.path == POLL))
             return len(polled)
 
         self.until(lambda: waiting() == self.tasks, 1_800, lambda: f"{waiting()} wait")
@@ -181,7 +192,7 @@ class Bench:
 
     def _workers_used(self) -> int:
         with self.database.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM task_instance WHERE hostname <> ''")
+            cursor.execute("SELECT count(*) FROM task_instance WHERE hostname <> '' AND dag_id = %s", (self.dag,))
             return int(cursor.fetchone()[0])
 
     def wait(self, cycles: int) -> None:
@@ -226,11 +237,30 @@ class Bench:
         self.blocked("release")
         self.say(f"all events are handled: {dict(self.states())}")
 
+    def end_in_triggerer(self, dag: str) -> None:
+        """Release sensors that need no worker to end, wait until all have succeeded, and hold the exports again."""
+        self.dag = dag
+        self.defer(self.start_exports())
+        before = self.cpu()
+        self.platform.knobs.stuck = False
+        # Until the next poll nothing ends; the time of the workers does not include this either.
+        self.until(lambda: self.states()["success"] > 0, 600)
+        seconds = self.until(lambda: self.states()["success"] == self.tasks, 3_600)
+        self.figures.setdefault("ended_in_triggerer", {})[dag] = {
+            "tasks": self.tasks,
+            "seconds": seconds,
+            "workers_used": self._workers_used(),
+            "cpu": self.cpu() - before,
+        }
+        self.say(f"the triggerer has ended all: {dict(self.states())}")
+        self.platform.knobs.stuck = True
+        self.dag = DAG
+
     def finish(self, seconds: float) -> None:
         """Let workers finish the sensors, until the time is over or Ctrl-C."""
         with self.database.cursor() as cursor:
             cursor.execute("UPDATE slot_pool SET slots = %s WHERE pool = %s", (self.tasks, POOL))
-        begin = time.monotonic()
+        before, begin = self.cpu(), time.monotonic()
 
         def done() -> bool:
             states = self.states()
@@ -241,6 +271,7 @@ class Bench:
         records = self.platform.requests
         self.figures |= {
             "finishing_seconds": time.monotonic() - begin,
+            "finishing_cpu": self.cpu() - before,
             "states": dict(self.states()),
             "requests": Counter(f"{record.method} {_kind(record.path)}" for record in records),
             "answers": Counter(str(record.status) for record in records),
@@ -267,6 +298,8 @@ def stage(tasks: int, workers: int) -> Iterator[Bench]:
         # Short loops, because each loop queues at most as many tasks as there are free workers.
         "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "10",
         "AIRFLOW__TRIGGERER__CAPACITY": str(tasks + 1_000),
+        # On a loaded machine the API server may take longer than the 5 s after which a worker fails its task.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
     }
     # Workers are forked from the scheduler, which imports the operators once.
     (home / "config").mkdir()
@@ -339,6 +372,7 @@ def rows(figures: Figures) -> list[tuple[str, str]]:
     if "states" not in figures:
         return shown
     polls, succeeded = figures["polls"], figures["states"].get("success", 0)
+    by_workers = succeeded / figures["finishing_seconds"]
     return [
         *shown,
         ("from the release until all jobs have ended, s", f"{figures['seconds_until_all_jobs_ended']:,.0f}"),
@@ -347,12 +381,24 @@ def rows(figures: Figures) -> list[tuple[str, str]]:
         ("polls in all", f"{sum(polls.values()):,}, of them refused with 429: {polls.get('429', 0):,}"),
         (
             "succeeded, finished by workers",
-            f"{succeeded:,} of {figures['tasks']:,} in {figures['finishing_seconds']:,.0f} s",
+            f"{succeeded:,} of {figures['tasks']:,} in {figures['finishing_seconds']:,.0f} s, "
+            f"{by_workers:.1f} a second",
         ),
+        *_rows_of_endings(figures, by_workers),
         ("states at the end", json.dumps(figures["states"])),
         ("requests of all kinds", json.dumps(figures["requests"])),
         ("their answers", json.dumps(figures["answers"])),
     ]
+
+
+def _rows_of_endings(figures: Figures, by_workers: float) -> Iterator[tuple[str, str]]:
+    for dag, ended in figures["ended_in_triggerer"].items():
+        rate = ended["tasks"] / ended["seconds"]
+        yield (
+            f"{dag.replace('ending_', 'ended in the triggerer ').replace('_', ' ')}",
+            f"{ended['tasks']:,} in {ended['seconds']:,.0f} s, {rate:.1f} a second: {rate / by_workers:.1f} times as "
+            f"many; workers used: {ended['workers_used']}",
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -379,9 +425,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with stage(options.tasks, options.workers) as bench:
         bench.figures["machine"] = machine()
         bench.say("Airflow is healthy")
-        bench.defer(
-            ["asleep"] * options.tasks if options.floor else bench.start_exports(), FLOOR if options.floor else DAG
-        )
+        if options.floor:
+            bench.dag = FLOOR
+        else:
+            for dag in ENDING:
+                bench.end_in_triggerer(dag)
+        bench.defer(["asleep"] * options.tasks if options.floor else bench.start_exports())
         bench.wait(options.cycles)
         if not options.floor:
             bench.release()

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import (
 )
 
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
-from airflow_sb_provider.sensors import base as sensors_module
+from airflow_sb_provider.jobs import report as report_module
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 from airflow_sb_provider.task_status import STATUS
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
@@ -127,7 +127,7 @@ def test_nothing_to_wait_for(platform, wait, xcom, nothing):
 
 
 def test_of_very_many_the_tab_lists_the_first(platform, started, wait, xcom, capsys, monkeypatch):
-    monkeypatch.setattr(sensors_module, "MAX_LISTED", 2)
+    monkeypatch.setattr(report_module, "MAX_LISTED", 2)
     platform.trouble("job_fails", after=3, code=9103)
     ids = started(4)
     with pytest.raises(AirflowFailException):
