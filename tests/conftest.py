@@ -19,6 +19,7 @@ os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "True")
 
 # What the tests of such a file or folder share takes long to start, so one process runs all of them.
 TOGETHER = (
+    "tests/docs",
     "tests/faults/test_kills.py",
     "tests/integration/dags",
     "tests/integration/stack",
