@@ -4,10 +4,10 @@ VENV ?= .venv
 
 BIN := $(VENV)/bin
 GROUPS := dev docs release cluster
-# These tests are long and use only the CPU, so they run without coverage.
-SIMULATION := tests/faults/test_simulation.py tests/faults/test_mutants.py
-# Two processes share the tests, which often wait.
-SHARED := --numprocesses 2
+# Simulations, and real Airflows, whose processes coverage does not see.
+UNCOVERED := tests/faults tests/integration/stack tests/integration/test_xcom_backend.py
+# More processes than CPUs share the tests, which often wait.
+SHARED := --numprocesses 6
 STAMP := $(VENV)/.installed
 BENCH_VENV ?= .venv-bench
 BENCH_BIN := $(BENCH_VENV)/bin
@@ -45,10 +45,10 @@ ui: $(STAMP)  ## the same, kept running for your browser (DAGS=folder for your D
 	@$(BIN)/python -m dev.demo --keep $${DAGS:+--dags "$$DAGS"} $${KNOBS:+--knobs "$$KNOBS"}
 
 test: $(STAMP)  ## run all tests, with coverage
-	$(BIN)/python -m pytest $(SHARED) $(SIMULATION)
-	$(BIN)/python -m pytest $(SHARED) --dist loadgroup --no-loadscope-reorder tests $(SIMULATION:%=--ignore=%) -m "not slow and not ui" \
+	$(BIN)/python -m pytest $(SHARED) tests $(UNCOVERED:%=--ignore=%) -m "not slow and not ui" \
 		--cov --cov-report=term --cov-report=json:coverage.json
 	$(BIN)/python -m dev.branches coverage.json
+	$(BIN)/python -m pytest --numprocesses 4 $(UNCOVERED) -m "not slow"
 
 test-unit: $(STAMP)  ## run the tests without Airflow processes
 	$(BIN)/python -m pytest tests/unit
@@ -92,7 +92,7 @@ bench-bulk: $(STAMP) $(BENCH_STAMP)  ## measure many exports on a real Airflow i
 	$(BIN)/python -m tests.bench.end_to_end $(BENCH)
 	$(BENCH_BIN)/python -m tests.bench.growth_plot docs/performance/growth.json
 
-matrix: $(STAMP)  ## test the wheel on every supported Airflow and Python (MATRIX="--list", "--only 2.11,3.3 --python here")
+matrix: $(STAMP)  ## test the wheel on every supported Airflow and Python (MATRIX="--help", "--only 2.11,3.3 --python here")
 	$(BIN)/python -m dev.matrix $(MATRIX)
 
 $(BENCH_STAMP): pyproject.toml constraints/bench.txt constraints/uv.txt Makefile

@@ -65,6 +65,10 @@ class Line:
     # Without this package, which managed services install, the connection form of 3.0 has no fields of providers.
     extra_packages: tuple[str, ...] = ()
 
+    def matches(self, part: str) -> bool:
+        """Return whether this is the given line or release; without one, it is."""
+        return f"{self.airflow}.".startswith(part and f"{part}.")
+
 
 LINES = (
     Line("2.11.2", "2026-03-15T00:00:00Z", ("3.11", "3.12")),
@@ -85,6 +89,7 @@ class Cell:
 
     line: Line
     python: str
+    left_out: frozenset[str] = frozenset()
     results: dict[str, str] = field(default_factory=dict)
     unavailable: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -93,6 +98,11 @@ class Cell:
     def name(self) -> str:
         """The name in the table and of the folder."""
         return f"airflow-{self.line.airflow}-python-{self.python}"
+
+    @property
+    def title(self) -> str:
+        """The name in the output."""
+        return f"Airflow {self.line.airflow} on Python {self.python}"
 
     @property
     def failed(self) -> bool:
@@ -110,7 +120,7 @@ class Cell:
         return self.folder / "venv" / "bin" / "python"
 
     def run(self, wheel: Path) -> None:
-        """Run all steps; if the installation fails, no other step runs."""
+        """Run the steps that are not left out; if the installation fails, no other step runs."""
         interpreter = find_python(self.python)
         if interpreter is None:
             self.results = dict.fromkeys(STEPS, NO_PYTHON)
@@ -120,11 +130,18 @@ class Cell:
         self.folder.mkdir(parents=True)
         if self._run_step("install", lambda: self._install(interpreter, wheel)):
             # The unit tests run at the same time, because a real Airflow mostly waits.
+            steps = [step for step, tests in STEPS.items() if tests and step not in self.left_out]
             with ThreadPoolExecutor(1) as executor:
-                executor.submit(self._run_step, "unit", lambda: self._pytest("unit", STEPS["unit"]))
-                for step in ("provider", "attributes", "sensor", "examples", "mapping", "running"):
-                    self._run_step(step, lambda step=step: self._pytest(step, STEPS[step]))  # type: ignore[misc]
+                unit = executor.submit(self._test, "unit") if "unit" in steps else None
+                for step in steps:
+                    if step != "unit":
+                        self._test(step)
+                if unit:
+                    unit.result()
         self.seconds = time.monotonic() - begin
+
+    def _test(self, step: str) -> None:
+        self._run_step(step, lambda: self._pytest(step, STEPS[step]))
 
     def _run_step(self, step: str, action: Callable[[], str]) -> bool:
         """Run a step and record its result; return whether it succeeded."""
@@ -133,8 +150,8 @@ class Cell:
             self.results[step] = action()
         except StepFailed as failure:
             self.results[step] = "FAILED"
-            print(f"  {failure}", flush=True)
-        print(f"  {step}: {self.results[step]}, {time.monotonic() - begin:.0f} s", flush=True)
+            print(f"{self.title}: {failure}", flush=True)
+        print(f"{self.title}: {step}: {self.results[step]}, {time.monotonic() - begin:.0f} s", flush=True)
         return self.results[step] != "FAILED"
 
     def _install(self, interpreter: str, wheel: Path) -> str:
@@ -207,23 +224,37 @@ class Cell:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the selected cells one after the other and print the table. Returns the exit status."""
+    """Run the selected cells and print the table. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dev.matrix", description=__doc__)
     parser.add_argument("--only", metavar="2.11,3.3", help="Airflow lines or releases (default: all)")
     parser.add_argument(
         "--python", metavar="3.11,3.12", help="Python versions (default: all); 'here' is the one that runs this command"
     )
+    parser.add_argument(
+        "--without",
+        metavar="unit:3.3",
+        action="append",
+        default=[],
+        help="leave out a step of an Airflow line or release",
+    )
+    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="cells that run at the same time (default: 1)")
     parser.add_argument("--list", action="store_true", help="list the cells and run nothing")
     options = parser.parse_args(arguments)
     pythons = (options.python or ",".join(PYTHONS)).replace("here", HERE).split(",")
     selected = options.only.split(",") if options.only else [""]
-    chosen = [line for line in LINES if any(f"{line.airflow}.".startswith(part and f"{part}.") for part in selected)]
+    chosen = [line for line in LINES if any(line.matches(part) for part in selected)]
     cells = [Cell(line, python) for line in chosen for python in line.pythons if python in pythons]
     for line in chosen:
         if not any(cell.line is line for cell in cells):
             print(f"Airflow {line.airflow} does not support Python {', '.join(pythons)}: no cell.", flush=True)
     if not cells:
         parser.error(f"no cell matches --only {options.only} --python {options.python}; see --list")
+    for step, _, part in (each.partition(":") for each in options.without):
+        found = [cell for cell in cells if part and cell.line.matches(part)]
+        if not found or not STEPS.get(step):
+            parser.error(f"--without {step}:{part} is no step of a cell; steps are {', '.join(list(STEPS)[1:])}")
+        for cell in found:
+            cell.left_out |= {step}
     if options.list:
         for cell in cells:
             where = find_python(cell.python) or NO_PYTHON
@@ -232,9 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         return 0
     wheel = prepare()
-    for number, cell in enumerate(cells, 1):
-        print(f"[{number}/{len(cells)}] Airflow {cell.line.airflow} on Python {cell.python}", flush=True)
-        cell.run(wheel)
+    with ThreadPoolExecutor(options.jobs) as executor:
+        list(executor.map(lambda cell: cell.run(wheel), cells))
     print("\n".join(["", *table(cells)]))
     ran = [cell for cell in cells if cell.seconds]
     return 1 if any(cell.failed for cell in cells) or not ran else 0

@@ -17,13 +17,28 @@ os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
 os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "True")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
-    """Distribute the tests to the processes of pytest-xdist by file; only one of them starts Airflows."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            starts_airflow = item.get_closest_marker("processes")
-            item.add_marker(pytest.mark.xdist_group("processes" if starts_airflow else item.path.stem))
+# What the tests of such a file or folder share takes long to start, so one process runs all of them.
+TOGETHER = (
+    "tests/docs",
+    "tests/faults/test_kills.py",
+    "tests/integration/dags",
+    "tests/integration/stack",
+    "tests/integration/test_proxy.py",
+    "tests/matrix/test_provider.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Distribute the tests to the processes of pytest-xdist one by one, those of TOGETHER first."""
+    # Not `--dist loadgroup`: pytest-xdist 3.8 cannot write its groups into the ids of pytest 9.2, and ignores them.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return next((each for each in TOGETHER if nodeid.startswith(each)), nodeid)
+
+    return Scheduler(config, log)
 
 
 @pytest.fixture

@@ -518,7 +518,7 @@ def earlier_tries_are_forgotten(patch: Patch) -> None:
     patch(base.SevenBridgesOperator, "_add_outstanding", add)
 
 
-@mutant(112, 1403, "parameters change", "workers die", "tasks are cleared", "responses are lost", "writes fail")
+@mutant(112, 995, "parameters change", "workers die", "tasks are cleared", "responses are lost", "writes fail")
 def unwanted_is_dropped(patch: Patch) -> None:
     """an export of an earlier try that this one does not list is dropped"""
     patch(base.SevenBridgesOperator, "_keep", lambda self, batch, going_on: None)

@@ -127,6 +127,19 @@ async def first_event(trigger):
     raise AssertionError("the trigger ended without an event")
 
 
+def start_when_polled(platform):
+    """Let jobs start at the second poll, and run until `running_seconds` is set, however slow the machine is."""
+    platform.knobs.update(stuck=True, pending_seconds=0.0, running_seconds=3600.0)
+    polls = []
+
+    def start(record):
+        if record.path == "/v2/bulk/storage/exports/get":
+            polls.append(record)
+            platform.knobs.stuck = len(polls) < 2
+
+    platform.on("request", start)
+
+
 def run_until_polled(platform):
     """Let the next job run until a task that waits for it polls it, however long the task takes to get there."""
     platform.trouble("job_stuck", state="RUNNING")

@@ -92,7 +92,9 @@ def test_after_a_kill_before_a_move_with_overwrite_a_retry_is_in_doubt(
 def test_after_a_kill_before_the_response_a_retry_adopts_the_export(
     platform, export, monkeypatch, has_store, intent, instant
 ):
-    platform.knobs.update(running_seconds=0.5, instant=instant)
+    platform.knobs.instant = instant
+    if not instant:
+        run_until_polled(platform)
     if intent.get("overwrite"):
         platform.put_object("demo/results", "a/b.txt", OLD)
     runner, operator = Runner(store=has_store), export(**intent)

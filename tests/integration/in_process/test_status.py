@@ -24,7 +24,7 @@ from airflow_sb_provider.task_status import PROGRESS, STATUS
 from airflow_sb_provider.triggers import progress_writer as progress_module
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 from airflow_sb_provider.triggers.progress_writer import ProgressWriter
-from tests.integration.in_process.conftest import Runner, paths
+from tests.integration.in_process.conftest import Runner, paths, start_when_polled
 
 LINKS = (SevenBridgesFileLink, SevenBridgesVolumeLink, SevenBridgesDestinationLink)
 
@@ -265,9 +265,10 @@ def test_a_trigger_writes_each_change_but_the_last(platform, export, monkeypatch
 
     async def aset(**what):
         written.append(what)
+        platform.knobs.running_seconds = 0.0
 
     monkeypatch.setattr(progress_module, "XCom", SimpleNamespace(aset=aset))
-    platform.knobs.update(pending_seconds=0.5, running_seconds=1.0)
+    start_when_polled(platform)
     hook = export().hook
     job = hook.start_export(platform.add_file("a.txt", b"x").id, "demo/results", "t/a.txt")
 

@@ -20,7 +20,7 @@ from airflow_sb_provider.plugins import export_tab
 from airflow_sb_provider.task_status import PROGRESS, STATUS
 from airflow_sb_provider.triggers import progress_writer as progress_module
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
-from tests.integration.in_process.conftest import Runner
+from tests.integration.in_process.conftest import Runner, start_when_polled
 
 PAGE = Path(export_tab.__file__).parent / "page"
 SCHEMA = json.loads((PAGE / "status.schema.json").read_text())
@@ -148,9 +148,10 @@ def test_a_trigger_writes_what_the_schema_describes(platform, monkeypatch, count
 
     async def aset(*, key, value, **_):
         written.append((key, value))
+        platform.knobs.running_seconds = 0.0
 
     monkeypatch.setattr(progress_module, "XCom", SimpleNamespace(aset=aset))
-    platform.knobs.update(pending_seconds=0.5, running_seconds=1.0)
+    start_when_polled(platform)
     hook = SevenBridgesHook()
     files = [platform.add_file("a.txt", b"x").id for _ in range(count)]
     ids = [hook.start_export(file, "demo/results", f"t/{file}").id for file in files]

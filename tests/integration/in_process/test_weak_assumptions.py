@@ -15,9 +15,10 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_sb_provider.engine.submitter import MAX_POSTS
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.operators import base
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
 from tests.integration.in_process import conftest
-from tests.integration.in_process.conftest import GATEWAY_TIMEOUT, use_token
+from tests.integration.in_process.conftest import GATEWAY_TIMEOUT, run_until_polled, use_token
 from tests.integration.in_process.test_exactly_once import (
     COPY_OVER,
     MOVE_OVER,
@@ -335,7 +336,7 @@ def test_a_job_beyond_the_only_page_is_not_resubmitted(platform, runner, task, f
 
 def test_a_rejection_whose_cause_the_file_shows_late(platform, runner, task, patient, deferrable):
     """A proxy delivers the request twice; the second one is rejected because the first has moved the file."""
-    platform.knobs.alias_lag_seconds = 0.4
+    platform.knobs.update(alias_lag_seconds=0.4, instant=True)
     for path in SUBMISSIONS:
         platform.trouble("deliver_twice", path=path, seconds=0.2, answered="second")
     assert runner.run(task(deferrable))["state"] == "COMPLETED"
@@ -490,7 +491,8 @@ def test_an_overwriting_export_onto_its_own_move_when_the_alias_appears_late(
 
 
 def test_a_copy_onto_its_own_move_that_is_in_flight(platform, runner, task, file, deferrable):
-    platform.knobs.update(overwrite_deletes_first=True, running_seconds=0.5)
+    platform.knobs.overwrite_deletes_first = True
+    run_until_polled(platform)
     SevenBridgesHook().start_export(file, VOLUME, PLACE)
     result = runner.run(task(deferrable, **COPY_OVER))
     assert result["state"] == "COMPLETED"
@@ -709,8 +711,16 @@ def test_fail_fast_reports_what_is_in_flight_and_what_was_never_submitted(platfo
 
 def test_a_move_waits_for_this_tasks_own_move_to_another_place(platform, runner, task, monkeypatch):
     """The parameters of the task have changed, and the lists do not show yet what it started."""
-    platform.knobs.update(list_lag_seconds=60, running_seconds=2)
+    platform.knobs.update(list_lag_seconds=3600, running_seconds=3600)
     killed_while_it_waits(runner, task(), monkeypatch)
+    real = base.wait
+
+    def wait(*arguments, **options):
+        platform.knobs.running_seconds = 0.0
+        return real(*arguments, **options)
+
+    # The first move ends only after the decision on the second one.
+    monkeypatch.setattr("airflow_sb_provider.operators.base.wait", wait)
     with pytest.raises(AirflowException, match="of the same file") as caught:
         runner.run(task(location="elsewhere"))
     assert platform.exports[0].id in str(caught.value)

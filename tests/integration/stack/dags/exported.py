@@ -1,4 +1,4 @@
-"""The example of the asset watcher, with a short interval."""
+"""The example of the asset watcher, with a short interval and a volume of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.sdk import DAG, Asset, AssetWatcher, task
 
 from airflow_sb_provider.triggers.watcher import SevenBridgesExportEventTrigger
 
-trigger = SevenBridgesExportEventTrigger(volume="demo/results", poll_interval=0.5)
+trigger = SevenBridgesExportEventTrigger(volume="demo/watched", poll_interval=0.5)
 exports = Asset("exports", watchers=[AssetWatcher(name="exports", trigger=trigger)])
 
 with DAG("exported", schedule=[exports], start_date=datetime(2026, 1, 1), catchup=False):
