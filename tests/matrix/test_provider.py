@@ -124,4 +124,3 @@ def test_a_retry_policy_waits_for_the_platform(error):
         assert (decision.action.value, decision.reschedule_timeout) == ("reschedule", timedelta(hours=1))
     else:
         assert decision.action.value == "retry"
-        print("not offered: a reschedule without using a retry, which needs Airflow 3.4; the policy retries")
