@@ -91,6 +91,7 @@ def test_the_tab(airflow):
     if AIRFLOW >= (3, 4):
         # Airflow omits a rule that is invalid, and a view whose rule names an unknown field. The browser applies it.
         [(field, [value])] = view["applies_to"].items()
+        airflow.wait_for_dag("sevenbridges_export")
         tasks = airflow.get("/dags/sevenbridges_export/tasks")["tasks"]
         shown = {task["task_id"]: value in task[field.removeprefix("task.")] for task in tasks}
         assert shown == {"properties": False, "export": True, "read_object": False}
