@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
 from airflow.listeners.listener import get_listener_manager
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TaskSuccessEvent, TriggerEvent
+from packaging.version import Version
 
 if TYPE_CHECKING:
     from airflow.observability.stats import Stats
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
         Context,
         ObjectStoragePath,
         PokeReturnValue,
+        RetryAction,
+        RetryDecision,
+        RetryPolicy,
     )
     from airflow.sdk.bases.xcom import BaseXCom as PlainXCom
     from airflow.sdk.configuration import conf
@@ -124,9 +129,15 @@ else:
     except ImportError:
         # Before 3.3 a watcher cannot be created, but its module can be imported.
         BaseEventTrigger, SharedStreamProducer = BaseTrigger, object
+    try:
+        from airflow.sdk.definitions.retry_policy import RetryAction, RetryDecision, RetryPolicy
+    except ImportError:
+        # Before 3.3 the provider's policy cannot be created, but its module can be imported.
+        RetryAction, RetryDecision, RetryPolicy = None, None, object
     Context = dict[str, Any]
 
-_VERSION = tuple(int(part) for part in airflow_version.split(".")[:3] if part.isdigit())
+# A beta of 3.4 has the features of 3.4.
+_VERSION = Version(airflow_version).release
 AIRFLOW_RENDERS_TRIGGERS = _VERSION >= (3, 3)
 AIRFLOW_CONFIRMS_EVENTS = _VERSION >= (3, 3)
 # XComs of several mapped tasks are pulled as a sequence whose text does not show its items.
@@ -137,15 +148,21 @@ AIRFLOW_STORES_NONE = _VERSION < (3,) or _VERSION >= (3, 1)
 BATCHES_ASSET_EVENTS = _VERSION < (3, 4) or conf.getboolean("scheduler", "batch_asset_events", fallback=False)
 # 3.3 and later call it when a deferred task is cleared or marked; before, a trigger only sees that it is canceled.
 TRIGGERS_ARE_KILLED = hasattr(BaseTrigger, "on_kill")
+# Whether a watcher can be assigned to a queue of triggerers.
+WATCHERS_HAVE_QUEUES = "queue" in signature(BaseEventTrigger.__init__).parameters
+# Whether a retry policy can run a task again without using a retry.
+AIRFLOW_RESCHEDULES = hasattr(RetryAction, "RESCHEDULE")
 
 __all__ = [
     "AIRFLOW_CONFIRMS_EVENTS",
     "AIRFLOW_PULLS_LAZILY",
     "AIRFLOW_RENDERS_TRIGGERS",
+    "AIRFLOW_RESCHEDULES",
     "AIRFLOW_STORES_NONE",
     "BATCHES_ASSET_EVENTS",
     "HAS_XCOM_BACKEND",
     "TRIGGERS_ARE_KILLED",
+    "WATCHERS_HAVE_QUEUES",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
@@ -167,6 +184,8 @@ __all__ = [
     "ObjectStoragePath",
     "PlainXCom",
     "PokeReturnValue",
+    "RetryDecision",
+    "RetryPolicy",
     "SharedStreamProducer",
     "StartTriggerArgs",
     "Stats",

@@ -98,6 +98,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"{package}.triggers.export", f"{package}.triggers.watcher"],
             }
         ],
+        "retry-policies": [{"integration-name": integration, "python-modules": [f"{package}.retry_policy"]}],
         "extra-links": [
             f"{package}.links.export.SevenBridges{name}Link" for name in ("File", "Project", "Volume", "Destination")
         ],

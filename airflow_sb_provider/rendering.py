@@ -23,7 +23,7 @@ class RendersAuthorsText:
     """An operator or sensor whose mapped values from an XCom are never rendered as templates.
 
     Such a value may be the name of a file, which other people choose. Airflow documents that mapped values are not
-    rendered, but up to 3.3.2 it renders those of ``expand_kwargs``. The author's text is rendered as usual: in
+    rendered, but up to 3.4.0b2 it renders those of ``expand_kwargs``. The author's text is rendered as usual: in
     ``partial``, in ``default_args``, and in lists that the DAG file passes to ``expand`` or ``expand_kwargs``.
 
     XComs of several mapped tasks become a list, also in the text of a template, where Airflow 2 would write

@@ -314,8 +314,8 @@ def _unsafe(request: ExportRequest, facts: RemoteState) -> Decision | None:
     if submission.in_doubt and request.intent is Intent.MOVE_OVERWRITE:
         return _doubt(
             request,
-            "It may have been submitted before, but no export was found. A second request could delete the only copy "
-            "of a file, so none is sent.",
+            f"{submission.why} It may have been submitted before, but no export was found. A second request could "
+            "delete the only copy of a file, so none is sent.".lstrip(),
             "Check the object there and the file; then start a new run.",
         )
     return _other(request, facts) or _rivals(request, facts)

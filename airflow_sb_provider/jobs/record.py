@@ -136,6 +136,7 @@ def submission_state(
     record: SubmissionRecord | None,
     nothing_sent: bool = False,
     unreadable: bool = False,
+    has_store: bool = False,
     credential: str,
     try_number: int,
     max_tries: int,
@@ -147,6 +148,7 @@ def submission_state(
     :param record: what the store holds for this task instance.
     :param nothing_sent: the stored batch of the earlier try shows that it submitted nothing for this job.
     :param unreadable: a part of the stored batch cannot be read, so anything may have been submitted.
+    :param has_store: this Airflow keeps records across tries.
     :param try_number: counts from 1 and continues after a clear.
     :param max_tries: of the task instance; ``max_tries - retries`` is the try after which it was cleared.
     :param name: of the kind of job, for the log.
@@ -168,7 +170,10 @@ def submission_state(
             if unreadable
             else "there is no record of what was submitted before"
         )
-        return SubmissionState(is_new_request=is_new_request, in_doubt=True, why=f"{what}, and {which}.")
+        why = f"{what}, and {which}."
+        if has_store and not first and is_new_request and not unreadable:
+            why += " Airflow 3.4 discards it unless you keep the task state when you clear the task."
+        return SubmissionState(is_new_request=is_new_request, in_doubt=True, why=why)
 
     # The age of the record does not matter: the process that wrote it may have sent the request much later.
     in_doubt = record.outcome is SubmissionStatus.SENT
@@ -177,11 +182,11 @@ def submission_state(
             in_doubt=in_doubt,
             why=f"The record of an earlier try is of another {name} (its parameters differ); it is not adopted.",
         )
-    why = {
+    reasons = {
         SubmissionStatus.ACCEPTED: f"An earlier try started {name} {record.job_id}.",
         SubmissionStatus.REFUSED: "The Platform refused an earlier try.",
         SubmissionStatus.SENT: f"An earlier try submitted the {name} and ended before the response came.",
-    }[record.outcome]
+    }
     return SubmissionState(
         is_new_request=record.max_tries != max_tries,
         job_id=record.job_id,
@@ -189,5 +194,5 @@ def submission_state(
         in_doubt=in_doubt,
         other_credential=record.credential != credential and record.outcome is not SubmissionStatus.REFUSED,
         replaces=None if record.max_tries != max_tries else record.replaces,
-        why=why,
+        why=reasons[record.outcome],
     )

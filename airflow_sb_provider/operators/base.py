@@ -170,6 +170,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
                 record=earlier.record if earlier else None,
                 nothing_sent=is_complete,
                 unreadable=ledger.is_unreadable,
+                has_store=ledger.has_store,
                 credential=self.hook.settings.credential,
                 try_number=ti.try_number,
                 max_tries=ti.max_tries,

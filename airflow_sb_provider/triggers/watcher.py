@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_sb_provider._compat import (
     AIRFLOW_CONFIRMS_EVENTS,
+    WATCHERS_HAVE_QUEUES,
     AirflowNotFoundException,
     BaseEventTrigger,
     SharedStreamProducer,
@@ -62,7 +63,8 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
     :param volume: the volume's id, ``owner/name``.
     :param sevenbridges_conn_id: the Airflow connection.
     :param poll_interval: seconds between two polls, of one to ten requests each; two events are at least as far apart.
-    :raises SevenBridgesInputError: if a value is invalid, or Airflow is older than 3.3.
+    :param queue: the queue of triggerers that the watch runs in, for `[triggerer] queues_enabled`; from Airflow 3.4 on.
+    :raises SevenBridgesInputError: if a value is invalid, or Airflow is older than 3.3, or than 3.4 with a ``queue``.
     """
 
     def __init__(
@@ -70,12 +72,16 @@ class SevenBridgesExportEventTrigger(BaseEventTrigger):
         volume: str,
         sevenbridges_conn_id: str = SevenBridgesHook.default_conn_name,
         poll_interval: float = WATCH_INTERVAL,
+        queue: str | None = None,
     ) -> None:
         if not AIRFLOW_CONFIRMS_EVENTS:
             raise SevenBridgesInputError(
                 f"SevenBridgesExportEventTrigger needs Airflow 3.3 or newer; this is {airflow_version}."
             )
-        super().__init__()  # type: ignore[no-untyped-call]
+        if queue is not None and not WATCHERS_HAVE_QUEUES:
+            raise SevenBridgesInputError(f"queue: it needs Airflow 3.4 or newer; this is {airflow_version}.")
+        # Airflow reads the queue from the trigger, not from its serialized arguments.
+        super().__init__(**({} if queue is None else {"queue": queue}))  # type: ignore[no-untyped-call]
         self.volume = volume
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self.poll_interval = poll_interval

@@ -19,6 +19,7 @@ from airflow_sb_provider.operators.export import (
     SevenBridgesExportOperator,
     SevenBridgesVerifyExportsOperator,
 )
+from airflow_sb_provider.retry_policy import SevenBridgesRetryPolicy
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 from airflow_sb_provider.triggers.watcher import SevenBridgesExportEventTrigger
@@ -85,6 +86,7 @@ def test_every_environment():
         (SevenBridgesExportTrigger, section("operators", "SevenBridgesExportTrigger")),
         (SevenBridgesBulkExportOperator, page("bulk")),
         (SevenBridgesExportEventTrigger, page("watcher")),
+        (SevenBridgesRetryPolicy, section("operators", "Choose which errors to retry")),
     ],
 )
 def test_every_parameter_with_its_default_and_whether_it_is_templated(documented, text):

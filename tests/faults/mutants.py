@@ -111,6 +111,28 @@ def no_record_is_nothing(patch: Patch) -> None:
     )
 
 
+@mutant(
+    106,
+    56,
+    "tasks are cleared",
+    "records are discarded",
+    "workers die",
+    "dead workers live on",
+    "responses are lost",
+    "requests arrive late",
+)
+def discarded_is_rejected(patch: Patch) -> None:
+    """a cleared task whose record was discarded assumes that its request was rejected"""
+    _submissions(
+        patch,
+        lambda submission, facts: (
+            replace(submission, in_doubt=False)
+            if facts["has_store"] and facts["record"] is None and submission.is_new_request
+            else submission
+        ),
+    )
+
+
 @mutant(None, 12, "pages are lost", "workers die", "requests arrive late", why="the record of one export has one page")
 def lost_page_is_nothing(patch: Patch) -> None:
     """a lost page of the record counts as nothing submitted"""

@@ -6,12 +6,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from airflow_sb_provider.emulator import Emulator, Knobs
 from dev.airflow_stack import no_proxy_for_loopback
 
 ROOT = Path(__file__).parents[2]
-AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:3])
+# A beta of 3.4 has the features of 3.4.
+AIRFLOW = Version(version("apache-airflow")).release
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,18 @@ import os
 import re
 import subprocess
 import sys
+from datetime import datetime, timedelta
 
 import pytest
 
 from airflow_sb_provider import __version__
-from airflow_sb_provider.exceptions import SevenBridgesInputError
+from airflow_sb_provider.exceptions import (
+    SevenBridgesInputError,
+    SevenBridgesMaintenanceError,
+    SevenBridgesRateLimitError,
+)
 from airflow_sb_provider.get_provider_info import get_provider_info
+from airflow_sb_provider.retry_policy import SevenBridgesRetryPolicy
 from airflow_sb_provider.triggers.watcher import SevenBridgesExportEventTrigger
 from tests.matrix.conftest import AIRFLOW, ROOT
 
@@ -82,3 +88,39 @@ def test_a_watcher_reports_what_it_needs():
     else:
         with pytest.raises(SevenBridgesInputError, match=r"needs Airflow 3\.3 or newer; this is \d"):
             SevenBridgesExportEventTrigger(volume="demo/results")
+
+
+def test_a_watcher_can_be_assigned_to_a_queue_of_triggerers():
+    def watcher():
+        return SevenBridgesExportEventTrigger(volume="demo/results", queue="platform")
+
+    if AIRFLOW < (3, 4):
+        with pytest.raises(SevenBridgesInputError, match=r"needs Airflow 3\.\d or newer; this is \d"):
+            watcher()
+        return
+    from airflow.sdk import DAG, Asset, AssetWatcher
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    asset = Asset(name="exports", watchers=[AssetWatcher(name="exports", trigger=watcher())])
+    with DAG("watched", schedule=[asset], start_date=datetime(2026, 1, 1)) as dag:
+        pass
+    # As the DAG processor writes it and reads it back to register the trigger.
+    read = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.asset_condition
+    [[_, asset]] = read.iter_assets()
+    [registered] = asset.watchers
+    assert registered.trigger["queue"] == "platform"
+    assert "queue" not in registered.trigger["kwargs"]
+
+
+@pytest.mark.parametrize("error", [SevenBridgesMaintenanceError(503, 0), SevenBridgesRateLimitError(429)])
+def test_a_retry_policy_waits_for_the_platform(error):
+    if AIRFLOW < (3, 3):
+        with pytest.raises(SevenBridgesInputError, match=r"needs Airflow 3\.3 or newer; this is \d"):
+            SevenBridgesRetryPolicy()
+        return
+    decision = SevenBridgesRetryPolicy(delay=60, reschedule_timeout=3600).evaluate(error, 1, 0)
+    assert decision.retry_delay == timedelta(minutes=1)
+    if AIRFLOW >= (3, 4):
+        assert (decision.action.value, decision.reschedule_timeout) == ("reschedule", timedelta(hours=1))
+    else:
+        assert decision.action.value == "retry"

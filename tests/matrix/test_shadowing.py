@@ -19,6 +19,7 @@ from airflow_sb_provider._compat import (
     BaseOperatorLink,
     BaseSensorOperator,
     BaseTrigger,
+    RetryPolicy,
     SharedStreamProducer,
 )
 from airflow_sb_provider.exceptions import SevenBridgesError
@@ -62,6 +63,7 @@ INTENDED = [
     ),
     (BaseOperatorLink, {"get_link", "name", "xcom_key"}),
     (AirflowPlugin, {"external_views", "fastapi_apps", "name", "on_load"}),
+    *([] if RetryPolicy is object else [(RetryPolicy, {"evaluate"})]),
     # In a class with both, Airflow's attribute comes first.
     (AirflowException, {"serialize"}),
 ]

@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 import airflow
 import jsonschema
 import pytest
+from packaging.version import Version
 
 from airflow_sb_provider import __version__
 from airflow_sb_provider.api.environments import ENVIRONMENTS
@@ -20,7 +21,7 @@ from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 
 INFO = get_provider_info()
 (CONNECTION,) = INFO["connection-types"]
-AIRFLOW = tuple(int(part) for part in airflow.__version__.split(".")[:2])
+AIRFLOW = Version(airflow.__version__).release
 
 
 def schema(name):

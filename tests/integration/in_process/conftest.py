@@ -66,8 +66,11 @@ class Runner:
         self.outlet_events = OutletEventAccessors()
         self.run_started = datetime.now(UTC)
 
-    def clear(self):
+    def clear(self, *, keep_task_state=True):
+        """Clear the task as Airflow 3.3 does; 3.4 discards the record unless it is requested to keep it."""
         self.max_tries = self.try_number + self.retries
+        if self.store and not keep_task_state:
+            self.store.values.clear()
 
     def run(self, operator):
         forget(operator)

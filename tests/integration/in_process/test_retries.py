@@ -166,6 +166,27 @@ def test_the_id_is_pushed_before_the_wait(platform, runner, export, monkeypatch)
     assert pushed[0]["sevenbridges_export_status"]["state"] == "PENDING"
 
 
+@pytest.mark.parametrize("keep_task_state", [True, False])
+@pytest.mark.parametrize("intent", INTENTS, ids=str)
+def test_a_clear_that_discards_the_record_of_a_rejection(platform, runner, export, capsys, intent, keep_task_state):
+    """As documented: without the record, the rejected request may still be accepted, as far as the task knows."""
+    platform.trouble("error", status=403, code=9103)
+    operator = export(**intent)
+    with pytest.raises(AirflowFailException):
+        runner.run(operator)
+    runner.clear(keep_task_state=keep_task_state)
+    if intent is MOVE_OVER and not keep_task_state:
+        with pytest.raises(AirflowException, match=r"keep the task state .* start a new run") as caught:
+            runner.run(operator)
+        assert isinstance(caught.value, SevenBridgesInDoubt)
+        assert len(platform.exports) == 0
+        Runner().run(operator)
+    else:
+        assert not runner.run(operator)["adopted"]
+        assert ("keep the task state" in capsys.readouterr().out) != keep_task_state
+    assert len(platform.exports) == 1
+
+
 def test_after_a_rejected_try_a_clear_checks_and_submits_once(platform, export, has_store):
     platform.trouble("error", status=403, code=9103, message="You may not.")
     runner, operator = Runner(store=has_store), export()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 
 from airflow_sb_provider import exceptions
+from airflow_sb_provider.failures import airflow_failure
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
+from airflow_sb_provider.retry_policy import SevenBridgesRetryPolicy
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 from tests.integration.in_process.conftest import first_event
 
@@ -85,3 +88,32 @@ def test_what_the_sensor_raises(platform, mode, soft_fail):
     error = caught.value.__cause__ if soft_fail else caught.value
     assert_matches(error, "SevenBridgesExportFailed", final=True)
     assert error.job.id == job.id
+
+
+@pytest.mark.parametrize(
+    ("error", "action"),
+    [
+        (exceptions.SevenBridgesMaintenanceError(503, 0), "retry"),
+        (exceptions.SevenBridgesRateLimitError(429), "retry"),
+        (exceptions.SevenBridgesServerError(500), "default"),
+        (exceptions.SevenBridgesInDoubt("The export is in doubt."), "default"),
+        (exceptions.SevenBridgesNotFoundError(404, 5002), "fail"),
+        (exceptions.SevenBridgesInputError("file: it is not an id."), "fail"),
+        (ValueError("not ours"), "default"),
+    ],
+)
+@pytest.mark.parametrize("raised_by", ["hook", "operator"])
+def test_the_providers_policy(error, action, raised_by):
+    """On Airflow 3.3; `tests/matrix` has 3.4, which reschedules instead of retrying."""
+    if raised_by == "operator" and isinstance(error, exceptions.SevenBridgesError):
+        error = airflow_failure(error, final=error.permanent)
+    decision = SevenBridgesRetryPolicy(delay=60).evaluate(error, 1, 3)
+    assert decision.action.value == action
+    assert decision.retry_delay == (timedelta(minutes=1) if action == "retry" else None)
+
+
+@pytest.mark.parametrize("name", ["delay", "reschedule_timeout"])
+@pytest.mark.parametrize("value", [0, -1, True, float("inf"), float("nan"), "60", None, timedelta(minutes=1)])
+def test_the_providers_policy_rejects_what_is_no_number_of_seconds(name, value):
+    with pytest.raises(exceptions.SevenBridgesInputError, match=name):
+        SevenBridgesRetryPolicy(**{name: value})

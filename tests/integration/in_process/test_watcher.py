@@ -410,3 +410,10 @@ async def test_a_platform_whose_responses_are_late_or_wrong(platform, knobs):
     async with triggerer.running():
         made += await export(platform)
         await until(lambda: set(made) <= set(triggerer.delivered))
+
+
+async def test_a_queue_needs_airflow_3_4(platform):
+    """Airflow 3.3 would run the watch in any triggerer; `tests/matrix` has the queue on 3.4."""
+    assert SevenBridgesExportEventTrigger(VOLUME, queue=None).volume == VOLUME
+    with pytest.raises(SevenBridgesInputError, match=r"queue: it needs Airflow 3\.4 or newer; this is 3\.3"):
+        SevenBridgesExportEventTrigger(VOLUME, queue="platform")

@@ -56,6 +56,9 @@ def test_a_clear_without_a_record_is_in_doubt_and_a_new_request():
     cleared = submission(try_number=2, max_tries=3)
     assert cleared.in_doubt
     assert cleared.is_new_request
+    assert "keep the task state" not in cleared.why
+    assert "keep the task state" in submission(try_number=2, max_tries=3, has_store=True).why
+    assert "keep the task state" not in submission(try_number=2, has_store=True).why
     retry_after_clear = submission(try_number=3, max_tries=3)
     assert not retry_after_clear.is_new_request
 
