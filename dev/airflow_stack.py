@@ -117,6 +117,8 @@ class AirflowStack:
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.logs),
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            # On a loaded machine the API server may take longer than the 5 s after which a worker fails its task.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "PYTHONUNBUFFERED": "1",
             **{f"AIRFLOW_CONN_{name.upper()}": value for name, value in (connections or {}).items()},

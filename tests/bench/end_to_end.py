@@ -294,10 +294,9 @@ def measure(cell: Cell, job_seconds: float, workers: int, patience: float) -> Fi
         run_id = on.airflow.trigger(cell.dag)
         state = on.run_ends(run_id)
         wall = time.monotonic() - begin
-        after, others_share = on.cpu(), others.share()
-        # PostgreSQL publishes its statistics with a delay.
+        # The CPU time of a task's process counts once its parent has seen its end; PostgreSQL's statistics are late too.
         time.sleep(2)
-        store_after = on.store()
+        after, others_share, store_after = on.cpu(), others.share(), on.store()
         watched = watcher.stop()
         records = on.requests()
         if state != "success":

@@ -298,8 +298,6 @@ def stage(tasks: int, workers: int) -> Iterator[Bench]:
         # Short loops, because each loop queues at most as many tasks as there are free workers.
         "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "10",
         "AIRFLOW__TRIGGERER__CAPACITY": str(tasks + 1_000),
-        # On a loaded machine the API server may take longer than the 5 s after which a worker fails its task.
-        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
     }
     # Workers are forked from the scheduler, which imports the operators once.
     (home / "config").mkdir()
