@@ -57,7 +57,7 @@ class RendersAuthorsText:
 
 
 def _template_marks(env: jinja2.Environment) -> re.Pattern[str] | None:
-    """Return what each text contains that rendering changes; None if that cannot be told."""
+    """Return what each text contains that rendering changes; None if that is not certain."""
     if isinstance(env, NativeEnvironment) or env.line_statement_prefix or env.line_comment_prefix:
         return None
     begins = (env.variable_start_string, env.block_start_string, env.comment_start_string)
