@@ -294,7 +294,7 @@ def measure(cell: Cell, job_seconds: float, workers: int, patience: float) -> Fi
         run_id = on.airflow.trigger(cell.dag)
         state = on.run_ends(run_id)
         wall = time.monotonic() - begin
-        # The CPU time of a task's process counts once its parent has seen its end; PostgreSQL's statistics are late too.
+        # A process's CPU time counts once its parent has seen its end, and PostgreSQL's statistics are late.
         time.sleep(2)
         after, others_share, store_after = on.cpu(), others.share(), on.store()
         watched = watcher.stop()
