@@ -55,7 +55,7 @@ def test_only_what_is_open_and_what_is_next_is_in_memory(platform, runner, files
     def count(record):
         if record.path == CREATE:
             gc.collect()
-            most.append(sum(isinstance(each, TrackedExport) for each in gc.get_objects()))
+            most.append(sum(type(each) is TrackedExport for each in gc.get_objects()))
 
     platform.on("request", count)
     assert runner.run(project())["counts"] == {"COMPLETED": 1000}

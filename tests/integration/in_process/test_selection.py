@@ -449,7 +449,8 @@ def test_an_index_that_matches_the_selection_itself_is_selected_once(platform, h
         platform.add_file(
             name, b"x", MINE, folder="runs", metadata={"s": "1"} if name in ("a.bam", "lonely.bai") else {}
         )
-    assert select(project=MINE, secondary_files=True, recursive=True) == [
+    pattern = "{metadata[s]}/{path}/{name}"
+    assert select(project=MINE, secondary_files=True, recursive=True, location_pattern=pattern) == [
         "runs/a.bam",
         "runs/a.bam.bai",
         "runs/a.bai",
@@ -460,7 +461,7 @@ def test_an_index_that_matches_the_selection_itself_is_selected_once(platform, h
         project=MINE,
         recursive=True,
         secondary_files=True,
-        location_pattern="{metadata[s]}/{path}/{name}",
+        location_pattern=pattern,
     )
     assert [each.request.location for each in plan(selection, select.found)] == [
         "1/runs/a.bam",
