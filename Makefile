@@ -59,7 +59,7 @@ test-ui: $(STAMP)  ## test the user interface with Chromium (Debian: apt-get ins
 
 faults: $(STAMP)  ## test recovery: kill processes of a real Airflow at chosen points
 	$(BIN)/python -m pytest -s tests/faults/test_kills.py
-	$(BIN)/python -m pytest -s tests/integration/in_process/test_many_files.py -m slow
+	$(BIN)/python -m pytest -s tests/integration/in_process/test_many_files.py tests/integration/test_ten_thousand.py -m slow
 
 cluster: $(STAMP)  ## run many exports on a multi-process Airflow and kill some processes (Debian: apt-get install redis-server)
 	$(BIN)/python -m dev.cluster

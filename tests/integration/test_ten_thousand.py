@@ -34,6 +34,35 @@ def run(emulator, fields):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_hundred_thousand_files_cost_as_much_per_file_as_ten_thousand(tmp_path, capsys):
+    costs = {}
+    for count in (10_000, 100_000):
+        with Emulator(knobs=Knobs(pending_seconds=0.2, running_seconds=0.2, rate_limit=10**9)) as emulator:
+            for n in range(count):
+                emulator.add_file(f"{n:06}.vcf", b"x", PROJECT)
+            fields = {
+                "project": PROJECT,
+                "volume": "demo/results",
+                "location_pattern": "many/{name}",
+                "max_files": None,
+            }
+            cost = run(emulator, {**fields, "manifest": f"file://{tmp_path}/{count}.jsonl"})
+            cost["requests"] = len(emulator.requests)
+        assert cost["counts"] == {"COMPLETED": count}
+        assert max(cost["largest"].values()) < 65536
+        costs[count] = cost
+    small, large = costs.values()
+    growth = {
+        name: large[name] / small[name] / 10 for name in ("cpu_seconds", "requests", "store_reads", "store_writes")
+    }
+    with capsys.disabled():
+        print(f"\n  10,000: {small}\n  100,000: {large}\n  cost per file, 100,000 to 10,000: {growth}")
+    assert large["memory"] < 500e6
+    assert max(growth[name] for name in ("requests", "store_reads", "store_writes")) <= 1.2
+
+
 @pytest.mark.parametrize(("kind", "count", "allowed"), [("a list", 10_000, 2.2), ("a selection", 2000, 3.3)])
 def test_thousands_of_files(kind, count, allowed, capsys):
     with Emulator(knobs=Knobs(pending_seconds=0.2, running_seconds=0.2, rate_limit=10**6)) as emulator:

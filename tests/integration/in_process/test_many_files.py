@@ -147,14 +147,14 @@ class KillingStore(Store):
         raise Killed
 
 
-def export_with_a_kill(platform, files, count, *, kill_at=None, is_written=False):
+def export_with_a_kill(platform, files, count, *, max_active=100, kill_at=None, is_written=False):
     """Export a new project, killed at one write, and again; return the number of writes of the first try."""
     name = f"demo/killed-{kill_at}"
     ids = set(files(count, name))
     runner = Runner()
     runner.store = store = KillingStore()
     store.kill_at, store.is_written = kill_at, is_written
-    operator = project(project=name, location_pattern="{project}/{name}")
+    operator = project(project=name, location_pattern="{project}/{name}", max_active=max_active)
     try:
         result = runner.run(operator)
         assert kill_at is None
@@ -179,8 +179,8 @@ def test_a_task_that_is_killed_at_any_write_exports_every_file_once(platform, fi
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("is_written", [False, True], ids=["before the write", "after the write"])
 def test_a_thousand_files_killed_at_any_write(platform, files, is_written, capsys):
-    writes = export_with_a_kill(platform, files, 1000)
+    writes = export_with_a_kill(platform, files, 1000, max_active=600)
     for kill_at in range(1, writes + 1):
-        export_with_a_kill(platform, files, 1000, kill_at=kill_at, is_written=is_written)
+        export_with_a_kill(platform, files, 1000, max_active=600, kill_at=kill_at, is_written=is_written)
     with capsys.disabled():
         print(f"\n  1,000 files, killed at each of {writes} writes: every file was exported once")
