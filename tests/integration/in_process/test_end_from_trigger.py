@@ -14,15 +14,12 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, A
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.triggers.base import TaskSuccessEvent
 
-from airflow_sb_provider._compat import AIRFLOW_RENDERS_TRIGGERS
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
 from airflow_sb_provider.task_status import STATUS
 from airflow_sb_provider.triggers import base as triggers_module
 from airflow_sb_provider.triggers import ending
 from tests.integration.in_process.test_status_schema import check
-
-pytestmark = pytest.mark.skipif(not AIRFLOW_RENDERS_TRIGGERS, reason="needs Airflow 3.3")
 
 FULL_ONLY = {"uri", "etag"}
 
