@@ -5,13 +5,17 @@ from __future__ import annotations
 import gc
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowException
 
+from airflow_sb_provider.exports.request import ExportRequest
 from airflow_sb_provider.exports.tracked import TrackedExport
+from airflow_sb_provider.jobs.batch import Batch
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
+from airflow_sb_provider.operators.state_store import StateStore
 from tests.integration.in_process.conftest import Runner, Store
 
 PROJECT = "demo/many"
@@ -48,7 +52,7 @@ def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_only_what_is_open_and_what_is_next_is_in_memory(platform, runner, files):
+def test_a_task_that_resumes_reads_only_what_is_open_and_what_is_next(platform, runner, files):
     files(1000)
     most = []
 
@@ -108,7 +112,7 @@ def test_all_files_are_verified_and_tagged_though_few_are_in_memory(platform, ru
 
 
 @pytest.mark.parametrize("store", [True, False], ids=["store", "no store"])
-def test_an_error_names_what_may_go_on_in_pages_that_have_ended(platform, files, store):
+def test_an_error_names_an_export_that_cannot_be_read(platform, files, store):
     ids = files(300)
     unreadable = []
 
@@ -124,6 +128,47 @@ def test_an_error_names_what_may_go_on_in_pages_that_have_ended(platform, files,
     with pytest.raises(AirflowException) as caught:
         Runner(store=store).run(project())
     assert unreadable[0] in str(caught.value)
+
+
+def ledger_of(store):
+    return StateStore({"ti": SimpleNamespace(), "task_state_store": store}, TrackedExport)
+
+
+def started(count):
+    """Return the store, the ledger and the batch of a task that has submitted nothing yet."""
+    entries = [TrackedExport(ExportRequest(f"{n:024}", "demo/results", f"many/{n}")) for n in range(count)]
+    store, batch = Store(), Batch(TrackedExport.kind, entries, 0.0, 1, 2)
+    ledger = ledger_of(store)
+    ledger.start(batch)
+    ledger.fill(batch, 100)
+    return store, ledger, batch
+
+
+def test_pages_that_have_ended_and_later_ones_are_not_in_memory():
+    _, ledger, batch = started(350)
+    assert len(batch.entries) == 100
+    first = batch.entries
+    for entry in first:
+        entry.state = "COMPLETED"
+    ledger.save(first)
+    ledger.fill(batch, 100)
+    assert not {*map(id, first)} & {*map(id, batch.entries)}
+    assert [entry.request.file for entry in batch.entries] == [f"{n:024}" for n in range(100, 200)]
+    assert batch.totals.counts == {"COMPLETED": 100, "WAITING": 250}
+    assert [entry.request.file for entry in ledger.walk()] == [f"{n:024}" for n in range(350)]
+
+
+@pytest.mark.parametrize("resumed", [True, False], ids=["in another process", "in the same process"])
+def test_a_job_in_doubt_stays_in_memory_until_the_end(resumed):
+    store, ledger, batch = started(250)
+    for number, entry in enumerate(batch.entries):
+        entry.state, entry.job_id = ("IN_DOUBT", "unreadable") if number == 7 else ("COMPLETED", f"job{number}")
+    ledger.save(batch.entries)
+    if resumed:
+        batch = ledger_of(store).resume()
+    else:
+        ledger.fill(batch, 100)
+    assert "unreadable" in batch.outstanding()
 
 
 class Killed(BaseException):
