@@ -15,16 +15,15 @@ from airflow_sb_provider.api.models import (
     ExportJob,
     File,
     ImportJob,
-    Json,
     Page,
     RateLimit,
     User,
     Volume,
     VolumeObject,
     error_from_json,
-    parse_integer,
 )
 from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.api.values import Json, parse_integer
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesInputError,

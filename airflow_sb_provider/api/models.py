@@ -9,13 +9,23 @@ data: they keep their characters, and the code that shows them makes them readab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.api.times import parse_time
+from airflow_sb_provider.api.values import (
+    Json,
+    as_list,
+    as_object,
+    as_record,
+    as_text,
+    as_word,
+    identifier,
+    parse_integer,
+    required,
+)
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesAuthError,
@@ -28,21 +38,14 @@ from airflow_sb_provider.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pendulum import DateTime
 
 T = TypeVar("T")
-Json = Mapping[str, Any]
-
-# The maximum nesting of values that are passed on unchanged; the API's own file objects have three levels.
-MAX_NESTING = 20
-# Keys with a special meaning in Airflow's serialization, old or new, and in that of trigger events.
-MARKS = frozenset({"__classname__", "__version__", "__data__", "__id__", "__type", "__var"})
-
 # The lowest of the API's own error codes, except 0 for maintenance.
 _FIRST_CODE = 1000
 _MAINTENANCE = 503
-_LONGEST_ID = 300
-_LONGEST_WORD = 50
 
 _ERRORS_BY_STATUS: dict[int, type[SevenBridgesApiError]] = {
     401: SevenBridgesAuthError,
@@ -135,21 +138,21 @@ class ExportJob(Storable):
 
         :raises ValueError: if ``id`` is missing or invalid, or if both ``state`` and ``error`` are missing.
         """
-        source, destination = _object(data.get("source")), _object(data.get("destination"))
-        state, error = _word(data.get("state")), _job_error(data.get("error"))
+        source, destination = as_object(data.get("source")), as_object(data.get("destination"))
+        state, error = as_word(data.get("state")), _job_error(data.get("error"))
         if not state and error is None:
             raise ValueError("'state' is missing")
         return cls(
-            id=_identifier(data, "id"),
+            id=identifier(data, "id"),
             state=state.upper() if state else ExportState.UNKNOWN,
-            file=_text(source.get("file")),
-            volume=_text(destination.get("volume")),
-            location=_text(destination.get("location")),
+            file=as_text(source.get("file")),
+            volume=as_text(destination.get("volume")),
+            location=as_text(destination.get("location")),
             overwrite=overwrite if isinstance(overwrite := data.get("overwrite"), bool) else None,
-            properties=_record(data.get("properties")),
+            properties=as_record(data.get("properties")),
             started_on=parse_time(data.get("started_on")),
             finished_on=parse_time(data.get("finished_on")),
-            result=_record(data.get("result")) or None,
+            result=as_record(data.get("result")) or None,
             error=error,
         )
 
@@ -200,13 +203,13 @@ class ImportJob:
 
         :raises ValueError: if ``id`` is missing or invalid.
         """
-        source, state = _object(data.get("source")), _word(data.get("state"))
+        source, state = as_object(data.get("source")), as_word(data.get("state"))
         return cls(
-            id=_identifier(data, "id"),
+            id=identifier(data, "id"),
             state=state.upper() if state else ExportState.UNKNOWN,
-            volume=_text(source.get("volume")),
-            location=_text(source.get("location")),
-            result=_record(data.get("result")) or None,
+            volume=as_text(source.get("volume")),
+            location=as_text(source.get("location")),
+            result=as_record(data.get("result")) or None,
         )
 
 
@@ -253,23 +256,23 @@ class File(Storable):
 
         :raises ValueError: if ``id`` is missing or invalid.
         """
-        storage = _object(data.get("storage"))
-        storage_type = _word(storage.get("type"))
+        storage = as_object(data.get("storage"))
+        storage_type = as_word(storage.get("type"))
         # Not in the API reference; the official client reads it.
-        secondary = [_text(_object(each).get("id")) for each in _list(data.get("_secondary_files"))]
+        secondary = [as_text(as_object(each).get("id")) for each in as_list(data.get("_secondary_files"))]
         return cls(
-            id=_identifier(data, "id"),
-            name=_text(data.get("name")),
+            id=identifier(data, "id"),
+            name=as_text(data.get("name")),
             size=parse_integer(data.get("size")),
-            project=_text(data.get("project")),
-            type=(_word(data.get("type")) or "file").lower(),
+            project=as_text(data.get("project")),
+            type=(as_word(data.get("type")) or "file").lower(),
             storage=storage_type.upper() if storage_type else None,
-            volume=_text(storage.get("volume")),
-            location=_text(storage.get("location")),
-            parent=_text(data.get("parent")),
-            origin_task=_text(_object(data.get("origin")).get("task")),
-            tags=tuple(tag for tag in _list(data.get("tags")) if _text(tag)),
-            metadata=_record(data.get("metadata")),
+            volume=as_text(storage.get("volume")),
+            location=as_text(storage.get("location")),
+            parent=as_text(data.get("parent")),
+            origin_task=as_text(as_object(data.get("origin")).get("task")),
+            tags=tuple(tag for tag in as_list(data.get("tags")) if as_text(tag)),
+            metadata=as_record(data.get("metadata")),
             secondary_files=tuple(file_id for file_id in secondary if file_id),
             created_on=parse_time(data.get("created_on")),
             modified_on=parse_time(data.get("modified_on")),
@@ -293,15 +296,15 @@ class Volume(Storable):
 
         :raises ValueError: if ``id`` is missing.
         """
-        service = _object(data.get("service"))
-        service_type, access_mode = _word(service.get("type")), _word(data.get("access_mode"))
+        service = as_object(data.get("service"))
+        service_type, access_mode = as_word(service.get("type")), as_word(data.get("access_mode"))
         return cls(
-            id=_required(data, "id"),
+            id=required(data, "id"),
             access_mode=access_mode.upper() if access_mode else None,
             active=active if isinstance(active := data.get("active"), bool) else None,
             service=service_type.lower() if service_type else None,
-            bucket=_text(service.get("bucket")) or _text(service.get("container")),
-            prefix=_text(service.get("prefix")) or "",
+            bucket=as_text(service.get("bucket")) or as_text(service.get("container")),
+            prefix=as_text(service.get("prefix")) or "",
         )
 
 
@@ -322,11 +325,11 @@ class VolumeObject(Storable):
     @classmethod
     def from_json(cls, data: Json) -> VolumeObject:
         """Build from the API's volume object details."""
-        metadata = _object(data.get("metadata"))
-        etag, md5, crc32c = (readable(_text(metadata.get(key)) or "") for key in ("etag", "md5Hash", "crc32c"))
+        metadata = as_object(data.get("metadata"))
+        etag, md5, crc32c = (readable(as_text(metadata.get(key)) or "") for key in ("etag", "md5Hash", "crc32c"))
         return cls(
-            location=_text(data.get("location")),
-            volume=_text(data.get("volume")),
+            location=as_text(data.get("location")),
+            volume=as_text(data.get("volume")),
             size=parse_integer(metadata.get("size")),
             etag=etag.strip('"') or None,
             md5=md5 or None,
@@ -350,7 +353,7 @@ class User(Storable):
 
         :raises ValueError: if ``username`` is missing.
         """
-        return cls(username=readable(_required(data, "username")))
+        return cls(username=readable(required(data, "username")))
 
 
 @dataclass(frozen=True)
@@ -364,7 +367,7 @@ class RateLimit(Storable):
     @classmethod
     def from_json(cls, data: Json) -> RateLimit:
         """Build from the body of ``GET /rate_limit``."""
-        rate = _object(data.get("rate"))
+        rate = as_object(data.get("rate"))
         return cls(*(parse_integer(rate.get(key)) for key in ("limit", "remaining", "reset")))
 
     @classmethod
@@ -398,7 +401,7 @@ def error_from_json(data: Json, status: int | None = None, request_id: str | Non
         )
     else:
         error_class = _ERRORS_BY_STATUS.get(number, SevenBridgesApiError)
-    message, more_info = (readable(_text(data.get(key)) or "", 1000) for key in ("message", "more_info"))
+    message, more_info = (readable(as_text(data.get(key)) or "", 1000) for key in ("message", "more_info"))
     return error_class(number, code, message, more_info or None, request_id)
 
 
@@ -422,15 +425,6 @@ def is_api_error(data: object, status: int) -> bool:
     return is_routers and status < 500
 
 
-def parse_integer(value: object) -> int | None:
-    """Return an integer, also from its digits as text, if 64 bits hold it; None for anything else."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str) and len(value) < 20 and value.strip().isascii() and value.strip().isdigit():
-        value = int(value)
-    return value if isinstance(value, int) and abs(value) < 2**63 else None
-
-
 def _file_of(result: Json | None) -> File | None:
     try:
         return File.from_json(result or {})
@@ -438,80 +432,7 @@ def _file_of(result: Json | None) -> File | None:
         return None
 
 
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _record(value: object) -> Json:
-    """Return an object unchanged, or an empty one if it is nested too deeply.
-
-    `MARKS` are removed: Airflow would take a part of an XCom with them for a serialized object.
-    """
-    if not _within(value, MAX_NESTING):
-        return {}
-    record: Json = _without_marks(value) if _is_marked(value) else _object(value)
-    return record
-
-
-def _is_marked(value: object) -> bool:
-    if isinstance(value, dict) and not MARKS.isdisjoint(value):
-        return True
-    if isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            if isinstance(each, dict | list) and _is_marked(each):
-                return True
-    return False
-
-
-def _without_marks(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_marks(each) for key, each in value.items() if key not in MARKS}
-    return [_without_marks(each) for each in value] if isinstance(value, list) else value
-
-
-def _within(value: object, levels: int) -> bool:
-    if not isinstance(value, dict | list):
-        return True
-    if levels == 0:
-        return False
-    # Not any() of a generator: this runs for each export of each response.
-    for each in value.values() if isinstance(value, dict) else value:
-        if isinstance(each, dict | list) and not _within(each, levels - 1):
-            return False
-    return True
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _word(value: object) -> str | None:
-    """Return a word of the API's own vocabulary, such as a state, to show and compare."""
-    return readable(value, _LONGEST_WORD) or None if isinstance(value, str) else None
-
-
-def _identifier(data: Json, key: str) -> str:
-    """Return an id of the Platform.
-
-    :raises ValueError: if it is missing, or could forge the output that shows it.
-    """
-    text = _required(data, key)
-    if len(text) > _LONGEST_ID or not text.isprintable():
-        raise ValueError(f"{key!r} is not an id: {readable(text, 100)!r}")
-    return text
-
-
 def _job_error(value: object) -> SevenBridgesApiError | None:
     if isinstance(value, str) and (message := readable(value, 1000)):
         return SevenBridgesApiError(0, message=message)
     return error_from_json(value) if isinstance(value, dict) and value else None
-
-
-def _required(data: Json, key: str) -> str:
-    if text := _text(data.get(key)):
-        return text
-    raise ValueError(f"{key!r} is missing")

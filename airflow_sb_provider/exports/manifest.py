@@ -8,8 +8,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from airflow_sb_provider.api.models import parse_integer
 from airflow_sb_provider.api.times import parse_time
+from airflow_sb_provider.api.values import parse_integer
 from airflow_sb_provider.exceptions import SevenBridgesInputError
 from airflow_sb_provider.exports.outcome import ExportOutcome
 from airflow_sb_provider.exports.patterns import check_key

@@ -56,12 +56,12 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.calls import Call
     from airflow_sb_provider.api.models import (
         ExportJob,
-        Json,
         Page,
         User,
         Volume,
         VolumeObject,
     )
+    from airflow_sb_provider.api.values import Json
     from airflow_sb_provider.hooks.sevenbridges_async import SevenBridgesAsyncHook
 
 __all__ = ["SevenBridgesAsyncHook", "SevenBridgesHook", "has_next"]

@@ -16,8 +16,9 @@ from functools import cache
 from pendulum import DateTime
 from requests.structures import CaseInsensitiveDict
 
-from airflow_sb_provider.api.models import MAX_NESTING, ExportJob, Page, RateLimit
+from airflow_sb_provider.api.models import ExportJob, Page, RateLimit
 from airflow_sb_provider.api.replies import Body, read_reply
+from airflow_sb_provider.api.values import MAX_NESTING
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesConnectionError,

@@ -59,7 +59,7 @@ def test_a_seed_always_makes_the_same_input():
 
 GUARDS = {
     "objects are expected": ("airflow_sb_provider.api.calls._mapping", lambda value: value),
-    "words are expected": ("airflow_sb_provider.api.models._text", lambda value: value or None),
+    "words are expected": ("airflow_sb_provider.api.models.as_text", lambda value: value or None),
     "numbers are bounded": (
         "airflow_sb_provider.api.models.parse_integer",
         lambda value: value if isinstance(value, int) else int(value) if str(value).isdigit() else None,
@@ -68,7 +68,7 @@ GUARDS = {
         "airflow_sb_provider.api.models.parse_time",
         lambda value: datetime.fromisoformat(value) if isinstance(value, str) else None,
     ),
-    "nesting is bounded": ("airflow_sb_provider.api.models._within", lambda value, levels: True),
+    "nesting is bounded": ("airflow_sb_provider.api.values._within", lambda value, levels: True),
     "messages are one line": ("airflow_sb_provider.api.models.readable", lambda text, limit: text),
     "infinity is no number": ("airflow_sb_provider.api.replies._number", float),
     "text is Unicode": ("airflow_sb_provider.api.replies._ESCAPED_MISFIT", replies.re.compile(r"\\u0000")),

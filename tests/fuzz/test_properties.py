@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from airflow_sb_provider.api.models import RateLimit, error_from_json, parse_integer
+from airflow_sb_provider.api.models import RateLimit, error_from_json
 from airflow_sb_provider.api.replies import Body
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.api.times import parse_time
+from airflow_sb_provider.api.values import parse_integer
 from tests.fuzz.check import check, check_rate, check_value
 from tests.fuzz.inputs import HEADER_VALUES, KEYS, VALUES, Input
 from tests.fuzz.samples import samples
