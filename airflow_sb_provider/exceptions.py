@@ -310,6 +310,14 @@ class _FailedExport(_FailedJob, Protocol):
     def location(self) -> str | None: ...
 
 
+class _FailedTask(_FailedJob, Protocol):
+    @property
+    def name(self) -> str | None: ...
+
+    @property
+    def app(self) -> str | None: ...
+
+
 class SevenBridgesJobFailed(SevenBridgesError):
     """A job failed, or reached another terminal state that is no success.
 
@@ -370,13 +378,25 @@ class SevenBridgesExportFailed(SevenBridgesJobFailed):
         return f"Export {job.id} of file {readable(str(job.file))} to {readable(f'{job.volume}/{job.location}', 1500)}"
 
 
-class SevenBridgesExportRefused(SevenBridgesError):
-    """An export that is not possible as requested: the Platform rejected it, or a check shows that it would.
+class SevenBridgesTaskFailed(SevenBridgesJobFailed):
+    """A task failed or was aborted. A new task may succeed, so an Airflow retry runs one."""
+
+    job: _FailedTask
+
+    @property
+    def name(self) -> str:
+        """The task and its app."""
+        job = self.job
+        return f"Task {job.id} ({readable(job.name or 'without a name', 200)}) of app {readable(str(job.app), 300)}"
+
+
+class SevenBridgesJobRefused(SevenBridgesError):
+    """A job that is not possible as requested: the Platform rejected it, or a check shows that it would.
 
     :param message: the cause.
-    :param problems: one sentence for each thing that prevents the export, each on a line of its own.
+    :param problems: one sentence for each thing that prevents the job, each on a line of its own.
     :param remedy: what to do.
-    :param subject: the export, and that it was rejected.
+    :param subject: the job, and that it was rejected.
     :param details: codes, ids and links.
     :param code: the Platform's own code.
     """
@@ -406,6 +426,14 @@ class SevenBridgesExportRefused(SevenBridgesError):
         return self.reason if self.problems else super().__str__()
 
 
+class SevenBridgesExportRefused(SevenBridgesJobRefused):
+    """An export that is not possible as requested: the Platform rejected it, or a check shows that it would."""
+
+
+class SevenBridgesTaskRefused(SevenBridgesJobRefused):
+    """A task that cannot run as requested, for example because an input is missing; nothing has run."""
+
+
 class SevenBridgesNotExportable(SevenBridgesExportRefused):
     """A file that cannot be exported as it is: an alias, a folder, a public or archived file."""
 
@@ -417,7 +445,15 @@ class SevenBridgesInDoubt(SevenBridgesError):
     """
 
 
-class SevenBridgesExportTimeout(SevenBridgesError):
+class SevenBridgesJobTimeout(SevenBridgesError):
+    """The wait reached its time limit; the job continues."""
+
+
+class SevenBridgesTaskTimeout(SevenBridgesJobTimeout):
+    """The wait for a task reached its time limit; the task continues."""
+
+
+class SevenBridgesExportTimeout(SevenBridgesJobTimeout):
     """The wait reached its time limit; the export continues, since the API cannot cancel it.
 
     :param message: what happened.

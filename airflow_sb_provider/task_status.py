@@ -19,9 +19,9 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
     SevenBridgesBatchFailed,
     SevenBridgesError,
-    SevenBridgesExportTimeout,
     SevenBridgesInDoubt,
     SevenBridgesJobFailed,
+    SevenBridgesJobTimeout,
     SevenBridgesReplyLost,
 )
 from airflow_sb_provider.exports.destination import object_uri
@@ -172,7 +172,7 @@ def error_status(error: SevenBridgesError) -> dict[str, Any]:
     """Return an error in parts: ``outcome``, ``reason``, ``remedy``, and the Platform's message, code, ids and page."""
     if isinstance(error, SevenBridgesJobFailed):
         outcome = "FAILED"
-    elif isinstance(error, SevenBridgesExportTimeout):
+    elif isinstance(error, SevenBridgesJobTimeout):
         outcome = "TIMEOUT"
     elif isinstance(error, SevenBridgesInDoubt | SevenBridgesReplyLost):
         outcome = "IN_DOUBT"

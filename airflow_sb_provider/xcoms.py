@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_sb_provider import exceptions
-from airflow_sb_provider.api import models
+from airflow_sb_provider.api import models, task
 
 if TYPE_CHECKING:
     from airflow.sdk import serde
@@ -24,7 +24,7 @@ else:
 
 def allow_results() -> None:
     """Allow this process to deserialize the hook's results from XComs."""
-    for item in (*vars(models).values(), *vars(exceptions).values()):
+    for item in (value for module in (models, task, exceptions) for value in vars(module).values()):
         if isinstance(item, type) and issubclass(item, models.Storable | exceptions.SevenBridgesApiError):
             if hasattr(serde, "allow_class"):
                 serde.allow_class(item)

@@ -1,4 +1,4 @@
-"""Every API call that exports need: method, path, query, body, and how to read the response.
+"""Every API call that the provider needs: method, path, query, body, and how to read the response.
 
 Paths are below the endpoint (``https://.../v2``). Field names and codes: the Platform's API v2 reference,
 https://docs.sevenbridges.com/reference
@@ -22,6 +22,7 @@ from airflow_sb_provider.api.models import (
     VolumeObject,
     error_from_json,
 )
+from airflow_sb_provider.api.task import App, Project, Task
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.api.values import Json, parse_integer
 from airflow_sb_provider.exceptions import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
-Identified = TypeVar("Identified", ExportJob, File)
+Identified = TypeVar("Identified", ExportJob, File, Task)
 
 BULK_LIMIT = 100
 PAGE_LIMIT = 100
@@ -79,6 +80,8 @@ class Bounds:
 
 # A triggerer reads polls on its event loop, where reading one must take less than 100 ms.
 POLL = Bounds(2**20, 50_000)
+# Of a task, without its inputs and outputs.
+_POLLED = "id,name,status,app,project,created_time,start_time,end_time,batch,execution_status,price,errors"
 # Enough for a hundred files, each with the maximum of 1000 metadata pairs, unless most pairs are very long.
 PAGE = Bounds(16 * 2**20, 1_000_000)
 
@@ -308,6 +311,79 @@ def list_volume_objects(volume: str, prefix: str = "", *, link: str | None = Non
             raise error from None
     path = f"storage/volumes/{_volume_path(volume)}/list"
     return Call("GET", path, _page(VolumeObject.from_json), tuple(query.items()), objects=(name,))
+
+
+def create_task(body: Json) -> Call[Task]:
+    """`POST /tasks`: create a draft, which costs nothing; the response has the ``errors`` of its validation.
+
+    :param body: the API's fields, such as ``project``, ``app``, ``name`` and ``inputs``.
+    """
+    name = f"task {readable(str(body.get('name') or ''), 200)} of app {body.get('app')}"
+    return Call("POST", "tasks", _one(Task.from_json), body=body, idempotent=False, objects=(name,))
+
+
+def run_task(task_id: str) -> Call[Task]:
+    """`POST /tasks/{task_id}/actions/run`: start a draft. A task that is no draft is rejected (7007, 7010)."""
+    path = f"tasks/{_segment(task_id)}/actions/run"
+    return Call("POST", path, _one(Task.from_json), objects=(f"start of task {task_id}",))
+
+
+def abort_task(task_id: str) -> Call[Task]:
+    """`POST /tasks/{task_id}/actions/abort`: stop a task. A task that has ended is rejected (7008, 7011)."""
+    path = f"tasks/{_segment(task_id)}/actions/abort"
+    return Call("POST", path, _one(Task.from_json), objects=(f"abort of task {task_id}",))
+
+
+def delete_task(task_id: str) -> Call[None]:
+    """`DELETE /tasks/{task_id}`."""
+    return Call("DELETE", f"tasks/{_segment(task_id)}", lambda body, headers: None, objects=(f"task {task_id}",))
+
+
+def get_task(task_id: str) -> Call[Task]:
+    """`GET /tasks/{task_id}`; a failed task is a normal response with status ``FAILED``."""
+    return Call("GET", f"tasks/{_segment(task_id)}", _one(Task.from_json), objects=(f"task {task_id}",))
+
+
+def get_tasks(task_ids: Sequence[str]) -> Call[list[Task | SevenBridgesApiError]]:
+    """`POST /bulk/tasks/get` for at most 100 different ids, without inputs and outputs, which can be long.
+
+    Items are matched by their ids (see `_each_of`).
+    """
+    read = _each_of(task_ids, Task.from_json)
+    objects = tuple(f"task {task_id}" for task_id in task_ids)
+    body = {"task_ids": list(task_ids)}
+    return Call("POST", "bulk/tasks/get", read, (("fields", _POLLED),), body, objects=objects, bounds=POLL)
+
+
+def list_tasks(
+    project: str,
+    *,
+    parent: str | None = None,
+    created_from: str | None = None,
+    offset: int = 0,
+    limit: int = PAGE_LIMIT,
+) -> Call[Page[Task]]:
+    """`GET /tasks`: one page of the tasks of a project, newest first.
+
+    :param parent: only the tasks of this batch.
+    :param created_from: only those created since, ISO 8601 text.
+    """
+    query = [("project", project), ("fields", "_all"), ("order_by", "created_time"), ("order", "desc")]
+    query += [(key, value) for key, value in (("parent", parent), ("created_from", created_from)) if value]
+    query += [("offset", str(offset)), ("limit", str(limit))]
+    return Call("GET", "tasks", _page(Task.from_json), tuple(query), objects=(f"list of tasks of project {project}",))
+
+
+def get_app(app: str) -> Call[App]:
+    """`GET /apps/{owner}/{project}/{app}` and, if the id ends with it, its revision; the newest otherwise."""
+    path = "/".join(map(_segment, app.split("/")))
+    return Call("GET", f"apps/{path}", _one(App.from_json), objects=(f"app {app}",))
+
+
+def get_project(project: str) -> Call[Project]:
+    """`GET /projects/{owner}/{project}`."""
+    path = "/".join(map(_segment, project.split("/")))
+    return Call("GET", f"projects/{path}", _one(Project.from_json), objects=(f"project {project}",))
 
 
 def get_user() -> Call[User]:

@@ -124,7 +124,9 @@ def read_reply(call: Call[T], status: int, headers: Mapping[str, str], body: byt
         raise _error(call, status, headers, body, mask)
     error_class = SevenBridgesMalformedReply
     try:
-        return call.read(_decode(body, call, mask), headers)
+        # A deletion has no body.
+        content = _decode(body, call, mask) if body or call.method != "DELETE" else None
+        return call.read(content, headers)
     except _TooLarge as error:
         error_class, problem = SevenBridgesReplyTooLarge, str(error)
     except (ValueError, RecursionError) as error:

@@ -33,13 +33,13 @@ def read_job_ids(value: object, kind: JobKind[Any]) -> list[str]:
     wrong = [item for item in values if not isinstance(item, str) or not _JOB_ID.fullmatch(item)]
     if wrong:
         raise SevenBridgesInputError(
-            f"{kind.id_key}: {wrong[0]!r} is not a valid {kind.name} id; "
+            f"{kind.parameter}: {wrong[0]!r} is not a valid {kind.name} id; "
             f"pass the XCom '{kind.id_key}' of the task that submitted the {kind.name}."
         )
     ids = list(dict.fromkeys(values))
     if len(ids) > MAX_IDS:
         raise SevenBridgesInputError(
-            f"{kind.id_key}: {len(ids)} ids are too many; pass at most {MAX_IDS} to one sensor."
+            f"{kind.parameter}: {len(ids)} ids are too many; pass at most {MAX_IDS} to one sensor."
         )
     return ids
 

@@ -30,6 +30,9 @@ class JobKind(Generic[J]):
     :param initial_states: the states of a newly submitted job, which are not logged.
     :param result: builds the result of a completed job from the job alone; None if that needs a request.
     :param describe: says more about a completed job, such as its destination.
+    :param progress: says how far a job is that is not terminal; None if jobs show only their state.
+    :param parameter: the parameter for the id of one job, if it is not the XCom's key.
+    :param drafts: the states of a job that is created and not started.
     """
 
     name: str
@@ -40,6 +43,12 @@ class JobKind(Generic[J]):
     initial_states: frozenset[str] = frozenset({"PENDING"})
     result: Callable[[J], dict[str, Any]] | None = None
     describe: Callable[[J], str] = lambda job: ""
+    progress: Callable[[J], str] | None = None
+    parameter: str = ""
+    drafts: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameter", self.parameter or self.id_key)
 
     @property
     def title(self) -> str:
@@ -48,7 +57,7 @@ class JobKind(Generic[J]):
 
     @property
     def id_key(self) -> str:
-        """The key and parameter for the id of one job."""
+        """The key for the id of one job, in XComs and events."""
         return f"{self.name}_id"
 
     @property

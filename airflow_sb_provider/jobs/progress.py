@@ -24,6 +24,7 @@ def status_of_job(kind: JobKind[Any], job: Job) -> dict[str, Any]:
     return {
         kind.id_key: job.id,
         "state": job.state,
+        **({"text": cut(kind.progress(job))} if kind.progress else {}),
         "started_on": job.started_on.isoformat() if job.started_on else None,
         "finished_on": job.finished_on.isoformat() if job.finished_on else None,
     }

@@ -181,16 +181,19 @@ class Watch(Generic[J]):
             self._errors.rejections.pop(job_id, None)
             self._errors.unreadable.pop(job_id, None)
         before = self.jobs.get(job_id)
-        if before is None or job.state != before.state or job.ended:
+        progress = self.kind.progress
+        has_moved = before is not None and progress is not None and progress(job) != progress(before)
+        if before is None or job.state != before.state or has_moved or job.ended:
             # An unchanged job is kept: ten thousand new objects per poll are work for the garbage collector.
             self.jobs[job_id] = job
         if job.ended:
             self._close(job_id)
             self._failed += job.failed
         is_new_state = job.state != before.state if before else job.state not in self.kind.initial_states
-        if self._logs_totals_only or not is_new_state:
+        if self._logs_totals_only or not (is_new_state or has_moved):
             return lines
-        return [*lines, f"{self.kind.title} {job_id} is {job.state}."]
+        text = progress(job) if progress else ""
+        return [*lines, f"{self.kind.title} {job_id} is {job.state}{f': {text}' if text else ''}."]
 
     @property
     def _logs_totals_only(self) -> bool:

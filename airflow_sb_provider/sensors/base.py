@@ -116,12 +116,12 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
         """Have Airflow start with the trigger, if this is set and Airflow supports it."""
         if not self._starts_in_trigger:
             return
-        key = self.kind.id_key
+        key = self.kind.parameter
         given = getattr(self, key)
         if not isinstance(given, str | list | tuple | None):
             raise SevenBridgesInputError(
                 f"start_from_trigger: only a worker can resolve the value of {key}, {given!r}; "
-                f"use a template, such as {{{{ ti.xcom_pull('{self.kind.name}', key='{key}') }}}}."
+                f"use a template, such as {{{{ ti.xcom_pull('{self.kind.name}', key='{self.kind.id_key}') }}}}."
             )
         self.start_from_trigger = True
         self.start_trigger_args = StartTriggerArgs(
@@ -161,7 +161,7 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
                 arguments |= self._ending_arguments
                 if self._is_single:
                     # So that the trigger knows that the result is not a list.
-                    arguments |= {self.kind.ids_key: [], self.kind.id_key: self._ids[0]}
+                    arguments |= {self.kind.ids_key: [], self.kind.parameter: self._ids[0]}
             self.defer(trigger=self.trigger_class(**arguments), method_name="execute_complete")
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -241,11 +241,11 @@ class SevenBridgesJobSensor(RendersAuthorsText, BaseSensorOperator, Generic[J]):
     @property
     def _is_single(self) -> bool:
         """Whether the result is that of one job, not a list."""
-        return is_one_id(getattr(self, self.kind.id_key))
+        return is_one_id(getattr(self, self.kind.parameter))
 
     @property
     def _ids(self) -> list[str]:
-        return read_job_ids(getattr(self, self.kind.id_key), self.kind)
+        return read_job_ids(getattr(self, self.kind.parameter), self.kind)
 
     def _poll(self, watch: Watch[J]) -> dict[str, Any] | None:
         self._check_connection()

@@ -86,7 +86,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
             raise SevenBridgesInputError(f"{self.kind.ids_key}: {len(ids)} ids are too many; pass at most {MAX_IDS}.")
         # Named by the kind: Airflow renders the attributes that have the name of a templated field of the sensor.
         setattr(self, self.kind.ids_key, ids)
-        setattr(self, self.kind.id_key, given)
+        setattr(self, self.kind.parameter, given)
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self.poll_interval = poll_interval
         self.end_time = end_time
@@ -105,7 +105,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
                 "sevenbridges_conn_id": self.sevenbridges_conn_id,
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
-                self.kind.id_key: getattr(self, self.kind.id_key),
+                self.kind.parameter: getattr(self, self.kind.parameter),
                 "min_finished": self.min_finished,
                 "fail_fast": self.fail_fast,
                 # Only if set, so that a triggerer with an earlier version can run all other triggers.
@@ -138,7 +138,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
 
         try:
             # A garbage collection does not visit a tuple of texts.
-            ids = tuple(getattr(self, self.kind.ids_key) or read_job_ids(getattr(self, self.kind.id_key), self.kind))
+            ids = tuple(getattr(self, self.kind.ids_key) or read_job_ids(getattr(self, self.kind.parameter), self.kind))
         except SevenBridgesInputError as error:
             yield TriggerEvent({"status": "rejected", "message": str(error)})
             return
@@ -181,7 +181,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
         is_complete = bool(watch.ids) and not (self._pulling_ti and self._pulling_ti.has_missed)
         if not (self.end_from_trigger and succeeded and is_complete):
             return TriggerEvent(event)
-        single = is_one_id(getattr(self, self.kind.id_key))
+        single = is_one_id(getattr(self, self.kind.parameter))
         try:
             # Without a task, it was the sensor that decided, when it deferred.
             if self.task is None or not needs_worker(self.task):
