@@ -44,11 +44,15 @@ class Buckets:
         }
         if request.method == "HEAD":
             return web.Response(headers={**headers, "Content-Length": str(stored.size)})
-        data = await asyncio.to_thread(self._storage.read, bucket, key)
-        if part := _RANGE.fullmatch(request.headers.get("Range", "")):
-            start, end = int(part[1]), min(int(part[2] or stored.size), stored.size - 1)
-            if start > end:
-                return web.Response(status=416, headers={"Content-Range": f"bytes */{stored.size}"})
-            headers["Content-Range"] = f"bytes {start}-{end}/{stored.size}"
-            return web.Response(status=206, body=data[start : end + 1], headers=headers)
-        return web.Response(body=data, headers=headers)
+        return respond_with(request, await asyncio.to_thread(self._storage.read, bucket, key), headers)
+
+
+def respond_with(request: web.Request, data: bytes, headers: dict[str, str]) -> web.Response:
+    """Respond with the part of the data that the request's `Range` names, by default with all."""
+    if part := _RANGE.fullmatch(request.headers.get("Range", "")):
+        start, end = int(part[1]), min(int(part[2] or len(data)), len(data) - 1)
+        if start > end:
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{len(data)}"})
+        headers = {**headers, "Content-Range": f"bytes {start}-{end}/{len(data)}"}
+        return web.Response(status=206, body=data[start : end + 1], headers=headers)
+    return web.Response(body=data, headers=headers)

@@ -39,7 +39,7 @@ class Control:
                 web.post("/_local/knobs", self._json_handler(self._set_knobs)),
                 web.post("/_local/trouble", self._json_handler(self._add_fault)),
                 web.post("/_local/trouble/clear", self._json_handler(self._clear_faults)),
-                web.post("/_local/exports/{id}/release", self._json_handler(self._release)),
+                web.post("/_local/{kind:exports|tasks}/{id}/release", self._json_handler(self._release)),
             ]
         )
 
@@ -72,6 +72,21 @@ class Control:
                 }
                 for job in list(platform.exports.values())
             ],
+            "tasks": [
+                {
+                    "id": task.id,
+                    "status": task.state,
+                    "name": task.name,
+                    "project": task.project,
+                    "app": task.app.id,
+                    "parent": task.parent,
+                    "username": task.username,
+                    "reply_lost": task.reply_lost,
+                    "error": task.error.message if task.error else None,
+                }
+                for task in list(platform.tasks.values())
+            ],
+            "apps": [app.id for revisions in list(platform.apps.values()) for app in revisions[-1:]],
             "files": [
                 {"id": file.id, "name": file.name, "project": file.project, "size": file.size, "alias": file.alias}
                 for file in list(platform.files.values())
@@ -106,7 +121,6 @@ class Control:
         return {}
 
     async def _release(self, request: web.Request) -> Json:
-        job = self._platform.exports[request.match_info["id"]]
-        job.held = None
+        job = self._platform.release(request.match_info["id"])
         self._server.jobs.wake()
         return {"id": job.id, "state": job.state}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
+from airflow_sb_provider.emulator.apps import make_app
 from airflow_sb_provider.emulator.buckets import PATH, Buckets
 from airflow_sb_provider.emulator.control import Control
 from airflow_sb_provider.emulator.faults import Fault, Faults
@@ -24,9 +25,11 @@ from airflow_sb_provider.emulator.server import Server
 from airflow_sb_provider.emulator.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from airflow_sb_provider.emulator.apps import App
     from airflow_sb_provider.emulator.records import Event, RequestRecord
+    from airflow_sb_provider.emulator.tasks import Task
 
     Listener = Callable[[RequestRecord], Any]
 
@@ -252,6 +255,36 @@ class Emulator:
         volume = self.platform.volumes[volume_id]
         return self.platform.storage.object_url(volume.bucket, self.platform.key(volume, location))
 
+    def add_app(
+        self,
+        name: str,
+        run: Callable[[dict[str, Any]], Mapping[str, Any]],
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        project: str = PROJECT,
+        revision: int = 0,
+    ) -> App:
+        """Add an app that is a Python function, or a newer revision of it.
+
+        :param run: called with the inputs by port, in a thread; it returns the outputs by port. Files are `InputFile`
+            and `OutputFile`, and folders `InputFolder` and `OutputFolder`, of `emulator.apps`. If it raises an
+            exception, the task fails with its text.
+        :param inputs: the CWL type of each input port, such as `File[]`, or `{"type": ..., "default": ...}`.
+        :param outputs: the CWL type of each output port.
+        """
+        if project not in self.platform.projects:
+            self.platform.add_project(project)
+        app = make_app(f"{project}/{name}", run, inputs, outputs, revision)
+        self.platform.add_app(app)
+        return app
+
+    def file_bytes(self, file_id: str) -> bytes:
+        """Return the bytes of a file, also of an alias.
+
+        :raises FileNotFoundError: there are none.
+        """
+        return self.platform.file_bytes(self.platform.files[file_id])
+
     @property
     def requests(self) -> list[RequestRecord]:
         """All requests received so far, including those that were rejected or affected by a fault."""
@@ -261,6 +294,11 @@ class Emulator:
     def exports(self) -> list[ExportJob]:
         """All jobs accepted so far, oldest first, including those whose response was lost."""
         return list(self.platform.exports.values())
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All tasks so far, oldest first, with drafts and the children of batches."""
+        return list(self.platform.tasks.values())
 
     # Faults and callbacks
 
@@ -276,17 +314,17 @@ class Emulator:
         """Inject a fault; see `Faults.add` and `KINDS`."""
         return self.troubles.add(kind, method, path, times, after, **options)
 
-    def release(self, export_id: str) -> None:
-        """Release a job that a `job_stuck` fault holds."""
-        self.platform.exports[export_id].held = None
+    def release(self, job_id: str) -> None:
+        """Release an export or a task that a `job_stuck` fault holds."""
+        self.platform.release(job_id)
         if self._server:
             self._server.jobs.wake()
 
     def on(self, event: Event, callback: Listener) -> None:
         """Register a callback, which runs in the server's thread and blocks it.
 
-        :param event: "request": when a request is received, before it is processed. "accepted": when the jobs of a
-            submission are accepted, before the response.
+        :param event: "request": when a request is received, before it is processed. "accepted": when the exports of
+            a submission are accepted, or a task is created or run, before the response.
         :param callback: called with the request's record; if it returns False, the connection is cut.
         """
         self._listeners[event].append(callback)

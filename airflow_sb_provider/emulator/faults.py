@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from airflow_sb_provider.emulator.errors import ApiError
+
+if TYPE_CHECKING:
+    from airflow_sb_provider.emulator.platform import Job
 
 SUBMIT = "/v2/storage/exports"
 BULK = "/v2/bulk/*"
 CREATE = "/v2/bulk/storage/exports/create"
+RUN = "/v2/tasks/*/actions/run"
 
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "lose_reply": ("process the request, then cut the connection without a response", SUBMIT, {}),
@@ -66,11 +72,15 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "no_rate_headers": ("a response without X-RateLimit headers", "*", {}),
     "bad_rate_headers": ("a response whose X-RateLimit headers have the value `value`", "*", {"value": "soon"}),
     "job_fails": (
-        "the next accepted job fails with `code`; its terminal state is `state`",
-        SUBMIT,
+        "the next accepted export, or task that is run, fails with `code`; its terminal state is `state`",
+        "*",
         {"code": 9100, "message": None, "state": "FAILED"},
     ),
-    "job_stuck": ("the next accepted job stays in `state` until it is released", SUBMIT, {"state": "PENDING"}),
+    "job_stuck": (
+        "the next accepted export, or task that is run, stays in `state` (by default its first) until it is released",
+        "*",
+        {"state": None},
+    ),
 }
 """Each kind of fault: its effect, the default path, and its options with their defaults."""
 
@@ -153,6 +163,16 @@ class Faults:
             and fault.applies()
         }
 
-    def for_job(self) -> list[Fault]:
-        """Return the faults that affect the job that was just accepted, and count them."""
-        return [fault for fault in list(self.all) if fault.kind in JOB_KINDS and fault.applies()]
+    def apply_to(self, job: Job, path: str) -> None:
+        """Apply the faults that affect a job that was just accepted, and count them.
+
+        :param path: the path of the request that submitted it.
+        """
+        for fault in list(self.all):
+            if fault.kind in JOB_KINDS and fnmatch.fnmatchcase(path, fault.path) and fault.applies():
+                options = fault.options
+                if fault.kind == "job_stuck":
+                    job.held = options["state"] or job.state
+                else:
+                    job.fail_with = ApiError(int(options["code"]), options["message"])
+                    job.fail_as = str(options["state"])

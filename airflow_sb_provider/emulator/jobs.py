@@ -1,44 +1,40 @@
-"""Runs export jobs: PENDING, RUNNING while the bytes are copied, then a terminal state."""
+"""Runs jobs, and lets them wait in their states."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
-import dataclasses
-import logging
+import contextlib
 import time
-from typing import TYPE_CHECKING
-
-from airflow_sb_provider.emulator.errors import ApiError, error_in_job
-from airflow_sb_provider.emulator.platform import now
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Iterator
 
-    from airflow_sb_provider.emulator.platform import ExportJob, Platform
+    from airflow_sb_provider.emulator.knobs import Knobs
+    from airflow_sb_provider.emulator.platform import Job
 
-log = logging.getLogger(__name__)
+_WAITING = {"PENDING", "QUEUED"}
+"""The states of a job that has not started to run."""
 
 
 class Jobs:
-    """Runs each job as a task of the server's event loop, and copies the bytes in threads.
+    """Runs each job as a task of the server's event loop.
 
     Call every method except `wake` in the loop's thread.
     """
 
-    def __init__(self, platform: Platform) -> None:
-        self._platform = platform
-        self._knobs = platform.knobs
+    def __init__(self, knobs: Knobs) -> None:
+        self._knobs = knobs
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        self._locks: dict[tuple[str, ...], asyncio.Lock] = collections.defaultdict(asyncio.Lock)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._running = 0
+        self._running: collections.Counter[type[Job]] = collections.Counter()
         self._knobs.on_change(self.wake)
 
-    def start(self, job: ExportJob) -> asyncio.Task[None]:
+    def start(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start an accepted job."""
-        task = self._loop.create_task(self._run_to_end(job))
+        task = self._loop.create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -50,7 +46,7 @@ class Jobs:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def wake(self) -> None:
-        """Let waiting jobs check the knobs and holds again. Any thread may call it."""
+        """Let waiting jobs check the knobs, their states and holds again. Any thread may call it."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -58,75 +54,28 @@ class Jobs:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _run_to_end(self, job: ExportJob) -> None:
+    @contextlib.contextmanager
+    def running(self, job: Job) -> Iterator[None]:
+        """Count the job as a running one of its type."""
+        self._running[type(job)] += 1
         try:
-            await self._wait_in_state(job, lambda: self._knobs.pending_seconds)
-            job.enter("RUNNING")
-            self._running += 1
-            try:
-                await self._transfer(job)
-            finally:
-                self._running -= 1
-                if self._knobs.max_running:
-                    self._wake()
-        except ApiError as error:
-            self._finish(job, error_in_job(error))
-        except Exception:
-            log.exception("Export %s: the storage failed.", job.id)
-            self._finish(job, ApiError(9100))
+            yield
+        finally:
+            self._running[type(job)] -= 1
+            if self._knobs.max_running:
+                self._wake()
 
-    async def _wait_in_state(self, job: ExportJob, seconds: Callable[[], float]) -> None:
-        """Return when the job has been in its state for long enough and is not held there."""
-        start = time.monotonic()
-        while True:
+    async def wait_in_state(self, job: Job, seconds: Callable[[], float]) -> None:
+        """Return when the job has left its state, or has been in it for long enough and is not held there."""
+        start, state = time.monotonic(), job.state
+        while job.state == state:
             changed = self._changed
             remaining = start + seconds() - time.monotonic()
-            if job.state == "PENDING":
-                full = 0 < self._knobs.max_running <= self._running
-                held = full or self._knobs.stuck or job.held == "PENDING"
-            else:
-                held = job.held == job.state
+            held = job.held == state
+            if state in _WAITING:
+                full = 0 < self._knobs.max_running <= self._running[type(job)]
+                held = held or full or self._knobs.stuck
             if remaining <= 0 and not held:
                 return
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), None if held else remaining)
-            except TimeoutError:
-                continue
-
-    async def _transfer(self, job: ExportJob) -> None:
-        platform, storage = self._platform, self._platform.storage
-        file, volume = platform.files[job.file], platform.volumes[job.volume]
-        key = platform.key(volume, job.location)
-        if job.fail_with:
-            await self._wait_in_state(job, lambda: self._knobs.running_seconds)
-            raise job.fail_with
-        platform.check_volume(volume)
-        if not (self._knobs.delete_before_check or self._knobs.overwrite_deletes_first):
-            platform.check_source(file, volume)
-        if job.overwrite and not self._knobs.overwrite_denied:
-            async with self._locks[volume.bucket, key]:
-                await asyncio.to_thread(storage.delete, volume.bucket, key)
-        else:
-            await asyncio.to_thread(platform.check_free, volume, job.location)
-        platform.check_source(file, volume)
-        await self._wait_in_state(job, lambda: self._knobs.running_seconds)
-        # Check again: meanwhile another job may have moved the same file, or written to the same location.
-        async with self._locks[volume.bucket, key], self._locks[(file.id,)]:
-            platform.check_volume(volume)
-            platform.check_source(file, volume)
-            if not job.overwrite or self._knobs.overwrite_denied:
-                await asyncio.to_thread(platform.check_free, volume, job.location)
-            # Set before and after the write, so that object_lag_seconds hides the object during the write, too.
-            platform.exported[volume.bucket, key] = now()
-            await asyncio.to_thread(storage.export, file.id, volume.bucket, key)
-            if not job.copy_only:
-                await asyncio.to_thread(storage.delete_source, file.id)
-                file.before_move = dataclasses.replace(file)
-                file.alias, file.modified_on = (volume.id, job.location), now()
-            platform.exported[volume.bucket, key] = now()
-            self._finish(job, None)
-
-    def _finish(self, job: ExportJob, error: ApiError | None) -> None:
-        job.error = error
-        job.finished_on = now()
-        job.enter(job.fail_as if error else "COMPLETED")

@@ -23,8 +23,12 @@ class Knobs:
     # Speed
     pending_seconds: Annotated[float, "seconds that a job is PENDING"] = 1.0
     running_seconds: Annotated[float, "seconds that a job is RUNNING, plus the time to copy its bytes"] = 2.0
-    max_running: Annotated[int, "how many jobs run at the same time; 0 for no limit"] = 0
-    instant: Annotated[bool, "respond to a submission only when its jobs are terminal"] = False
+    task_creating_seconds: Annotated[float, "seconds that a task that was run is CREATING"] = 0.0
+    task_queued_seconds: Annotated[float, "seconds that a task is QUEUED"] = 1.0
+    task_running_seconds: Annotated[float, "seconds that a task is RUNNING, plus the time that its app needs"] = 2.0
+    task_aborting_seconds: Annotated[float, "seconds that a task is ABORTING"] = 0.5
+    max_running: Annotated[int, "how many exports, and how many tasks, run at the same time; 0 for no limit"] = 0
+    instant: Annotated[bool, "respond to a submission, or to the run of a task, only when it is terminal"] = False
     latency: Annotated[float, "seconds before each request is processed"] = 0.0
 
     # Lasting faults
@@ -32,13 +36,20 @@ class Knobs:
     rate_window: Annotated[float, "length of a rate-limit window in seconds"] = 300.0
     maintenance: Annotated[bool, "respond to every call with 503 and code 0"] = False
     offline: Annotated[bool, "cut every connection before the request is processed"] = False
-    stuck: Annotated[bool, "jobs stay PENDING"] = False
+    stuck: Annotated[bool, "jobs stay PENDING, and tasks QUEUED"] = False
+    queue_reason: Annotated[
+        Literal["none", "account_limit", "system_limit"], "why tasks are QUEUED, as their execution_status shows"
+    ] = "none"
+    no_funds: Annotated[bool, "drafts have an error about the billing group's funds, and cannot run"] = False
     overwrite_denied: Annotated[bool, "a job that would overwrite an object fails with 9107, the object stays"] = False
     retention_seconds: Annotated[float, "seconds that a terminal job can still be read; 0 for no limit"] = 0.0
 
     # Late and wrong responses
-    list_lag_seconds: Annotated[float, "lists of jobs show a new job, and a change of its state, this much later"] = 0.0
-    job_lag_seconds: Annotated[float, "a new job is 404 by its id for this long, also in a bulk request"] = 0.0
+    list_lag_seconds: Annotated[
+        float, "lists of jobs and tasks show a new one, and a change of its state, this much later"
+    ] = 0.0
+    job_lag_seconds: Annotated[float, "a new job or task is 404 by its id for this long, also in a bulk request"] = 0.0
+    task_outputs_lag_seconds: Annotated[float, "the outputs of a task are empty for this long after COMPLETED"] = 0.0
     alias_lag_seconds: Annotated[
         float,
         "a moved file is shown as not yet moved for this long after COMPLETED; the job's result shows the alias "
@@ -51,7 +62,9 @@ class Knobs:
     stale_states: Annotated[
         bool, "lists filtered by state show a RUNNING job under PENDING only, and a terminal job under RUNNING too"
     ] = False
-    total_lies: Annotated[bool, "lists of jobs report a total that is one too large, and link no next page"] = False
+    total_lies: Annotated[
+        bool, "lists of jobs and tasks report a total that is one too large, and link no next page"
+    ] = False
     date_skew_seconds: Annotated[float, "how far the Platform's clock is ahead, as Date and resources show it"] = 0.0
     no_date_header: Annotated[bool, "responses have no Date header"] = False
 
@@ -75,7 +88,7 @@ class Knobs:
     volume_list_recursive: Annotated[
         bool, "lists of a volume show all objects below the prefix, instead of one level and its folders"
     ] = False
-    list_order: Annotated[Literal["newest", "oldest", "shuffled"], "order of the list of jobs"] = "newest"
+    list_order: Annotated[Literal["newest", "oldest", "shuffled"], "order of the lists of jobs and tasks"] = "newest"
     service_type_case: Annotated[Literal["upper", "lower"], "spelling of a volume's service type, S3 or s3"] = "upper"
     timestamp_style: Annotated[Literal["Z", "offset"], "times are in UTC with a Z, or have the offset +02:00"] = "Z"
     code_type: Annotated[Literal["int", "str"], "type of an error's code and status"] = "int"
@@ -91,6 +104,21 @@ class Knobs:
     too_many_items_code: Annotated[int, "error code for more than 100 items in a bulk call"] = 9011
     folder_export_code: Annotated[int, "error code for the export of a folder"] = 9006
     region_mismatch_code: Annotated[int, "error code for a volume in a region where the file is not hosted"] = 9027
+    batch_failed_status: Annotated[
+        Literal["COMPLETED", "FAILED"], "status of a batch of which some children failed"
+    ] = "COMPLETED"
+    list_shows_children: Annotated[bool, "lists of tasks show the children of batches without `parent`, too"] = True
+    brief_ignores_fields: Annotated[bool, "lists of tasks ignore `fields`: items are brief"] = False
+    abort_refused_code: Annotated[
+        Literal[7011, 7008],
+        "error code for a task that cannot be aborted; with 7011 CREATING, QUEUED and RUNNING ones can be, with 7008 "
+        "only RUNNING ones",
+    ] = 7011
+    run_refused_code: Annotated[Literal[7007, 7010], "error code for the run of a task that is no draft"] = 7007
+    task_numbers: Annotated[Literal["int", "str"], "type of the numbers in a task's execution_status"] = "int"
+    task_errors: Annotated[
+        Literal["objects", "texts"], "what a draft's errors and warnings are: objects with input and message, or texts"
+    ] = "objects"
     over_limit: Annotated[Literal["clamp", "refuse"], "what to do with a list's limit above 100"] = "clamp"
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ def file_rows(platform: Platform, project: str | None = None) -> list[list[str]]
     return [
         [file.id, file.name, str(file.size), folder_of(platform, file), ", ".join(file.tags), _note(file)]
         for file in map(platform.as_read, list(platform.files.values()))
-        if file.type == "file" and project in (None, file.project)
+        if file.type == "file" and file.parent and project in (None, file.project)
     ]
 
 

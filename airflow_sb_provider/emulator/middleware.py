@@ -122,7 +122,7 @@ class ApiMiddleware:
         options = faults["deliver_twice"].options
         first = await self._respond(request, handler, record, faults)
         await asyncio.sleep(float(options["seconds"]))
-        again = replace(record, exports=[], time=time.time())
+        again = replace(record, exports=[], tasks=[], time=time.time())
         self.requests.append(again)
         second = await self._respond(request, handler, again, faults)
         if options["answered"] == "second":
@@ -132,8 +132,8 @@ class ApiMiddleware:
         return first, record
 
     def _mark_reply_lost(self, record: RequestRecord) -> None:
-        for export_id in record.exports:
-            self._platform.exports[export_id].reply_lost = True
+        for job in self._platform.jobs_of(record):
+            job.reply_lost = True
 
     async def _respond(
         self, request: web.Request, handler: Handler, record: RequestRecord, faults: dict[str, Fault]
@@ -148,7 +148,7 @@ class ApiMiddleware:
         try:
             self._check_access(request, record)
             response = await handler(request)
-            if record.exports and not self._notify("accepted", record):
+            if (record.exports or record.tasks) and not self._notify("accepted", record):
                 self._mark_reply_lost(record)
                 return None
         except ApiError as error:

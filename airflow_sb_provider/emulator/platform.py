@@ -11,19 +11,22 @@ import secrets
 import string
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from airflow_sb_provider.emulator.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from airflow_sb_provider.emulator.apps import App
     from airflow_sb_provider.emulator.knobs import Knobs
+    from airflow_sb_provider.emulator.records import RequestRecord
     from airflow_sb_provider.emulator.storage import Storage, StoredObject
+    from airflow_sb_provider.emulator.tasks import Task
 
 Resource = TypeVar("Resource")
 Access = Literal["write", "read", "none"]
-State = Literal["PENDING", "RUNNING", "COMPLETED", "FAILED"]
+AnyJob = TypeVar("AnyJob", bound="Job")
 
 CLOUDS = {"S3": "aws", "GCS": "google", "AZURE": "azure", "OSS": "ali"}
 SSE_ALGORITHMS = {"AES256", "aws:kms", None}
@@ -107,23 +110,18 @@ class File:
     """The file before a job moved it at `modified_on`."""
 
 
-@dataclass
-class ExportJob:
-    """An accepted export. The API never shows `copy_only`, `username`, or what follows `error`."""
+@dataclass(kw_only=True)
+class Job:
+    """What exports and tasks share. The API never shows `held` and what follows it."""
 
     id: str
-    file: str
-    volume: str
-    location: str
-    overwrite: bool
-    properties: dict[str, Any]
-    copy_only: bool
     username: str
-    state: State | str = "PENDING"
+    state: str
     started_on: datetime = field(default_factory=now)
+    """When the Platform accepted it."""
     finished_on: datetime | None = None
     error: ApiError | None = None
-    held: State | None = None
+    held: str | None = None
     """The state in which the job stays until it is released."""
     fail_with: ApiError | None = None
     """The error with which the job will fail."""
@@ -139,7 +137,7 @@ class ExportJob:
         self.past_states.append((now(), self.state))
         self.state = state
 
-    def as_of(self, moment: datetime) -> ExportJob | None:
+    def as_of(self, moment: datetime) -> Self | None:
         """Return the job as of a moment; None before it was accepted."""
         if moment < self.started_on:
             return None
@@ -148,6 +146,19 @@ class ExportJob:
             return self
         _, state = self.past_states[len(past)]
         return dataclasses.replace(self, state=state, past_states=past, finished_on=None, error=None)
+
+
+@dataclass(kw_only=True)
+class ExportJob(Job):
+    """An accepted export. The API never shows `copy_only` and `username`."""
+
+    state: str = "PENDING"
+    file: str
+    volume: str
+    location: str
+    overwrite: bool
+    properties: dict[str, Any]
+    copy_only: bool
 
     def states_listed(self, stale: bool) -> set[str]:
         """Return the states under which lists show the job."""
@@ -170,7 +181,7 @@ class ImportJob:
 
 
 class Platform:
-    """Users, projects, files, volumes and jobs, and who may access them.
+    """Users, projects, files, volumes, apps and jobs, and who may access them.
 
     Any thread may read. `submit` reads the storage, so it blocks.
     """
@@ -184,8 +195,11 @@ class Platform:
         self.files: dict[str, File] = {}
         self.exports: dict[str, ExportJob] = {}
         self.imports: dict[str, ImportJob] = {}
+        self.apps: dict[str, list[App]] = {}
+        """All revisions of each app, oldest first."""
+        self.tasks: dict[str, Task] = {}
         self.exported: dict[tuple[str, str], datetime] = {}
-        """The times at which jobs wrote objects, by bucket and key."""
+        """The times at which exports and tasks wrote objects, by bucket and key."""
         self._file_numbers = itertools.count(1)
 
     # Contents
@@ -243,6 +257,17 @@ class Platform:
         self.files[file.id] = file
         return file
 
+    def file_bytes(self, file: File) -> bytes:
+        """Return the bytes of a file, wherever they are. It blocks; raises FileNotFoundError if there are none."""
+        if file.alias:
+            volume = self.volumes[file.alias[0]]
+            return self.storage.read(volume.bucket, self.key(volume, file.alias[1]))
+        return self.storage.read_source(file.id)
+
+    def add_app(self, app: App) -> None:
+        """Add a revision of an app, which must be its newest."""
+        self.apps.setdefault(app.id, []).append(app)
+
     def add_import(
         self, username: str, volume_id: str, location: str, project: str, name: str, parent: str | None = None
     ) -> ImportJob:
@@ -263,13 +288,13 @@ class Platform:
         return volume
 
     def clear(self) -> None:
-        """Remove everything but users, and the objects that exports wrote. It blocks; no job may run meanwhile."""
+        """Remove everything but users, and what exports and tasks wrote. It blocks; no job may run meanwhile."""
         for bucket, key in list(self.exported):
             self.storage.delete(bucket, key)
         for file in list(self.files.values()):
             with contextlib.suppress(FileNotFoundError):
                 self.storage.delete_source(file.id)
-        for contents in (self.projects, self.volumes, self.files, self.exports, self.exported):
+        for contents in (self.projects, self.volumes, self.files, self.exports, self.exported, self.apps, self.tasks):
             contents.clear()
 
     def _new_file_id(self) -> str:
@@ -279,28 +304,28 @@ class Platform:
 
     def project(self, user: User, project_id: str) -> Project:
         """Return the project; errors 3002, 3001."""
-        return self._readable(user, self.projects.get(project_id), 3002, 3001)
+        return self.readable(user, self.projects.get(project_id), 3002, 3001)
 
     def file(self, user: User, file_id: str, missing: int = 5002, forbidden: int = 5001) -> File:
         """Return the file; errors `missing`, `forbidden`."""
-        file = self._readable(user, self.files.get(file_id), missing, forbidden)
+        file = self.readable(user, self.files.get(file_id), missing, forbidden)
         if file.forbidden:
             raise ApiError(forbidden)
         return file
 
     def volume(self, user: User, volume_id: str) -> Volume:
         """Return the volume; errors 9007, 9020."""
-        return self._readable(user, self.volumes.get(volume_id), 9007, 9020)
+        return self.readable(user, self.volumes.get(volume_id), 9007, 9020)
 
     def as_read(self, file: File) -> File:
         """Return the file as the API shows it, which may be its version before a move."""
-        moved_late = file.before_move and self._is_within(file.modified_on, self.knobs.alias_lag_seconds)
+        moved_late = file.before_move and self.is_within(file.modified_on, self.knobs.alias_lag_seconds)
         return file.before_move if file.before_move and moved_late else file
 
     def job(self, user: User, export_id: str) -> ExportJob:
         """Return the user's job; errors 9008, and 9005 for another user's job."""
         job = self.exports.get(export_id)
-        if job is None or self._is_expired(job) or self._is_within(job.started_on, self.knobs.job_lag_seconds):
+        if job is None or self._is_expired(job) or self.is_within(job.started_on, self.knobs.job_lag_seconds):
             raise ApiError(9008)
         if job.username != user.username:
             raise ApiError(9005)
@@ -308,21 +333,36 @@ class Platform:
 
     def jobs(self, user: User, volume: str | None = None, states: Iterable[str] = ()) -> list[ExportJob]:
         """Return the user's jobs as lists show them, in the order that the knob sets."""
-        wanted, moment = set(states), now() - timedelta(seconds=self.knobs.list_lag_seconds)
-        listed = [job.as_of(moment) for job in list(self.exports.values()) if not self._is_expired(job)]
-        jobs = [
+        wanted = set(states)
+        return [
             job
-            for job in listed
-            if job
-            and job.username == user.username
+            for job in self.listed(job for job in list(self.exports.values()) if not self._is_expired(job))
+            if job.username == user.username
             and (volume is None or job.volume == volume)
             and (not wanted or wanted & job.states_listed(self.knobs.stale_states))
         ]
+
+    def listed(self, jobs: Iterable[AnyJob]) -> list[AnyJob]:
+        """Return jobs, oldest first, as lists show them: late, and in the order that the knob sets."""
+        moment = now() - timedelta(seconds=self.knobs.list_lag_seconds)
+        listed = [job for job in (job.as_of(moment) for job in jobs) if job]
         if self.knobs.list_order == "newest":
-            jobs.reverse()
+            listed.reverse()
         elif self.knobs.list_order == "shuffled":
-            random.shuffle(jobs)
-        return jobs
+            random.shuffle(listed)
+        return listed
+
+    def release(self, job_id: str) -> Job:
+        """Release a held export or task; KeyError if there is none of this id."""
+        job: Job = self.exports[job_id] if job_id in self.exports else self.tasks[job_id]
+        job.held = None
+        return job
+
+    def jobs_of(self, record: RequestRecord) -> list[Job]:
+        """Return the exports and tasks that a request started."""
+        return [self.exports[each] for each in record.exports] + [
+            self.tasks[each] for each in record.tasks if each in self.tasks
+        ]
 
     def import_job(self, user: User, import_id: str) -> ImportJob:
         """Return the user's import; errors 9008, and 9005 for another user's."""
@@ -386,12 +426,14 @@ class Platform:
 
     def _is_hidden(self, volume: Volume, key: str, lag: float) -> bool:
         exported = self.exported.get((volume.bucket, key))
-        return exported is not None and self._is_within(exported, lag)
+        return exported is not None and self.is_within(exported, lag)
 
-    def _is_within(self, since: datetime, seconds: float) -> bool:
+    def is_within(self, since: datetime, seconds: float) -> bool:
+        """Whether less than this time has passed since a moment."""
         return (now() - since).total_seconds() < seconds
 
-    def _readable(self, user: User, resource: Resource | None, missing: int, forbidden: int) -> Resource:
+    def readable(self, user: User, resource: Resource | None, missing: int, forbidden: int) -> Resource:
+        """Return the resource; errors `missing`, `forbidden`."""
         if resource is None:
             raise ApiError(missing)
         if user.access == "none":

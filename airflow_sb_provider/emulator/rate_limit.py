@@ -54,5 +54,7 @@ class RateLimit:
 
 def _items(body: Any) -> int:
     """Return the number of items of a bulk call, and 1 for any other call."""
-    lists = [body.get(name) for name in ("items", "export_ids", "file_ids")] if isinstance(body, dict) else []
+    lists = (
+        [body.get(name) for name in ("items", "export_ids", "file_ids", "task_ids")] if isinstance(body, dict) else []
+    )
     return next((len(items) for items in lists if isinstance(items, list)), 1)

@@ -34,7 +34,9 @@ class RequestRecord:
     """The status of the response; None before there is one, or if the connection was cut."""
     user: User | None = None
     exports: list[str] = field(default_factory=list)
-    """The ids of the jobs that this request started."""
+    """The ids of the exports that this request started."""
+    tasks: list[str] = field(default_factory=list)
+    """The ids of the tasks that this request created or ran."""
     troubles: list[str] = field(default_factory=list)
     """The kinds of the faults that affected it."""
 

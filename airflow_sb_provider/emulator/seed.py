@@ -1,10 +1,12 @@
-"""The initial contents of the local Platform: one project, a few small files, three volumes."""
+"""The initial contents of the local Platform: one project, a few small files, three volumes, and apps."""
 
 from __future__ import annotations
 
 import gzip
 import random
 from typing import TYPE_CHECKING
+
+from airflow_sb_provider.emulator.apps import toy_apps
 
 if TYPE_CHECKING:
     from airflow_sb_provider.emulator.platform import Platform
@@ -18,6 +20,9 @@ REFERENCE = "5f0000000000000000000005"
 ROOT_FOLDER = "5f00000000000000000000f0"
 ALIGNMENTS = "5f00000000000000000000f1"
 REPORTS = "5f00000000000000000000f2"
+WORD_COUNT, GZIP, CHECKSUMS, ALL_TYPES = (
+    f"{PROJECT}/{name}" for name in ("word-count", "gzip-with-index", "checksums", "all-types")
+)
 RESULTS, ARCHIVE, READONLY = "demo/results", "demo/archive", "demo/readonly"
 
 
@@ -39,6 +44,8 @@ def seed(platform: Platform) -> None:
     platform.add_volume(RESULTS, "demo-results", prefix="exports")
     platform.add_volume(ARCHIVE, "demo-archive")
     platform.add_volume(READONLY, "demo-readonly", access_mode="RO")
+    for app in toy_apps(PROJECT):
+        platform.add_app(app)
 
 
 _TASK = "0d0e6f3c-5b1e-4f6a-9a6e-000000000001"

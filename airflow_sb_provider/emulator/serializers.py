@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from datetime import timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from airflow_sb_provider.emulator.platform import now
+
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from airflow_sb_provider.emulator.apps import App
     from airflow_sb_provider.emulator.platform import ExportJob, File, ImportJob, Platform, Project, User, Volume
     from airflow_sb_provider.emulator.storage import StoredObject
+    from airflow_sb_provider.emulator.tasks import Task
 
 Json = dict[str, Any]
 
@@ -20,8 +26,11 @@ BRIEF = {
     "file": {"href", "id", "name", "project", "parent", "type"},
     "volume": {"href", "id", "name"},
     "project": {"href", "id", "name"},
+    "app": {"href", "id", "name", "project"},
+    "task": {"href", "id", "name", "project"},
 }
 """The fields of a list's items by default."""
+_MESSAGES = {"CREATING": "Initializing...", "QUEUED": "Initializing..."}
 
 
 class Serializer:
@@ -184,6 +193,135 @@ class Serializer:
         }
         return self._without_omitted("user", resource)
 
+    def app(self, app: App) -> Json:
+        """Return a revision of an app, with its CWL."""
+        resource = {
+            "href": f"{self._base}/apps/{app.id}/{app.revision}",
+            "id": f"{app.id}/{app.revision}",
+            "project": app.project,
+            "name": app.name,
+            "revision": app.revision,
+            "raw": app.raw,
+        }
+        return self._without_omitted("app", resource)
+
+    def listed_app(self, app: App) -> Json:
+        """Return the newest revision of an app as lists show it, under the id without the revision."""
+        return {**self.app(app), "href": f"{self._base}/apps/{app.id}", "id": app.id}
+
+    def task(self, task: Task) -> Json:
+        """Return a task, with its outputs once it has COMPLETED."""
+        resource: Json = {
+            "href": f"{self._base}/tasks/{task.id}",
+            "id": task.id,
+            "name": task.name,
+            "status": task.state,
+            "description": task.description,
+            "project": task.project,
+            "app": f"{task.app.id}/{task.app.revision}",
+            "type": "v2",
+            "created_by": task.username,
+            "created_time": self.time(task.started_on),
+            "start_time": self.time(task.start_time),
+            "batch": task.batch,
+            "use_interruptible_instances": task.use_interruptible_instances,
+            "execution_settings": task.execution_settings,
+            "output_location": task.output_location,
+            "inputs": task.inputs,
+            "outputs": self._outputs(task),
+            "errors": task.errors,
+            "warnings": task.warnings,
+        }
+        if task.batch_by:
+            resource |= {"batch_input": task.batch_input, "batch_by": task.batch_by}
+        if task.parent:
+            resource |= {"parent": task.parent, "batch_group": task.batch_group}
+        if task.origin_id:
+            resource["origin_id"] = task.origin_id
+        if task.state != "DRAFT":
+            resource |= {
+                "executed_by": task.executed_by,
+                "execution_status": self._execution_status(task),
+                "price": self._price(task),
+            }
+        if task.finished_on:
+            resource["end_time"] = self.time(task.finished_on)
+        return self._without_omitted("task", resource)
+
+    def _outputs(self, task: Task) -> Json:
+        if task.state == "COMPLETED" and task.finished_on and not task.batch:
+            late = self._platform.is_within(task.finished_on, self._knobs.task_outputs_lag_seconds)
+            return {} if late else task.outputs
+        return dict.fromkeys(task.app.outputs)
+
+    def _children(self, task: Task) -> list[Task]:
+        return [self._platform.tasks[child] for child in task.children if child in self._platform.tasks]
+
+    def _execution_status(self, task: Task) -> Json:
+        end = task.finished_on or now()
+        running_since = task.entered("RUNNING")
+        seconds = {
+            "duration": (end - task.start_time).total_seconds(),
+            "queued_duration": ((running_since or end) - task.start_time).total_seconds(),
+            "running_duration": (end - running_since).total_seconds() if running_since else 0.0,
+        }
+        numbers = {name: int(1000 * value) for name, value in seconds.items()}
+        numbers["execution_duration"] = numbers["running_duration"]
+        if task.batch:
+            states = Counter(child.state for child in self._children(task))
+            numbers |= {name: states[name.upper()] for name in ("queued", "running", "completed", "failed", "aborted")}
+        else:
+            steps = task.app.steps
+            numbers |= {"steps_total": steps, "steps_completed": steps if task.state == "COMPLETED" else 0}
+        queued = task.state == "QUEUED"
+        return {
+            "message": task.error.message if task.error else _MESSAGES.get(task.state, task.state.capitalize()),
+            **(numbers if self._knobs.task_numbers == "int" else {name: str(value) for name, value in numbers.items()}),
+            "account_limit": queued and self._knobs.queue_reason == "account_limit",
+            "system_limit": queued and self._knobs.queue_reason == "system_limit",
+            "instance_init": False,
+        }
+
+    def _price(self, task: Task) -> Json:
+        tasks = self._children(task) if task.batch else [task]
+        amount = sum(map(_cost, tasks))
+        return {
+            "currency": "USD",
+            "amount": f"{amount:.2f}",
+            "breakdown": {"storage": "0.00", "computation": f"{amount:.2f}"},
+        }
+
+    def execution_details(self, task: Task) -> Json:
+        """Return the jobs that a task ran; a batch runs none itself."""
+        started = task.entered("RUNNING")
+        details: Json = {
+            "href": f"{self._base}/tasks/{task.id}/execution_details",
+            "start_time": self.time(task.start_time),
+            "status": task.state,
+            "message": task.error.message if task.error else _MESSAGES.get(task.state, task.state.capitalize()),
+            "jobs": [],
+        }
+        ended = {"end_time": self.time(task.finished_on)} if task.finished_on else {}
+        if started and not task.batch:
+            job = {
+                "name": task.app.id.rpartition("/")[2],
+                "start_time": self.time(started),
+                **ended,
+                "status": task.state,
+                "command_line": " ".join(task.app.raw["baseCommand"]),
+                "retried": False,
+                "instance": {
+                    "id": f"i-{task.id.replace('-', '')[:17]}",
+                    "type": str(task.execution_settings.get("instance_type", "c4.2xlarge")).partition(";")[0],
+                    "provider": "AWS",
+                    "disk": {"size": 1024, "unit": "GB", "type": "amazon-gp2"},
+                },
+                "docker": {"checksum": f"sha256:{hashlib.sha256(task.app.id.encode()).hexdigest()}"},
+                "logs": {name: f"{self._base}/files/{file}/download_info" for name, file in task.logs.items()},
+            }
+            details["jobs"] = [job]
+        return self._without_omitted("execution_details", {**details, **ended})
+
     def time(self, moment: datetime) -> str:
         """Return a time as the Platform's clock shows it, without fractions of a second."""
         moment += timedelta(seconds=self._knobs.date_skew_seconds)
@@ -202,6 +340,12 @@ class Serializer:
     def _without_omitted(self, kind: str, resource: Json) -> Json:
         omit = self._knobs.omit
         return {name: value for name, value in resource.items() if name not in omit and f"{kind}.{name}" not in omit}
+
+
+def _cost(task: Task) -> float:
+    """Return the price of a task in USD: a cent for each second in which it runs, and one for its start."""
+    started = task.entered("RUNNING")
+    return 0.01 + 0.01 * int(((task.finished_on or now()) - started).total_seconds()) if started else 0.0
 
 
 def select(resource: Json, fields: str | None, brief: set[str] | None = None) -> Json:

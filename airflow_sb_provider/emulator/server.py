@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from airflow_sb_provider.emulator.export_runs import ExportRuns
 from airflow_sb_provider.emulator.guard import add_headers, guard
 from airflow_sb_provider.emulator.jobs import Jobs
 from airflow_sb_provider.emulator.middleware import ApiMiddleware
 from airflow_sb_provider.emulator.pages import Pages
 from airflow_sb_provider.emulator.rate_limit import RateLimit
 from airflow_sb_provider.emulator.routes.account import Account
+from airflow_sb_provider.emulator.routes.apps import AppRoutes
 from airflow_sb_provider.emulator.routes.exports import Exports
 from airflow_sb_provider.emulator.routes.files import Files
 from airflow_sb_provider.emulator.routes.imports import Imports
+from airflow_sb_provider.emulator.routes.tasks import TaskRoutes
 from airflow_sb_provider.emulator.routes.volumes import Volumes
+from airflow_sb_provider.emulator.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +43,7 @@ class Server:
 
     def __init__(self, platform: Platform, faults: Faults, notify: Notify) -> None:
         self.platform = platform
-        self.jobs = Jobs(platform)
+        self.jobs = Jobs(platform.knobs)
         self._faults = faults
         self._rate_limit = RateLimit(platform)
         self._middleware = ApiMiddleware(platform, self._rate_limit, faults, notify)
@@ -53,10 +57,13 @@ class Server:
         """Return the aiohttp application, without the control API of `control.py`."""
         app = web.Application(middlewares=[guard, self._middleware.handle], client_max_size=MAX_BODY)
         app.on_response_prepare.extend([add_headers, self._middleware.set_date])
+        tasks = Tasks(self.platform)
         Account(self.platform, self._rate_limit).add_to(app)
-        Exports(self.platform, self.jobs, self._faults).add_to(app)
+        AppRoutes(self.platform, tasks).add_to(app)
+        Exports(self.platform, ExportRuns(self.platform, self.jobs), self._faults).add_to(app)
         Files(self.platform).add_to(app)
         Imports(self.platform).add_to(app)
+        TaskRoutes(self.platform, tasks, self.jobs, self._faults).add_to(app)
         Volumes(self.platform).add_to(app)
         Pages(self.platform).add_to(app)
         return app

@@ -89,6 +89,11 @@ def _spoil(items: list[Any], ids: list[str], how: str) -> Iterator[Any]:
         elif how == "null":
             yield None
         elif how == "stateless":
-            yield {"resource": {**item["resource"], "state": None}}
+            yield {"resource": {**item["resource"], "status" if _is_task(item) else "state": None}}
         elif how == "nul":
-            yield {"resource": {**item["resource"], "source": {"file": "\x00"}}}
+            text = {"name": "\x00"} if _is_task(item) else {"source": {"file": "\x00"}}
+            yield {"resource": {**item["resource"], **text}}
+
+
+def _is_task(item: Json) -> bool:
+    return "status" in item["resource"]

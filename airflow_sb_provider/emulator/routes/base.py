@@ -45,8 +45,13 @@ class Routes:
         resources: Sequence[Any],
         serialize: Callable[[Any], Json],
         wrong_total: bool = False,
+        always_brief: bool = False,
     ) -> web.Response:
-        """Respond with one page of a list; `wrong_total` adds one to the total and omits the link to the next page."""
+        """Respond with one page of a list.
+
+        :param wrong_total: add one to the total and omit the link to the next page.
+        :param always_brief: ignore the parameter `fields`.
+        """
         offset, limit = number(request, "offset", 0), self.limit(request)
         url, total = request.url, len(resources) + wrong_total
         links = []
@@ -54,7 +59,7 @@ class Routes:
             links.append(_link(url, "next", offset + limit, limit))
         if offset > 0:
             links.append(_link(url, "prev", max(0, offset - limit), limit))
-        fields = request.query.get("fields")
+        fields = None if always_brief else request.query.get("fields")
         items = [select(serialize(resource), fields, BRIEF[kind]) for resource in resources[offset : offset + limit]]
         body = {"href": str(url.update_query(offset=offset, limit=limit)), "items": items, "links": links}
         return web.json_response(body, headers={"X-Total-Matching-Query": str(total)})
@@ -92,11 +97,11 @@ def owned_id(request: web.Request) -> str:
     return f"{request.match_info['owner']}/{request.match_info['name']}"
 
 
-def flag(request: web.Request, name: str) -> bool:
-    """Return a boolean of the query, false by default."""
-    text = request.query.get(name, "false").lower()
+def flag(request: web.Request, name: str, default: bool = False, malformed: int = 9011) -> bool:
+    """Return a boolean of the query; error `malformed`."""
+    text = request.query.get(name, str(default)).lower()
     if text not in {"true", "false"}:
-        raise ApiError(9011)
+        raise ApiError(malformed)
     return text == "true"
 
 

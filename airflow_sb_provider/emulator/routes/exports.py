@@ -12,8 +12,8 @@ from airflow_sb_provider.emulator.records import current_record, current_user
 from airflow_sb_provider.emulator.routes.base import Routes, flag
 
 if TYPE_CHECKING:
+    from airflow_sb_provider.emulator.export_runs import ExportRuns
     from airflow_sb_provider.emulator.faults import Faults
-    from airflow_sb_provider.emulator.jobs import Jobs
     from airflow_sb_provider.emulator.platform import ExportJob, Platform
     from airflow_sb_provider.emulator.records import RequestRecord
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Exports(Routes):
     """Export jobs."""
 
-    def __init__(self, platform: Platform, jobs: Jobs, faults: Faults) -> None:
+    def __init__(self, platform: Platform, runs: ExportRuns, faults: Faults) -> None:
         super().__init__(platform)
-        self._jobs = jobs
+        self._runs = runs
         self._faults = faults
 
     def add_to(self, app: web.Application) -> None:
@@ -74,14 +74,9 @@ class Exports(Routes):
 
     async def _accept(self, jobs: list[ExportJob], record: RequestRecord) -> None:
         for job in jobs:
-            for fault in self._faults.for_job():
-                if fault.kind == "job_stuck":
-                    job.held = fault.options["state"]
-                else:
-                    job.fail_with = ApiError(int(fault.options["code"]), fault.options["message"])
-                    job.fail_as = str(fault.options["state"])
+            self._faults.apply_to(job, record.path)
         record.exports += [job.id for job in jobs]
-        tasks = [self._jobs.start(job) for job in jobs]
+        tasks = [self._runs.start(job) for job in jobs]
         if self.knobs.instant and tasks:
             await asyncio.wait(tasks)
 

@@ -1,12 +1,15 @@
-"""Routes that list and get files and folders."""
+"""Routes that list, get and download files and folders."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from airflow_sb_provider.emulator.buckets import respond_with
 from airflow_sb_provider.emulator.errors import ApiError
+from airflow_sb_provider.emulator.guard import LOCAL
 from airflow_sb_provider.emulator.platform import now
 from airflow_sb_provider.emulator.records import current_user
 from airflow_sb_provider.emulator.routes.base import Routes
@@ -27,6 +30,8 @@ class Files(Routes):
                 web.get("/v2/files", self._list_files),
                 web.get("/v2/files/{id}", self._get_file),
                 web.get("/v2/files/{id}/list", self._list_folder),
+                web.get("/v2/files/{id}/download_info", self._get_download_info),
+                web.get(LOCAL + "/files/{id}", self._download),
                 web.post("/v2/bulk/files/get", self._bulk_get_files),
                 web.post("/v2/bulk/files/edit", self._bulk_edit_files),
             ]
@@ -62,6 +67,23 @@ class Files(Routes):
     async def _get_file(self, request: web.Request) -> web.Response:
         file = self.platform.file(current_user(), request.match_info["id"])
         return self.single(request, self.serializer(request).file(self.platform.as_read(file)))
+
+    async def _get_download_info(self, request: web.Request) -> web.Response:
+        file = self.platform.file(current_user(), request.match_info["id"])
+        if file.type == "folder":
+            raise ApiError(5017)
+        return self.single(request, {"url": f"{request.url.origin()}{LOCAL}/files/{file.id}"})
+
+    async def _download(self, request: web.Request) -> web.Response:
+        """Respond with a file's bytes, without a token: the URL stands for one that is signed."""
+        file = self.platform.files.get(request.match_info["id"])
+        if file is None or file.type == "folder":
+            raise web.HTTPNotFound
+        try:
+            data = await asyncio.to_thread(self.platform.file_bytes, file)
+        except FileNotFoundError:
+            raise web.HTTPNotFound from None
+        return respond_with(request, data, {"Accept-Ranges": "bytes"})
 
     async def _bulk_get_files(self, request: web.Request) -> web.Response:
         platform, serialize, user = self.platform, self.serializer(request).file, current_user()

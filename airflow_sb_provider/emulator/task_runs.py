@@ -1,0 +1,103 @@
+"""Runs tasks: CREATING, QUEUED, RUNNING while the app's function computes, then a terminal status."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from airflow_sb_provider.emulator.errors import ApiError
+from airflow_sb_provider.emulator.platform import now
+from airflow_sb_provider.emulator.tasks import TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_sb_provider.emulator.faults import Faults
+    from airflow_sb_provider.emulator.jobs import Jobs
+    from airflow_sb_provider.emulator.knobs import Knobs
+    from airflow_sb_provider.emulator.tasks import Task, Tasks
+
+log = logging.getLogger(__name__)
+
+
+class _AbortedError(Exception):
+    """The task left its state because it is to be aborted."""
+
+
+class TaskRuns:
+    """Runs tasks and the children of batches, and computes in threads.
+
+    :param faults: the injected faults, which apply to a task that runs and to each child, but not to a batch.
+    """
+
+    def __init__(self, tasks: Tasks, jobs: Jobs, knobs: Knobs, faults: Faults) -> None:
+        self._tasks = tasks
+        self._jobs = jobs
+        self._knobs = knobs
+        self._faults = faults
+
+    def start(self, task: Task) -> asyncio.Task[None]:
+        """Start a task that left DRAFT."""
+        if not task.batch:
+            self._faults.apply_to(task, f"/v2/tasks/{task.parent or task.id}/actions/run")
+        return self._jobs.start(self._run_to_end(task))
+
+    async def _run_to_end(self, task: Task) -> None:
+        try:
+            if task.state == "CREATING":
+                await self._stay(task, lambda: self._knobs.task_creating_seconds)
+            await (self._run_children(task) if task.batch else self._run(task))
+        except _AbortedError:
+            await self._jobs.wait_in_state(task, lambda: self._knobs.task_aborting_seconds)
+            self._finish(task, "ABORTED")
+
+    async def _run(self, task: Task) -> None:
+        if task.state == "CREATING":
+            task.enter("QUEUED")
+        await self._stay(task, lambda: self._knobs.task_queued_seconds)
+        task.enter("RUNNING")
+        with self._jobs.running(task):
+            error, output = None, ""
+            try:
+                if not task.fail_with:
+                    results = await asyncio.to_thread(self._tasks.compute, task)
+                await self._stay(task, lambda: self._knobs.task_running_seconds)
+                if task.fail_with:
+                    raise task.fail_with
+                task.outputs = await asyncio.to_thread(self._tasks.publish, task, results)
+            except _AbortedError:
+                raise
+            except ApiError as failure:
+                error = failure
+            except Exception as failure:
+                # The app's function failed; what it raises is the tool's own message.
+                log.debug("Task %s failed.", task.id, exc_info=True)
+                error = ApiError(0, str(failure) or type(failure).__name__)
+            output = error.message if error else ""
+            await asyncio.to_thread(self._tasks.write_logs, task, output)
+            self._check_not_aborted(task)
+            task.error = error
+            self._finish(task, task.fail_as if error else "COMPLETED")
+
+    async def _run_children(self, task: Task) -> None:
+        task.enter("RUNNING")
+        children = self._tasks.create_children(task)
+        await asyncio.gather(*map(self.start, children))
+        self._check_not_aborted(task)
+        await self._stay(task, lambda: 0)
+        failed = any(child.state not in {"COMPLETED", "ABORTED"} for child in children)
+        self._finish(task, self._knobs.batch_failed_status if failed else "COMPLETED")
+
+    async def _stay(self, task: Task, seconds: Callable[[], float]) -> None:
+        await self._jobs.wait_in_state(task, seconds)
+        self._check_not_aborted(task)
+
+    def _check_not_aborted(self, task: Task) -> None:
+        if task.state == "ABORTING":
+            raise _AbortedError
+
+    def _finish(self, task: Task, status: str) -> None:
+        if task.state not in TERMINAL:
+            task.finished_on = now()
+            task.enter(status)
