@@ -145,6 +145,8 @@ AIRFLOW_PULLS_LAZILY = _VERSION < (3,)
 # 3.0 rejects an XCom that is None; a pull that finds nothing returns None, too.
 AIRFLOW_STORES_NONE = _VERSION < (3,) or _VERSION >= (3, 1)
 # Whether the events of one task start one run of a DAG that is scheduled on them, or one run each.
+# The section of the address of Airflow's user interface.
+BASE_URL_SECTION = "api" if _VERSION >= (3,) else "webserver"
 BATCHES_ASSET_EVENTS = _VERSION < (3, 4) or conf.getboolean("scheduler", "batch_asset_events", fallback=False)
 # 3.3 and later call it when a deferred task is cleared or marked; before, a trigger only sees that it is canceled.
 TRIGGERS_ARE_KILLED = hasattr(BaseTrigger, "on_kill")
@@ -159,6 +161,7 @@ __all__ = [
     "AIRFLOW_RENDERS_TRIGGERS",
     "AIRFLOW_RESCHEDULES",
     "AIRFLOW_STORES_NONE",
+    "BASE_URL_SECTION",
     "BATCHES_ASSET_EVENTS",
     "HAS_XCOM_BACKEND",
     "TRIGGERS_ARE_KILLED",

@@ -75,7 +75,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-sb-provider",
         "name": "Seven Bridges",
-        "description": "Exports files from the Seven Bridges Platform to S3 and GCS volumes.",
+        "description": "Runs apps on the Seven Bridges Platform, and exports files to S3 and GCS volumes.",
         "versions": [__version__],
         "integrations": [
             {
@@ -88,19 +88,30 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": integration,
-                "python-modules": [f"{package}.operators.{module}" for module in ("export", "bulk_export", "verify")],
+                "python-modules": [
+                    f"{package}.operators.{module}" for module in ("export", "bulk_export", "verify", "task")
+                ],
             }
         ],
-        "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors.export"]}],
+        "sensors": [
+            {
+                "integration-name": integration,
+                "python-modules": [f"{package}.sensors.export", f"{package}.sensors.task"],
+            }
+        ],
         "triggers": [
             {
                 "integration-name": integration,
-                "python-modules": [f"{package}.triggers.export", f"{package}.triggers.watcher"],
+                "python-modules": [f"{package}.triggers.{module}" for module in ("export", "task", "watcher")],
             }
         ],
         "retry-policies": [{"integration-name": integration, "python-modules": [f"{package}.retry_policy"]}],
         "extra-links": [
-            f"{package}.links.export.SevenBridges{name}Link" for name in ("File", "Project", "Volume", "Destination")
+            *(
+                f"{package}.links.export.SevenBridges{name}Link"
+                for name in ("File", "Project", "Volume", "Destination")
+            ),
+            *(f"{package}.links.task.SevenBridges{name}Link" for name in ("Task", "App")),
         ],
         "plugins": [
             {

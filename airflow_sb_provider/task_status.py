@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.models import Volume
     from airflow_sb_provider.exports.tracked import TrackedExport
     from airflow_sb_provider.jobs.batch import Batch
+    from airflow_sb_provider.jobs.kind import JobKind
     from airflow_sb_provider.jobs.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -52,11 +53,13 @@ class TaskStatus:
     that this process knows, by XCom key.
 
     :param context: the task's context.
-    :param kind: ``export``, ``bulk`` or ``sensor``.
+    :param kind: ``export``, ``bulk``, ``task`` or ``sensor``.
+    :param job_kind: of the jobs that the task submits.
     :param resumed: whether the task resumes after a deferral.
     """
 
-    def __init__(self, context: Context, kind: str, *, resumed: bool = False) -> None:
+    def __init__(self, context: Context, kind: str, job_kind: JobKind[Any] = EXPORT, *, resumed: bool = False) -> None:
+        self._job_kind = job_kind
         self.links: dict[str, str] = {}
         self._ti: Any = context["ti"]
         self._status: dict[str, Any] = {
@@ -72,7 +75,11 @@ class TaskStatus:
         # The status of a bulk export lists its failed files already.
         if isinstance(error, SevenBridgesError) and not isinstance(error, SevenBridgesBatchFailed):
             # With the time when the job failed.
-            job = status_of_job(EXPORT, cast("Job", error.job)) if isinstance(error, SevenBridgesJobFailed) else {}
+            job = (
+                status_of_job(self._job_kind, cast("Job", error.job))
+                if isinstance(error, SevenBridgesJobFailed)
+                else {}
+            )
             self.publish(**job, error=error_status(error))
 
     def __getitem__(self, name: str) -> Any:

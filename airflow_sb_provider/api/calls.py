@@ -81,7 +81,7 @@ class Bounds:
 # A triggerer reads polls on its event loop, where reading one must take less than 100 ms.
 POLL = Bounds(2**20, 50_000)
 # Of a task, without its inputs and outputs.
-_POLLED = "id,name,status,app,project,created_time,start_time,end_time,batch,execution_status,price,errors"
+_POLLED = "id,name,status,app,project,description,created_time,start_time,end_time,batch,execution_status,price,errors"
 # Enough for a hundred files, each with the maximum of 1000 metadata pairs, unless most pairs are very long.
 PAGE = Bounds(16 * 2**20, 1_000_000)
 
@@ -344,15 +344,19 @@ def get_task(task_id: str) -> Call[Task]:
     return Call("GET", f"tasks/{_segment(task_id)}", _one(Task.from_json), objects=(f"task {task_id}",))
 
 
-def get_tasks(task_ids: Sequence[str]) -> Call[list[Task | SevenBridgesApiError]]:
-    """`POST /bulk/tasks/get` for at most 100 different ids, without inputs and outputs, which can be long.
+def get_tasks(task_ids: Sequence[str], *, outputs: bool = False) -> Call[list[Task | SevenBridgesApiError]]:
+    """`POST /bulk/tasks/get` for at most 100 different ids, without inputs, which can be long.
 
     Items are matched by their ids (see `_each_of`).
+
+    :param outputs: whether to include the outputs.
     """
     read = _each_of(task_ids, Task.from_json)
     objects = tuple(f"task {task_id}" for task_id in task_ids)
     body = {"task_ids": list(task_ids)}
-    return Call("POST", "bulk/tasks/get", read, (("fields", _POLLED),), body, objects=objects, bounds=POLL)
+    query = (("fields", f"{_POLLED},outputs" if outputs else _POLLED),)
+    bounds = PAGE if outputs else POLL
+    return Call("POST", "bulk/tasks/get", read, query, body, objects=objects, bounds=bounds)
 
 
 def list_tasks(
@@ -363,15 +367,17 @@ def list_tasks(
     offset: int = 0,
     limit: int = PAGE_LIMIT,
 ) -> Call[Page[Task]]:
-    """`GET /tasks`: one page of the tasks of a project, newest first.
+    """`GET /tasks`: one page of the tasks of a project, newest first, without inputs and outputs.
+
+    An environment may list only ids and names; then the state is ``UNKNOWN``.
 
     :param parent: only the tasks of this batch.
     :param created_from: only those created since, ISO 8601 text.
     """
-    query = [("project", project), ("fields", "_all"), ("order_by", "created_time"), ("order", "desc")]
+    query = [("project", project), ("fields", _POLLED), ("order_by", "created_time"), ("order", "desc")]
     query += [(key, value) for key, value in (("parent", parent), ("created_from", created_from)) if value]
     query += [("offset", str(offset)), ("limit", str(limit))]
-    return Call("GET", "tasks", _page(Task.from_json), tuple(query), objects=(f"list of tasks of project {project}",))
+    return Call("GET", "tasks", _page(Task.from_list), tuple(query), objects=(f"list of tasks of project {project}",))
 
 
 def get_app(app: str) -> Call[App]:

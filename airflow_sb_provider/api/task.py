@@ -178,6 +178,14 @@ class Task(Storable):
             warnings=_messages(data.get("warnings")),
         )
 
+    @classmethod
+    def from_list(cls, data: Json) -> Task:
+        """Build from an item of a list, which may be brief.
+
+        :raises ValueError: if ``id`` is missing or invalid.
+        """
+        return cls.from_json({"status": TaskState.UNKNOWN, **data})
+
     def to_json(self) -> dict[str, Any]:
         """Return the API's task object without inputs and outputs, small enough for a trigger's event."""
         times = {"created_time": self.created_on, "start_time": self.started_on, "end_time": self.finished_on}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import ExportJob, File
 from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.engine.policy import Policy
 from airflow_sb_provider.engine.reconcile import export_lists, fetch_remote_state
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_sb_provider.jobs.decision import Decision
 
 
-class ExportPolicy:
+class ExportPolicy(Policy["TrackedExport"]):
     """Checks and submits exports, up to a hundred at a time; `exports.decision` has the rules.
 
     :param hook: sends all requests.
@@ -166,7 +167,7 @@ class ExportPolicy:
 
     def may_be_done(self, refusal: SevenBridgesApiError) -> bool:
         """Whether the export may be done, by another task or by a request that was delivered twice."""
-        return refusal.code in (NOT_EXPORTABLE, TAKEN)
+        return self.single or refusal.code in (NOT_EXPORTABLE, TAKEN)
 
     def skips(self, error: SevenBridgesError) -> bool:
         """Whether to skip a file with this error, because it cannot be exported."""

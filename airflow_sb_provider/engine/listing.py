@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider.api import calls
+from airflow_sb_provider.api.index_files import index_names, is_index
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.exceptions import (
     SevenBridgesApiError,
@@ -14,7 +15,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesInputError,
     SevenBridgesRateLimitError,
 )
-from airflow_sb_provider.exports.selection import Selected, index_names, is_index
+from airflow_sb_provider.exports.selection import Selected
 from airflow_sb_provider.hooks.sevenbridges import has_next
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ class Policy(Protocol[E]):
 
     hook: SevenBridgesHook
     single: bool
-    """Whether the task has one job: then decisions are logged, and a check searches for the cause of every failure."""
+    """Whether the task has one job: then its decisions are logged."""
 
     def needs_check(self, entry: E) -> bool:
         """Whether to check the Platform before an entry is submitted."""
@@ -42,6 +42,12 @@ class Policy(Protocol[E]):
         :param send_by: the latest time to send them (`time.monotonic`).
         :raises SevenBridgesReplyLost: if the response is lost, so they may have been accepted.
         """
+
+    def start(self, entry: E) -> Job | SevenBridgesError:
+        """Start an entry whose job is a draft; return the job to wait for, or why it cannot be started."""
+        # Only some kinds have drafts.
+        assert entry.job is not None
+        return entry.job
 
     def fetch(self, ids: Sequence[str]) -> Sequence[Job | SevenBridgesApiError]:
         """Return the jobs of some ids, in order."""

@@ -97,12 +97,19 @@ class Submitter(Generic[E]):
         self._apart: list[list[E]] = []
 
     def submit(self, batch: Batch[E], max_active: int) -> float | None:
-        """Submit waiting entries until ``max_active`` are in flight.
+        """Submit waiting entries until ``max_active`` are in flight, and start those that are drafts.
 
         :returns: None or, if every waiting entry must be checked again later, when to call this again (epoch seconds of
             the Platform's clock).
         :raises SevenBridgesAuthError: if the token is rejected; other errors if the Platform does not recover.
         """
+        check_at = self._submit_waiting(batch, max_active)
+        for entry in batch.in_flight:
+            if entry.is_draft:
+                self._start(entry)
+        return check_at
+
+    def _submit_waiting(self, batch: Batch[E], max_active: int) -> float | None:
         repeatedly = Retrying(**retry_rules(self._log, max_gateway_wait=CHECK_PATIENCE), sleep=time.sleep)
         seen: set[int] = set()
         while True:
@@ -289,6 +296,15 @@ class Submitter(Generic[E]):
                     self._lost(entry, answer)
         self._save(entries)
 
+    def _start(self, entry: E) -> None:
+        """Start a draft. It needs no record, since a second start of the same draft has no effect."""
+        started = self._policy.start(entry)
+        if isinstance(started, SevenBridgesError):
+            self._give_up(entry, started)
+        else:
+            self._follow(entry, started)
+        self._save([entry])
+
     def _name(self, wanted: Sequence[tuple[E, Submit[Any]]]) -> str:
         return wanted[0][0].kind.name
 
@@ -367,8 +383,7 @@ class Submitter(Generic[E]):
                 )
         elif entry.state == FAILED:
             refusal = job.error or SevenBridgesApiError(0, message="The Platform gave no reason.")
-            searches = self._policy.single or self._policy.may_be_done(refusal)
-            if searches and entry.search_cause(job, refusal):
+            if self._policy.may_be_done(refusal) and entry.search_cause(job, refusal):
                 if self._policy.single:
                     self._log.info("%s %s failed: %s Checking for the cause.", entry.kind.title, job.id, refusal)
                 return

@@ -22,7 +22,17 @@ from airflow_sb_provider.exceptions import (
 from airflow_sb_provider.exports.destination import alias_readings, certainly_same_place, same_place
 from airflow_sb_provider.exports.origin import ELSEWHERE, NOT_SEARCHED, ObjectOrigin
 from airflow_sb_provider.exports.request import ExportRequest, Intent
-from airflow_sb_provider.jobs.decision import Adopt, AlreadyDone, CheckAgain, Decision, Fail, Submit
+from airflow_sb_provider.jobs.decision import (
+    MAX_CHECKS,
+    Adopt,
+    AlreadyDone,
+    CheckAgain,
+    Decision,
+    Fail,
+    Submit,
+    doubt_lasts,
+    is_clock_stuck,
+)
 from airflow_sb_provider.jobs.record import SubmissionState
 
 if TYPE_CHECKING:
@@ -39,8 +49,6 @@ _LISTS_UNRELIABLE = "The lists of exports in flight are too long or changed whil
 _OBJECT_RECHECKS = 2
 _NOT_DELETED = "It is not deleted, as it may be the only copy of another file."
 _CHECK_OBJECT = "Check it, then clear the task to replace it, or choose another location."
-# At most this many checks of one request in doubt, even if the Platform's clock does not advance.
-MAX_CHECKS = 12
 
 
 @dataclass(frozen=True)
@@ -352,30 +360,21 @@ def _rival(request: ExportRequest, job: ExportJob) -> Decision:
 
 
 def _doubt_lasts(request: ExportRequest, facts: RemoteState) -> Decision | None:
-    """Return what to do while an earlier request may have been accepted; None if it certainly was not.
-
-    Three checks must find nothing. Between the first two, `doubt_seconds` pass, the longest time until a request is
-    accepted and its job is listed. A job that ended just before the second check is not in the lists of jobs in flight,
-    and its file may show the move only at the third.
-    """
-    submission, now = facts.submission, facts.now
-    why = (
-        "The Platform shows nothing of an export that may have been submitted; checking once more before submitting it."
-    )
-    if submission.doubt_stage == 0:
-        # The time counts from the first check, not from the submission: another machine's clock may have measured that.
-        return CheckAgain(why, now + facts.doubt_seconds, doubt_stage=1)
-    if now < submission.doubt_until and submission.rechecks > MAX_CHECKS:
+    """Return what to do while an earlier request may have been accepted; None if it certainly was not."""
+    if is_clock_stuck(facts.submission, facts.now):
         return _doubt(
             request,
             "It may have been submitted before, and the Platform's clock does not advance.",
             "Check the file and the object.",
         )
-    if now < submission.doubt_until:
-        return CheckAgain(why, submission.doubt_until)
-    if submission.doubt_stage == 1:
-        return CheckAgain(why, now + facts.visibility_delay, doubt_stage=2)
-    return None
+    return doubt_lasts(
+        facts.submission,
+        facts.now,
+        doubt_seconds=facts.doubt_seconds,
+        visibility_delay=facts.visibility_delay,
+        why="The Platform shows nothing of an export that may have been submitted; checking once more before "
+        "submitting it.",
+    )
 
 
 def _rivals(request: ExportRequest, facts: RemoteState) -> Decision | None:

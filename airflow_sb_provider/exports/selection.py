@@ -36,11 +36,8 @@ if TYPE_CHECKING:
     from airflow_sb_provider.api.models import File, Volume
 
 EXPORT_FIELDS = ("file", "volume", "location", "overwrite", "copy_only", "properties")
-INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".csi", ".idx")
 SOURCES = ("project", "folder", "file_ids")
 _NO_REQUEST = ExportRequest("", "", "")
-# Some tools replace the main file's suffix with these.
-_REPLACING_SUFFIXES = {".bam": ".bai", ".cram": ".crai"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,20 +412,6 @@ def with_conflicts(planned: Sequence[PlannedExport], volumes: Mapping[str, Volum
         return (volume and key_problem(volume, request.location)) or ""
 
     return [export if export.problem else replace(export, problem=problem_of(export.request)) for export in planned]
-
-
-def index_names(name: str) -> list[str]:
-    """Return the possible names of the index of a file of this name."""
-    if is_index(name):
-        return []
-    stem, dot, suffix = name.rpartition(".")
-    replacing = _REPLACING_SUFFIXES.get(dot + suffix)
-    return [name + suffix for suffix in INDEX_SUFFIXES] + ([stem + replacing] if replacing else [])
-
-
-def is_index(name: str | None) -> bool:
-    """Whether a file of this name is an index of another."""
-    return bool(name) and str(name).endswith(INDEX_SUFFIXES)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -43,6 +43,7 @@ from airflow_sb_provider.hooks.clock import PlatformClock
 from airflow_sb_provider.hooks.connection import DEFAULT_CONN_NAME, ConnectionSettings, connection_failure
 from airflow_sb_provider.hooks.polling import wait
 from airflow_sb_provider.hooks.retry import clean, fail, no_response, retry_rules
+from airflow_sb_provider.hooks.task_methods import TaskMethods
 from airflow_sb_provider.inputs import check_seconds, read_ids
 from airflow_sb_provider.jobs.rate_limiter import seconds_until_allowed
 from airflow_sb_provider.jobs.watch import DEFAULT_TIMEOUT, POLL_INTERVAL, Watch
@@ -61,13 +62,14 @@ if TYPE_CHECKING:
         Volume,
         VolumeObject,
     )
+    from airflow_sb_provider.api.task import Task
     from airflow_sb_provider.api.values import Json
     from airflow_sb_provider.hooks.sevenbridges_async import SevenBridgesAsyncHook
 
 __all__ = ["SevenBridgesAsyncHook", "SevenBridgesHook", "has_next"]
 
 T = TypeVar("T")
-Listed = TypeVar("Listed", "ExportJob", "File", "Volume")
+Listed = TypeVar("Listed", "ExportJob", "File", "Volume", "Task")
 
 MAX_PAGES = 1000
 # A million objects: a longer list has a wrong next link.
@@ -78,7 +80,7 @@ IDS_SHOWN = 50
 allow_results()
 
 
-class SevenBridgesHook(BaseHook):
+class SevenBridgesHook(TaskMethods, BaseHook):
     """Interact with the Seven Bridges Platform, from workers.
 
     Every method raises `SevenBridgesApiError` for an error that the Platform reports, `SevenBridgesConnectionError` if

@@ -102,6 +102,11 @@ class TrackedJob(Generic[R]):
         return self.job_id is not None and self.state not in _NOT_IN_FLIGHT
 
     @property
+    def is_draft(self) -> bool:
+        """Whether its job is created and not started."""
+        return self.state in self.kind.drafts
+
+    @property
     def is_new(self) -> bool:
         """Whether it waits, and was neither submitted nor checked yet."""
         return self.state == WAITING and self.record is None and not self.posts and self.submission.check_at == 0.0

@@ -57,6 +57,19 @@ def file_page(endpoint: str, project: str | None, file_id: str | None) -> str | 
     return f"{page}files/{quote(file_id, safe='')}/" if page else None
 
 
+def task_page(endpoint: str, project: str | None, task_id: str | None) -> str | None:
+    """Return the page of a task of the Platform."""
+    page = project_page(endpoint, project)
+    return f"{page}tasks/{quote(task_id, safe='')}/" if page and task_id else None
+
+
+def app_page(endpoint: str, app: str) -> str | None:
+    """Return the page of an app: in the web interface a part of the page with the project's apps."""
+    owner, project, *rest = app.split("/")
+    page = project_page(endpoint, f"{owner}/{project}")
+    return f"{page}apps/#{quote(app)}" if page and rest else None
+
+
 def object_page(endpoint: str, uri: str | None) -> str | None:
     """Return the page of an object (``s3://bucket/key`` or ``gs://bucket/key``) in its cloud's console."""
     scheme, bucket, key = _parts(endpoint, uri)

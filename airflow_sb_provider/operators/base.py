@@ -27,13 +27,13 @@ from airflow_sb_provider.lineage.outlets import emit_asset_events
 from airflow_sb_provider.operators.state_store import StateStore
 from airflow_sb_provider.rendering import RendersAuthorsText
 from airflow_sb_provider.task_status import TaskStatus
-from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from airflow_sb_provider._compat import Context
     from airflow_sb_provider.engine.policy import Policy
+    from airflow_sb_provider.triggers.base import SevenBridgesJobTrigger
 
 E = TypeVar("E", bound=TrackedJob[Any])
 
@@ -51,6 +51,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
 
     ui_color = "#e3f1ee"
     status_kind: ClassVar[str]
+    trigger_class: ClassVar[Callable[..., SevenBridgesJobTrigger]]
     entry_class: type[E]
     single: ClassVar[bool] = False
     sevenbridges_conn_id: str
@@ -125,7 +126,7 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
 
     def _status_context(self, context: Context, *, resumed: bool = False) -> TaskStatus:
         self._batch = self._under_way = None
-        self._status = TaskStatus(context, self.status_kind, resumed=resumed)
+        self._status = TaskStatus(context, self.status_kind, self.entry_class.kind, resumed=resumed)
         return self._status
 
     def _emit_asset_events(self, context: Context) -> None:
@@ -310,12 +311,23 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
                 f", until {isoformat_utc(end_time)} at the latest" if end_time else "",
             )
         if self.deferrable:
-            trigger = SevenBridgesExportTrigger(
-                ids, self.sevenbridges_conn_id, self.poll_interval, end_time, min_finished=half, fail_fast=fail_fast
+            trigger = self.trigger_class(
+                ids,
+                self.sevenbridges_conn_id,
+                self.poll_interval,
+                end_time,
+                min_finished=half,
+                fail_fast=fail_fast,
+                **self._trigger_options,
             )
             self.defer(trigger=trigger, method_name="resume")
         watch = Watch(self.entry_class.kind, ids, deadline_of(end_time), min_finished=half, fail_fast=fail_fast)
         return wait(self.hook, watch, self.poll_interval, self._status.publish_progress)
+
+    @property
+    def _trigger_options(self) -> dict[str, Any]:
+        """More arguments of the trigger."""
+        return {}
 
     def _end_time(self, batch: Batch[E]) -> float | None:
         """Return when the wait ends at the latest, in epoch seconds; None for no limit."""

@@ -75,6 +75,7 @@ from airflow_sb_provider.links.urls import folder_page, project_page
 from airflow_sb_provider.operators.base import OnError, SevenBridgesOperator
 from airflow_sb_provider.operators.validate import volume_problems
 from airflow_sb_provider.task_status import batch_status, plan_status
+from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -196,6 +197,7 @@ class SevenBridgesBulkExportOperator(SevenBridgesOperator[TrackedExport]):
     )
     status_kind = "bulk"
     entry_class = TrackedExport
+    trigger_class = SevenBridgesExportTrigger
     _batch: Batch[TrackedExport] | None = None
 
     def __init__(

@@ -32,6 +32,7 @@ from airflow_sb_provider.operators.base import SevenBridgesOperator
 from airflow_sb_provider.operators.bulk_export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.operators.validate import validate_export
 from airflow_sb_provider.operators.verify import SevenBridgesVerifyExportsOperator
+from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,6 +96,7 @@ class SevenBridgesExportOperator(SevenBridgesOperator[TrackedExport]):
     )
     status_kind = "export"
     entry_class = TrackedExport
+    trigger_class = SevenBridgesExportTrigger
     single = True
 
     def __init__(

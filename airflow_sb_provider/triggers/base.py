@@ -207,7 +207,10 @@ class SevenBridgesJobTrigger(BaseTrigger):
                 "Airflow ended this wait: the task was cleared or marked, or another triggerer takes over. "
                 f"The Platform cannot cancel the {jobs} {shown}{more}, which may continue. A cleared task waits again."
             )
-            log_writer.write(contextvars.copy_context(), self.logger(), [line])
+            self._write_log([line])
+
+    def _write_log(self, lines: list[str]) -> None:
+        log_writer.write(contextvars.copy_context(), self.logger(), lines)
 
     def _report_progress(self, watch: Watch[Any], lines: list[str]) -> None:
         assert self._context

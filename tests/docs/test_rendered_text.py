@@ -31,6 +31,13 @@ KNOWN = {
         "report(fetch())": WHOLE,
         "wait(submit(['567890abc9b0307bc0414164', '567890abc1e5339df0414123']))": ID,
     },
+    "docs/tasks.md": {
+        "SevenBridgesBulkExportOperator(file_ids={{ ti.xcom_pull('run_app')['file_ids'] }})": ONCE,
+        "SevenBridgesTaskSensor(sevenbridges_task_id={{ ti.xcom_pull('start', key='task_id') }})": ONCE,
+    },
+    "example_dags/sevenbridges_run_app.py": {
+        "SevenBridgesBulkExportOperator(file_ids={{ ti.xcom_pull('run_app')['file_ids'] }})": ONCE,
+    },
     "example_dags/sevenbridges_export.py": {
         "SevenBridgesExportOperator(properties=properties())": "chosen in the form from a list; " + WHOLE,
         "read_object(export.output)": WHOLE,

@@ -140,10 +140,12 @@ def test_python(block, world, run_dag, monkeypatch, tmp_path, request):
 
 def left_out():
     """Add what a snippet omits: the imports and the DAG."""
-    from airflow_sb_provider.operators import export
+    from airflow_sb_provider.operators import export, task
     from airflow_sb_provider.sensors.export import SevenBridgesExportSensor
+    from airflow_sb_provider.sensors.task import SevenBridgesTaskSensor
 
-    classes = (*(getattr(export, name) for name in export.__all__), SevenBridgesExportSensor, SevenBridgesHook)
+    operators = [getattr(module, name) for module in (export, task) for name in module.__all__]
+    classes = (*operators, SevenBridgesExportSensor, SevenBridgesTaskSensor, SevenBridgesHook)
     return {"__name__": "snippet", **{each.__name__: each for each in classes}}
 
 

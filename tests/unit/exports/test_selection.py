@@ -18,8 +18,6 @@ from airflow_sb_provider.exports.selection import (
     Selected,
     Selection,
     check_count,
-    index_names,
-    is_index,
     plan,
     read_exports,
     with_conflicts,
@@ -240,23 +238,6 @@ def test_a_missing_field_does_not_match():
     for fields in ({"name": "*"}, {"tags": "t"}, {"metadata": {"a": "b"}}, {"origin_task": TASK}):
         assert not selection(**fields).matches(bare)
     assert not selection().matches(file(type="folder"))
-
-
-@pytest.mark.parametrize(
-    ("name", "names"),
-    [
-        ("a.bam", ["a.bam.bai", "a.bai"]),
-        ("a.cram", ["a.cram.crai", "a.crai"]),
-        ("a.vcf.gz", ["a.vcf.gz.tbi", "a.vcf.gz.csi"]),
-        ("a.vcf", ["a.vcf.idx"]),
-    ],
-)
-def test_names_of_index_files(name, names):
-    assert set(names) <= set(index_names(name))
-    assert all(is_index(each) for each in index_names(name))
-    assert all(index_names(each) == [] for each in names)
-    assert not is_index(name)
-    assert not is_index(None)
 
 
 # Locations

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_sb_provider.get_provider_info import get_provider_info
-from airflow_sb_provider.links import export
+from airflow_sb_provider.links import base
 from airflow_sb_provider.links.export import SevenBridgesDestinationLink, SevenBridgesFileLink
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
 
@@ -13,7 +13,7 @@ TI = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1)
 
 
 def test_an_address_that_the_process_knows_is_not_read_from_xcom(monkeypatch):
-    monkeypatch.setattr(export, "XCom", None)
+    monkeypatch.setattr(base, "XCom", None)
     operator = SimpleNamespace(known_links={"_link_SevenBridgesFileLink": "https://x"})
     assert SevenBridgesFileLink().get_link(operator, ti_key=TI) == "https://x"
 
@@ -28,7 +28,7 @@ def test_the_address_comes_from_xcom(monkeypatch, value, shown):
         calls.append(arguments)
         return value
 
-    monkeypatch.setattr(export, "XCom", SimpleNamespace(get_value=get_value))
+    monkeypatch.setattr(base, "XCom", SimpleNamespace(get_value=get_value))
     assert SevenBridgesDestinationLink().get_link(SimpleNamespace(), ti_key=TI) == shown
     assert calls == [{"key": "_link_SevenBridgesDestinationLink", "ti_key": TI}]
 
@@ -37,7 +37,7 @@ def test_a_link_never_raises(monkeypatch):
     def get_value(**arguments):
         raise RuntimeError("no database")
 
-    monkeypatch.setattr(export, "XCom", SimpleNamespace(get_value=get_value))
+    monkeypatch.setattr(base, "XCom", SimpleNamespace(get_value=get_value))
     assert SevenBridgesFileLink().get_link(SimpleNamespace(), ti_key=TI) == ""
 
 

@@ -1,0 +1,294 @@
+"""The policy for tasks: how they are checked, created as drafts, and started."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pendulum
+
+from airflow_sb_provider.api import calls
+from airflow_sb_provider.api.models import File
+from airflow_sb_provider.api.task import Task, TaskState
+from airflow_sb_provider.engine.job_lists import list_jobs
+from airflow_sb_provider.engine.policy import Policy
+from airflow_sb_provider.exceptions import (
+    SevenBridgesApiError,
+    SevenBridgesError,
+    SevenBridgesInDoubt,
+    SevenBridgesTaskRefused,
+)
+from airflow_sb_provider.inputs import first_problems
+from airflow_sb_provider.jobs.decision import Fail, Submit
+from airflow_sb_provider.tasks.decision import RemoteTasks, best_task, decide
+from airflow_sb_provider.tasks.ports import Port, convert_inputs, file_ids
+from airflow_sb_provider.tasks.request import ITEM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_sb_provider.api.job import Job
+    from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+    from airflow_sb_provider.jobs.decision import Decision
+    from airflow_sb_provider.tasks.request import TaskRequest
+    from airflow_sb_provider.tasks.tracked import TrackedTask
+
+# The task is no draft: it was started before, or the response to its start was lost.
+NOT_A_DRAFT = (7007, 7010)
+_STARTS = 4
+# In seconds: how far back a task is searched if no record says when it may have been created, and a margin.
+_SEARCHED = 30 * 86_400.0
+_MARGIN = 3600.0
+
+
+class TaskPolicy(Policy["TrackedTask"]):
+    """Checks, creates and starts tasks; `tasks.decision` has the rules.
+
+    :param hook: sends all requests.
+    :param has_store: whether this Airflow keeps what was recorded across tries. If not, another process may have
+        created a task for the same wish at any time, so the Platform is checked before each start.
+    """
+
+    single = True
+
+    def __init__(self, hook: SevenBridgesHook, *, has_store: bool) -> None:
+        self.hook = hook
+        self._has_store = has_store
+        self._inputs: dict[str, dict[str, object]] = {}
+        # The drafts of this process that no other process can have created a second time.
+        self._only: set[str] = set()
+        self._is_untroubled = False
+
+    def needs_check(self, entry: TrackedTask) -> bool:
+        """Whether to check the Platform first: always, since the inputs are validated against the app."""
+        return True
+
+    def calls(self, entries: Sequence[TrackedTask]) -> list[list[TrackedTask]]:
+        """Return each entry alone: there is no call that creates several tasks."""
+        return [[entry] for entry in entries]
+
+    def decide(self, entries: Sequence[TrackedTask], since: float) -> list[Decision]:
+        """Check the Platform and return what to do about each entry, in order; see `Policy.decide`."""
+        return [self._decide(entry) for entry in entries]
+
+    def _decide(self, entry: TrackedTask) -> Decision:
+        request, submission = entry.request, entry.submission
+        self._is_untroubled = submission.can_submit_unchecked and self._has_store
+        recorded: Task | SevenBridgesApiError | None = None
+        tasks: list[Task] = []
+        is_complete = True
+        if submission.job_id:
+            recorded = self._read(submission.job_id)
+        elif not submission.can_submit_unchecked:
+            tasks, is_complete = self._tasks_of(request, submission.sent_at)
+        settings = self.hook.settings
+        facts = RemoteTasks(
+            submission,
+            self.hook.clock.now(),
+            recorded,
+            tasks,
+            is_complete,
+            doubt_seconds=settings.gateway_timeout + settings.visibility_delay,
+            visibility_delay=settings.visibility_delay,
+        )
+        decision = decide(request, facts)
+        if isinstance(decision, Submit) and (problems := self._problems(request)):
+            decision = Fail(
+                SevenBridgesTaskRefused(f"The {request} was not created. Nothing runs.", first_problems(problems))
+            )
+        return entry.believe(decision, facts.now, settings.visibility_delay)
+
+    def validate(self, request: TaskRequest) -> Task:
+        """Create a draft, delete it, and return it, with the errors and warnings of its validation.
+
+        :raises SevenBridgesTaskRefused: naming everything that is wrong before a draft can be created.
+        """
+        if problems := self._problems(request):
+            raise SevenBridgesTaskRefused(f"The {request} cannot run:", first_problems(problems))
+        # Without a key: no try may adopt and start this draft.
+        body = replace(request, key="").body(self._inputs[request.fingerprint])
+        draft = self.hook.send(calls.create_task(body))
+        if not self.hook.delete_draft(draft.id):
+            self.hook.log.warning("Delete the draft %s on the Platform.", draft.id)
+        return draft
+
+    def _problems(self, request: TaskRequest) -> list[str]:
+        """Return everything that is wrong with a request, as far as project, app and files show it."""
+        problems: list[str] = []
+        try:
+            self.hook.send(calls.get_project(request.project), retry=False)
+        except SevenBridgesApiError as error:
+            _raise_if_transient(error)
+            problems.append(f"project: {error}")
+        inputs = dict(request.inputs)
+        try:
+            app = self.hook.send(calls.get_app(request.app), retry=False)
+        except SevenBridgesApiError as error:
+            _raise_if_transient(error)
+            problems.append(f"app: {error}")
+        else:
+            if app.inputs:
+                ports = [Port.from_json(port) for port in app.inputs]
+                inputs, found = convert_inputs(inputs, ports, request.batch_input)
+                problems += found
+        problems += self._file_problems(request, inputs)
+        self._inputs[request.fingerprint] = inputs
+        return problems
+
+    def _file_problems(self, request: TaskRequest, inputs: dict[str, object]) -> list[str]:
+        classes = dict(file_ids(inputs))
+        problems: list[str] = []
+        files: dict[str, File] = {}
+        for file_id, file in zip(classes, self.hook.get_files(list(classes), retry=False), strict=True):
+            if isinstance(file, File):
+                files[file_id] = file
+                if file.is_folder != (classes[file_id] == "Directory"):
+                    problems.append(
+                        f"inputs: {file_id} is a {file.type}; the input expects {classes[file_id]}. Give another id."
+                    )
+            else:
+                _raise_if_transient(file)
+                problems.append(f"inputs: {file}")
+        if request.batch_by and request.batch_by != (ITEM,):
+            batched = [
+                files[file_id] for file_id, _ in file_ids(inputs.get(request.batch_input or "")) if file_id in files
+            ]
+            for criterion in request.batch_by:
+                name = criterion.removeprefix("metadata.")
+                if batched and not any(file.metadata.get(name) for file in batched):
+                    problems.append(
+                        f"batch_by: no file of inputs.{request.batch_input} has the metadata field {name!r}; set it on "
+                        "the files, or use another criterion."
+                    )
+        return problems
+
+    def post(self, requests: Sequence[TaskRequest], send_by: float) -> Sequence[Task | SevenBridgesApiError]:
+        """Create the draft of a task."""
+        [request] = requests
+        call = calls.create_task(request.body(self._inputs[request.fingerprint]))
+        draft = self.hook.send(replace(call, send_by=send_by), retry=False)
+        if self._is_untroubled:
+            self._only.add(draft.id)
+        return [draft]
+
+    def start(self, entry: TrackedTask) -> Task | SevenBridgesError:
+        """Start the draft of an entry, unless another task of the same wish was started; see `Policy.start`."""
+        assert entry.job is not None
+        draft: Task = entry.job
+        for warning in draft.warnings:
+            self.hook.log.warning("Task %s: %s", draft.id, warning)
+        if draft.errors:
+            return self._refused(entry, draft, draft.errors)
+        if draft.id not in self._only:
+            tasks, is_complete = self._tasks_of(entry.request, None)
+            others = [task for task in tasks if task.id != draft.id]
+            best = best_task(entry.request, [draft, *others])
+            if best is not None and best.id != draft.id:
+                # It is not deleted, since the other process might start it.
+                self.hook.log.warning(
+                    "Task %s, which is %s, was created for the same Airflow task; adopting it. The draft %s stays; "
+                    "delete it.",
+                    best.id,
+                    best.state,
+                    draft.id,
+                )
+                entry.replace_by(best)
+                if best.state != TaskState.DRAFT:
+                    return best
+                draft = best
+            elif not is_complete:
+                return SevenBridgesInDoubt(
+                    f"Task {draft.id} is a draft, and the list of the project's tasks changed while it was read, so "
+                    "another task may run for it.",
+                    remedy="A retry checks again and starts it.",
+                )
+        return self._run(entry, draft)
+
+    def _run(self, entry: TrackedTask, draft: Task) -> Task | SevenBridgesError:
+        for attempt in range(_STARTS):
+            try:
+                task = self.hook.send(calls.run_task(draft.id))
+            except SevenBridgesApiError as error:
+                if not error.permanent:
+                    raise
+                task = self.hook.send(calls.get_task(draft.id))
+                if task.state == TaskState.DRAFT and error.code not in NOT_A_DRAFT:
+                    return self._refused(entry, task, [str(error), *task.errors])
+            if task.state != TaskState.DRAFT:
+                return task
+            if task.errors:
+                return self._refused(entry, task, task.errors)
+            # The Platform may show the start late.
+            time.sleep(2.0**attempt)
+            task = self.hook.send(calls.get_task(draft.id))
+            if task.state != TaskState.DRAFT:
+                return task
+        return SevenBridgesInDoubt(
+            f"Task {draft.id} stays a draft, although it was started {_STARTS} times.",
+            remedy="Check the task on the Platform. A retry starts it again.",
+        )
+
+    def _refused(self, entry: TrackedTask, draft: Task, problems: Sequence[str]) -> SevenBridgesTaskRefused:
+        """Delete a draft that cannot run, and return the error that names all problems."""
+        if self.hook.delete_draft(draft.id):
+            entry.draft_deleted()
+            what = f"The {entry.request} cannot run. Its draft was deleted."
+        else:
+            what = f"The {entry.request} cannot run. Its draft {draft.id} could not be deleted; delete it."
+        return SevenBridgesTaskRefused(what, first_problems(list(problems)))
+
+    def fetch(self, ids: Sequence[str]) -> Sequence[Task | SevenBridgesApiError]:
+        """Return the tasks of some ids, in order."""
+        return self.hook.get_tasks(ids)
+
+    def adopting(self, entry: TrackedTask, job: Job) -> None:
+        """Adopt any task of the same wish as it is."""
+
+    def without_effect(self, adopted: Sequence[tuple[TrackedTask, Job]]) -> set[TrackedTask]:
+        """Return none: a completed task has run the app."""
+        return set()
+
+    def may_be_done(self, refusal: SevenBridgesApiError) -> bool:
+        """Whether a failed task may have done its work: never."""
+        return False
+
+    def skips(self, error: SevenBridgesError) -> bool:
+        """Whether to skip a task with this error: never."""
+        return False
+
+    def _read(self, task_id: str) -> Task | SevenBridgesApiError:
+        try:
+            return self.hook.send(calls.get_task(task_id), retry=False)
+        except SevenBridgesApiError as error:
+            _raise_if_transient(error)
+            return error
+
+    def _tasks_of(self, request: TaskRequest, sent_at: float | None) -> tuple[list[Task], bool]:
+        """Return the tasks that carry the request's key, newest first, and whether the list is certainly complete.
+
+        :param sent_at: when an earlier try recorded its request, in epoch seconds of the Platform's clock, if it did.
+        """
+        since = self.hook.clock.now() - _SEARCHED if sent_at is None else sent_at
+        created_from = pendulum.from_timestamp(since - _MARGIN).isoformat()
+        tasks, is_complete = list_jobs(
+            self.hook,
+            lambda _, offset: calls.list_tasks(request.project, created_from=created_from, offset=offset),
+            "",
+        )
+        if any(task.state == TaskState.UNKNOWN for task in tasks):
+            # The list is brief.
+            full = self.hook.get_tasks([task.id for task in tasks], retry=False)
+            tasks = [task for task in full if isinstance(task, Task)]
+            is_complete = is_complete and len(tasks) == len(full)
+        found = [task for task in tasks if request.generation_of(task.description) is not None]
+        return sorted(found, key=_created, reverse=True), is_complete
+
+
+def _created(task: Task) -> float:
+    return task.created_on.timestamp() if task.created_on else 0.0
+
+
+def _raise_if_transient(error: SevenBridgesApiError) -> None:
+    if not error.permanent:
+        raise error

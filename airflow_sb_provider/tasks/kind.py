@@ -1,0 +1,51 @@
+"""Tasks as a kind of job."""
+
+from __future__ import annotations
+
+from airflow_sb_provider.api import calls
+from airflow_sb_provider.api.task import Task, TaskState
+from airflow_sb_provider.api.text import readable
+from airflow_sb_provider.exceptions import SevenBridgesTaskFailed
+from airflow_sb_provider.jobs.kind import JobKind
+
+_LIMITS = (("account_limit", "the account's limit of instances"), ("system_limit", "the Platform's limit of instances"))
+
+
+def _progress(task: Task) -> str:
+    """Return how far a task is: steps, tasks of a batch, why it is queued, the price so far."""
+    execution = task.execution
+    parts = []
+    if execution.steps_total:
+        parts.append(f"{execution.steps_completed or 0} of {execution.steps_total} steps completed")
+    if execution.children:
+        parts.append(", ".join(f"{count} {name}" for name, count in execution.children.items()))
+    waits = [text for name, text in _LIMITS if getattr(execution, name)]
+    if waits and task.state in (TaskState.QUEUED, TaskState.CREATING):
+        parts.append(f"waits for {' and '.join(waits)}")
+    if price := price_of(task):
+        parts.append(f"{price} so far")
+    return ", ".join(parts)
+
+
+def _describe(task: Task) -> str:
+    return readable(", ".join(filter(None, [task.name, task.app, price_of(task)])), 500)
+
+
+def price_of(task: Task) -> str:
+    """Return a task's price in words; empty if it is not known."""
+    return " ".join(str(task.price[name]) for name in ("amount", "currency") if task.price.get(name))
+
+
+TASK: JobKind[Task] = JobKind(
+    "task",
+    Task.from_json,
+    calls.get_tasks,
+    failure=SevenBridgesTaskFailed,
+    done="completed",
+    initial_states=frozenset({TaskState.DRAFT, TaskState.CREATING, TaskState.QUEUED}),
+    describe=_describe,
+    progress=_progress,
+    # Airflow's `task_id` is the id of the sensor itself.
+    parameter="sevenbridges_task_id",
+    drafts=frozenset({TaskState.DRAFT}),
+)
