@@ -51,19 +51,22 @@ class CheckAgain:
 
     ``doubt_stage`` is the new stage of a request in doubt (see `SubmissionState`), None to keep the current one.
     ``seen`` describes what the check found and must find unchanged then, such as an object; empty for nothing.
+    ``reason`` is why a failure does not count yet.
     """
 
     why: str
     at: float
     doubt_stage: int | None = None
     seen: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class Fail:
     """Submit nothing; ``error`` says why and what to check.
 
-    ``rechecks`` is how often to check again before the failure counts, since the Platform may show something late.
+    ``rechecks`` is how often in a row to check again before the failure counts, since the Platform may show something
+    late.
     """
 
     error: SevenBridgesError

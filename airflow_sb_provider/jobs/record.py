@@ -92,6 +92,7 @@ class SubmissionState:
         accepted any more, 2 until the Platform also shows the effect of jobs that ended in between.
     :param doubt_until: when this stage ends. A check sets it, so it does not depend on another machine's clock.
     :param rechecks: how many checks led to a decision that a later check may change.
+    :param recheck_reason: why the last of them was made, and ``same_rechecks`` how many in a row had this reason.
     :param seen: the object at the destination that an earlier check found; empty if there was none.
     :param check_at: the earliest time of the next check.
     :param other_credential: the earlier request was sent with another token, whose jobs this token may not see.
@@ -111,6 +112,8 @@ class SubmissionState:
     doubt_stage: int = 0
     doubt_until: float = 0.0
     rechecks: int = 0
+    recheck_reason: str = ""
+    same_rechecks: int = 0
     seen: str = ""
     check_at: float = 0.0
     other_credential: bool = False

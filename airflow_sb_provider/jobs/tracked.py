@@ -30,7 +30,10 @@ _NOT_IN_FLIGHT = frozenset({WAITING, COMPLETED, SKIPPED, *BAD})
 # Limits for one job in one try, across all deferrals, so that no loop is endless.
 MAX_POSTS = 4
 MAX_FAILED_SUBMISSIONS = 2
+# Of one job, whatever the reasons.
+MAX_RECHECKS = 20
 MESSAGE_KEPT = 500
+_REASON_KEPT = 100
 _NOT_KEPT = frozenset({"request", "record", "submission", "job", "proof", "error", "why"})
 
 
@@ -127,12 +130,19 @@ class TrackedJob(Generic[R]):
         return self.record is not None and self.record.outcome is SubmissionStatus.SENT
 
     @property
+    def is_rejection_unconfirmed(self) -> bool:
+        """Whether its request was rejected, and no check has shown yet that it had no effect."""
+        return self.state == WAITING and self.submission.refusal is not None and self.submission.job is None
+
+    @property
     def may_go_on(self) -> bool:
         """Whether a job for it may be in flight, or may still be accepted."""
         if self.in_flight or self.state in (COMPLETED, SKIPPED):
             return self.in_flight
         # Until the check, a job of an earlier try may be in flight, and a rejected request may have been accepted.
-        is_checked = self.state == WAITING and (self.own_id or self.submission.refusal) and not self.submission.job
+        is_checked = self.is_rejection_unconfirmed or (
+            self.state == WAITING and self.own_id and not self.submission.job
+        )
         is_invisible = self.state == IN_DOUBT and self.job_id
         return self.is_unanswered or self.submission.in_doubt or bool(is_checked or is_invisible)
 
@@ -142,17 +152,25 @@ class TrackedJob(Generic[R]):
         :param now: the time of the check, in epoch seconds of the Platform's clock.
         :param delay: after how many seconds the Platform shows the effect of every job.
         """
-        if isinstance(decision, Fail) and self.submission.rechecks < decision.rechecks:
-            return CheckAgain(f"{decision.error} The Platform may show this late.", now + delay)
-        return decision
+        if not isinstance(decision, Fail) or self.submission.rechecks >= MAX_RECHECKS:
+            return decision
+        # What one reason needs must not be used up by another, such as an object's delay by lists that change.
+        reason = decision.error.reason[:_REASON_KEPT]
+        same = self.submission.same_rechecks if reason == self.submission.recheck_reason else 0
+        if same >= decision.rechecks:
+            return decision
+        return CheckAgain(f"{decision.error} The Platform may show this late.", now + delay, reason=reason)
 
     def check_again(self, decision: CheckAgain) -> None:
         """Schedule the next check."""
         if decision.doubt_stage is None:
+            same = self.submission.same_rechecks if decision.reason == self.submission.recheck_reason else 0
             self.submission = replace(
                 self.submission,
                 check_at=decision.at,
                 rechecks=self.submission.rechecks + 1,
+                recheck_reason=decision.reason,
+                same_rechecks=same + 1,
                 seen=decision.seen or self.submission.seen,
             )
         else:
@@ -176,6 +194,7 @@ class TrackedJob(Generic[R]):
             doubt_stage=0,
             doubt_until=0.0,
             rechecks=0,
+            same_rechecks=0,
             check_at=0.0,
         )
 

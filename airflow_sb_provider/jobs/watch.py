@@ -189,10 +189,10 @@ class Watch(Generic[J]):
         if job.ended:
             self._close(job_id)
             self._failed += job.failed
-        is_new_state = job.state != before.state if before else job.state not in self.kind.initial_states
+        text = progress(job) if progress else ""
+        is_new_state = job.state != before.state if before else bool(text) or job.state not in self.kind.initial_states
         if self._logs_totals_only or not (is_new_state or has_moved):
             return lines
-        text = progress(job) if progress else ""
         return [*lines, f"{self.kind.title} {job_id} is {job.state}{f': {text}' if text else ''}."]
 
     @property

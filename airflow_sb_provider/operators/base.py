@@ -178,11 +178,12 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
                 retries=self.retries or 0,
                 name=entry.kind.name,
             )
-            # The request of an earlier try to another destination may still be accepted.
+            # The request of an earlier try to another destination may still be accepted. So may one that was rejected,
+            # until a check has confirmed that.
             in_doubt = (
                 submission.in_doubt
                 or entry.request.target[0] in unclear
-                or bool(earlier and earlier.submission.in_doubt)
+                or bool(earlier and (earlier.submission.in_doubt or earlier.is_rejection_unconfirmed))
             )
             if earlier and earlier.request.fingerprint == entry.request.fingerprint:
                 entry.record = earlier.record
@@ -214,7 +215,9 @@ class SevenBridgesOperator(RendersAuthorsText, OpenLineageMixin, BaseOperator, G
         for entry in followed:
             entry.is_wanted = False
             if not entry.in_flight:
-                entry.wait_again(replace(entry.submission, in_doubt=True, doubt_stage=0, check_at=0.0, rechecks=0))
+                entry.wait_again(
+                    replace(entry.submission, in_doubt=True, doubt_stage=0, check_at=0.0, rechecks=0, same_rechecks=0)
+                )
         batch.entries = [*batch.entries, *followed]
 
     def _submit(self, context: Context, entries: list[E], left_out: Sequence[E] = ()) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from airflow_sb_provider.exports import decision, destination
 from airflow_sb_provider.exports.tracked import TrackedExport
 from airflow_sb_provider.jobs import record, tracked
 from airflow_sb_provider.jobs.batch import Batch
-from airflow_sb_provider.jobs.decision import Adopt, AlreadyDone, CheckAgain
+from airflow_sb_provider.jobs.decision import Adopt, AlreadyDone, CheckAgain, Fail
 from airflow_sb_provider.jobs.tracked import TrackedJob
 from airflow_sb_provider.operators import base
 from airflow_sb_provider.operators.state_store import StateStore
@@ -519,7 +519,34 @@ def copy_unchecked(patch: Patch) -> None:
     )
 
 
+@mutant(
+    4464,
+    None,
+    "jobs fail",
+    "lists lag",
+    "objects lag",
+    "requests arrive late",
+    "totals lie",
+    why="not searched for; tests/unit/jobs/test_tracked.py has the rule",
+)
+def rechecks_are_counted_together(patch: Patch) -> None:
+    """lists that change use up the checks that an object which appears late needs"""
+
+    def believe(self: Any, decision: Any, now: float, delay: float) -> Any:
+        if isinstance(decision, Fail) and self.submission.rechecks < decision.rechecks:
+            return CheckAgain("", now + delay)
+        return decision
+
+    patch(TrackedJob, "believe", believe)
+
+
 # Messages
+
+
+@mutant(22, 199, "a rejection is a lie", "parameters change", "tasks are cleared", "writes fail")
+def rejections_are_confirmed(patch: Patch) -> None:
+    """a later try forgets a rejection that no check has confirmed"""
+    patch(TrackedJob, "is_rejection_unconfirmed", property(lambda self: False))
 
 
 @mutant(0, 2, "writes fail", "responses are lost")

@@ -47,7 +47,7 @@ _FIGURES = ("schedules", "success", "failed", "most submissions", "most requests
 # Errors of Airflow or the Platform, which say nothing about an export.
 _GOES_ON = re.compile("cannot cancel")
 _IS_BAD = re.compile(" +(FAILED|REFUSED)")
-_IN_TROUBLE = re.compile("does not answer|trouble|Bad Gateway")
+_IN_TROUBLE = re.compile("does not answer|trouble|Bad Gateway|^refused")
 _TIME_IS_OVER = re.compile("at the end of the time|The time for this task is over")
 
 
@@ -607,7 +607,8 @@ class World(SimAirflow):
 
     def _is_given_up(self, task, sent):
         """Whether a request is later than any bound: the next one shows that it was taken for not accepted."""
-        return sent.on_its_way and any(other.file == sent.file and other.at > sent.at + GATEWAY for other in task.sent)
+        is_late = sent.on_its_way or (sent.job and not sent.answered and sent.job.started > sent.at + GATEWAY)
+        return is_late and any(other.file == sent.file and other.at > sent.at + GATEWAY for other in task.sent)
 
     def _is_already_fulfilled(self, sent, since=None):
         """Whether the export of a submission is complete, or was at any time since then."""
