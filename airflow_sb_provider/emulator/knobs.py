@@ -21,8 +21,8 @@ class Knobs:
     """
 
     # Speed
-    pending_seconds: Annotated[float, "seconds that a job is PENDING"] = 1.0
-    running_seconds: Annotated[float, "seconds that a job is RUNNING, plus the time to copy its bytes"] = 2.0
+    pending_seconds: Annotated[float, "seconds that an export is PENDING"] = 1.0
+    running_seconds: Annotated[float, "seconds that an export is RUNNING, plus the time to copy its bytes"] = 2.0
     task_creating_seconds: Annotated[float, "seconds that a task that was run is CREATING"] = 0.0
     task_queued_seconds: Annotated[float, "seconds that a task is QUEUED"] = 1.0
     task_running_seconds: Annotated[float, "seconds that a task is RUNNING, plus the time that its app needs"] = 2.0
@@ -36,7 +36,7 @@ class Knobs:
     rate_window: Annotated[float, "length of a rate-limit window in seconds"] = 300.0
     maintenance: Annotated[bool, "respond to every call with 503 and code 0"] = False
     offline: Annotated[bool, "cut every connection before the request is processed"] = False
-    stuck: Annotated[bool, "jobs stay PENDING, and tasks QUEUED"] = False
+    stuck: Annotated[bool, "exports stay PENDING, and tasks QUEUED"] = False
     queue_reason: Annotated[
         Literal["none", "account_limit", "system_limit"], "why tasks are QUEUED, as their execution_status shows"
     ] = "none"

@@ -85,11 +85,12 @@ class TaskRuns:
         children = self._tasks.create_children(task)
         await asyncio.gather(*map(self.start, children))
         self._check_not_aborted(task)
-        await self._stay(task, lambda: 0)
         failed = any(child.state not in {"COMPLETED", "ABORTED"} for child in children)
         self._finish(task, self._knobs.batch_failed_status if failed else "COMPLETED")
 
     async def _stay(self, task: Task, seconds: Callable[[], float]) -> None:
+        # It may be aborted while its app computes, and then no longer be in the state to wait in.
+        self._check_not_aborted(task)
         await self._jobs.wait_in_state(task, seconds)
         self._check_not_aborted(task)
 

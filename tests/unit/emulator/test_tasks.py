@@ -288,6 +288,7 @@ def test_abort_while_the_function_computes(emulator, caller):
         go_on.wait(60)
         return {"done": 1}
 
+    emulator.knobs.update(**RUNNING)
     app = emulator.add_app("slow", slow, {}, {"done": "int"})
     task_id = caller.create(app.id, "?action=run").json()["id"]
     assert started.wait(60)
@@ -657,7 +658,8 @@ def test_stuck_and_limited_queues(emulator, caller):
     emulator.knobs.stuck = True
     first, second = (caller.create(query="?action=run").json()["id"] for _ in range(2))
     assert caller.task(first)["status"] == "QUEUED"
-    emulator.knobs.update(stuck=False, max_running=1, task_running_seconds=60)
+    emulator.knobs.update(max_running=1, task_running_seconds=60)
+    emulator.knobs.stuck = False
     eventually(lambda: {caller.task(each)["status"] for each in (first, second)} == {"QUEUED", "RUNNING"})
     emulator.knobs.task_running_seconds = 0
     assert {caller.finished(each)["status"] for each in (first, second)} == {"COMPLETED"}
