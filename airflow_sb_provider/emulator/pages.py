@@ -59,6 +59,7 @@ class Pages:
             _table("Projects", ["Project"], projects),
             _table("Volumes", ["Volume", "Access", "Bucket and prefix"], volumes),
             self._exports(list(platform.exports.values())),
+            _tasks("Tasks", list(platform.tasks.values())),
         )
 
     async def _project(self, request: web.Request) -> web.Response:
@@ -220,6 +221,6 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -
 
 def _page(title: str, *parts: str) -> web.Response:
     text = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><h1>{_cell(title)}</h1>"
-    home = f'<p><a href="{PAGES}/">Local Platform: all projects, volumes and exports</a></p>'
+    home = f'<p><a href="{PAGES}/">Local Platform: all projects, volumes, exports and tasks</a></p>'
     body = "".join([text, home, *parts, "</html>"]).encode(errors="replace")
     return web.Response(body=body, content_type="text/html", charset="utf-8")

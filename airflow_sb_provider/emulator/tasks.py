@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import threading
 import uuid
@@ -43,6 +44,7 @@ ORDERS = {
 """The values of a list's `order_by`, with the attribute of each."""
 _TIMES = {"created": "started_on", "started": "start_time", "ended": "finished_on"}
 _MAX_DEPTH = 20
+_FILES = ("File", "Directory")
 _VOLUMES = "volumes://"
 
 
@@ -361,7 +363,7 @@ class Tasks:
             return [self._named(item, depth + 1) for item in value]
         if not isinstance(value, dict):
             return value
-        if value.get("class") not in {"File", "Directory"}:
+        if value.get("class") not in _FILES:
             return {name: self._named(item, depth + 1) for name, item in value.items()}
         file = self._file(value)
         return {
@@ -479,7 +481,7 @@ class Tasks:
             return [self._readable(item) for item in value]
         if not isinstance(value, dict):
             return value
-        if value.get("class") in {"File", "Directory"}:
+        if value.get("class") in _FILES:
             if file := self._file(value):
                 return self._opened(file)
             raise FileNotFoundError(f"The file {value.get('path')} does not exist.")
@@ -503,7 +505,7 @@ class Tasks:
             return value
         volume, path, folder = self._place(task, port)
         if isinstance(value, OutputFolder):
-            path = "/".join(filter(None, (path, value.name)))
+            path = _joined(path, value.name)
             folder = self._platform.add_folder(self._free_name(folder, value.name), task.project, folder.id)
             for file in value.files:
                 self._store(task, file, volume, path, folder)
@@ -515,8 +517,8 @@ class Tasks:
         for each in output.beside:
             self._store(task, each, volume, path, folder)
         secondary = [self._store(task, each, volume, path, folder) for each in output.secondary]
-        name = self._free_name(folder, output.name)
-        location = "/".join(filter(None, (path, name)))
+        name = self._free_name(folder, output.name, volume, path)
+        location = _joined(path, name)
         file = self._platform.add_file(
             name,
             output.data,
@@ -546,16 +548,21 @@ class Tasks:
         if not location.startswith(_VOLUMES):
             return None, "", self._platform.folder_at(filled(location), task.project)
         volume, path = self._volume_at(task, location)
+        self._platform.check_volume(volume)
         return volume, filled(path), self._platform.folder_at(filled(str(alias)), task.project)
 
-    def _free_name(self, folder: File, name: str) -> str:
-        """Return the name, with `_<n>_` before it if the folder has a file of that name."""
-        taken = {file.name for file in self._platform.children(folder)}
-        number, free = 0, name
-        while free in taken:
-            number += 1
-            free = f"_{number}_{name}"
-        return free
+    def _free_name(self, folder: File, name: str, volume: Volume | None = None, path: str = "") -> str:
+        """Return the name, with `_<n>_` before it if the folder or the volume has a file of that name."""
+        platform = self._platform
+        taken = {file.name for file in platform.children(folder)}
+
+        def is_free(name: str) -> bool:
+            if name in taken:
+                return False
+            return not (volume and platform.storage.stat(volume.bucket, platform.key(volume, _joined(path, name))))
+
+        numbered = (f"_{number}_{name}" for number in itertools.count(1))
+        return next(filter(is_free, itertools.chain([name], numbered)))
 
     def write_logs(self, task: Task, text: str) -> None:
         """Store the log files of a task, which no folder contains. It blocks."""
@@ -564,6 +571,10 @@ class Tasks:
             file = self._platform.add_file(name, log.encode(errors="replace"), task.project, task=task.id)
             file.parent = None
             task.logs[name] = file.id
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
 
 
 def _batch(task: Task, given: Json) -> Json:

@@ -143,6 +143,8 @@ def test_errors_as_texts(emulator, caller):
     [
         (WORD_COUNT, {"files": as_file(VCF)}, "files", "a list of File"),
         (WORD_COUNT, {"files": ["text"]}, "files", "expected a File"),
+        (WORD_COUNT, {"files": [{"class": ["File"], "path": {}}]}, "files", "expected a File"),
+        (WORD_COUNT, {"files": [{"class": "File", "path": []}]}, "files", "expected a File"),
         (WORD_COUNT, {"files": [as_file("f" * 24)]}, "files", "does not exist"),
         (WORD_COUNT, {"files": [as_file(ALIGNMENTS)]}, "files", "is a folder"),
         (GZIP, {"file": as_file(VCF, "Directory")}, "file", "expected a File"),
@@ -183,6 +185,7 @@ def test_a_file_that_disappears_makes_the_draft_invalid(emulator, caller):
         ({"app": f"{PROJECT}/nothing"}, (404, 6002)),
         ({"inputs": []}, (400, 90000)),
         ({"name": 1}, (400, 90000)),
+        ({"inputs": {"files": 1, "x": "y"}, "output_location": "x"}, (400, 90000)),
         ({"use_interruptible_instances": "yes"}, (400, 90000)),
         ({"execution_settings": {"max_parallel_instances": 0}}, (400, 90000)),
         ({"inputs": {"files": [[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]}}, (400, 90000)),
@@ -597,6 +600,27 @@ def test_places_that_cannot_be_written(caller, location, text):
 def test_a_name_that_is_taken_gets_a_number(emulator, caller):
     names = [caller.completed(WORD_COUNT, {"files": [as_file(VCF)]})["outputs"]["counts"]["name"] for _ in range(3)]
     assert names == ["counts.tsv", "_1_counts.tsv", "_2_counts.tsv"]
+
+
+def test_an_output_never_replaces_an_object(emulator, caller):
+    emulator.put_object("demo/archive", "counts.tsv", b"mine")
+    inputs = {"files": [as_file(VCF)]}
+    output = caller.completed(WORD_COUNT, inputs, output_location={"main_location": "volumes://demo/archive"})[
+        "outputs"
+    ]
+    assert output["counts"]["name"] == "_1_counts.tsv"
+    assert emulator.object_bytes("demo/archive", "counts.tsv") == b"mine"
+    assert emulator.object_bytes("demo/archive", "_1_counts.tsv") == emulator.file_bytes(output["counts"]["path"])
+
+
+def test_a_volume_that_becomes_read_only_fails_the_task(emulator, caller):
+    emulator.knobs.stuck = True
+    location = {"main_location": "volumes://demo/archive/x"}
+    task_id = caller.create(query="?action=run", output_location=location).json()["id"]
+    emulator.platform.volumes["demo/archive"].access_mode = "RO"
+    emulator.knobs.stuck = False
+    task = caller.finished(task_id)
+    assert (task["status"], "not configured for writing" in task["execution_status"]["message"]) == ("FAILED", True)
 
 
 def test_late_outputs(emulator, caller):
