@@ -61,11 +61,11 @@ class TaskRuns:
             error, output = None, ""
             try:
                 if not task.fail_with:
-                    results = await asyncio.to_thread(self._tasks.compute, task)
+                    results = await asyncio.to_thread(self._tasks.files.compute, task)
                 await self._stay(task, lambda: self._knobs.task_running_seconds)
                 if task.fail_with:
                     raise task.fail_with
-                task.outputs = await asyncio.to_thread(self._tasks.publish, task, results)
+                task.outputs = await asyncio.to_thread(self._tasks.files.publish, task, results)
             except _AbortedError:
                 raise
             except ApiError as failure:
@@ -75,7 +75,7 @@ class TaskRuns:
                 log.debug("Task %s failed.", task.id, exc_info=True)
                 error = ApiError(0, str(failure) or type(failure).__name__)
             output = error.message if error else ""
-            await asyncio.to_thread(self._tasks.write_logs, task, output)
+            await asyncio.to_thread(self._tasks.files.write_logs, task, output)
             self._check_not_aborted(task)
             task.error = error
             self._finish(task, task.fail_as if error else "COMPLETED")

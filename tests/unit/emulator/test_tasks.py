@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 import uuid
 
 import pytest
@@ -133,6 +134,11 @@ def test_a_draft_with_errors_does_not_run(caller):
     assert caller.run(task["id"]).status_code == 200
 
 
+def test_the_function_gets_only_the_inputs_of_the_app(emulator, caller):
+    app = emulator.add_app("names", lambda inputs: {"names": sorted(inputs)}, {"x": "int?"}, {"names": "string[]"})
+    assert caller.completed(app.id, {"y": as_file("f" * 24)})["outputs"]["names"] == ["x"]
+
+
 def test_errors_as_texts(emulator, caller):
     emulator.knobs.task_errors = "texts"
     assert caller.create(inputs={}).json()["errors"] == ["files: Required input is missing."]
@@ -247,6 +253,8 @@ def test_editing(emulator, caller):
     inputs = caller.patch(f"/tasks/{task_id}/inputs", {"files": [as_file(BAM)], "extra": 1}).json()
     assert inputs == {"files": [{**as_file(BAM), "name": "NA12878.bam"}], "extra": 1}
     assert caller.get(f"/tasks/{task_id}/inputs").json() == inputs
+    assert caller.patch(f"/tasks/{task_id}/inputs", {"extra": 2}).json() == {**inputs, "extra": 2}
+    assert caller.patch(f"/tasks/{task_id}", {"inputs": {"extra": 3}}).json()["inputs"] == {**inputs, "extra": 3}
     assert code(caller.patch(f"/tasks/{task_id}/inputs", None)) == (400, 7012)
     assert code(caller.patch(f"/tasks/{task_id}", {"description": 1})) == (400, 90000)
     caller.run(task_id)
@@ -299,6 +307,24 @@ def test_abort_while_the_function_computes(emulator, caller):
     go_on.set()
     assert caller.finished(task_id)["status"] == "ABORTED"
     assert caller.task(task_id)["outputs"] == {"done": None}
+
+
+def test_abort_while_outputs_are_stored(emulator, caller, monkeypatch):
+    storing, go_on = threading.Event(), threading.Event()
+    store = emulator.platform.storage.put_source
+
+    def slow(file_id, data):
+        storing.set()
+        go_on.wait(60)
+        store(file_id, data)
+
+    monkeypatch.setattr(emulator.platform.storage, "put_source", slow)
+    task_id = caller.create(query="?action=run").json()["id"]
+    assert storing.wait(60)
+    assert caller.abort(task_id).json()["status"] == "ABORTING"
+    go_on.set()
+    task = caller.finished(task_id)
+    assert (task["status"], task["outputs"]["counts"]) == ("ABORTED", None)
 
 
 def test_what_cannot_be_aborted(emulator, caller):
@@ -419,6 +445,12 @@ def test_knobs_of_lists(emulator, caller):
     assert caller.post("/bulk/tasks/get", {"task_ids": [task_id]}).json()["items"][0]["error"]["code"] == 7002
 
 
+def test_bulk_get_can_cost_its_items(emulator, caller):
+    emulator.knobs.update(bulk_cost="items", rate_limit=10)
+    answer = caller.post("/bulk/tasks/get", {"task_ids": [UNKNOWN] * 4})
+    assert answer.headers["X-RateLimit-Remaining"] == "6"
+
+
 def test_bulk_get(caller):
     tasks = [caller.draft(), caller.draft()]
     ids = [tasks[1], UNKNOWN, "x", tasks[0], 7]
@@ -473,6 +505,7 @@ def test_a_batch_by_item(emulator, caller):
     [job] = caller.get(f"/tasks/{made[0]['id']}/execution_details").json()["jobs"]
     assert job["status"] == "COMPLETED"
     assert caller.get(f"/tasks/{parent['id']}/execution_details").json()["jobs"] == []
+    assert len({log for task in emulator.tasks for log in task.logs.values()}) == 6
     assert len(listed(caller)) == 4
     emulator.knobs.list_shows_children = False
     assert listed(caller) == [draft["id"]]
@@ -600,6 +633,20 @@ def test_places_that_cannot_be_written(caller, location, text):
 def test_a_name_that_is_taken_gets_a_number(emulator, caller):
     names = [caller.completed(WORD_COUNT, {"files": [as_file(VCF)]})["outputs"]["counts"]["name"] for _ in range(3)]
     assert names == ["counts.tsv", "_1_counts.tsv", "_2_counts.tsv"]
+
+
+def test_tasks_at_the_same_time_choose_different_names(emulator, caller, monkeypatch):
+    store = emulator.platform.storage.put_source
+
+    def slow(file_id, data):
+        time.sleep(0.02)
+        store(file_id, data)
+
+    monkeypatch.setattr(emulator.platform.storage, "put_source", slow)
+    parent = batch(caller, files=(VCF, BAM, REPORT, BAM_INDEX), app=WORD_COUNT)["id"]
+    caller.finished(parent)
+    names = {child["outputs"]["counts"]["name"] for child in children(caller, parent)}
+    assert names == {"counts.tsv", "_1_counts.tsv", "_2_counts.tsv", "_3_counts.tsv"}
 
 
 def test_an_output_never_replaces_an_object(emulator, caller):
