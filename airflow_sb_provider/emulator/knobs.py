@@ -48,7 +48,9 @@ class Knobs:
     list_lag_seconds: Annotated[
         float, "lists of jobs and tasks show a new one, and a change of its state, this much later"
     ] = 0.0
-    job_lag_seconds: Annotated[float, "a new job or task is 404 by its id for this long, also in a bulk request"] = 0.0
+    job_lag_seconds: Annotated[
+        float, "reads of a new job or task by its id are 404 for this long, also in a bulk request"
+    ] = 0.0
     task_outputs_lag_seconds: Annotated[float, "the outputs of a task are empty for this long after COMPLETED"] = 0.0
     alias_lag_seconds: Annotated[
         float,

@@ -111,7 +111,11 @@ class Tasks:
             uuid.UUID(task_id)
         except ValueError:
             raise ApiError(7005) from None
-        task = self._platform.readable(user, self._platform.tasks.get(task_id.lower()), 7002, 7001)
+        return self._platform.readable(user, self._platform.tasks.get(task_id.lower()), 7002, 7001)
+
+    def shown(self, user: User, task_id: str) -> Task:
+        """Return a task as a request by its id shows it, which a new one may not be yet; errors as `get`."""
+        task = self.get(user, task_id)
         if self._platform.is_within(task.started_on, self._knobs.job_lag_seconds):
             raise ApiError(7002)
         return task

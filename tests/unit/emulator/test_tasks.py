@@ -443,6 +443,7 @@ def test_knobs_of_lists(emulator, caller):
     emulator.knobs.job_lag_seconds = 3600
     assert code(caller.get(f"/tasks/{task_id}")) == (404, 7002)
     assert caller.post("/bulk/tasks/get", {"task_ids": [task_id]}).json()["items"][0]["error"]["code"] == 7002
+    assert caller.run(task_id).status_code == 200
 
 
 def test_bulk_get_can_cost_its_items(emulator, caller):
@@ -708,6 +709,8 @@ def test_why_a_task_is_queued(emulator, caller, reason):
     assert {name: status[name] for name in ("account_limit", "system_limit")} == {
         name: name == reason for name in ("account_limit", "system_limit")
     }
+    instances = caller.get("/rate_limit").json()["instance_limit"]
+    assert (instances["remaining"] == 0) == (reason == "account_limit")
 
 
 def test_numbers_as_text(emulator, caller):
