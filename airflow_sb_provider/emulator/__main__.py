@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     knobs = "\n".join(f"  {name}: {text}" for name, text in Knobs.descriptions().items())
     parser = argparse.ArgumentParser(
         prog="python -m airflow_sb_provider.emulator",
-        description="A local Seven Bridges Platform, to try exports without an account.",
+        description="A local Seven Bridges Platform, to try exports and tasks without an account.",
         epilog=f"knobs:\n{knobs}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

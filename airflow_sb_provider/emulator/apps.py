@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+FILES = ("File", "Directory")
+"""The classes of files and folders."""
+
 
 @dataclass(frozen=True)
 class InputFile:
@@ -161,7 +164,7 @@ def mismatch(kind: Any, value: Any, problem_of: Callable[[str, str], str | None]
         return next((text for text in reasons if text and "file" in text), f"expected one of {_name(kind)}")
     if isinstance(kind, dict):
         return _mismatch_of_compound(kind, value, problem_of)
-    if kind in {"File", "Directory"}:
+    if kind in FILES:
         if not (isinstance(value, dict) and value.get("class") == kind and isinstance(value.get("path"), str)):
             return f"expected a {kind}"
         return problem_of(value["path"], kind)

@@ -18,6 +18,7 @@ CODES: dict[int, tuple[int, str]] = {
     5022: (400, "The parent is not a folder."),
     5029: (400, "A parent or a project must be given."),
     5031: (400, "Parent and project cannot both be given."),
+    5034: (409, "Downloading files from an inactive volume is not supported."),
     6001: (403, "Insufficient privileges to access the requested app/revision."),
     6002: (404, "Requested app/revision does not exist."),
     6011: (400, "Malformed app id. Expecting `owner/project/app_name/revision`."),

@@ -21,8 +21,8 @@ class Knobs:
     """
 
     # Speed
-    pending_seconds: Annotated[float, "seconds that a job is PENDING"] = 1.0
-    running_seconds: Annotated[float, "seconds that a job is RUNNING, plus the time to copy its bytes"] = 2.0
+    pending_seconds: Annotated[float, "seconds that an export is PENDING"] = 1.0
+    running_seconds: Annotated[float, "seconds that an export is RUNNING, plus the time to copy its bytes"] = 2.0
     task_creating_seconds: Annotated[float, "seconds that a task that was run is CREATING"] = 0.0
     task_queued_seconds: Annotated[float, "seconds that a task is QUEUED"] = 1.0
     task_running_seconds: Annotated[float, "seconds that a task is RUNNING, plus the time that its app needs"] = 2.0
@@ -36,7 +36,7 @@ class Knobs:
     rate_window: Annotated[float, "length of a rate-limit window in seconds"] = 300.0
     maintenance: Annotated[bool, "respond to every call with 503 and code 0"] = False
     offline: Annotated[bool, "cut every connection before the request is processed"] = False
-    stuck: Annotated[bool, "jobs stay PENDING, and tasks QUEUED"] = False
+    stuck: Annotated[bool, "exports stay PENDING, and tasks QUEUED"] = False
     queue_reason: Annotated[
         Literal["none", "account_limit", "system_limit"], "why tasks are QUEUED, as their execution_status shows"
     ] = "none"
@@ -48,7 +48,9 @@ class Knobs:
     list_lag_seconds: Annotated[
         float, "lists of jobs and tasks show a new one, and a change of its state, this much later"
     ] = 0.0
-    job_lag_seconds: Annotated[float, "a new job or task is 404 by its id for this long, also in a bulk request"] = 0.0
+    job_lag_seconds: Annotated[
+        float, "reads of a new job or task by its id are 404 for this long, also in a bulk request"
+    ] = 0.0
     task_outputs_lag_seconds: Annotated[float, "the outputs of a task are empty for this long after COMPLETED"] = 0.0
     alias_lag_seconds: Annotated[
         float,

@@ -14,15 +14,24 @@ FILE_COLUMNS = ("Id", "Name", "Bytes", "Folder", "Tags", "Note")
 
 
 def contents(emulator: Emulator) -> list[str]:
-    """Return what to print about a running local Platform: its projects, files and volumes, and how to reset them."""
+    """Return what to print about a running local Platform: its contents, and how to reset them."""
     platform = emulator.platform
-    lines = [f"Pages: {emulator.pages_url}", f"Reset files, volumes and exports: {emulator.reset_command}"]
+    lines = [f"Pages: {emulator.pages_url}", f"Reset files, volumes, exports and tasks: {emulator.reset_command}"]
     for project in list(platform.projects):
         lines += [f"Files of project {project}:", *table(FILE_COLUMNS, file_rows(platform, project))]
+    apps = [
+        [app.id, app.name, ", ".join(app.inputs), ", ".join(app.outputs)]
+        for app in (revisions[-1] for revisions in list(platform.apps.values()))
+    ]
     volumes = [
         [volume.id, volume.access_mode, volume.bucket, volume.prefix] for volume in list(platform.volumes.values())
     ]
-    return lines + (["Volumes:", *table(("Id", "Access", "Bucket", "Prefix"), volumes)] if volumes else [])
+    for title, columns, rows in (
+        ("Apps:", ("Id", "Name", "Inputs", "Outputs"), apps),
+        ("Volumes:", ("Id", "Access", "Bucket", "Prefix"), volumes),
+    ):
+        lines += [title, *table(columns, rows)] if rows else []
+    return lines
 
 
 def file_rows(platform: Platform, project: str | None = None) -> list[list[str]]:

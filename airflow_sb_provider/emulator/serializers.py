@@ -339,6 +339,8 @@ class Serializer:
 
     def _without_omitted(self, kind: str, resource: Json) -> Json:
         omit = self._knobs.omit
+        if not omit:
+            return resource
         return {name: value for name, value in resource.items() if name not in omit and f"{kind}.{name}" not in omit}
 
 

@@ -61,11 +61,11 @@ class TaskRuns:
             error, output = None, ""
             try:
                 if not task.fail_with:
-                    results = await asyncio.to_thread(self._tasks.compute, task)
+                    results = await asyncio.to_thread(self._tasks.files.compute, task)
                 await self._stay(task, lambda: self._knobs.task_running_seconds)
                 if task.fail_with:
                     raise task.fail_with
-                task.outputs = await asyncio.to_thread(self._tasks.publish, task, results)
+                task.outputs = await asyncio.to_thread(self._tasks.files.publish, task, results)
             except _AbortedError:
                 raise
             except ApiError as failure:
@@ -75,7 +75,7 @@ class TaskRuns:
                 log.debug("Task %s failed.", task.id, exc_info=True)
                 error = ApiError(0, str(failure) or type(failure).__name__)
             output = error.message if error else ""
-            await asyncio.to_thread(self._tasks.write_logs, task, output)
+            await asyncio.to_thread(self._tasks.files.write_logs, task, output)
             self._check_not_aborted(task)
             task.error = error
             self._finish(task, task.fail_as if error else "COMPLETED")
@@ -85,11 +85,12 @@ class TaskRuns:
         children = self._tasks.create_children(task)
         await asyncio.gather(*map(self.start, children))
         self._check_not_aborted(task)
-        await self._stay(task, lambda: 0)
         failed = any(child.state not in {"COMPLETED", "ABORTED"} for child in children)
         self._finish(task, self._knobs.batch_failed_status if failed else "COMPLETED")
 
     async def _stay(self, task: Task, seconds: Callable[[], float]) -> None:
+        # It may be aborted while its app computes, and then no longer be in the state to wait in.
+        self._check_not_aborted(task)
         await self._jobs.wait_in_state(task, seconds)
         self._check_not_aborted(task)
 

@@ -1,32 +1,24 @@
-"""Tasks: what the Platform accepts, validates and lists, and how inputs become outputs. No HTTP."""
+"""Tasks: what the Platform accepts, changes and lists. No HTTP."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import threading
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_sb_provider.emulator.apps import (
-    App,
-    InputFile,
-    InputFolder,
-    OutputFile,
-    OutputFolder,
-    accepts_list,
-    is_optional,
-    mismatch,
-)
+from airflow_sb_provider.emulator.drafts import Drafts
 from airflow_sb_provider.emulator.errors import ApiError
 from airflow_sb_provider.emulator.platform import Job, now
+from airflow_sb_provider.emulator.task_files import TaskFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_sb_provider.emulator.platform import File, Platform, User, Volume
+    from airflow_sb_provider.emulator.apps import App
+    from airflow_sb_provider.emulator.platform import Platform, User
 
 Json = dict[str, Any]
 
@@ -42,8 +34,6 @@ ORDERS = {
 }
 """The values of a list's `order_by`, with the attribute of each."""
 _TIMES = {"created": "started_on", "started": "start_time", "ended": "finished_on"}
-_MAX_DEPTH = 20
-_VOLUMES = "volumes://"
 
 
 @dataclass(kw_only=True)
@@ -86,7 +76,7 @@ class Task(Job):
 
 
 class Tasks:
-    """The rules of tasks. All methods but `compute`, `publish` and `write_logs`, which block, are fast.
+    """The rules of tasks.
 
     :param platform: holds the tasks, apps and files.
     """
@@ -94,7 +84,8 @@ class Tasks:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._knobs = platform.knobs
-        self._publishing = threading.Lock()
+        self.files = TaskFiles(platform)
+        self._drafts = Drafts(platform, self.files)
 
     # Read
 
@@ -120,7 +111,11 @@ class Tasks:
             uuid.UUID(task_id)
         except ValueError:
             raise ApiError(7005) from None
-        task = self._platform.readable(user, self._platform.tasks.get(task_id.lower()), 7002, 7001)
+        return self._platform.readable(user, self._platform.tasks.get(task_id.lower()), 7002, 7001)
+
+    def shown(self, user: User, task_id: str) -> Task:
+        """Return a task as a request by its id shows it, which a new one may not be yet; errors as `get`."""
+        task = self.get(user, task_id)
         if self._platform.is_within(task.started_on, self._knobs.job_lag_seconds):
             raise ApiError(7002)
         return task
@@ -204,7 +199,7 @@ class Tasks:
         task = dataclasses.replace(task, **self._changes(task, body))
         if not batch:
             self._disable_batch(task)
-        self.validate(user, task)
+        self._drafts.validate(user, task)
         self._platform.tasks[task.id] = task
         return task
 
@@ -221,7 +216,7 @@ class Tasks:
         for name, value in changes.items():
             setattr(task, name, value)
         if task.state == "DRAFT":
-            self.validate(user, task)
+            self._drafts.validate(user, task)
 
     def clone(self, user: User, task: Task) -> Task:
         """Return a new draft with the same app and inputs; error 7001."""
@@ -236,7 +231,7 @@ class Tasks:
             start_time=moment,
             **{name: getattr(task, name) for name in (*names, *settings)},
         )
-        self.validate(user, clone)
+        self._drafts.validate(user, clone)
         self._platform.tasks[clone.id] = clone
         return clone
 
@@ -258,7 +253,7 @@ class Tasks:
             raise ApiError(self._knobs.run_refused_code)
         if not batch:
             self._disable_batch(task)
-        self.validate(user, task)
+        self._drafts.validate(user, task)
         if task.errors:
             raise ApiError(7024)
         if interruptible is not None:
@@ -284,7 +279,7 @@ class Tasks:
 
     def create_children(self, task: Task) -> list[Task]:
         """Create the children of a batch that runs, each in the state in which it starts."""
-        groups = self._groups(task)
+        groups = self._drafts.groups(task)
         for number, (group, value) in enumerate(groups, start=1):
             moment = now()
             child = dataclasses.replace(
@@ -345,225 +340,13 @@ class Tasks:
             raise ApiError(90000)
         changes = {name: given[name] for name in kinds if name in given}
         if "inputs" in changes:
-            changes["inputs"] = {**task.inputs, **self._named(changes["inputs"])}
+            changes["inputs"] = {**task.inputs, **self.files.named(changes["inputs"])}
         instances = changes.get("execution_settings", {}).get("max_parallel_instances", 1)
         if isinstance(instances, bool) or not isinstance(instances, int) or instances < 1:
             raise ApiError(90000)
         if given.keys() & {"batch", "batch_input", "batch_by"}:
             changes |= _batch(task, given)
         return changes
-
-    def _named(self, value: Any, depth: int = 0) -> Any:
-        """Return inputs with the names of their files."""
-        if depth > _MAX_DEPTH:
-            raise ApiError(90000)
-        if isinstance(value, list):
-            return [self._named(item, depth + 1) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if value.get("class") not in {"File", "Directory"}:
-            return {name: self._named(item, depth + 1) for name, item in value.items()}
-        file = self._file(value)
-        return {
-            "class": value["class"],
-            "path": value.get("path"),
-            **({"name": file.name} if file else {}),
-        }
-
-    def _file(self, value: Json) -> File | None:
-        path = value.get("path")
-        return self._platform.files.get(path) if isinstance(path, str) else None
-
-    # Validate
-
-    def validate(self, user: User, task: Task) -> None:
-        """Set the errors and warnings of a draft."""
-        ports = task.app.inputs
-        errors: list[tuple[str, str]] = []
-
-        def problem_of(path: str, kind: str) -> str | None:
-            try:
-                file = self._platform.file(user, path)
-            except ApiError as error:
-                return f"file {path}: {error.message}"
-            is_folder = file.type == "folder"
-            return None if is_folder == (kind == "Directory") else f"file {path} is a {file.type}, expected a {kind}"
-
-        for name, port in ports.items():
-            value = task.inputs.get(name)
-            if task.batch and name == task.batch_input:
-                errors += [(name, reason) for reason in self._batch_problems(task, port["type"], problem_of)]
-            elif value is None:
-                if not is_optional(port):
-                    errors.append((name, "Required input is missing."))
-            elif reason := mismatch(port["type"], value, problem_of):
-                errors.append((name, f"Invalid value: {reason}."))
-        if task.batch and task.batch_input not in ports:
-            errors.append((str(task.batch_input), "The app has no such input to batch by."))
-        errors += [("output_location", reason) for reason in self._location_problems(task)]
-        if self._knobs.no_funds:
-            errors.append(("billing_group", "The billing group of the project has insufficient funds."))
-        task.errors = [self._notice(*error) for error in errors]
-        unknown = [name for name in task.inputs if name not in ports]
-        task.warnings = [self._notice(name, "The app has no such input.") for name in unknown]
-
-    def _notice(self, name: str, text: str) -> Json | str:
-        return {"input": name, "message": text} if self._knobs.task_errors == "objects" else f"{name}: {text}"
-
-    def _batch_problems(self, task: Task, kind: Any, problem_of: Any) -> list[str]:
-        if not isinstance(task.inputs.get(str(task.batch_input)), list):
-            return ["A list is needed to batch by."]
-        groups = self._groups(task)
-        if not groups:
-            return ["No batch element matches the criteria."]
-        reasons = ((group["value"], mismatch(kind, value, problem_of)) for group, value in groups)
-        return [f"Invalid value in {group}: {reason}." for group, reason in reasons if reason][:10]
-
-    def _groups(self, task: Task) -> list[tuple[Json, Any]]:
-        """Return the groups of a batch, each with the value of the batch input for its child."""
-        port = task.app.inputs.get(str(task.batch_input), {"type": "null"})
-        members: dict[str, tuple[Json, list[Any]]] = {}
-        for number, item in enumerate(task.inputs[str(task.batch_input)]):
-            file = self._file(item) if isinstance(item, dict) else None
-            if (task.batch_by or {})["type"] == "ITEM":
-                value = file.name if file else str(item)
-                members[str(number)] = ({"value": value, "fields": {}}, [item])
-                continue
-            fields = {name: _metadata(file, name) for name in (task.batch_by or {})["criteria"]} if file else {}
-            if fields and None not in fields.values():
-                group = {"value": ", ".join(map(str, fields.values())), "fields": fields}
-                members.setdefault(repr(fields), (group, []))[1].append(item)
-        takes_list = accepts_list(port["type"])
-        return [(group, items[0] if len(items) == 1 and not takes_list else items) for group, items in members.values()]
-
-    # Outputs
-
-    def _location_problems(self, task: Task) -> list[str]:
-        locations = [task.output_location.get("main_location")]
-        nodes = task.output_location.get("nodes_location") or {}
-        if not isinstance(nodes, dict) or not all(isinstance(node, dict) for node in nodes.values()):
-            return ["Invalid nodes_location."]
-        locations += [node.get("output_location") for node in nodes.values()]
-        reasons = []
-        for location in locations:
-            if location is not None and not isinstance(location, str):
-                reasons.append("A location must be text.")
-            elif location and location.startswith(_VOLUMES):
-                try:
-                    self._platform.check_volume(self._volume_at(task, location)[0])
-                except ApiError as error:
-                    reasons.append(error.message)
-        return reasons
-
-    def _volume_at(self, task: Task, location: str) -> tuple[Volume, str]:
-        """Return the volume, by id or by its name, and the path of `volumes://volume/path`; error 9007."""
-        first, _, rest = location.removeprefix(_VOLUMES).partition("/")
-        second, _, below = rest.partition("/")
-        volumes = self._platform.volumes
-        if volume := volumes.get(f"{first}/{second}"):
-            return volume, below
-        if volume := volumes.get(f"{task.project.partition('/')[0]}/{first}"):
-            return volume, rest
-        raise ApiError(9007)
-
-    def compute(self, task: Task) -> Mapping[str, Any]:
-        """Run the app's function on the task's inputs. It blocks, and raises what the function raises."""
-        defaults = {name: port["default"] for name, port in task.app.inputs.items() if "default" in port}
-        given = {name: value for name, value in task.inputs.items() if value is not None}
-        values = {**dict.fromkeys(task.app.inputs), **defaults, **given}
-        return task.app.run({name: self._readable(value) for name, value in values.items()})
-
-    def _readable(self, value: Any) -> Any:
-        """Return an input with files that can be read."""
-        if isinstance(value, list):
-            return [self._readable(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if value.get("class") in {"File", "Directory"}:
-            if file := self._file(value):
-                return self._opened(file)
-            raise FileNotFoundError(f"The file {value.get('path')} does not exist.")
-        return {name: self._readable(item) for name, item in value.items()}
-
-    def _opened(self, file: File) -> InputFile | InputFolder:
-        if file.type == "folder":
-            return InputFolder(file.name, [self._opened(each) for each in self._platform.children(file)])
-        return InputFile(file.name, dict(file.metadata), lambda: self._platform.file_bytes(file))
-
-    def publish(self, task: Task, results: Mapping[str, Any]) -> Json:
-        """Store what an app's function returned, and return the outputs as the API shows them. It blocks."""
-        # Two tasks must not choose the same free name.
-        with self._publishing:
-            return {port: self._published(task, port, results.get(port)) for port in task.app.outputs}
-
-    def _published(self, task: Task, port: str, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._published(task, port, item) for item in value]
-        if not isinstance(value, OutputFile | OutputFolder):
-            return value
-        volume, path, folder = self._place(task, port)
-        if isinstance(value, OutputFolder):
-            path = "/".join(filter(None, (path, value.name)))
-            folder = self._platform.add_folder(self._free_name(folder, value.name), task.project, folder.id)
-            for file in value.files:
-                self._store(task, file, volume, path, folder)
-            return {"class": "Directory", "path": folder.id, "name": folder.name}
-        return self._store(task, value, volume, path, folder)
-
-    def _store(self, task: Task, output: OutputFile, volume: Volume | None, path: str, folder: File) -> Json:
-        """Store a file and those that belong to it."""
-        for each in output.beside:
-            self._store(task, each, volume, path, folder)
-        secondary = [self._store(task, each, volume, path, folder) for each in output.secondary]
-        name = self._free_name(folder, output.name)
-        location = "/".join(filter(None, (path, name)))
-        file = self._platform.add_file(
-            name,
-            output.data,
-            task.project,
-            folder.id,
-            alias=(volume.id, location) if volume else None,
-            task=task.id,
-            secondary=tuple(each["path"] for each in secondary),
-        )
-        if volume:
-            self._platform.exported[volume.bucket, self._platform.key(volume, location)] = now()
-        shown = {"class": "File", "path": file.id, "name": name, "basename": name}
-        return {**shown, "secondaryFiles": secondary} if secondary else shown
-
-    def _place(self, task: Task, port: str) -> tuple[Volume | None, str, File]:
-        """Return where an output is stored: the volume and the path there if it is on one, and its folder."""
-        settings = task.output_location
-        node = (settings.get("nodes_location") or {}).get(port) if settings.get("nodes_override") else None
-        location = str((node or {}).get("output_location") or settings.get("main_location") or "")
-        alias = (node or {}).get("output_location_alias") or settings.get("main_location_alias") or ""
-        tokens = {"task_id": task.id, "task_name": task.name.replace("/", "_"), "project_id": task.project}
-
-        def filled(text: str) -> str:
-            path = re.sub("<(task_id|task_name|project_id)>", lambda token: tokens[token[1]], text)
-            return "/".join(part for part in path.split("/") if part not in {"", ".", ".."})
-
-        if not location.startswith(_VOLUMES):
-            return None, "", self._platform.folder_at(filled(location), task.project)
-        volume, path = self._volume_at(task, location)
-        return volume, filled(path), self._platform.folder_at(filled(str(alias)), task.project)
-
-    def _free_name(self, folder: File, name: str) -> str:
-        """Return the name, with `_<n>_` before it if the folder has a file of that name."""
-        taken = {file.name for file in self._platform.children(folder)}
-        number, free = 0, name
-        while free in taken:
-            number += 1
-            free = f"_{number}_{name}"
-        return free
-
-    def write_logs(self, task: Task, text: str) -> None:
-        """Store the log files of a task, which no folder contains. It blocks."""
-        command = " ".join(task.app.raw["baseCommand"]) + "\n"
-        for name, log in (("cmd.log", command), ("job.err.log", text)):
-            file = self._platform.add_file(name, log.encode(errors="replace"), task.project, task=task.id)
-            file.parent = None
-            task.logs[name] = file.id
 
 
 def _batch(task: Task, given: Json) -> Json:
@@ -586,10 +369,6 @@ def _batch(task: Task, given: Json) -> Json:
         else:
             batch_by = {"type": kind}
     return {"batch": given.get("batch", batch_by is not None), "batch_input": batch_input, "batch_by": batch_by}
-
-
-def _metadata(file: File, criterion: str) -> Any:
-    return file.metadata.get(criterion.removeprefix("metadata."))
 
 
 def _time(text: str) -> datetime:

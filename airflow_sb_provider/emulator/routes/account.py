@@ -48,7 +48,10 @@ class Account(Routes):
     async def _rate_limit(self, request: web.Request) -> web.Response:
         window = self._limits.window(current_user().token)
         rate = {"limit": self.knobs.rate_limit, "remaining": self._limits.remaining(window), "reset": window.reset}
-        return self.single(request, {"rate": rate, "instance_limit": {"limit": -1, "remaining": 2**63 - 1}})
+        instances = {"limit": -1, "remaining": 2**63 - 1}
+        if self.knobs.queue_reason == "account_limit":
+            instances = {"limit": 1, "remaining": 0}
+        return self.single(request, {"rate": rate, "instance_limit": instances})
 
     async def _list_projects(self, request: web.Request) -> web.Response:
         user = current_user()

@@ -72,6 +72,8 @@ class Files(Routes):
         file = self.platform.file(current_user(), request.match_info["id"])
         if file.type == "folder":
             raise ApiError(5017)
+        if file.alias and not self.platform.volumes[file.alias[0]].active:
+            raise ApiError(5034)
         return self.single(request, {"url": f"{request.url.origin()}{LOCAL}/files/{file.id}"})
 
     async def _download(self, request: web.Request) -> web.Response:

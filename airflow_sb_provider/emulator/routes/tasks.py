@@ -122,19 +122,22 @@ class TaskRoutes(Routes):
         )
 
     async def _get_task(self, request: web.Request) -> web.Response:
-        return self.single(request, self.serializer(request).task(self._task(request)))
+        return self.single(request, self.serializer(request).task(self._shown(request)))
 
     async def _get_inputs(self, request: web.Request) -> web.Response:
-        return self.single(request, self._task(request).inputs)
+        return self.single(request, self._shown(request).inputs)
 
     async def _get_execution_details(self, request: web.Request) -> web.Response:
-        return self.single(request, self.serializer(request).execution_details(self._task(request)))
+        return self.single(request, self.serializer(request).execution_details(self._shown(request)))
 
     async def _bulk_get_tasks(self, request: web.Request) -> web.Response:
         serialize, user = self.serializer(request).task, current_user()
         ids = self.bulk_items(request, "task_ids")
-        items = self.bulk_answers(ids, lambda task_id: serialize(self._tasks.get(user, str(task_id))))
+        items = self.bulk_answers(ids, lambda task_id: serialize(self._tasks.shown(user, str(task_id))))
         return web.json_response({"items": items})
+
+    def _shown(self, request: web.Request) -> Task:
+        return self._tasks.shown(current_user(), request.match_info["id"])
 
     def _task(self, request: web.Request) -> Task:
         return self._tasks.get(current_user(), request.match_info["id"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import requests
 
 from airflow_sb_provider.emulator.seed import ALIGNMENTS, BAM, BAM_INDEX, REFERENCE, REPORTS, ROOT_FOLDER, VCF
 from tests.unit.emulator.conftest import code
@@ -218,3 +219,18 @@ def test_all_filters_and_folders(emulator, caller):
     assert names(caller.get("/files?project=demo/genomics&name=tagged&name=NA12878.vcf")) == ["NA12878.vcf", "tagged"]
     assert names(caller.get("/files?project=demo/genomics&name=tagged&tag=t")) == []
     assert names(caller.get("/files?project=demo/genomics&tag=variants&tag=t")) == ["NA12878.vcf"]
+
+
+def test_the_bytes_of_a_file(emulator, caller):
+    file = emulator.add_file("x.txt", b"0123456789")
+    info = caller.get(f"/files/{file.id}/download_info").json()
+    assert requests.get(info["url"], timeout=60).content == b"0123456789"
+    part = requests.get(info["url"], headers={"Range": "bytes=2-4"}, timeout=60)
+    assert (part.status_code, part.content, part.headers["Content-Range"]) == (206, b"234", "bytes 2-4/10")
+    caller.ended(caller.export(file.id, "x.txt"))
+    assert requests.get(info["url"], timeout=60).content == b"0123456789"
+    emulator.platform.volumes["demo/results"].active = False
+    assert code(caller.get(f"/files/{file.id}/download_info")) == (409, 5034)
+    assert code(caller.get(f"/files/{ALIGNMENTS}/download_info")) == (400, 5017)
+    assert code(caller.get("/files/nothing/download_info")) == (404, 5002)
+    assert requests.get(info["url"].replace(file.id, ALIGNMENTS), timeout=60).status_code == 404

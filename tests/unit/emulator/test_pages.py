@@ -11,9 +11,9 @@ import requests
 from airflow_sb_provider.emulator.emulator import Emulator
 from airflow_sb_provider.emulator.guard import PAGES
 from airflow_sb_provider.emulator.listing import contents
-from airflow_sb_provider.emulator.seed import BAM, PROJECT, VCF
+from airflow_sb_provider.emulator.seed import BAM, GZIP, PROJECT, VCF
 from airflow_sb_provider.links import urls
-from tests.unit.emulator.conftest import eventually
+from tests.unit.emulator.conftest import as_file, eventually
 
 CLICK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
 HOSTILE = "<script>alert('&')</script>\u202e\"x"
@@ -63,6 +63,47 @@ def test_pages_list_projects_files_volumes_and_exports(emulator, caller):
     file = shown(urls.file_page(emulator.url, PROJECT, VCF))
     assert "Alias of" in file
     assert job["id"] in file
+
+
+def test_the_page_of_a_task(emulator, caller):
+    def page_of(task):
+        return shown(f"{emulator.pages_url}u/{PROJECT}/tasks/{task['id']}")
+
+    task = caller.completed(GZIP, {"file": as_file(VCF)}, description="of a variant file")
+    page = page_of(task)
+    assert page == shown(f"{emulator.pages_url}u/{PROJECT}/tasks/{task['id']}/")
+    for text in ("a task", "of a variant file", "COMPLETED", f"{GZIP}/0", "NA12878.vcf.gz", "job.err.log"):
+        assert f"<bdi>{text}</bdi>" in page
+    output = task["outputs"]["compressed"]["path"]
+    assert f'href="{PAGES}/files/{output}/"' in page
+    file = shown(urls.file_page(emulator.url, None, output))
+    assert f'href="{PAGES}/u/{PROJECT}/tasks/{task["id"]}"' in file
+    [download] = re.findall(r'href="(/_local/files/[^"]+)"', file)
+    assert get(emulator.pages_url.partition("/_local")[0] + download).content == emulator.file_bytes(output)
+    project = shown(urls.project_page(emulator.url, PROJECT))
+    assert "Gzip with index" in project
+    assert "cmd.log" not in project
+    draft = caller.create(GZIP, inputs={"file": [as_file(VCF)]}, batch_input="file", batch_by={"type": "ITEM"}).json()
+    caller.run(draft["id"])
+    caller.finished(draft["id"])
+    child = emulator.tasks[-1]
+    assert child.name in page_of(draft)
+    assert f"tasks/{draft['id']}" in page_of({"id": child.id})
+    assert "Required input is missing." in page_of(caller.create(GZIP).json())
+    for path in (f"u/{PROJECT}/tasks/nothing", f"u/demo/other/tasks/{task['id']}"):
+        assert get(emulator.pages_url + path).status_code == 404
+
+
+def test_texts_of_tasks_are_text(emulator, caller):
+    def fail(inputs):
+        raise ValueError(HOSTILE)
+
+    app = emulator.add_app("fail", fail, {"text": "string"}, {})
+    body = {"name": HOSTILE, "description": HOSTILE, "inputs": {"text": HOSTILE, HOSTILE: 1}}
+    task = caller.finished(caller.create(app.id, "?action=run", **body).json()["id"])
+    page = shown(f"{emulator.pages_url}u/{PROJECT}/tasks/{task['id']}")
+    assert page.count("&lt;script&gt;") > 5
+    assert "<script" not in page + shown(urls.project_page(emulator.url, PROJECT))
 
 
 def test_names_are_text(emulator):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 import uuid
 
 import pytest
@@ -133,6 +134,11 @@ def test_a_draft_with_errors_does_not_run(caller):
     assert caller.run(task["id"]).status_code == 200
 
 
+def test_the_function_gets_only_the_inputs_of_the_app(emulator, caller):
+    app = emulator.add_app("names", lambda inputs: {"names": sorted(inputs)}, {"x": "int?"}, {"names": "string[]"})
+    assert caller.completed(app.id, {"y": as_file("f" * 24)})["outputs"]["names"] == ["x"]
+
+
 def test_errors_as_texts(emulator, caller):
     emulator.knobs.task_errors = "texts"
     assert caller.create(inputs={}).json()["errors"] == ["files: Required input is missing."]
@@ -143,6 +149,8 @@ def test_errors_as_texts(emulator, caller):
     [
         (WORD_COUNT, {"files": as_file(VCF)}, "files", "a list of File"),
         (WORD_COUNT, {"files": ["text"]}, "files", "expected a File"),
+        (WORD_COUNT, {"files": [{"class": ["File"], "path": {}}]}, "files", "expected a File"),
+        (WORD_COUNT, {"files": [{"class": "File", "path": []}]}, "files", "expected a File"),
         (WORD_COUNT, {"files": [as_file("f" * 24)]}, "files", "does not exist"),
         (WORD_COUNT, {"files": [as_file(ALIGNMENTS)]}, "files", "is a folder"),
         (GZIP, {"file": as_file(VCF, "Directory")}, "file", "expected a File"),
@@ -183,6 +191,7 @@ def test_a_file_that_disappears_makes_the_draft_invalid(emulator, caller):
         ({"app": f"{PROJECT}/nothing"}, (404, 6002)),
         ({"inputs": []}, (400, 90000)),
         ({"name": 1}, (400, 90000)),
+        ({"inputs": {"files": 1, "x": "y"}, "output_location": "x"}, (400, 90000)),
         ({"use_interruptible_instances": "yes"}, (400, 90000)),
         ({"execution_settings": {"max_parallel_instances": 0}}, (400, 90000)),
         ({"inputs": {"files": [[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]}}, (400, 90000)),
@@ -244,6 +253,8 @@ def test_editing(emulator, caller):
     inputs = caller.patch(f"/tasks/{task_id}/inputs", {"files": [as_file(BAM)], "extra": 1}).json()
     assert inputs == {"files": [{**as_file(BAM), "name": "NA12878.bam"}], "extra": 1}
     assert caller.get(f"/tasks/{task_id}/inputs").json() == inputs
+    assert caller.patch(f"/tasks/{task_id}/inputs", {"extra": 2}).json() == {**inputs, "extra": 2}
+    assert caller.patch(f"/tasks/{task_id}", {"inputs": {"extra": 3}}).json()["inputs"] == {**inputs, "extra": 3}
     assert code(caller.patch(f"/tasks/{task_id}/inputs", None)) == (400, 7012)
     assert code(caller.patch(f"/tasks/{task_id}", {"description": 1})) == (400, 90000)
     caller.run(task_id)
@@ -288,6 +299,7 @@ def test_abort_while_the_function_computes(emulator, caller):
         go_on.wait(60)
         return {"done": 1}
 
+    emulator.knobs.update(**RUNNING)
     app = emulator.add_app("slow", slow, {}, {"done": "int"})
     task_id = caller.create(app.id, "?action=run").json()["id"]
     assert started.wait(60)
@@ -295,6 +307,24 @@ def test_abort_while_the_function_computes(emulator, caller):
     go_on.set()
     assert caller.finished(task_id)["status"] == "ABORTED"
     assert caller.task(task_id)["outputs"] == {"done": None}
+
+
+def test_abort_while_outputs_are_stored(emulator, caller, monkeypatch):
+    storing, go_on = threading.Event(), threading.Event()
+    store = emulator.platform.storage.put_source
+
+    def slow(file_id, data):
+        storing.set()
+        go_on.wait(60)
+        store(file_id, data)
+
+    monkeypatch.setattr(emulator.platform.storage, "put_source", slow)
+    task_id = caller.create(query="?action=run").json()["id"]
+    assert storing.wait(60)
+    assert caller.abort(task_id).json()["status"] == "ABORTING"
+    go_on.set()
+    task = caller.finished(task_id)
+    assert (task["status"], task["outputs"]["counts"]) == ("ABORTED", None)
 
 
 def test_what_cannot_be_aborted(emulator, caller):
@@ -413,6 +443,13 @@ def test_knobs_of_lists(emulator, caller):
     emulator.knobs.job_lag_seconds = 3600
     assert code(caller.get(f"/tasks/{task_id}")) == (404, 7002)
     assert caller.post("/bulk/tasks/get", {"task_ids": [task_id]}).json()["items"][0]["error"]["code"] == 7002
+    assert caller.run(task_id).status_code == 200
+
+
+def test_bulk_get_can_cost_its_items(emulator, caller):
+    emulator.knobs.update(bulk_cost="items", rate_limit=10)
+    answer = caller.post("/bulk/tasks/get", {"task_ids": [UNKNOWN] * 4})
+    assert answer.headers["X-RateLimit-Remaining"] == "6"
 
 
 def test_bulk_get(caller):
@@ -469,6 +506,7 @@ def test_a_batch_by_item(emulator, caller):
     [job] = caller.get(f"/tasks/{made[0]['id']}/execution_details").json()["jobs"]
     assert job["status"] == "COMPLETED"
     assert caller.get(f"/tasks/{parent['id']}/execution_details").json()["jobs"] == []
+    assert len({log for task in emulator.tasks for log in task.logs.values()}) == 6
     assert len(listed(caller)) == 4
     emulator.knobs.list_shows_children = False
     assert listed(caller) == [draft["id"]]
@@ -598,6 +636,41 @@ def test_a_name_that_is_taken_gets_a_number(emulator, caller):
     assert names == ["counts.tsv", "_1_counts.tsv", "_2_counts.tsv"]
 
 
+def test_tasks_at_the_same_time_choose_different_names(emulator, caller, monkeypatch):
+    store = emulator.platform.storage.put_source
+
+    def slow(file_id, data):
+        time.sleep(0.02)
+        store(file_id, data)
+
+    monkeypatch.setattr(emulator.platform.storage, "put_source", slow)
+    parent = batch(caller, files=(VCF, BAM, REPORT, BAM_INDEX), app=WORD_COUNT)["id"]
+    caller.finished(parent)
+    names = {child["outputs"]["counts"]["name"] for child in children(caller, parent)}
+    assert names == {"counts.tsv", "_1_counts.tsv", "_2_counts.tsv", "_3_counts.tsv"}
+
+
+def test_an_output_never_replaces_an_object(emulator, caller):
+    emulator.put_object("demo/archive", "counts.tsv", b"mine")
+    inputs = {"files": [as_file(VCF)]}
+    output = caller.completed(WORD_COUNT, inputs, output_location={"main_location": "volumes://demo/archive"})[
+        "outputs"
+    ]
+    assert output["counts"]["name"] == "_1_counts.tsv"
+    assert emulator.object_bytes("demo/archive", "counts.tsv") == b"mine"
+    assert emulator.object_bytes("demo/archive", "_1_counts.tsv") == emulator.file_bytes(output["counts"]["path"])
+
+
+def test_a_volume_that_becomes_read_only_fails_the_task(emulator, caller):
+    emulator.knobs.stuck = True
+    location = {"main_location": "volumes://demo/archive/x"}
+    task_id = caller.create(query="?action=run", output_location=location).json()["id"]
+    emulator.platform.volumes["demo/archive"].access_mode = "RO"
+    emulator.knobs.stuck = False
+    task = caller.finished(task_id)
+    assert (task["status"], "not configured for writing" in task["execution_status"]["message"]) == ("FAILED", True)
+
+
 def test_late_outputs(emulator, caller):
     emulator.knobs.task_outputs_lag_seconds = 3600
     task = caller.completed(WORD_COUNT, {"files": [as_file(VCF)]})
@@ -636,6 +709,8 @@ def test_why_a_task_is_queued(emulator, caller, reason):
     assert {name: status[name] for name in ("account_limit", "system_limit")} == {
         name: name == reason for name in ("account_limit", "system_limit")
     }
+    instances = caller.get("/rate_limit").json()["instance_limit"]
+    assert (instances["remaining"] == 0) == (reason == "account_limit")
 
 
 def test_numbers_as_text(emulator, caller):
@@ -657,7 +732,8 @@ def test_stuck_and_limited_queues(emulator, caller):
     emulator.knobs.stuck = True
     first, second = (caller.create(query="?action=run").json()["id"] for _ in range(2))
     assert caller.task(first)["status"] == "QUEUED"
-    emulator.knobs.update(stuck=False, max_running=1, task_running_seconds=60)
+    emulator.knobs.update(max_running=1, task_running_seconds=60)
+    emulator.knobs.stuck = False
     eventually(lambda: {caller.task(each)["status"] for each in (first, second)} == {"QUEUED", "RUNNING"})
     emulator.knobs.task_running_seconds = 0
     assert {caller.finished(each)["status"] for each in (first, second)} == {"COMPLETED"}
