@@ -543,7 +543,7 @@ def rechecks_are_counted_together(patch: Patch) -> None:
 # Messages
 
 
-@mutant(22, 199, "a rejection is a lie", "parameters change", "tasks are cleared", "writes fail")
+@mutant(22, 28, "a rejection is a lie", "parameters change", "tasks are cleared", "writes fail")
 def rejections_are_confirmed(patch: Patch) -> None:
     """a later try forgets a rejection that no check has confirmed"""
     patch(TrackedJob, "is_rejection_unconfirmed", property(lambda self: False))
