@@ -25,7 +25,7 @@ SPELLING := --builtin clear,rare,en-GB_to_en-US --dictionary - --dictionary dev/
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs ui test test-unit test-ui faults cluster week soak bench bench-triggerer bench-bulk matrix lint format size constraints clean
+.PHONY: help install demo demo-task docs ui test test-unit test-ui faults cluster week soak bench bench-triggerer bench-bulk matrix lint format size constraints clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -44,7 +44,10 @@ $(STAMP): pyproject.toml constraints/dev.txt constraints/uv.txt Makefile
 demo: $(STAMP)  ## run one export on a real Airflow and the local Platform
 	$(BIN)/python -m dev.demo
 
-ui: $(STAMP)  ## the same, kept running for your browser (DAGS=folder for your DAGs, KNOBS=name=value,name=value)
+demo-task: $(STAMP)  ## run an app and export its outputs, in the same way
+	$(BIN)/python -m dev.demo --task
+
+ui: $(STAMP)  ## the same as demo, kept running for your browser (DAGS=folder for your DAGs, KNOBS=name=value,name=value)
 	@$(BIN)/python -m dev.demo --keep $${DAGS:+--dags "$$DAGS"} $${KNOBS:+--knobs "$$KNOBS"}
 
 test: $(STAMP)  ## run all tests, with coverage

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -43,6 +44,7 @@ class Stage:
     conf: dict[str, Any]
     files: set[str]
     run_id: str = ""
+    task_id: str = "export"
     killed: list[str] = field(default_factory=list)
 
     def start(self) -> None:
@@ -125,12 +127,12 @@ class Stage:
 
     def logs(self) -> str:
         tries = range(1, (self.task["try_number"] or 1) + 1)
-        return "\n".join(self.stack.task_log(self.dag_id, self.run_id, "export", number) for number in tries)
+        return "\n".join(self.stack.task_log(self.dag_id, self.run_id, self.task_id, number) for number in tries)
 
     def clear(self) -> None:
         body = {
             "dry_run": False,
-            "task_ids": ["export"],
+            "task_ids": [self.task_id],
             "dag_run_id": self.run_id,
             "only_failed": False,
             "reset_dag_runs": True,
@@ -139,7 +141,7 @@ class Stage:
         assert response.ok, response.text
 
     def mark_failed(self) -> None:
-        path = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/export"
+        path = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{self.task_id}"
         response = self.stack.api("PATCH", path, json={"new_state": "failed"})
         assert response.ok, response.text
 
@@ -156,7 +158,7 @@ class Stage:
         """Send a signal to the process that sends the next submission, or the next request to a path.
 
         :param event: when: "request" or "accepted"; see `Emulator.on`.
-        :param path: the path; by default the submission of this stage's files.
+        :param path: the path, which may have ``*``; by default the submission of this stage's files.
         :param after: how many such requests to skip first.
         :param signal_number: the signal, by default SIGKILL.
         :param parent: whether to send it to the parent process, too.
@@ -165,7 +167,7 @@ class Stage:
         left = {"before": after, "done": False}
 
         def act(record: Any) -> bool | None:
-            fits = (record.method, record.path) == ("POST", path) if path else self.submits(record)
+            fits = record.method == "POST" and fnmatchcase(record.path, path) if path else self.submits(record)
             if left["done"] or not fits:
                 return None
             if left["before"]:

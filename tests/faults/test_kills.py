@@ -18,15 +18,28 @@ from airflow import __version__ as airflow_version
 from airflow_sb_provider.emulator import Emulator, Knobs
 from dev.airflow_stack import AirflowStack
 from tests.faults.kills import CONTENT, FINAL, SCENARIOS, Stage
+from tests.faults.task_kills import APP_SCENARIOS, AppStage
 
 DAGS = Path(__file__).parent / "dags"
 GATEWAY_TIMEOUT = 5
-KNOBS = {"pending_seconds": 0.3, "running_seconds": 1.0}
-CASES = [
-    pytest.param(scenario, dag_id, id=f"{scenario.name}-{dag_id}", marks=[] if scenario.quick else pytest.mark.slow)
-    for scenario in SCENARIOS
-    for dag_id in scenario.dags
-]
+KNOBS = {
+    "pending_seconds": 0.3,
+    "running_seconds": 1.0,
+    "task_queued_seconds": 0.3,
+    "task_running_seconds": 1.0,
+    "task_aborting_seconds": 1.0,
+}
+
+
+def cases(scenarios):
+    return [
+        pytest.param(scenario, dag_id, id=f"{scenario.name}-{dag_id}", marks=[] if scenario.quick else pytest.mark.slow)
+        for scenario in scenarios
+        for dag_id in scenario.dags
+    ]
+
+
+CASES, APP_CASES = cases(SCENARIOS), cases(APP_SCENARIOS)
 numbers = count(1)
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 
@@ -121,6 +134,23 @@ def test_killed_tasks_export_once(scenario, dag_id, stack, emulator, table):
         assert result["uri"] == f"s3://demo-results/exports/{locations[0]}"
     else:
         assert result["counts"] == {"COMPLETED": len(locations)}
+
+
+@pytest.mark.parametrize(("scenario", "dag_id"), APP_CASES)
+def test_killed_tasks_run_the_app_once(scenario, dag_id, stack, emulator, table):
+    file = emulator.add_file(f"app{next(numbers)}.txt", CONTENT)
+    stage = AppStage(stack, emulator, dag_id, {"file": file.id}, {file.id}, task_id="run_app")
+    scenario.play(stage)
+    stage.until_state(*FINAL)
+    task, logs = stage.task, stage.logs()
+    table.append(
+        (scenario.name, airflow_version, dag_id, stage.posts, len(stage.jobs), task["try_number"], task["state"])
+    )
+    assert task["state"] == scenario.end, logs
+    assert tuple(job.state for job in stage.jobs) == scenario.states, logs
+    assert stage.drafts == [], logs
+    if scenario.end == "success":
+        assert stack.xcom(dag_id, stage.run_id, "run_app")["task_id"] == stage.jobs[-1].id
 
 
 @pytest.mark.slow

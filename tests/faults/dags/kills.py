@@ -1,4 +1,4 @@
-"""The DAGs that the kill scenarios run: one export or many in a task, in the triggerer or in the worker, and sixty."""
+"""The DAGs that the kill scenarios run: one export or many in a task, an app, and sixty exports."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from airflow.sdk import DAG, Param
 
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
+from airflow_sb_provider.operators.task import SevenBridgesTaskOperator
 
 PARAMS = {
     "file": Param("", type="string"),
@@ -71,6 +72,24 @@ with DAG(
         deferrable=False,
         poll_interval=1,
     )
+
+for deferrable in (True, False):
+    with DAG(
+        dag_id="app_deferred" if deferrable else "app_waiting",
+        schedule=None,
+        start_date=datetime(2026, 1, 1),
+        params={"file": Param("", type="string")},
+        default_args=RETRIES,
+    ) as dag:
+        SevenBridgesTaskOperator(
+            task_id="run_app",
+            app="demo/genomics/word-count",
+            project="demo/genomics",
+            inputs={"files": ["{{ params.file }}"]},
+            deferrable=deferrable,
+            poll_interval=1,
+        )
+    globals()[dag.dag_id] = dag
 
 BULK_PARAMS = {
     "project": Param("", type="string"),
