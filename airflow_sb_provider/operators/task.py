@@ -14,9 +14,11 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesError,
     SevenBridgesInDoubt,
     SevenBridgesInputError,
+    SevenBridgesTaskFailed,
     SevenBridgesTaskRefused,
     SevenBridgesTaskTimeout,
 )
+from airflow_sb_provider.failures import airflow_failure
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import Problems, check_seconds, first_problems, read_boolean, read_switches
 from airflow_sb_provider.jobs.watch import DEFAULT_TIMEOUT, POLL_INTERVAL
@@ -24,6 +26,7 @@ from airflow_sb_provider.links.task import SevenBridgesAppLink, SevenBridgesTask
 from airflow_sb_provider.links.urls import app_page, task_page
 from airflow_sb_provider.operators.base import SevenBridgesOperator
 from airflow_sb_provider.tasks.kind import price_of
+from airflow_sb_provider.tasks.outcome import task_result
 from airflow_sb_provider.tasks.ports import SevenBridgesFile, SevenBridgesFolder
 from airflow_sb_provider.tasks.request import TaskRequest, wish_key
 from airflow_sb_provider.tasks.tracked import TrackedTask
@@ -268,7 +271,7 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
         assert task is not None
         page = task_page(self.hook.settings.endpoint, entry.request.project, task.id)
         if not task.ended:
-            return {"task_id": task.id, "status": task.state, "adopted": entry.adopted, "url": page}
+            return task_result(task, files={}, beside={}, adopted=entry.adopted, url=page)
         if task.batch and task.failed_children:
             self._report_failed_children(task)
         result = read_result(self.hook, task.id, adopted=entry.adopted, url=page)
@@ -297,8 +300,10 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
         if self.on_error == "report":
             self.log.warning("%s %s", what, "; ".join([*texts, *more]))
             return
-        raise SevenBridgesTaskRefused(
-            f"{what} Airflow does not retry, since that would run all of them again. To use the others, set "
-            "on_error='report' and clear the task.",
-            [*texts, *more],
+        error = SevenBridgesTaskFailed(
+            task,
+            " ".join([what, *texts, *more]),
+            "Pass its id to SevenBridgesTaskSensor to use the outputs of the others; for later runs, set on_error='report'.",
         )
+        # A retry would find the same batch.
+        raise airflow_failure(error, final=True) from error

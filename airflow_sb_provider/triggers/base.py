@@ -60,6 +60,8 @@ class SevenBridgesJobTrigger(BaseTrigger):
     """
 
     kind: ClassVar[JobKind[Any]]
+    continues: ClassVar[str] = "The Platform cannot cancel {}, which may continue."
+    """What happens to jobs for which Airflow does not wait any longer, for the log."""
     _rendering: Callable[[], None] | None = None
     _pulling_ti: _TaskInstanceWithMapIndex | None = None
     _watch: Watch[Any] | None = None
@@ -205,7 +207,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
             more = f" and {len(ids) - PER_JOB_LOG_LIMIT} more" if len(ids) > PER_JOB_LOG_LIMIT else ""
             line = (
                 "Airflow ended this wait: the task was cleared or marked, or another triggerer takes over. "
-                f"The Platform cannot cancel the {jobs} {shown}{more}, which may continue. A cleared task waits again."
+                f"{self.continues.format(f'the {jobs} {shown}{more}')} A cleared task waits again."
             )
             self._write_log([line])
 

@@ -30,6 +30,7 @@ class SevenBridgesTaskTrigger(SevenBridgesJobTrigger):
     """
 
     kind = TASK
+    continues = "On the Platform, {} may continue."
     task_ids: list[str]
     sevenbridges_task_id: str | Sequence[str] | None
 

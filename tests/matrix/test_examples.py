@@ -26,6 +26,7 @@ EXPORTS = {
     "sevenbridges_mapped_exports": 1,
     "sevenbridges_mapped_two_steps": 1,
     "sevenbridges_nightly_export": 4,
+    "sevenbridges_run_app": 2,
 }
 
 
