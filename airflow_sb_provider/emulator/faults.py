@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 SUBMIT = "/v2/storage/exports"
 BULK = "/v2/bulk/*"
 CREATE = "/v2/bulk/storage/exports/create"
-RUN = "/v2/tasks/*/actions/run"
 
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "lose_reply": ("process the request, then cut the connection without a response", SUBMIT, {}),

@@ -108,7 +108,7 @@ class Pages:
             for title, values in (("Inputs", task.inputs), ("Outputs", outputs), ("Logs", logs))
         ]
         if task.batch:
-            parts.append(_tasks("Children", [platform.tasks[each] for each in task.children if each in platform.tasks]))
+            parts.append(_tasks("Children", platform.batch_children(task)))
         return _page(f"Task {task.name}", _table("Details", ["", ""], rows), *parts)
 
     async def _file(self, request: web.Request) -> web.Response:

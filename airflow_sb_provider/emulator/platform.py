@@ -364,6 +364,10 @@ class Platform:
             self.tasks[each] for each in record.tasks if each in self.tasks
         ]
 
+    def batch_children(self, task: Task) -> list[Task]:
+        """Return the children of a batch."""
+        return [self.tasks[child] for child in task.children if child in self.tasks]
+
     def import_job(self, user: User, import_id: str) -> ImportJob:
         """Return the user's import; errors 9008, and 9005 for another user's."""
         job = self.imports.get(import_id)

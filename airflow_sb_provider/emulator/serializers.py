@@ -254,9 +254,6 @@ class Serializer:
             return {} if late else task.outputs
         return dict.fromkeys(task.app.outputs)
 
-    def _children(self, task: Task) -> list[Task]:
-        return [self._platform.tasks[child] for child in task.children if child in self._platform.tasks]
-
     def _execution_status(self, task: Task) -> Json:
         end = task.finished_on or now()
         running_since = task.entered("RUNNING")
@@ -268,7 +265,7 @@ class Serializer:
         numbers = {name: int(1000 * value) for name, value in seconds.items()}
         numbers["execution_duration"] = numbers["running_duration"]
         if task.batch:
-            states = Counter(child.state for child in self._children(task))
+            states = Counter(child.state for child in self._platform.batch_children(task))
             numbers |= {name: states[name.upper()] for name in ("queued", "running", "completed", "failed", "aborted")}
         else:
             steps = task.app.steps
@@ -283,7 +280,7 @@ class Serializer:
         }
 
     def _price(self, task: Task) -> Json:
-        tasks = self._children(task) if task.batch else [task]
+        tasks = self._platform.batch_children(task) if task.batch else [task]
         amount = sum(map(_cost, tasks))
         return {
             "currency": "USD",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from airflow_sb_provider.emulator.errors import ApiError
 from airflow_sb_provider.emulator.platform import now
-from airflow_sb_provider.emulator.tasks import TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +50,10 @@ class TaskRuns:
         except _AbortedError:
             await self._jobs.wait_in_state(task, lambda: self._knobs.task_aborting_seconds)
             self._finish(task, "ABORTED")
+        except Exception:
+            log.exception("Task %s: the storage failed.", task.id)
+            task.error = ApiError(90004)
+            self._finish(task, "FAILED")
 
     async def _run(self, task: Task) -> None:
         if task.state == "CREATING":
@@ -58,27 +61,30 @@ class TaskRuns:
         await self._stay(task, lambda: self._knobs.task_queued_seconds)
         task.enter("RUNNING")
         with self._jobs.running(task):
-            error, output = None, ""
-            try:
-                if not task.fail_with:
-                    results = await asyncio.to_thread(self._tasks.files.compute, task)
-                await self._stay(task, lambda: self._knobs.task_running_seconds)
-                if task.fail_with:
-                    raise task.fail_with
-                task.outputs = await asyncio.to_thread(self._tasks.files.publish, task, results)
-            except _AbortedError:
-                raise
-            except ApiError as failure:
-                error = failure
-            except Exception as failure:
-                # The app's function failed; what it raises is the tool's own message.
-                log.debug("Task %s failed.", task.id, exc_info=True)
-                error = ApiError(0, str(failure) or type(failure).__name__)
-            output = error.message if error else ""
-            await asyncio.to_thread(self._tasks.files.write_logs, task, output)
+            error = await self._compute(task)
+            await asyncio.to_thread(self._tasks.files.write_logs, task, error.message if error else "")
             self._check_not_aborted(task)
             task.error = error
             self._finish(task, task.fail_as if error else "COMPLETED")
+
+    async def _compute(self, task: Task) -> ApiError | None:
+        """Make the outputs, or return why there are none."""
+        files = self._tasks.files
+        try:
+            results = {} if task.fail_with else await asyncio.to_thread(files.compute, task)
+            await self._stay(task, lambda: self._knobs.task_running_seconds)
+            if task.fail_with:
+                return task.fail_with
+            task.outputs = await asyncio.to_thread(files.publish, task, results)
+        except _AbortedError:
+            raise
+        except ApiError as failure:
+            return failure
+        except Exception as failure:
+            # The app's function failed; what it raises is the tool's own message.
+            log.debug("Task %s failed.", task.id, exc_info=True)
+            return ApiError(90004, str(failure) or type(failure).__name__)
+        return None
 
     async def _run_children(self, task: Task) -> None:
         task.enter("RUNNING")
@@ -99,6 +105,5 @@ class TaskRuns:
             raise _AbortedError
 
     def _finish(self, task: Task, status: str) -> None:
-        if task.state not in TERMINAL:
-            task.finished_on = now()
-            task.enter(status)
+        task.finished_on = now()
+        task.enter(status)

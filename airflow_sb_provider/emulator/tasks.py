@@ -171,10 +171,6 @@ class Tasks:
             tasks = ordered + [task for task in tasks if getattr(task, attribute) is None]
         return tasks
 
-    def children(self, task: Task) -> list[Task]:
-        """Return the children of a batch."""
-        return [self._platform.tasks[child] for child in task.children if child in self._platform.tasks]
-
     # Change
 
     def create(self, user: User, body: Any, batch: bool = True) -> Task:
@@ -273,7 +269,7 @@ class Tasks:
         allowed = {"RUNNING"} if code == 7008 else {"CREATING", "QUEUED", "RUNNING"}
         if task.state not in allowed:
             raise ApiError(code)
-        for each in (*self.children(task), task):
+        for each in (*self._platform.batch_children(task), task):
             if each.state not in {"ABORTING", *TERMINAL}:
                 each.enter("ABORTING")
 
@@ -303,7 +299,7 @@ class Tasks:
             child.enter("QUEUED")
             self._platform.tasks[child.id] = child
             task.children.append(child.id)
-        return self.children(task)
+        return self._platform.batch_children(task)
 
     def _writable(self, user: User, project: Any) -> str:
         if not isinstance(project, str) or not project:

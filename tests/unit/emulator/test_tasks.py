@@ -671,6 +671,15 @@ def test_a_volume_that_becomes_read_only_fails_the_task(emulator, caller):
     assert (task["status"], "not configured for writing" in task["execution_status"]["message"]) == ("FAILED", True)
 
 
+def test_storage_that_fails(emulator, caller, monkeypatch):
+    def fail(file_id, data):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(emulator.platform.storage, "put_source", fail)
+    task = caller.finished(caller.create(query="?action=run").json()["id"])
+    assert (task["status"], task["execution_status"]["message"]) == ("FAILED", "Unexpected error occurred.")
+
+
 def test_late_outputs(emulator, caller):
     emulator.knobs.task_outputs_lag_seconds = 3600
     task = caller.completed(WORD_COUNT, {"files": [as_file(VCF)]})
