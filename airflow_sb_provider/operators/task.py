@@ -303,7 +303,7 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
         error = SevenBridgesTaskFailed(
             task,
             " ".join([what, *texts, *more]),
-            "Pass its id to SevenBridgesTaskSensor to use the outputs of the others; for later runs, set on_error='report'.",
+            "To use the outputs of the others, pass its id to SevenBridgesTaskSensor; later, set on_error='report'.",
         )
         # A retry would find the same batch.
         raise airflow_failure(error, final=True) from error
