@@ -199,6 +199,7 @@ def test_a_failed_task_is_replaced_by_a_retry(platform, runner, deferrable):
     assert isinstance(caught.value, SevenBridgesTaskFailed)
     assert not isinstance(caught.value, AirflowFailException)
     assert "The tool failed." in str(caught.value)
+    assert "on the task's page" in str(caught.value)
     result = runner.run(make(deferrable=deferrable))
     assert result["status"] == "COMPLETED"
     assert not result["adopted"]
@@ -283,8 +284,10 @@ def test_a_batch_returns_the_outputs_of_its_tasks(platform, runner, deferrable):
 def test_a_batch_of_which_a_task_failed_is_reported(platform, runner, status):
     platform.knobs.batch_failed_status = status
     platform.trouble("job_fails", path=RUN, code=5000, message="The tool failed.")
-    with pytest.raises(AirflowException):
+    with pytest.raises(AirflowException) as caught:
         runner.run(batch())
+    # A batch that the Platform counts as completed is not run again.
+    assert isinstance(caught.value, AirflowFailException) == (status == "COMPLETED")
 
 
 def test_a_batch_can_return_the_tasks_that_completed(platform, runner):
