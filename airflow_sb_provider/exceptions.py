@@ -389,6 +389,11 @@ class SevenBridgesTaskFailed(SevenBridgesJobFailed):
         job = self.job
         return f"Task {job.id} ({readable(job.name or 'without a name', 200)}) of app {readable(str(job.app), 300)}"
 
+    @property
+    def remedy(self) -> str:  # type: ignore[override]
+        """What to do, if nothing more is known: the page has what the API does not return."""
+        return super().remedy or "Check the errors and logs of its jobs on the task's page."
+
 
 class SevenBridgesJobRefused(SevenBridgesError):
     """A job that is not possible as requested: the Platform rejected it, or a check shows that it would.
@@ -466,7 +471,7 @@ class SevenBridgesExportTimeout(SevenBridgesJobTimeout):
 
 
 class SevenBridgesBatchFailed(SevenBridgesError):
-    """Some exports of a batch failed.
+    """Some jobs of a batch failed.
 
     :param message: which and why, made of readable lines.
     :param permanent: whether a retry would complete none of them.

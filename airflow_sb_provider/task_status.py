@@ -26,7 +26,7 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.destination import object_uri
 from airflow_sb_provider.exports.kind import EXPORT
-from airflow_sb_provider.jobs.progress import progress_key, progress_status, status_of_job
+from airflow_sb_provider.jobs.progress import PROGRESS, progress_status, status_of_job
 from airflow_sb_provider.jobs.tracked import WAITING
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STATUS = "sevenbridges_export_status"
-PROGRESS = progress_key(EXPORT)
+STATUS = "sevenbridges_status"
 
 
 class TaskStatus:
@@ -73,7 +72,8 @@ class TaskStatus:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # The status of a bulk export lists its failed files already.
-        if isinstance(error, SevenBridgesError) and not isinstance(error, SevenBridgesBatchFailed):
+        is_listed = isinstance(error, SevenBridgesBatchFailed) and self["kind"] == "bulk"
+        if isinstance(error, SevenBridgesError) and not is_listed:
             # With the time when the job failed.
             job = (
                 status_of_job(self._job_kind, cast("Job", error.job))
@@ -104,7 +104,7 @@ class TaskStatus:
 
     def publish_progress(self, watch: Watch[Any], note: str | None) -> None:
         """Write the progress of a wait in the worker."""
-        self._push(progress_key(watch.kind), progress_status(watch, note, time.time()))
+        self._push(PROGRESS, progress_status(watch, note, time.time()))
 
     def publish_links(self, links: Mapping[type[BaseOperatorLink], str | None]) -> None:
         """Write the addresses of links; None if one is unknown."""
@@ -177,7 +177,7 @@ def batch_status(batch: Batch[TrackedExport], now: float, manifest: str | None) 
 
 def error_status(error: SevenBridgesError) -> dict[str, Any]:
     """Return an error in parts: ``outcome``, ``reason``, ``remedy``, and the Platform's message, code, ids and page."""
-    if isinstance(error, SevenBridgesJobFailed):
+    if isinstance(error, SevenBridgesJobFailed | SevenBridgesBatchFailed):
         outcome = "FAILED"
     elif isinstance(error, SevenBridgesJobTimeout):
         outcome = "TIMEOUT"
@@ -187,8 +187,8 @@ def error_status(error: SevenBridgesError) -> dict[str, Any]:
         outcome = "REFUSED" if error.permanent else "ERROR"
     cause = error.job.error if isinstance(error, SevenBridgesJobFailed) else error
     reason = error.reason
-    if not getattr(error, "problems", ()):
-        # Only problems are a line each: line breaks in other people's texts do not count.
+    if not (getattr(error, "problems", ()) or isinstance(error, SevenBridgesBatchFailed)):
+        # Only problems and failed jobs are a line each: line breaks in other people's texts do not count.
         reason = readable(reason, LONGEST)
     parts: dict[str, Any] = {
         "outcome": outcome,

@@ -31,6 +31,7 @@ class JobKind(Generic[J]):
     :param result: builds the result of a completed job from the job alone; None if that needs a request.
     :param describe: says more about a completed job, such as its destination.
     :param progress: says how far a job is that is not terminal; None if jobs show only their state.
+    :param details: returns more fields for the tab than state and times, as plain values.
     :param parameter: the parameter for the id of one job, if it is not the XCom's key.
     :param drafts: the states of a job that is created and not started.
     """
@@ -44,6 +45,7 @@ class JobKind(Generic[J]):
     result: Callable[[J], dict[str, Any]] | None = None
     describe: Callable[[J], str] = lambda job: ""
     progress: Callable[[J], str] | None = None
+    details: Callable[[J], dict[str, Any]] = lambda job: {}
     parameter: str = ""
     drafts: frozenset[str] = frozenset()
 

@@ -9,24 +9,22 @@ from airflow_sb_provider.api.text import cut
 from airflow_sb_provider.api.times import isoformat_utc
 
 if TYPE_CHECKING:
-    from airflow_sb_provider.api.job import Job
-    from airflow_sb_provider.jobs.kind import JobKind
+    from airflow_sb_provider.jobs.kind import J, JobKind
     from airflow_sb_provider.jobs.watch import Watch
 
 
-def progress_key(kind: JobKind[Any]) -> str:
-    """Return the XCom key of a wait's progress."""
-    return f"sevenbridges_{kind.name}_progress"
+# The XCom's key.
+PROGRESS = "sevenbridges_progress"
 
 
-def status_of_job(kind: JobKind[Any], job: Job) -> dict[str, Any]:
-    """Return a job's id, state and times."""
+def status_of_job(kind: JobKind[J], job: J) -> dict[str, Any]:
+    """Return a job's id, state and times, and what its kind adds."""
     return {
         kind.id_key: job.id,
         "state": job.state,
-        **({"text": cut(kind.progress(job))} if kind.progress else {}),
         "started_on": job.started_on.isoformat() if job.started_on else None,
         "finished_on": job.finished_on.isoformat() if job.finished_on else None,
+        **kind.details(job),
     }
 
 
@@ -35,7 +33,7 @@ def progress_status(watch: Watch[Any], note: str | None, now: float) -> dict[str
 
     :param now: epoch seconds.
     """
-    progress: dict[str, Any] = {"at": isoformat_utc(now), "note": cut(note)}
+    progress: dict[str, Any] = {"at": isoformat_utc(now), "note": cut(note), "job_kind": watch.kind.name}
     if len(watch.ids) == 1:
         job = watch.jobs.get(watch.ids[0])
         return progress | (status_of_job(watch.kind, job) if job else {watch.kind.id_key: watch.ids[0], "state": None})

@@ -40,6 +40,7 @@ def wait_status(
     # What went wrong comes first, so that it is listed.
     by_id = sorted(((job_id, jobs.get(job_id)) for job_id in ids), key=lambda item: bool(item[1] and item[1].succeeded))
     return {
+        "job_kind": kind.name,
         "total": len(ids),
         "counts": dict(Counter(str(job.state) if job else "UNKNOWN" for _, job in by_id)),
         "jobs": [_job_status(kind, job_id, job) for job_id, job in by_id[:MAX_LISTED]],

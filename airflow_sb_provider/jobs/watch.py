@@ -182,7 +182,7 @@ class Watch(Generic[J]):
             self._errors.unreadable.pop(job_id, None)
         before = self.jobs.get(job_id)
         progress = self.kind.progress
-        has_moved = before is not None and progress is not None and progress(job) != progress(before)
+        has_moved = progress is not None and progress(job) != (progress(before) if before else "")
         if before is None or job.state != before.state or has_moved or job.ended:
             # An unchanged job is kept: ten thousand new objects per poll are work for the garbage collector.
             self.jobs[job_id] = job

@@ -21,11 +21,12 @@ from airflow_sb_provider.exceptions import (
 from airflow_sb_provider.failures import airflow_failure
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import Problems, check_seconds, first_problems, read_boolean, read_switches
+from airflow_sb_provider.jobs.progress import status_of_job
 from airflow_sb_provider.jobs.watch import DEFAULT_TIMEOUT, POLL_INTERVAL
 from airflow_sb_provider.links.task import SevenBridgesAppLink, SevenBridgesTaskLink
 from airflow_sb_provider.links.urls import app_page, task_page
 from airflow_sb_provider.operators.base import SevenBridgesOperator
-from airflow_sb_provider.tasks.kind import price_of
+from airflow_sb_provider.tasks.kind import TASK, price_of
 from airflow_sb_provider.tasks.outcome import task_result
 from airflow_sb_provider.tasks.ports import SevenBridgesFile, SevenBridgesFolder
 from airflow_sb_provider.tasks.request import TaskRequest, wish_key
@@ -153,6 +154,7 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
         """Run the app, or adopt the task of an earlier try."""
         with self._reporting(context):
             request, validate_only = self._checked(context)
+            self._status.stage(app=request.app, project=request.project, name=request.name)
             self._has_store = context.get("task_state_store") is not None
             if validate_only:
                 return self._validate(request)
@@ -209,7 +211,7 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
         if draft.errors:
             raise SevenBridgesTaskRefused(f"The {request} cannot run:", first_problems(list(draft.errors)))
         self.log.info("Dry run: the %s is valid. Its draft was deleted; nothing runs.", request)
-        self._status.publish(state="DRY_RUN", app=request.app, project=request.project, name=request.name)
+        self._status.publish(state="DRY_RUN")
         return {
             "validate_only": True,
             "app": request.app,
@@ -233,18 +235,15 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
 
     def _show(self, entry: TrackedTask, task: Task, **more: Any) -> None:
         request, endpoint = entry.request, self.hook.settings.endpoint
-        page = task_page(endpoint, request.project, task.id)
-        self._status.publish_links({SevenBridgesTaskLink: page, SevenBridgesAppLink: app_page(endpoint, request.app)})
+        pages = task_page(endpoint, request.project, task.id), app_page(endpoint, request.app)
+        self._status.publish_links(dict(zip((SevenBridgesTaskLink, SevenBridgesAppLink), pages, strict=True)))
         self._status.publish(
-            state=task.state,
-            task_id=task.id,
+            **status_of_job(TASK, task),
+            app=task.app or request.app,
             name=task.name or request.name,
-            app=request.app,
-            project=request.project,
             adopted=entry.adopted,
-            price=price_of(task) or None,
-            started_on=task.started_on.isoformat() if task.started_on else None,
-            finished_on=task.finished_on.isoformat() if task.finished_on else None,
+            page=pages[0],
+            app_page=pages[1],
             **more,
         )
 
@@ -273,6 +272,7 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
         if not task.ended:
             return task_result(task, files={}, beside={}, adopted=entry.adopted, url=page)
         if task.batch and task.failed_children:
+            self._show(entry, task)
             self._report_failed_children(task)
         result = read_result(self.hook, task.id, adopted=entry.adopted, url=page)
         self._show(entry, task, outputs=len(result["file_ids"]), error=None, check_again_at=None)
@@ -296,7 +296,8 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
             for child in failed[:_CHILDREN_SHOWN]
         ]
         more = [f"and {len(failed) - _CHILDREN_SHOWN} more."] if len(failed) > _CHILDREN_SHOWN else []
-        what = f"{task.failed_children} tasks of the batch {task.id} did not complete."
+        number = task.failed_children
+        what = f"{number} task{'s' if number > 1 else ''} of the batch {task.id} did not complete."
         if self.on_error == "report":
             self.log.warning("%s %s", what, "; ".join([*texts, *more]))
             return

@@ -16,7 +16,7 @@ from airflow_sb_provider.exceptions import SevenBridgesInputError
 from airflow_sb_provider.hooks.polling import deadline_of
 from airflow_sb_provider.inputs import check_seconds, read_ids
 from airflow_sb_provider.jobs.ids import is_one_id, read_job_ids
-from airflow_sb_provider.jobs.progress import progress_key, progress_status
+from airflow_sb_provider.jobs.progress import PROGRESS, progress_status
 from airflow_sb_provider.jobs.watch import MAX_IDS, PER_JOB_LOG_LIMIT, FinalPoll, Over, Watch
 from airflow_sb_provider.triggers.ending import needs_worker, success_event
 from airflow_sb_provider.triggers.log_writer import log_writer
@@ -218,7 +218,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
         assert self._context
         log_writer.write(self._context, self.logger(), lines)
         value = progress_status(watch, lines[-1], time.time())
-        progress_writer().publish(self.task_instance, progress_key(self.kind), value)
+        progress_writer().publish(self.task_instance, PROGRESS, value)
 
 
 def _is_on_event_loop() -> bool:

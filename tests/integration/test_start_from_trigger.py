@@ -89,12 +89,12 @@ def test_a_worker_is_needed_only_at_the_end(tmp_path):
                 for task in ("end", "end_silently")
             }
             assert keys["end"] - keys["end_silently"] == {"return_value"}
-            assert "sevenbridges_export_status" in keys["end_silently"]
+            assert "sevenbridges_status" in keys["end_silently"]
             assert f"Export {job.id} is COMPLETED: demo/results/waited/for.vcf" in airflow.task_log(DAG, run_id, "end")
 
             path = f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/wait_for_nothing/xcomEntries"
             # No result, only the status for the tab.
-            assert [entry["key"] for entry in airflow.get(path)["xcom_entries"]] == ["sevenbridges_export_status"]
+            assert [entry["key"] for entry in airflow.get(path)["xcom_entries"]] == ["sevenbridges_status"]
             log = airflow.task_log(DAG, run_id, "wait_for_nonsense")
             assert f"export_id: '{VCF} and more' is not a valid export id" in log
             assert {task["try_number"] for task in airflow.task_instances(DAG, run_id)} == {1}

@@ -16,7 +16,7 @@ from dev.ui import CONFIG
 
 HERE = Path(__file__).parent
 DAG = "kept_elsewhere"
-STATUS, PROGRESS = "sevenbridges_export_status", "sevenbridges_export_progress"
+STATUS, PROGRESS = "sevenbridges_status", "sevenbridges_progress"
 LINKS = {
     "File on the Platform": f"https://platform.example/u/demo/genomics/files/{VCF}/",
     "Volume's bucket": "https://s3.console.aws.amazon.com/s3/buckets/demo-results?prefix=exports/",

@@ -108,7 +108,7 @@ def test_an_export_waits_in_the_triggerer(airflow, platform, runs):
     (job,) = [job for job in platform.exports if job.file == file]
     assert (result["export_id"], result["state"], result["adopted"]) == (job.id, "COMPLETED", False)
     assert "##fileformat=VCFv4.2" in airflow.xcom(dag_id, run_id, "read_object")
-    assert airflow.xcom(dag_id, run_id, "export", key="sevenbridges_export_status")["state"] == "COMPLETED"
+    assert airflow.xcom(dag_id, run_id, "export", key="sevenbridges_status")["state"] == "COMPLETED"
 
 
 def test_after_a_lost_worker_a_retry_adopts_the_export(airflow, platform, runs):

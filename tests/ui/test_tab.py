@@ -105,7 +105,8 @@ def test_a_running_bulk_export_shows_what_is_not_submitted_yet(tab):
 
 
 def test_the_progress_of_a_wait_moves_files_out_of_in_flight(tab):
-    progress = {"at": "2026-01-01T00:01:00+00:00", "note": "Message.", "total": 2, "counts": {"COMPLETED": 1}}
+    progress = {"at": "2026-01-01T00:01:00+00:00", "note": "Message.", "job_kind": "export", "total": 2}
+    progress["counts"] = {"COMPLETED": 1}
     text = tab({"state": "deferred"}, BULK | {"state": "RUNNING", "unanswered": 0}, progress)
     assert figures(text) == {"exported": "1", "failed": "1", "in flight": "1", "not submitted yet": "5"}
 
@@ -142,6 +143,7 @@ def test_a_task_that_does_not_wait_points_to_the_sensor(tab):
 
 SENSOR = {
     "kind": "sensor",
+    "job_kind": "export",
     "try_number": 1,
     "at": "2026-01-01T00:00:00+00:00",
     "total": 2,
@@ -157,7 +159,8 @@ SENSOR = {
 @pytest.mark.parametrize(("state", "word"), [("success", "Done"), ("running", "Done"), ("skipped", "Skipped")])
 def test_a_sensor_ends_with_what_became_of_each_export(tab, state, word):
     # The last poll is from before the end.
-    progress = {"at": "2025-12-31T00:00:00+00:00", "note": None, "total": 2, "counts": {"RUNNING": 2}}
+    counts = {"RUNNING": 2}
+    progress = {"at": "2025-12-31T00:00:00+00:00", "note": None, "job_kind": "export", "total": 2, "counts": counts}
     text = tab({"state": state}, SENSOR, progress)
     assert text.splitlines()[0].upper() == word.upper()
     assert "1 of 2 exports completed" in text
@@ -181,7 +184,138 @@ def test_a_sensor_without_an_export_says_so(tab):
 
 
 def test_a_task_without_a_status_says_so(tab):
-    assert "no export status yet" in tab({"state": "running", "operator": "SevenBridgesExportOperator"})
+    assert "no status yet" in tab({"state": "running", "operator": "SevenBridgesExportOperator"})
+
+
+TASK = {
+    "kind": "task",
+    "try_number": 1,
+    "at": "2026-01-01T00:01:00+00:00",
+    "app": "me/genomics/<b>align/7",
+    "project": "me/results",
+    "name": "Align <i>NA12878</i>",
+    "task_id": "t1",
+    "page": "https://platform.example/u/me/results/tasks/t1/",
+    "app_page": None,
+    "steps_completed": None,
+    "steps_total": None,
+    "counts": None,
+    "waits_for": None,
+    "price": None,
+    "adopted": False,
+    "started_on": "2026-01-01T00:00:00+00:00",
+    "finished_on": None,
+    "state": "QUEUED",
+}
+POLLED = {
+    "at": "2026-01-01T01:00:00+00:00",
+    "note": "Task t1 is RUNNING: 2 of 5 steps completed.",
+    "job_kind": "task",
+    "task_id": "t1",
+    "state": "RUNNING",
+    "started_on": "2026-01-01T00:00:00+00:00",
+    "finished_on": None,
+    "steps_completed": 2,
+    "steps_total": 5,
+    "counts": None,
+    "waits_for": None,
+    "price": "1.25 USD",
+}
+DONE = {"state": "COMPLETED", "price": "3.10 USD", "outputs": 12, "finished_on": "2026-01-01T02:30:00+00:00"}
+
+
+def rows(chromium):
+    """The names and values of the page's lists."""
+    read = "return [...document.querySelectorAll('dt')].map(each => [each.innerText, each.nextSibling.innerText])"
+    return dict(chromium.driver.execute_script(read))
+
+
+def test_a_queued_task_of_the_platform_shows_what_it_waits_for(tab, chromium):
+    text = tab({"state": "deferred"}, TASK, POLLED | {"state": "QUEUED", "waits_for": "the account's limit"})
+    assert text.splitlines()[:2] == ["Queued", "Run me/genomics/<b>align in me/results"]
+    found = rows(chromium)
+    assert found["Waits for"] == "the account's limit"
+    assert (found["App"], found["Name"]) == ("me/genomics/<b>align/7", "Align <i>NA12878</i>")
+    assert (found["Task id"], found["Task's page"]) == ("t1", TASK["page"])
+    assert "App's page" not in found
+    assert found["Origin"] == "Started by this Airflow task"
+
+
+def test_a_running_task_of_the_platform_shows_steps_duration_and_price(tab, chromium):
+    text = tab({"state": "deferred"}, TASK, POLLED)
+    assert text.splitlines()[:2] == ["Running", "Running me/genomics/<b>align in me/results"]
+    found = rows(chromium)
+    assert (found["Steps"], found["Duration"]) == ("2 of 5 completed", "1 hour so far")
+    assert (found["Price"], "Output files" in found) == ("1.25 USD so far", False)
+    # The rows show all that the note says.
+    assert POLLED["note"] not in text
+    note = "Polling failed; still waiting."
+    assert note in tab({"state": "deferred"}, TASK, POLLED | {"note": note})
+
+
+def test_a_completed_task_of_the_platform_shows_its_outputs_and_price(tab, chromium):
+    text = tab({"state": "success"}, TASK | DONE, POLLED)
+    assert text.splitlines()[:2] == ["Completed", "Ran me/genomics/<b>align in me/results"]
+    found = rows(chromium)
+    assert (found["Duration"], found["Price"], found["Output files"]) == ("2 hours 30 minutes", "3.10 USD", "12")
+    assert "so far" not in text
+
+
+@pytest.mark.parametrize(
+    ("state", "word", "title"),
+    [("FAILED", "Failed", "The task failed"), ("ABORTED", "Aborted", "The task was aborted")],
+)
+def test_a_task_of_the_platform_that_ended_badly_says_why_and_what_a_retry_does(tab, state, word, title):
+    error = {"outcome": "FAILED", "reason": "The <b>tool</b> failed.", "remedy": "See the task's page."}
+    status = TASK | {"state": state, "finished_on": "2026-01-01T00:30:00+00:00", "error": error}
+    lines = tab({"state": "up_for_retry"}, status, POLLED).splitlines()
+    assert lines[0] == word
+    assert lines[2] == "Airflow will retry the task. The retry runs the app again, in a new task."
+    start = lines.index(title)
+    assert lines[start : start + 3] == [title, "The <b>tool</b> failed.", "What to do: See the task's page."]
+    timeline = lines[lines.index("Timeline") + 1 :][:6]
+    assert [timeline[0], *timeline[2:]] == ["Queued", "Running", word, "2026-01-01 00:30:00 UTC", "after 30 minutes"]
+
+
+def test_a_batch_shows_how_many_of_its_tasks_are_in_each_state(tab, chromium):
+    counts = {"COMPLETED": 6, "RUNNING": 3, "QUEUED": 1}
+    lines = tab({"state": "deferred"}, TASK | {"counts": {"QUEUED": 10}}, POLLED | {"counts": counts}).splitlines()
+    start = lines.index("Batch of 10 tasks")
+    shown = lines[start + 1 : start + 11]
+    assert dict(zip(shown[1::2], shown[::2], strict=True)) == {
+        "completed": "6",
+        "failed": "0",
+        "aborted": "0",
+        "running": "3",
+        "queued": "1",
+    }
+    bar = chromium.driver.find_element("css selector", "[role=progressbar]")
+    assert (bar.get_attribute("aria-valuenow"), bar.get_attribute("aria-valuemax")) == ("6", "10")
+    ended = tab({"state": "success"}, TASK | DONE | {"counts": {"COMPLETED": 9, "FAILED": 1}})
+    assert ended.splitlines()[0] == "Partially failed"
+
+
+def test_an_airflow_task_that_ended_before_its_task_of_the_platform_says_so(tab):
+    text = tab({"state": "success"}, TASK)
+    assert 'Use SevenBridgesTaskSensor with sevenbridges_task_id "t1" to wait.' in text
+    text = tab({"state": "failed"}, TASK, POLLED)
+    assert text.splitlines()[0] == "In flight"
+    assert "It continues and costs money." in text
+
+
+def test_a_sensor_of_tasks_of_the_platform_calls_them_tasks(tab, chromium):
+    text = tab({"state": "deferred"}, None, POLLED)
+    assert text.splitlines()[:2] == ["Running", "Waiting for task t1"]
+    assert rows(chromium)["Steps"] == "2 of 5 completed"
+    many = {"at": POLLED["at"], "note": None, "job_kind": "task", "total": 4}
+    text = tab({"state": "deferred"}, None, many | {"counts": {"RUNNING": 2, "ABORTING": 1, "ABORTED": 1}})
+    assert "Waiting for 4 tasks" in text
+    states = {"Completed": "0", "Failed": "0", "Aborted": "1", "Running": "2", "Queued": "0", "Aborting": "1"}
+    assert {name: value for name, value in rows(chromium).items() if name != "Updated"} == states
+    text = tab({"state": "failed"}, SENSOR | {"job_kind": "task", "error": {"outcome": "FAILED", "reason": "No."}})
+    assert "The task failed" in text
+    assert "Task id" in text
+    assert "xport" not in text
 
 
 def test_an_error_shows_reason_remedy_and_details_apart(tab):

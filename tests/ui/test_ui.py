@@ -144,9 +144,9 @@ def test_a_bulk_task_shows_its_figures(browser, airflow):
     }
 
 
-def test_another_task_has_no_export_status(browser, airflow, last_run):
+def test_another_task_has_no_status(browser, airflow, last_run):
     browser.open_tab(airflow, EXPORT, last_run(EXPORT), "properties")
-    browser.wait_for("This task has no export status")
+    browser.wait_for("This task has no status")
 
 
 def test_the_tab_fits_a_phone_and_follows_the_theme(browser, airflow, last_run):

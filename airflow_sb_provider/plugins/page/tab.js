@@ -3,8 +3,8 @@
 // status.schema.json, beside this file, describes the XComs.
 "use strict";
 
-const STATUS = "sevenbridges_export_status";
-const PROGRESS = "sevenbridges_export_progress";
+const STATUS = "sevenbridges_status";
+const PROGRESS = "sevenbridges_progress";
 // Stands for an XCom that exists but has no readable value, such as the reference that an XCom backend stores.
 const UNREADABLE = Symbol("unreadable");
 const POLL_INTERVAL = 3000;
@@ -32,7 +32,7 @@ async function get(path) {
 
 async function xcoms() {
   // The list comes first, because a request for a missing XCom would put an error into the browser's console.
-  const found = await get(`${instance}/xcomEntries?map_index=${mapIndex}&xcom_key_pattern=sevenbridges_export_&limit=100`);
+  const found = await get(`${instance}/xcomEntries?map_index=${mapIndex}&xcom_key_pattern=sevenbridges_&limit=100`);
   const keys = new Set((found?.xcom_entries ?? []).filter((entry) => entry.map_index === mapIndex).map((entry) => entry.key));
   return Promise.all([STATUS, PROGRESS].map((key) => (keys.has(key) ? xcom(key) : null)));
 }
@@ -55,8 +55,8 @@ function element(tag, className, ...children) {
   return made;
 }
 
-// The pill shows these states already.
-const isPlainState = (note) => / is (PENDING|RUNNING)\.$/.test(note ?? "");
+// The pill and the job's card show these already.
+const isPlainState = (note) => /^(Export|Task) \S+ is [A-Z_]+(: .*)?\.$/s.test(note ?? "");
 const known = (value) => value !== null && value !== undefined && value !== "";
 const count = (number) => Number(number || 0).toLocaleString("en");
 
@@ -135,20 +135,26 @@ function notice(kind, title, ...lines) {
 // States and errors
 
 const OUTCOMES = {
-  FAILED: ["bad", "Failed", "The export failed"],
-  REFUSED: ["bad", "Rejected", "The request was rejected"],
-  IN_DOUBT: ["bad", "In doubt", "The state of the export is unknown"],
-  TIMEOUT: ["wait", "Timed out", "The task timed out before the export completed"],
-  ERROR: ["bad", "Failed", "The task failed before the export completed"],
+  FAILED: ["bad", "Failed", (job) => `The ${job.name} failed`],
+  REFUSED: ["bad", "Rejected", () => "The request was rejected"],
+  IN_DOUBT: ["bad", "In doubt", (job) => `The state of the ${job.name} is unknown`],
+  TIMEOUT: ["wait", "Timed out", (job) => `The Airflow task timed out before the ${job.name} completed`],
+  ERROR: ["bad", "Failed", (job) => `The Airflow task failed before the ${job.name} completed`],
 };
 const WORDS = {
+  DRAFT: ["wait", "Draft"],
+  CREATING: ["wait", "Starting"],
   PENDING: ["wait", "Queued"],
+  QUEUED: ["wait", "Queued"],
   RUNNING: ["busy", "Running"],
   COMPLETED: ["good", "Completed"],
+  ABORTING: ["wait", "Aborting"],
+  ABORTED: ["bad", "Aborted"],
   FAILED: ["bad", "Failed"],
   CHECKING: ["wait", "Checking"],
   DRY_RUN: ["good", "Dry run"],
 };
+const OPEN = ["DRAFT", "CREATING", "PENDING", "QUEUED", "RUNNING", "ABORTING"];
 const PROPERTIES = {
   sse_algorithm: "Encryption",
   sse_aws_kms_key_id: "KMS key",
@@ -158,9 +164,12 @@ const PROPERTIES = {
 const FILE_STATES = { FAILED: "Failed", REFUSED: "Rejected", IN_DOUBT: "In doubt" };
 const NO_CANCEL = "The Platform API cannot cancel exports.";
 
-function failure(error) {
-  const [kind, , title] = OUTCOMES[error.outcome] ?? OUTCOMES.ERROR;
-  const box = notice(kind, title, ...String(error.reason || "The Platform gave no reason.").split("\n"));
+// Pill and word of an error; an aborted job did not fail by itself.
+const outcome = (error, state) => (state === "ABORTED" && error.outcome === "FAILED" ? WORDS.ABORTED : OUTCOMES[error.outcome] ?? OUTCOMES.ERROR);
+
+function failure(error, job, state) {
+  const [kind, , title = () => `The ${job.name} was aborted`] = outcome(error, state);
+  const box = notice(kind, title(job), ...String(error.reason || "The Platform gave no reason.").split("\n"));
   if (known(error.remedy)) box.append(element("p", "", element("strong", "", "What to do: "), error.remedy));
   const details = list([
     ["Platform's message", error.message],
@@ -197,8 +206,8 @@ function options(status) {
   return rows.length ? element("div", "", words, properties) : words;
 }
 
-function airflowNote(task, sameTry) {
-  if (task.state === "up_for_retry") return "Airflow will retry the task. The retry checks the Platform before it submits anything.";
+function airflowNote(task, sameTry, retry = "The retry checks the Platform before it submits anything.") {
+  if (task.state === "up_for_retry") return `Airflow will retry the task. ${retry}`;
   if (["scheduled", "queued"].includes(task.state)) {
     return sameTry
       ? "The wait is over. The task is queued for a worker to finish."
@@ -207,58 +216,158 @@ function airflowNote(task, sameTry) {
   return null;
 }
 
-// A single export
+// Kinds of jobs
+
+const JOBS = {
+  export: {
+    key: "export_id",
+    name: "export",
+    title: "Export",
+    card: "Export job",
+    results: "Destination or reason",
+    states: ["COMPLETED", "FAILED", "RUNNING", "PENDING"],
+    dryRun: "The export was checked, and nothing was submitted.",
+    unwaited: "submits the export and does not wait for it. Use SevenBridgesExportSensor with export_id",
+    inFlight: `${NO_CANCEL} If you clear the task, it adopts this export and does not submit another one.`,
+    origin: "Submitted by this task",
+    titles(status) {
+      const file = status.file ?? {};
+      const destination = status.uri ?? (known(status.volume) ? `${status.volume}/${status.location}` : "the volume");
+      const verbs = status.copy_only ? ["Copy", "Copied", "Copying"] : ["Move", "Moved", "Moving"];
+      return verbs.map((verb) => `${verb} ${file.name ?? file.id ?? "a file"} to ${destination}`);
+    },
+    cards(status) {
+      const file = status.file ?? {};
+      return [
+        card("Source file", list([
+          ["Name", file.name],
+          ["Size", bytes(file.size)],
+          ["Project", file.project],
+          ["File id", file.id, "mono"],
+        ])),
+        card("Destination", list([
+          ["URI", status.uri, "mono"],
+          ["Volume", status.volume],
+          ["Location", status.location, "mono"],
+          ["Size", bytes(status.size)],
+          ["ETag", status.etag, "mono"],
+        ])),
+        known(status.copy_only) ? card("Export options", options(status)) : null,
+      ];
+    },
+    rows: () => [],
+    parts: () => [],
+  },
+  task: {
+    key: "task_id",
+    name: "task",
+    title: "Task",
+    card: "Task on the Platform",
+    results: "Task or reason",
+    states: ["COMPLETED", "FAILED", "ABORTED", "RUNNING", "QUEUED"],
+    dryRun: "The Platform checked a draft, which is deleted. Nothing runs.",
+    unwaited: "starts the task and does not wait for it. Use SevenBridgesTaskSensor with sevenbridges_task_id",
+    inFlight: "It continues and costs money. If you clear the Airflow task before it ends, no other task is started. To stop it, abort it on the Platform.",
+    origin: "Started by this Airflow task",
+    rerun: "The retry runs the app again, in a new task.",
+    titles(status) {
+      // Without the revision, which the card has.
+      const app = known(status.app) ? status.app.split("/").slice(0, 3).join("/") : "an app";
+      return ["Run", "Ran", "Running"].map((verb) => `${verb} ${app}${known(status.project) ? ` in ${status.project}` : ""}`);
+    },
+    cards: (status) => [
+      card("App", list([
+        ["App", status.app, "mono"],
+        ["Project", status.project],
+        ["App's page", status.app_page, "mono"],
+      ])),
+    ],
+    rows(latest) {
+      const [began, ended] = [time(latest.started_on), time(latest.finished_on)];
+      const until = ended ?? time(latest.at);
+      const open = OPEN.includes(latest.state);
+      return [
+        ["Name", latest.name],
+        ["Task's page", latest.page, "mono"],
+        ["Steps", latest.steps_total ? `${count(latest.steps_completed)} of ${count(latest.steps_total)} completed` : null],
+        ["Waits for", open ? latest.waits_for : null],
+        ["Duration", began && until && (ended || open) ? `${duration(until - began)}${ended ? "" : " so far"}` : null],
+        ["Price", known(latest.price) ? `${latest.price}${open ? " so far" : ""}` : null],
+        ["Output files", known(latest.outputs) ? count(latest.outputs) : null],
+      ];
+    },
+    parts: (latest) => (latest.counts ? [children(latest.counts)] : []),
+  },
+};
+
+function children(counts) {
+  const number = (...states) => states.reduce((sum, state) => sum + (counts[state] ?? 0), 0);
+  const total = number(...Object.keys(counts));
+  const shares = { good: number("COMPLETED"), bad: number("FAILED", "ABORTED"), busy: number("RUNNING") };
+  return element(
+    "section", "card", element("h2", "", `Batch of ${plural(total, "task", "tasks")}`), bar(total, shares),
+    element("div", "figures", ...JOBS.task.states.map((state) => figure(count(counts[state]), WORDS[state][1].toLowerCase()))),
+  );
+}
+
+function bar(total, shares) {
+  const made = element("div", "bar");
+  made.setAttribute("role", "progressbar");
+  made.setAttribute("aria-valuemin", "0");
+  made.setAttribute("aria-valuemax", String(total));
+  made.setAttribute("aria-valuenow", String(shares.good));
+  for (const [name, number] of Object.entries(shares)) {
+    const piece = element("div", name);
+    piece.style.width = `${(100 * number) / (total || 1)}%`;
+    if (number) piece.style.minWidth = "2px";
+    made.append(piece);
+  }
+  return made;
+}
+
+const figure = (value, name) => element("div", "", element("b", "", value), element("span", "", name));
+
+// A single job
 
 function single(task, status, progress) {
-  let state = status.state;
-  const follows = progress && progress.export_id === status.export_id && known(progress.state);
-  if (follows && ["PENDING", "RUNNING"].includes(state)) state = progress.state;
+  const job = JOBS[status.kind] ?? JOBS.export;
+  const id = status[job.key];
+  const follows = progress && progress[job.key] === id && known(progress.state);
+  const latest = follows && OPEN.includes(status.state) ? { ...status, ...progress } : status;
+  const state = latest.state;
   const since = follows ? progress : {};
   const error = status.error;
-  const file = status.file ?? {};
-  const name = file.name ?? file.id ?? "a file";
   const sameTry = status.try_number === task.try_number;
-  let [kind, word] = error ? OUTCOMES[error.outcome] ?? OUTCOMES.ERROR : WORDS[state] ?? ["", state || "Starting"];
-  const destination = status.uri ?? (known(status.volume) ? `${status.volume}/${status.location}` : "the volume");
-  const verbs = status.copy_only ? ["Copy", "Copied", "Copying"] : ["Move", "Moved", "Moving"];
-  let title = `${verbs[0]} ${name} to ${destination}`;
-  if (!error && state === "COMPLETED") title = `${verbs[1]} ${name} to ${destination}`;
-  if (!error && state === "RUNNING") title = `${verbs[2]} ${name} to ${destination}`;
-  let note = airflowNote(task, sameTry);
+  let [kind, word] = error ? outcome(error, state) : WORDS[state] ?? ["", state || "Starting"];
+  // In a batch that completed, some tasks may have failed.
+  if (!error && state === "COMPLETED" && (latest.counts?.FAILED || latest.counts?.ABORTED)) [kind, word] = ["bad", "Partially failed"];
+  const [plain, past, present] = job.titles(status);
+  const title = error ? plain : { COMPLETED: past, RUNNING: present }[state] ?? plain;
+  const reruns = ["FAILED", "ABORTED"].includes(state) ? job.rerun : undefined;
+  let note = airflowNote(task, sameTry, reruns);
   const parts = [];
-  const open = !error && ["PENDING", "RUNNING"].includes(state);
-  if (open && task.state === "success") note = `This task submits the export and does not wait for it. Use SevenBridgesExportSensor with export_id "${status.export_id}" to wait.`;
+  const open = !error && OPEN.includes(state);
+  if (open && task.state === "success") note = `This Airflow task ${job.unwaited} "${id}" to wait.`;
   if (open && task.state === "failed") {
     [kind, word] = ["wait", "In flight"];
-    parts.push(notice("wait", "The task failed, but its export is still in flight", `${NO_CANCEL} If you clear the task, it adopts this export and does not submit another one.`));
+    parts.push(notice("wait", `The Airflow task failed, but its ${job.name} is still in flight`, job.inFlight));
   }
   if (state === "CHECKING" && !error) {
     const until = time(status.check_again_at);
     note = `${until ? `The next check is at ${datetime(until)}. ` : ""}Nothing is submitted until the state is clear.`;
   }
-  if (state === "DRY_RUN") note = "The export was checked, and nothing was submitted.";
+  if (state === "DRY_RUN") note = job.dryRun;
   parts.unshift(head(kind, word, title, note));
-  if (error) parts.push(failure(error));
-  if (known(status.export_id)) parts.push(element("section", "card", element("h2", "", "Timeline"), steps(state, status, since, error)));
+  if (error) parts.push(failure(error, job, state));
+  parts.push(...job.parts(latest));
+  if (known(id) && state !== "DRAFT") parts.push(element("section", "card", element("h2", "", "Timeline"), steps(state, status, since, error)));
   parts.push(element(
     "div", "cards",
-    card("Source file", list([
-      ["Name", file.name],
-      ["Size", bytes(file.size)],
-      ["Project", file.project],
-      ["File id", file.id, "mono"],
-    ])),
-    card("Destination", list([
-      ["URI", status.uri, "mono"],
-      ["Volume", status.volume],
-      ["Location", status.location, "mono"],
-      ["Size", bytes(status.size)],
-      ["ETag", status.etag, "mono"],
-    ])),
-    known(status.copy_only) ? card("Export options", options(status)) : null,
-    card("Export job", list([
-      ["Export id", status.export_id ?? (state === "COMPLETED" ? "unknown" : null), "mono"],
-      ["Origin", known(status.adopted) ? (status.adopted ? "Adopted: it existed already" : "Submitted by this task") : null],
+    ...job.cards(status),
+    card(job.card, list([
+      [`${job.title} id`, id ?? (state === "COMPLETED" ? "unknown" : null), "mono"],
+      ...job.rows(latest),
+      ["Origin", known(status.adopted) ? (status.adopted ? "Adopted: it existed already" : job.origin) : null],
       ["Reason", status.why],
     ])),
   ));
@@ -267,12 +376,12 @@ function single(task, status, progress) {
 }
 
 function steps(state, status, since, error) {
-  // The Platform sets started_on when it accepts the export, and does not say when it began to run.
+  // The Platform sets started_on when it accepts the job, and does not say when it began to run.
   const queued = time(status.submitted_at) ?? time(status.started_on);
   const ended = time(status.finished_on ?? since.finished_on);
   const updated = time(since.at);
-  const level = { PENDING: 0, RUNNING: 1, COMPLETED: 2, FAILED: 2 }[state] ?? 0;
-  const failed = state === "FAILED" || error?.outcome === "FAILED";
+  const level = { RUNNING: 1, ABORTING: 1, COMPLETED: 2, FAILED: 2, ABORTED: 2 }[state] ?? 0;
+  const failed = ["FAILED", "ABORTED"].includes(state) || error?.outcome === "FAILED";
   const step = (number, name, ...lines) => {
     const finished = level > number || (number === 2 && state === "COMPLETED");
     const now = level === number && !finished && !failed;
@@ -288,7 +397,7 @@ function steps(state, status, since, error) {
     "ol", "steps",
     step(0, "Queued", queued ? datetime(queued) : null),
     step(1, "Running", level === 1 && !failed && updated ? `updated ${datetime(updated)}` : null),
-    step(2, failed ? "Failed" : "Completed", ended ? datetime(ended) : reported ? `reported ${datetime(reported)}` : null, total),
+    step(2, state === "ABORTED" ? "Aborted" : failed ? "Failed" : "Completed", ended ? datetime(ended) : reported ? `reported ${datetime(reported)}` : null, total),
   );
 }
 
@@ -336,7 +445,7 @@ function many(task, status, progress) {
   const title = dry ? `${plural(total, "file", "files")} would be ${verb}` : total ? `${count(done)} of ${plural(total, "file", "files")} ${verb}` : nothing ? "Nothing to export" : "No files yet";
   const note = dry ? "All files were checked, and nothing was submitted. The task's log lists them." : airflowNote(task, sameTry);
   const parts = [head(kind, word, title, note)];
-  if (error) parts.push(failure(error));
+  if (error) parts.push(failure(error, JOBS.export));
   if (over && !dry && flying) {
     parts.push(notice("wait", `${plural(flying, "export is", "exports are")} still in flight`, `${NO_CANCEL} A retry or a cleared task adopts them and does not submit them again.`));
   }
@@ -344,20 +453,8 @@ function many(task, status, progress) {
     parts.push(notice("wait", `${plural(unanswered, "submission has", "submissions have")} no response`, "The Platform may have accepted them. A retry or a cleared task checks before it submits anything."));
   }
   if (!dry && (total || before)) {
-    const bar = element("div", "bar");
-    bar.setAttribute("role", "progressbar");
-    bar.setAttribute("aria-valuemin", "0");
-    bar.setAttribute("aria-valuemax", String(total));
-    bar.setAttribute("aria-valuenow", String(done));
-    for (const [name, number] of [["good", done], ["bad", bad], ["busy", flying]]) {
-      const piece = element("div", name);
-      piece.style.width = `${(100 * number) / (total || 1)}%`;
-      if (number) piece.style.minWidth = "2px";
-      bar.append(piece);
-    }
-    const figure = (value, name) => element("div", "", element("b", "", value), element("span", "", name));
     parts.push(element(
-      "section", "card", bar,
+      "section", "card", bar(total, { good: done, bad, busy: flying }),
       element(
         "div", "figures",
         figure(count(status.exported_now ?? done), before ? "exported now" : "exported"),
@@ -416,13 +513,14 @@ function waited(task, status) {
   const counts = status.counts ?? {};
   const jobs = Array.isArray(status.jobs) ? status.jobs : [];
   const total = status.total ?? 0;
-  const [kind, word] = SENSOR_ENDS[task.state] ?? (status.error ? OUTCOMES[status.error.outcome] ?? OUTCOMES.ERROR : SENSOR_ENDS.success);
+  const job = JOBS[status.job_kind] ?? JOBS.export;
+  const [kind, word] = SENSOR_ENDS[task.state] ?? (status.error ? outcome(status.error, jobs[0]?.state) : SENSOR_ENDS.success);
   const completed = counts.COMPLETED ?? 0;
-  let title = "There was no export to wait for";
-  if (total === 1) title = `Export ${jobs[0]?.id ?? ""}`;
-  if (total > 1) title = `${count(completed)} of ${plural(total, "export", "exports")} completed`;
+  let title = `There was no ${job.name} to wait for`;
+  if (total === 1) title = `${job.title} ${jobs[0]?.id ?? ""}`;
+  if (total > 1) title = `${count(completed)} of ${plural(total, job.name, `${job.name}s`)} completed`;
   const parts = [head(kind, word, title, airflowNote(task, status.try_number === task.try_number))];
-  if (status.error) parts.push(failure(status.error));
+  if (status.error) parts.push(failure(status.error, job, jobs[0]?.state));
   if (jobs.length) {
     const rows = jobs.map((item) => {
       const [pill, state] = WORDS[item.state] ?? ["", item.state];
@@ -433,10 +531,10 @@ function waited(task, status) {
         element("td", "", item.text ?? ""),
       );
     });
-    const header = element("tr", "", ...["Export id", "State", "Destination or reason"].map((name) => element("th", "", name)));
+    const header = element("tr", "", ...[`${job.title} id`, "State", job.results].map((name) => element("th", "", name)));
     parts.push(element(
       "section", "card",
-      element("h2", "", jobs.length < total ? `First ${jobs.length} of ${count(total)} exports` : "Exports"),
+      element("h2", "", jobs.length < total ? `First ${jobs.length} of ${count(total)} ${job.name}s` : `${job.title}s`),
       element("table", "", element("thead", "", header), element("tbody", "", ...rows)),
       element("p", "quiet", `As of ${datetime(time(status.at) ?? new Date())}`),
     ));
@@ -445,47 +543,53 @@ function waited(task, status) {
 }
 
 function waiting(task, progress) {
+  const job = JOBS[progress.job_kind] ?? JOBS.export;
   const finished = FINISHED.includes(task.state);
-  const outcome = SENSOR_ENDS[task.state] ?? WORDS.FAILED;
+  const end = SENSOR_ENDS[task.state] ?? WORDS.FAILED;
   const note = finished ? null : airflowNote(task, true);
   const updated = ["Updated", datetime(time(progress.at) ?? new Date())];
   if (!known(progress.total)) {
-    const [kind, word] = finished ? outcome : WORDS[progress.state] ?? ["busy", "Waiting"];
+    const id = progress[job.key];
+    const [kind, word] = finished ? end : WORDS[progress.state] ?? ["busy", "Waiting"];
     return [
-      head(kind, word, `${finished ? "Export" : "Waiting for export"} ${progress.export_id}`, note),
-      card("Export job", list([["Export id", progress.export_id, "mono"], ["Message", finished || isPlainState(progress.note) ? null : progress.note], updated])),
+      head(kind, word, `${finished ? job.title : `Waiting for ${job.name}`} ${id}`, note),
+      ...job.parts(progress),
+      card(job.card, list([
+        [`${job.title} id`, id, "mono"],
+        ...job.rows(progress),
+        ["Message", finished || isPlainState(progress.note) ? null : progress.note],
+        updated,
+      ])),
     ];
   }
   const counts = progress.counts ?? {};
-  const [kind, word] = finished ? outcome : ["busy", "Waiting"];
+  const others = Object.keys(counts).filter((state) => !job.states.includes(state));
+  const [kind, word] = finished ? end : ["busy", "Waiting"];
   return [
-    head(kind, word, `${finished ? "" : "Waiting for "}${plural(progress.total, "export", "exports")}`, note),
-    card("Exports by state", list([
-      ["Completed", count(counts.COMPLETED)],
-      ["Failed", count(counts.FAILED)],
-      ["Running", count(counts.RUNNING)],
-      ["Queued", count(counts.PENDING)],
+    head(kind, word, `${finished ? "" : "Waiting for "}${plural(progress.total, job.name, `${job.name}s`)}`, note),
+    card(`${job.title}s by state`, list([
+      ...[...job.states, ...others].map((state) => [WORDS[state]?.[1] ?? state, count(counts[state])]),
       updated,
     ])),
   ];
 }
 
-const KINDS = { export: single, bulk: many, sensor: waited };
+const KINDS = { export: single, task: single, bulk: many, sensor: waited };
 
 // No status
 
 function empty(task) {
   const ours = /^SevenBridges/.test(task.operator ?? task.operator_name ?? "");
-  if (!ours) return [head("", "No status", "This task has no export status", "This tab shows the exports of tasks that use the Seven Bridges provider.")];
+  if (!ours) return [head("", "No status", "This task has no status", "This tab shows the exports and the apps that tasks run with the Seven Bridges provider.")];
   if (FINISHED.includes(task.state)) {
     const [kind, word] = { success: WORDS.COMPLETED, failed: WORDS.FAILED }[task.state] ?? ["", "No status"];
-    return [head(kind, word, "This task has no export status", "The task finished without publishing one. See the task's log.")];
+    return [head(kind, word, "This task has no status", "The task finished without publishing one. See the task's log.")];
   }
-  return [head("wait", "No status yet", "This task has no export status yet", "The status appears when the Platform has accepted the export. Until then, see the task's log.")];
+  return [head("wait", "No status yet", "This task has no status yet", "The status appears when the Platform has accepted the request. Until then, see the task's log.")];
 }
 
 function unreadable() {
-  return [head("wait", "Status unavailable", "The status of this export cannot be read here", "Airflow's XCom backend stores it in another place. See the task's log.")];
+  return [head("wait", "Status unavailable", "The status of this task cannot be read here", "Airflow's XCom backend stores it in another place. See the task's log.")];
 }
 
 function refusal(error) {

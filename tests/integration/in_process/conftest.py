@@ -234,12 +234,11 @@ def wait(mode, xcom):
         try_number=1, max_tries=0, xcom_push=push, get_first_reschedule_date=lambda context: began, task_id="wait"
     )
 
-    def run(export_id, **fields):
+    def run(job_ids, sensor=SevenBridgesExportSensor, **fields):
         def make():
             how = {"deferrable": True} if mode == "deferred" else {"deferrable": False, "mode": mode}
-            return SevenBridgesExportSensor(
-                **{"task_id": "wait", "export_id": export_id, "poke_interval": 0.1, "timeout": 300, **how, **fields}
-            )
+            common = {"task_id": "wait", sensor.kind.parameter: job_ids, "poke_interval": 0.1, "timeout": 300}
+            return sensor(**{**common, **how, **fields})
 
         while True:
             try:

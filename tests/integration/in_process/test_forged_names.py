@@ -110,7 +110,7 @@ def test_the_operator(platform, runner, export, deferrable, forge, logged_lines,
     lines = logged_lines()
     assert any("Checking for the cause" in line for line in lines)
     check(lines)
-    check_text(runner.xcom["sevenbridges_export_status"]["error"]["reason"])
+    check_text(runner.xcom["sevenbridges_status"]["error"]["reason"])
 
 
 @forgeries
@@ -119,7 +119,7 @@ def test_the_operator_when_the_export_completes(platform, runner, export, deferr
     with contextlib.suppress(AirflowException):
         runner.run(export(deferrable=deferrable))
     check(logged_lines())
-    for text in strings(runner.xcom["sevenbridges_export_status"]):
+    for text in strings(runner.xcom["sevenbridges_status"]):
         check_text(text)
 
 
@@ -159,7 +159,7 @@ def test_the_bulk_operator(platform, runner, forge, logged_lines, forged):
         runner.run(operator)
     check_text(str(caught.value))
     check(logged_lines())
-    for text in strings([runner.xcom["summary"], runner.xcom["sevenbridges_export_status"]]):
+    for text in strings([runner.xcom["summary"], runner.xcom["sevenbridges_status"]]):
         check_text(text)
 
 

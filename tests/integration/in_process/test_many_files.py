@@ -93,7 +93,7 @@ def test_all_files_are_reported_though_few_are_in_memory(platform, files, deferr
     extra = runner.outlet_events[OUTLET].extra
     assert (extra["total"], extra["exported"], extra["failed"], extra["bytes"]) == (450, 448, 2, 4480)
     assert len(runner.outlet_events[ALIAS].asset_alias_events) == 101
-    status = runner.xcom["sevenbridges_export_status"]
+    status = runner.xcom["sevenbridges_status"]
     assert (status["source"], status["uri"]) == (f"project {PROJECT}", "s3://demo-results/exports/many/")
 
 

@@ -163,7 +163,7 @@ def test_the_id_is_pushed_before_the_wait(platform, runner, export, monkeypatch)
     platform.on("request", record_xcom)
     runner.run(export())
     assert pushed[0]["export_id"] == platform.exports[0].id
-    assert pushed[0]["sevenbridges_export_status"]["state"] == "PENDING"
+    assert pushed[0]["sevenbridges_status"]["state"] == "PENDING"
 
 
 @pytest.mark.parametrize("keep_task_state", [True, False])
@@ -238,7 +238,7 @@ def test_a_retry_after_a_failed_job_says_so_in_log_and_tab(platform, runner, exp
     why = f"Export {failed.id} failed (9100: The bucket did not respond.); submitting again."
     assert log.count(why) == 1
     assert "shows nothing" not in log
-    assert runner.xcom["sevenbridges_export_status"]["why"].startswith(why)
+    assert runner.xcom["sevenbridges_status"]["why"].startswith(why)
 
 
 def test_a_move_to_another_destination_is_not_submitted_while_the_first_runs(

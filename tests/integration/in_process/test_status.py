@@ -148,7 +148,7 @@ def test_the_links_are_published_after_the_submission(platform, runner, written,
     runner.run(operator)
     keys = [key for key, _ in written]
     for kind in LINKS:
-        assert keys.index("export_id") < keys.index(kind().xcom_key) < keys.index("sevenbridges_export_status")
+        assert keys.index("export_id") < keys.index(kind().xcom_key) < keys.index("sevenbridges_status")
         # Each of the task's processes writes what it learns, once.
         assert keys.count(kind().xcom_key) == 1 + deferrable
     assert [runner.xcom[kind().xcom_key] for kind in LINKS] == [

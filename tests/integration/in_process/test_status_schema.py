@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,11 +13,14 @@ import jsonschema
 import pytest
 from airflow.sdk.exceptions import AirflowException
 
+from airflow_sb_provider.emulator.seed import BAM, PROJECT, VCF, WORD_COUNT
 from airflow_sb_provider.exports.request import PROPERTY_NAMES
 from airflow_sb_provider.hooks.connection import ConnectionSettings
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
+from airflow_sb_provider.operators.task import SevenBridgesTaskOperator
 from airflow_sb_provider.plugins import export_tab
+from airflow_sb_provider.sensors.task import SevenBridgesTaskSensor
 from airflow_sb_provider.task_status import PROGRESS, STATUS
 from airflow_sb_provider.triggers import progress_writer as progress_module
 from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
@@ -26,6 +30,7 @@ PAGE = Path(export_tab.__file__).parent / "page"
 SCHEMA = json.loads((PAGE / "status.schema.json").read_text())
 SCRIPT = re.sub(r"^\s*//.*$", "", (PAGE / "tab.js").read_text(), flags=re.MULTILINE)
 KINDS = SCHEMA["$defs"]
+CREATE_TASK, RUN, POLL_TASKS = "/v2/tasks", "/v2/tasks/*/actions/run", "/v2/bulk/tasks/get"
 CREATE, BULK_CREATE = "/v2/storage/exports", "/v2/bulk/storage/exports/create"
 
 
@@ -117,9 +122,97 @@ def bulk_exports(platform, written, deferrable):
     platform.knobs.update(stuck=False, pending_seconds=0.02, running_seconds=0.02)
 
 
+def app_runs(platform, written, deferrable):
+    """Run every course that a task of the Platform can take."""
+    # Each with its own key, so that none adopts the task of another.
+    names = (f"run_app_{number}" for number in count())
+    run = lambda **fields: make_task(**{"task_id": next(names), "deferrable": deferrable, **fields})  # noqa: E731
+    two = {"inputs": {"files": [VCF, BAM]}, "batch_by": "item", "batch_input": "files"}
+    new = lambda: Watched(written)  # noqa: E731
+    new().run(run(validate_only=True))
+    adopted = new()
+    adopted.run(run(task_id="adopts"))
+    adopted.run(run(task_id="adopts"))
+    platform.platform.tasks.clear()
+    adopted.fail(run(task_id="adopts"))
+    new().run(run(wait_for_completion=False))
+    new().run(run(**two))
+    new().fail(run(inputs={}))
+    new().fail(run(app="app"))
+    platform.trouble("job_fails", path=RUN, code=5000, message="The <b>tool</b> failed.")
+    new().fail(run())
+    platform.trouble("job_fails", path=RUN, code=5000, message="The tool failed.")
+    new().fail(run(**two))
+    platform.trouble("drop", method="POST", path=CREATE_TASK)
+    new().run(run())
+    platform.knobs.update(task_queued_seconds=0.5, task_running_seconds=0.5, queue_reason="account_limit")
+    new().run(run(**two))
+    platform.knobs.stuck = True
+    new().fail(run(timeout=0.3))
+    platform.knobs.stuck = False
+    abort_when_polled(platform)
+    new().fail(run())
+
+
+def abort_when_polled(platform):
+    """Abort each task that is polled, as a person does on its page."""
+
+    def abort(record):
+        if record.path == POLL_TASKS:
+            for task in list(platform.platform.tasks.values()):
+                if task.state in ("QUEUED", "RUNNING"):
+                    task.enter("ABORTING")
+
+    platform.on("request", abort)
+
+
+def make_task(**fields):
+    common = {"task_id": "run_app", "app": WORD_COUNT, "project": PROJECT, "inputs": {"files": [VCF]}, "retries": 2}
+    return SevenBridgesTaskOperator(**{**common, "poll_interval": 0.1, **fields})
+
+
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(ConnectionSettings, "visibility_delay", 0.1)
+
+
+@pytest.fixture
+def quick_tasks(platform, quick):
+    platform.knobs.update(task_queued_seconds=0.02, task_running_seconds=0.02, task_aborting_seconds=0.02)
+
+
+def test_a_task_of_the_platform_writes_what_the_schema_describes(platform, quick_tasks, deferrable):
+    written = []
+    app_runs(platform, written, deferrable)
+    check(written)
+    statuses = [value for key, value in written if key == STATUS]
+    assert set().union(*statuses) == set(KINDS["task"]["properties"])
+    assert {value["kind"] for value in statuses} == {"task"}
+    assert {value["state"] for value in statuses if "state" in value} <= words(KINDS["task"]["properties"]["state"])
+    ended = [(value.get("state"), value["error"]["outcome"]) for value in statuses if value.get("error")]
+    assert {("FAILED", "FAILED"), ("ABORTED", "FAILED"), ("COMPLETED", "FAILED"), (None, "REFUSED")} <= set(ended)
+    assert {outcome for _, outcome in ended} >= {"IN_DOUBT", "TIMEOUT"}
+    assert any(value.get("state") == "CHECKING" and value["check_again_at"] and value["app"] for value in statuses)
+    if not deferrable:
+        progress = [value for key, value in written if key == PROGRESS]
+        assert set().union(*progress) >= {"task_id", "state", "steps_total", "waits_for", "price", "counts"}
+        assert {value["waits_for"] for value in progress} == {None, "the account's limit of instances"}
+
+
+def test_a_sensor_of_tasks_writes_what_the_schema_describes(platform, quick_tasks, wait, xcom):
+    hook = SevenBridgesHook()
+    started = [Watched([]).run(make_task(wait_for_completion=False))["task_id"] for _ in range(2)]
+    wait(started, sensor=SevenBridgesTaskSensor)
+    check(xcom.items())
+    assert (xcom[STATUS]["job_kind"], xcom[STATUS]["counts"]) == ("task", {"COMPLETED": 2})
+    assert hook.get_task(started[0]).name in xcom[STATUS]["jobs"][0]["text"]
+    platform.trouble("job_fails", path=RUN, code=5000, message="The tool failed.")
+    failed = Watched([]).run(make_task(wait_for_completion=False))["task_id"]
+    with pytest.raises(AirflowException):
+        wait(failed, sensor=SevenBridgesTaskSensor)
+    check(xcom.items())
+    assert [(job["id"], job["state"]) for job in xcom[STATUS]["jobs"]] == [(failed, "FAILED")]
+    assert xcom[STATUS]["error"]["reason"] == "The tool failed."
 
 
 def test_tasks_write_what_the_schema_describes(platform, export, quick, deferrable):
@@ -172,8 +265,11 @@ def test_a_trigger_writes_what_the_schema_describes(platform, monkeypatch, count
         {STATUS: {"kind": "export", "try_number": 1, "at": None, "states": "PENDING"}},
         {STATUS: {"kind": "bulk", "try_number": 1, "at": None, "state": "STRANGE"}},
         {STATUS: {"kind": "other", "try_number": 1, "at": None}},
-        {PROGRESS: {"at": None, "note": None, "total": 1, "counts": {"PENDING": -1}}},
-        {"sevenbridges_export_other": {}},
+        {STATUS: {"kind": "task", "try_number": 1, "at": None, "file": {"id": "f"}}},
+        {PROGRESS: {"at": None, "note": None, "job_kind": "export", "total": 1, "counts": {"PENDING": -1}}},
+        {PROGRESS: {"at": None, "note": None, "job_kind": "other", "total": 1, "counts": {}}},
+        {PROGRESS: {"at": None, "note": None, "job_kind": "task", "state": "QUEUED"}},
+        {"sevenbridges_other": {}},
     ],
 )
 def test_the_schema_rejects_fields_that_the_script_does_not_read(wrong):
@@ -187,8 +283,10 @@ def test_the_script_reads_what_the_schema_describes():
         "PROGRESS": PROGRESS,
     }
     assert set(SCHEMA["properties"]) == {STATUS, PROGRESS}
+    one_job = {*KINDS["export"]["properties"], *KINDS["task"]["properties"]}
     fields = {
-        "status": {*KINDS["export"]["properties"], *KINDS["bulk"]["properties"], *KINDS["sensor"]["properties"]},
+        "status": {*one_job, *KINDS["bulk"]["properties"], *KINDS["sensor"]["properties"]},
+        "latest": one_job,
         "progress": {*KINDS["progress_of_one"]["properties"], *KINDS["progress_of_many"]["properties"]},
         "since": set(KINDS["progress_of_one"]["properties"]),
         "file": set(KINDS["export"]["properties"]["file"]["properties"]),
@@ -197,16 +295,20 @@ def test_the_script_reads_what_the_schema_describes():
     for name, known in fields.items():
         read = set(re.findall(rf"\b{name}\??\.(\w+)", SCRIPT))
         assert read <= known, name
-    # The script counts every state that a file of a bulk export can have.
-    assert set(re.findall(r"\bcounts\.(\w+)", SCRIPT)) == fields["counts"]
-    failure = SCRIPT.split("function failure(error)")[1].split("\n}")[0]
+    # The script counts every state that a file of a bulk export or a task of a batch can have.
+    listed = re.findall(r"^    states: (\[.*\])", SCRIPT, re.MULTILINE)
+    assert set().union(*map(json.loads, listed)) | set(re.findall(r"\bcounts\.(\w+)", SCRIPT)) == fields["counts"]
+    jobs = SCRIPT.split("const JOBS = {")[1].split("\n};")[0]
+    assert re.findall(r"^  (\w+): \{$", jobs, re.MULTILINE) == KINDS["job_kind"]["enum"]
+    assert re.findall(r'^    key: "(\w+)"', jobs, re.MULTILINE) == [f"{name}_id" for name in KINDS["job_kind"]["enum"]]
+    failure = SCRIPT.split("const outcome = ")[1].split("\n}")[0]
     assert set(re.findall(r"\berror\.(\w+)", failure)) == set(KINDS["error"]["properties"])
     known = {
         name: set(re.findall(r"^  (\w+): \[", SCRIPT.split(f"const {name} = {{")[1].split("};")[0], re.MULTILINE))
         for name in ("OUTCOMES", "WORDS")
     }
     assert known["OUTCOMES"] == words(KINDS["error"]["properties"]["outcome"])
-    assert known["WORDS"] == words(KINDS["export"]["properties"]["state"])
+    assert known["WORDS"] == words(KINDS["export"]["properties"]["state"]) | words(KINDS["task"]["properties"]["state"])
     shown = re.findall(r"^  (\w+): ", SCRIPT.split("const PROPERTIES = {")[1].split("};")[0], re.MULTILINE)
     assert tuple(shown) == PROPERTY_NAMES == tuple(KINDS["properties"]["propertyNames"]["enum"])
 

@@ -199,6 +199,7 @@ def test_a_failed_task_is_replaced_by_a_retry(platform, runner, deferrable):
     assert isinstance(caught.value, SevenBridgesTaskFailed)
     assert not isinstance(caught.value, AirflowFailException)
     assert "The tool failed." in str(caught.value)
+    assert "on the task's page" in str(caught.value)
     result = runner.run(make(deferrable=deferrable))
     assert result["status"] == "COMPLETED"
     assert not result["adopted"]
@@ -287,7 +288,7 @@ def test_a_batch_of_which_a_task_failed_is_reported(platform, runner, status):
         runner.run(batch())
     # A retry would run all tasks of a failed batch again, and find the same completed one.
     assert isinstance(caught.value, AirflowFailException) == (status == "COMPLETED")
-    assert "1 tasks of the batch" in str(caught.value) or status == "FAILED"
+    assert "1 task of the batch" in str(caught.value) or status == "FAILED"
 
 
 def test_a_batch_can_return_the_tasks_that_completed(platform, runner):
