@@ -155,6 +155,21 @@ WATCHERS_HAVE_QUEUES = "queue" in signature(BaseEventTrigger.__init__).parameter
 # Whether a retry policy can run a task again without using a retry.
 AIRFLOW_RESCHEDULES = hasattr(RetryAction, "RESCHEDULE")
 
+
+def state_of(ti: Any) -> str | None:
+    """Return the state of a task instance, from a worker or a trigger of Airflow 3.
+
+    :raises Exception: if Airflow does not answer, or before Airflow 3.
+    """
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=ti.dag_id, map_index=ti.map_index, task_ids=[ti.task_id], run_ids=[ti.run_id]
+    )
+    # One of a mapped task has its index in the key.
+    return next(iter(states.get(ti.run_id, {}).values()), None)
+
+
 __all__ = [
     "AIRFLOW_CONFIRMS_EVENTS",
     "AIRFLOW_PULLS_LAZILY",
@@ -198,6 +213,7 @@ __all__ = [
     "conf",
     "get_connection_async",
     "get_listener_manager",
+    "state_of",
 ]
 
 

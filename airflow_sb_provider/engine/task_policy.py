@@ -20,8 +20,8 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesTaskRefused,
 )
 from airflow_sb_provider.inputs import first_problems
-from airflow_sb_provider.jobs.decision import Fail, Submit
-from airflow_sb_provider.tasks.decision import RemoteTasks, best_task, decide
+from airflow_sb_provider.jobs.decision import CheckAgain, Fail, Submit
+from airflow_sb_provider.tasks.decision import ABORT_PAUSE, RemoteTasks, best_task, decide, is_outdated
 from airflow_sb_provider.tasks.ports import Port, convert_inputs, file_ids
 from airflow_sb_provider.tasks.request import ITEM
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 # The task is no draft: it was started before, or the response to its start was lost.
 NOT_A_DRAFT = (7007, 7010)
 _STARTS = 4
+# After so many aborts that have no effect, a task is adopted.
+_ABORTS = 3
 # In seconds: how far back a task is searched if no record says when it may have been created, and a margin.
 _SEARCHED = 30 * 86_400.0
 _MARGIN = 3600.0
@@ -46,14 +48,17 @@ class TaskPolicy(Policy["TrackedTask"]):
     """Checks, creates and starts tasks; `tasks.decision` has the rules.
 
     :param hook: sends all requests.
+    :param aborts_cleared: whether to abort a task that runs although its Airflow task was cleared, which is a wish to
+        run the app again.
     :param has_store: whether this Airflow keeps what was recorded across tries. If not, another process may have
         created a task for the same wish at any time, so the Platform is checked before each start.
     """
 
     single = True
 
-    def __init__(self, hook: SevenBridgesHook, *, has_store: bool) -> None:
+    def __init__(self, hook: SevenBridgesHook, *, has_store: bool, aborts_cleared: bool) -> None:
         self.hook = hook
+        self._aborts_cleared = aborts_cleared
         self._has_store = has_store
         self._inputs: dict[str, dict[str, object]] = {}
         # The drafts of this process that no other process can have created a second time.
@@ -82,6 +87,8 @@ class TaskPolicy(Policy["TrackedTask"]):
             recorded = self._read(submission.job_id)
         elif not submission.can_submit_unchecked:
             tasks, is_complete = self._tasks_of(request, submission.sent_at)
+        if check := self._abort_cleared(entry, [recorded] if isinstance(recorded, Task) else tasks):
+            return check
         settings = self.hook.settings
         facts = RemoteTasks(
             submission,
@@ -98,6 +105,23 @@ class TaskPolicy(Policy["TrackedTask"]):
                 SevenBridgesTaskRefused(f"The {request} was not created. Nothing runs.", first_problems(problems))
             )
         return entry.believe(decision, facts.now, settings.visibility_delay)
+
+    def _abort_cleared(self, entry: TrackedTask, tasks: Sequence[Task]) -> CheckAgain | None:
+        """Abort the tasks of this wish from before the last clear, and return when to check them again.
+
+        The trigger of a cleared task aborts them too, on some versions of Airflow and perhaps only after this check.
+        """
+        outdated = [task for task in tasks if is_outdated(entry.request, task)]
+        if not (self._aborts_cleared and outdated) or entry.submission.rechecks >= _ABORTS:
+            return None
+        for task in outdated:
+            try:
+                self.hook.send(calls.abort_task(task.id), retry=False)
+            except SevenBridgesApiError as error:
+                _raise_if_transient(error)
+                self.hook.log.warning("Task %s could not be aborted: %s", task.id, error)
+        why = f"Task {outdated[0].id} ran before the Airflow task was cleared, so it is aborted."
+        return CheckAgain(why, self.hook.clock.now() + ABORT_PAUSE)
 
     def validate(self, request: TaskRequest) -> Task:
         """Create a draft, delete it, and return it, with the errors and warnings of its validation.

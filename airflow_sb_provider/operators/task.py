@@ -88,8 +88,8 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
     :param poll_interval: seconds between two polls of the task.
     :param timeout: seconds from the start, across retries, after which the Airflow task fails; None for no limit. The
         task continues on the Platform.
-    :param on_kill_abort: whether to abort the task when the Airflow task is killed and, from Airflow 3.3 on, when it is
-        cleared or marked while it is deferred.
+    :param on_kill_abort: whether to abort the task when the Airflow task is killed or cleared, and, from Airflow 3.3
+        on, when it is marked while it is deferred.
     """
 
     template_fields: Sequence[str] = (*_REQUEST_FIELDS, "validate_only", "sevenbridges_conn_id")
@@ -182,7 +182,7 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
                 self.log.info("The Airflow task is stopped, so task %s is aborted.", task_id)
 
     def _policy(self) -> TaskPolicy:
-        return TaskPolicy(self.hook, has_store=self._has_store)
+        return TaskPolicy(self.hook, has_store=self._has_store, aborts_cleared=self.on_kill_abort)
 
     @property
     def _trigger_options(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # A new task may not be visible at once.
 _INVISIBLE_RECHECKS = 3
 # An abort takes minutes: instances are stopped.
-_ABORT_PAUSE = 20.0
+ABORT_PAUSE = 20.0
 _ABORT_RECHECKS = 60
 
 
@@ -142,6 +142,12 @@ def best_task(request: TaskRequest, tasks: Sequence[Task]) -> Task | None:
     return next(iter([*in_flight, *completed, *oldest_first]), None)
 
 
+def is_outdated(request: TaskRequest, task: Task) -> bool:
+    """Whether a task of this wish was started before the Airflow task was cleared, and is in flight."""
+    is_running = not task.ended and task.state not in (TaskState.DRAFT, TaskState.ABORTING)
+    return is_running and request.generation_of(task.description) not in (None, request.generation)
+
+
 def _aborting(request: TaskRequest, facts: RemoteTasks, task: Task) -> Decision:
     if facts.submission.rechecks >= _ABORT_RECHECKS:
         return Fail(
@@ -151,7 +157,7 @@ def _aborting(request: TaskRequest, facts: RemoteTasks, task: Task) -> Decision:
                 subject=f"The {request} is in doubt",
             )
         )
-    return CheckAgain(f"Task {task.id} of an earlier try is being aborted.", facts.now + _ABORT_PAUSE)
+    return CheckAgain(f"Task {task.id} of an earlier try is being aborted.", facts.now + ABORT_PAUSE)
 
 
 def _doubt_lasts(request: TaskRequest, facts: RemoteTasks) -> Decision | None:

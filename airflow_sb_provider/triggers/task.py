@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
+from airflow_sb_provider._compat import state_of
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.exceptions import SevenBridgesError
 from airflow_sb_provider.hooks.connection import DEFAULT_CONN_NAME
@@ -64,9 +66,13 @@ class SevenBridgesTaskTrigger(SevenBridgesJobTrigger):
         return path, {**arguments, "on_kill_abort": self.on_kill_abort}
 
     async def on_kill(self) -> None:
-        """Abort the tasks, if that is set. Airflow 3.3 and later call it when the task is cleared or marked."""
+        """Abort the tasks, if that is set. Airflow 3.3 and later call it when the task is cleared or marked.
+
+        Up to 3.3.2 they also call it when another triggerer takes over (apache/airflow#73454). Then the task is still
+        deferred. So is one that was cleared and has deferred again, whose worker has aborted these tasks itself.
+        """
         ids = self._watch.open if self._watch else []
-        if not (self.on_kill_abort and ids):
+        if not (self.on_kill_abort and ids) or await self._may_be_deferred():
             await super().on_kill()
             return
         from airflow_sb_provider.hooks.sevenbridges_async import SevenBridgesAsyncHook
@@ -81,3 +87,10 @@ class SevenBridgesTaskTrigger(SevenBridgesJobTrigger):
                 else:
                     lines.append(f"Task {task_id} is being aborted: the Airflow task was cleared or marked.")
         self._write_log(lines)
+
+    async def _may_be_deferred(self) -> bool:
+        try:
+            return await asyncio.to_thread(state_of, self.task_instance) == "deferred"
+        except Exception as error:
+            self._write_log([f"The state of the Airflow task is not known, so nothing is aborted: {error}"])
+            return True

@@ -22,7 +22,7 @@ CREATE, RUN = "/v2/tasks", "/v2/tasks/*/actions/run"
 @pytest.fixture(autouse=True)
 def quick_tasks(platform, monkeypatch):
     platform.knobs.update(task_queued_seconds=0.02, task_running_seconds=0.02, task_aborting_seconds=0.02)
-    monkeypatch.setattr("airflow_sb_provider.tasks.decision._ABORT_PAUSE", 0.1)
+    monkeypatch.setattr("airflow_sb_provider.engine.task_policy.ABORT_PAUSE", 0.1)
     monkeypatch.setattr("airflow_sb_provider.engine.task_result._PAUSES", (0.1, 0.2, 0.4, 0.8))
 
 

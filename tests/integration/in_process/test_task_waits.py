@@ -169,8 +169,13 @@ def deferred(operator, runner=None):
     return caught[0]
 
 
-def kill(trigger, platform):
-    """Run a trigger until it has polled, then clear its task as Airflow 3.3 does."""
+def kill(trigger, platform, state="failed"):
+    """Run a trigger until it has polled, then end its wait as Airflow 3.3 does, with the task in some state."""
+
+    def state_of(ti):
+        if state is None:
+            raise RuntimeError("Airflow does not answer")
+        return state
 
     async def run():
         again = type(trigger)(**trigger.serialize()[1])
@@ -182,20 +187,30 @@ def kill(trigger, platform):
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
 
-    asyncio.run(run())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("airflow_sb_provider.triggers.task.state_of", state_of)
+        asyncio.run(run())
 
 
+@pytest.mark.parametrize("state", ["deferred", None])
+def test_a_task_whose_trigger_moves_to_another_triggerer_is_not_aborted(platform, state):
+    platform.knobs.stuck = True
+    kill(deferred(operator()), platform, state)
+    assert states(platform) == {"QUEUED": 1}
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "scheduled", "running"])
 @pytest.mark.parametrize("aborts", [True, False])
-def test_a_deferred_task_that_is_cleared_is_aborted(platform, aborts):
+def test_a_deferred_task_that_is_marked_or_cleared_is_aborted(platform, aborts, state):
     platform.knobs.stuck = True
     runner = Runner()
-    kill(deferred(operator(on_kill_abort=aborts), runner), platform)
+    kill(deferred(operator(on_kill_abort=aborts), runner), platform, state)
     assert bool(states(platform)["ABORTING"] + states(platform)["ABORTED"]) == aborts
     assert bool(states(platform)["QUEUED"]) != aborts
 
 
 def test_a_cleared_task_that_was_aborted_runs_again(platform, monkeypatch):
-    monkeypatch.setattr("airflow_sb_provider.tasks.decision._ABORT_PAUSE", 0.1)
+    monkeypatch.setattr("airflow_sb_provider.engine.task_policy.ABORT_PAUSE", 0.1)
     platform.knobs.update(stuck=True, task_aborting_seconds=1.0)
     runner = Runner()
     kill(deferred(operator(), runner), platform)
@@ -203,6 +218,38 @@ def test_a_cleared_task_that_was_aborted_runs_again(platform, monkeypatch):
     runner.clear()
     assert runner.run(operator())["status"] == "COMPLETED"
     assert states(platform) == {"ABORTED": 1, "COMPLETED": 1}
+
+
+@pytest.mark.parametrize("store", [True, False])
+@pytest.mark.parametrize("aborts", [True, False])
+def test_a_task_that_is_cleared_while_it_runs_is_replaced(platform, monkeypatch, aborts, store):
+    """Also where Airflow does not notify the trigger."""
+    monkeypatch.setattr("airflow_sb_provider.engine.task_policy.ABORT_PAUSE", 0.1)
+    monkeypatch.setattr("airflow_sb_provider.tasks.decision.ABORT_PAUSE", 0.1)
+    platform.knobs.stuck = True
+    runner = Runner(store=store)
+    deferred(operator(), runner)
+    platform.knobs.stuck = False
+    [task] = platform.platform.tasks.values()
+    runner.clear()
+    if not aborts:
+        platform.platform.release(task.id)
+    result = runner.run(operator(on_kill_abort=aborts))
+    assert (result["task_id"] == task.id) != aborts
+    assert result["adopted"] != aborts
+    assert states(platform) == ({"ABORTED": 1, "COMPLETED": 1} if aborts else {"COMPLETED": 1})
+
+
+def test_a_task_that_cannot_be_aborted_is_adopted(platform, monkeypatch):
+    monkeypatch.setattr("airflow_sb_provider.engine.task_policy.ABORT_PAUSE", 0.1)
+    platform.knobs.stuck = True
+    runner = Runner()
+    deferred(operator(), runner)
+    platform.trouble("error", method="POST", path="/v2/tasks/*/actions/abort", status=403, code=7011, times=0)
+    runner.clear()
+    with pytest.raises(SevenBridgesTaskTimeout):
+        runner.run(operator(timeout=3))
+    assert states(platform) == {"QUEUED": 1}
 
 
 def test_an_abort_that_the_platform_rejects_is_logged(platform, capsys):
