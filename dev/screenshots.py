@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "ui"
 EXPORT, BULK, TWO_STEPS = "sevenbridges_export", "sevenbridges_bulk_export", "sevenbridges_export_two_steps"
+APP = "sevenbridges_run_app"
 THEMES = ("light", "dark")
 DESK, TALL, PHONE = (1400, 900), (1400, 1100), (390, 844)
 
@@ -134,6 +135,17 @@ def _take(camera: Photographer, platform: Emulator) -> None:
     seen.resize(*TALL)
     camera.tab(EXPORT, failed, "export")
     camera.shoot("failed", "What to do:", themes=THEMES)
+    seen.resize(*DESK)
+    _app(camera, platform)
+
+
+def _app(camera: Photographer, platform: Emulator) -> None:
+    """Take a screenshot of an app that runs."""
+    platform.knobs.task_running_seconds = 3600.0
+    run = camera.airflow.trigger(APP, {})
+    camera.seen.until(lambda: platform.platform.tasks, "a task of the Platform", 240)
+    camera.tab(APP, run, "run_app")
+    camera.shoot("app", "Running demo/genomics/gzip-with-index", "so far")
 
 
 def _forms(camera: Photographer) -> None:

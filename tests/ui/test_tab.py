@@ -277,6 +277,12 @@ def test_a_task_of_the_platform_that_ended_badly_says_why_and_what_a_retry_does(
     assert [timeline[0], *timeline[2:]] == ["Queued", "Running", word, "2026-01-01 00:30:00 UTC", "after 30 minutes"]
 
 
+def test_a_task_of_the_platform_that_was_never_created_has_no_empty_part(tab):
+    error = {"outcome": "REFUSED", "reason": "app: it is missing."}
+    text = tab({"state": "failed"}, {"kind": "task", "try_number": 1, "at": TASK["at"], "error": error})
+    assert text.splitlines() == ["Rejected", "Run an app", "The request was rejected", "app: it is missing."]
+
+
 def test_a_batch_shows_how_many_of_its_tasks_are_in_each_state(tab, chromium):
     counts = {"COMPLETED": 6, "RUNNING": 3, "QUEUED": 1}
     lines = tab({"state": "deferred"}, TASK | {"counts": {"QUEUED": 10}}, POLLED | {"counts": counts}).splitlines()

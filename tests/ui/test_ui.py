@@ -12,7 +12,7 @@ from airflow_sb_provider.emulator.seed import VCF
 from dev.ui import OUTSIDER
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(600)]
-EXPORT, BULK = "sevenbridges_export", "sevenbridges_bulk_export"
+EXPORT, BULK, APP = "sevenbridges_export", "sevenbridges_bulk_export", "sevenbridges_run_app"
 
 
 def type_into(browser, name, text):
@@ -21,10 +21,10 @@ def type_into(browser, name, text):
     field.send_keys(text)
 
 
-def links(browser, airflow, *task):
+def links(browser, airflow, *task, last="Exported to"):
     """The links on a task's details page."""
     browser.go(airflow.task(*task) + "/details")
-    browser.button("Exported to")
+    browser.button(last)
     found = browser.driver.find_elements(By.CSS_SELECTOR, "a[href^='https://']")
     return {
         each.text: each.get_attribute("href")
@@ -142,6 +142,22 @@ def test_a_bulk_task_shows_its_figures(browser, airflow):
         "Volume's bucket": "https://s3.console.aws.amazon.com/s3/buckets/demo-results?prefix=exports/",
         "Exported to": "https://s3.console.aws.amazon.com/s3/buckets/demo-results?prefix=exports/ui-bulk/",
     }
+
+
+def test_the_tab_of_an_app_follows_its_task(browser, airflow, platform):
+    platform.knobs.update(stuck=True, queue_reason="account_limit")
+    run_id = airflow.trigger(APP, {})
+    browser.until(lambda: platform.platform.tasks, "a task on the Platform")
+    browser.open_tab(airflow, APP, run_id, "run_app")
+    browser.wait_for("Queued", "Run demo/genomics/gzip-with-index in demo/genomics", "the account's limit of instances")
+    platform.knobs.stuck = False
+    browser.wait_for("Ran demo/genomics/gzip-with-index", "1 of 1 completed", "Output files", patience=600)
+    [task_id] = platform.platform.tasks
+    assert links(browser, airflow, APP, run_id, "run_app", last="App on the Platform") == {
+        "Task on the Platform": f"https://platform.example/u/demo/genomics/tasks/{task_id}/",
+        "App on the Platform": "https://platform.example/u/demo/genomics/apps/#demo/genomics/gzip-with-index",
+    }
+    assert browser.complaints() == []
 
 
 def test_another_task_has_no_status(browser, airflow, last_run):

@@ -361,8 +361,8 @@ function single(task, status, progress) {
   if (error) parts.push(failure(error, job, state));
   parts.push(...job.parts(latest));
   if (known(id) && state !== "DRAFT") parts.push(element("section", "card", element("h2", "", "Timeline"), steps(state, status, since, error)));
-  parts.push(element(
-    "div", "cards",
+  // A request that was rejected has no job.
+  parts.push(element("div", "cards", ...[
     ...job.cards(status),
     card(job.card, list([
       [`${job.title} id`, id ?? (state === "COMPLETED" ? "unknown" : null), "mono"],
@@ -370,7 +370,7 @@ function single(task, status, progress) {
       ["Origin", known(status.adopted) ? (status.adopted ? "Adopted: it existed already" : job.origin) : null],
       ["Reason", status.why],
     ])),
-  ));
+  ].filter((each) => each?.querySelector("dd, li"))));
   if (open && follows && known(progress.note) && !isPlainState(progress.note)) parts.push(element("p", "foot", `${datetime(time(progress.at) ?? new Date())}: ${progress.note}`));
   return parts;
 }
