@@ -328,6 +328,12 @@ def run_task(task_id: str) -> Call[Task]:
     return Call("POST", path, _one(Task.from_json), objects=(f"start of task {task_id}",))
 
 
+def describe_task(task_id: str, description: str) -> Call[Task]:
+    """`PATCH /tasks/{task_id}`: change the description of a draft. A task that is no draft is rejected (7026)."""
+    path = f"tasks/{_segment(task_id)}"
+    return Call("PATCH", path, _one(Task.from_json), body={"description": description}, objects=(f"task {task_id}",))
+
+
 def abort_task(task_id: str) -> Call[Task]:
     """`POST /tasks/{task_id}/actions/abort`: stop a task. A task that has ended is rejected (7008, 7011)."""
     path = f"tasks/{_segment(task_id)}/actions/abort"

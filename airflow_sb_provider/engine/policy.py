@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from airflow_sb_provider.jobs.tracked import TrackedJob
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.exceptions import SevenBridgesApiError, SevenBridgesError
@@ -43,8 +43,11 @@ class Policy(Protocol[E]):
         :raises SevenBridgesReplyLost: if the response is lost, so they may have been accepted.
         """
 
-    def start(self, entry: E) -> Job | SevenBridgesError:
-        """Start an entry whose job is a draft; return the job to wait for, or why it cannot be started."""
+    def start(self, entry: E, save: Callable[[], None]) -> Job | SevenBridgesError:
+        """Start an entry whose job is a draft; return the job to wait for, or why it cannot be started.
+
+        :param save: stores the entry for later tries.
+        """
         # Only some kinds have drafts.
         assert entry.job is not None
         return entry.job

@@ -298,7 +298,7 @@ class Submitter(Generic[E]):
 
     def _start(self, entry: E) -> None:
         """Start a draft. It needs no record, since a second start of the same draft has no effect."""
-        started = self._policy.start(entry)
+        started = self._policy.start(entry, lambda: self._save([entry]))
         if isinstance(started, SevenBridgesError):
             self._give_up(entry, started)
         else:

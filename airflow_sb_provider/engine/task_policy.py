@@ -26,7 +26,7 @@ from airflow_sb_provider.tasks.ports import Port, convert_inputs, file_ids
 from airflow_sb_provider.tasks.request import ITEM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
@@ -111,8 +111,9 @@ class TaskPolicy(Policy["TrackedTask"]):
 
         The trigger of a cleared task aborts them too, on some versions of Airflow and perhaps only after this check.
         """
-        outdated = [task for task in tasks if is_outdated(entry.request, task)]
-        if not (self._aborts_cleared and outdated) or entry.submission.rechecks >= _ABORTS:
+        submission = entry.submission
+        outdated = [task for task in tasks if submission.is_new_request and is_outdated(entry.request, task)]
+        if not (self._aborts_cleared and outdated) or submission.rechecks >= _ABORTS:
             return None
         for task in outdated:
             try:
@@ -196,17 +197,15 @@ class TaskPolicy(Policy["TrackedTask"]):
             self._only.add(draft.id)
         return [draft]
 
-    def start(self, entry: TrackedTask) -> Task | SevenBridgesError:
+    def start(self, entry: TrackedTask, save: Callable[[], None]) -> Task | SevenBridgesError:
         """Start the draft of an entry, unless another task of the same wish was started; see `Policy.start`."""
-        assert entry.job is not None
-        draft: Task = entry.job
+        draft: Task = entry.job or self.hook.get_task(entry.job_id or "")
         for warning in draft.warnings:
             self.hook.log.warning("Task %s: %s", draft.id, warning)
         if draft.errors:
-            return self._refused(entry, draft, draft.errors)
+            return self._refused(entry, draft, draft.errors, save)
         if draft.id not in self._only:
-            tasks, is_complete = self._tasks_of(entry.request, None)
-            others = [task for task in tasks if task.id != draft.id]
+            others, is_complete = self._tasks_of(entry.request, None, besides=draft.id)
             best = best_task(entry.request, [draft, *others])
             if best is not None and best.id != draft.id:
                 # It is not deleted, since the other process might start it.
@@ -217,7 +216,8 @@ class TaskPolicy(Policy["TrackedTask"]):
                     best.state,
                     draft.id,
                 )
-                entry.replace_by(best)
+                entry.adopt(best)
+                self.adopting(entry, best)
                 if best.state != TaskState.DRAFT:
                     return best
                 draft = best
@@ -227,9 +227,11 @@ class TaskPolicy(Policy["TrackedTask"]):
                     "another task may run for it.",
                     remedy="A retry checks again and starts it.",
                 )
-        return self._run(entry, draft)
+        return self._run(entry, draft, save)
 
-    def _run(self, entry: TrackedTask, draft: Task) -> Task | SevenBridgesError:
+    def _run(self, entry: TrackedTask, draft: Task, save: Callable[[], None]) -> Task | SevenBridgesError:
+        if entry.request.generation_of(draft.description) != entry.request.generation:
+            self._renew(entry, draft)
         for attempt in range(_STARTS):
             try:
                 task = self.hook.send(calls.run_task(draft.id))
@@ -238,11 +240,11 @@ class TaskPolicy(Policy["TrackedTask"]):
                     raise
                 task = self.hook.send(calls.get_task(draft.id))
                 if task.state == TaskState.DRAFT and error.code not in NOT_A_DRAFT:
-                    return self._refused(entry, task, [str(error), *task.errors])
+                    return self._refused(entry, task, [str(error), *task.errors], save)
             if task.state != TaskState.DRAFT:
                 return task
             if task.errors:
-                return self._refused(entry, task, task.errors)
+                return self._refused(entry, task, task.errors, save)
             # The Platform may show the start late.
             time.sleep(2.0**attempt)
             task = self.hook.send(calls.get_task(draft.id))
@@ -253,10 +255,22 @@ class TaskPolicy(Policy["TrackedTask"]):
             remedy="Check the task on the Platform. A retry starts it again.",
         )
 
-    def _refused(self, entry: TrackedTask, draft: Task, problems: Sequence[str]) -> SevenBridgesTaskRefused:
+    def _renew(self, entry: TrackedTask, draft: Task) -> None:
+        """Mark a draft from before a clear as one of this wish, so that a retry without a record adopts its task."""
+        try:
+            self.hook.send(calls.describe_task(draft.id, entry.request.full_description))
+        except SevenBridgesApiError as error:
+            # Another process may have started it meanwhile.
+            _raise_if_transient(error)
+
+    def _refused(
+        self, entry: TrackedTask, draft: Task, problems: Sequence[str], save: Callable[[], None]
+    ) -> SevenBridgesTaskRefused:
         """Delete a draft that cannot run, and return the error that names all problems."""
+        # Recorded first: a draft that a later try knows by its id, and cannot read, is in doubt.
+        entry.give_up_draft()
+        save()
         if self.hook.delete_draft(draft.id):
-            entry.draft_deleted()
             what = f"The {entry.request} cannot run. Its draft was deleted."
         else:
             what = f"The {entry.request} cannot run. Its draft {draft.id} could not be deleted; delete it."
@@ -267,7 +281,8 @@ class TaskPolicy(Policy["TrackedTask"]):
         return self.hook.get_tasks(ids)
 
     def adopting(self, entry: TrackedTask, job: Job) -> None:
-        """Adopt any task of the same wish as it is."""
+        """Record an adopted task as the one of this wish, also if it was started before a clear."""
+        entry.take_over(job, now=self.hook.clock.now(), credential=self.hook.settings.credential)
 
     def without_effect(self, adopted: Sequence[tuple[TrackedTask, Job]]) -> set[TrackedTask]:
         """Return none: a completed task has run the app."""
@@ -288,10 +303,11 @@ class TaskPolicy(Policy["TrackedTask"]):
             _raise_if_transient(error)
             return error
 
-    def _tasks_of(self, request: TaskRequest, sent_at: float | None) -> tuple[list[Task], bool]:
+    def _tasks_of(self, request: TaskRequest, sent_at: float | None, *, besides: str = "") -> tuple[list[Task], bool]:
         """Return the tasks that carry the request's key, newest first, and whether the list is certainly complete.
 
         :param sent_at: when an earlier try recorded its request, in epoch seconds of the Platform's clock, if it did.
+        :param besides: the id of a task to leave out. If it is new, it may not be readable by its id yet.
         """
         since = self.hook.clock.now() - _SEARCHED if sent_at is None else sent_at
         created_from = pendulum.from_timestamp(since - _MARGIN).isoformat()
@@ -300,6 +316,7 @@ class TaskPolicy(Policy["TrackedTask"]):
             lambda _, offset: calls.list_tasks(request.project, created_from=created_from, offset=offset),
             "",
         )
+        tasks = [task for task in tasks if task.id != besides]
         if any(task.state == TaskState.UNKNOWN for task in tasks):
             # The list is brief.
             full = self.hook.get_tasks([task.id for task in tasks], retry=False)

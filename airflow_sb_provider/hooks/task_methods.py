@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_sb_provider.api import calls
-from airflow_sb_provider.exceptions import SevenBridgesError
+from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesNotFoundError
 from airflow_sb_provider.inputs import read_ids
 from airflow_sb_provider.tasks.request import TaskRequest
 
@@ -92,9 +92,12 @@ class TaskMethods:
         return list(islice(pages, limit))
 
     def delete_draft(self, task_id: str) -> bool:
-        """Delete a draft, and return whether that succeeded; an error is only logged."""
+        """Delete a draft, and return whether it exists no longer; an error is only logged."""
         try:
             self.send(calls.delete_task(task_id))
+        except SevenBridgesNotFoundError:
+            # The response to an earlier attempt was lost, or somebody else has deleted it.
+            return True
         except SevenBridgesError as error:
             self.log.warning("The draft %s could not be deleted: %s", task_id, error)
             return False

@@ -167,9 +167,8 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
         return super().resume(context, event)
 
     def on_kill(self) -> None:
-        """Abort the task on the Platform, if ``on_kill_abort`` is set."""
-        started = [entry for entry in (self._under_way.in_flight if self._under_way else []) if not entry.is_draft]
-        for entry in started:
+        """Abort the task on the Platform if ``on_kill_abort`` is set, also a draft that may just be starting."""
+        for entry in self._under_way.in_flight if self._under_way else []:
             task_id = entry.job_id or ""
             if not self.on_kill_abort:
                 self.log.warning("The Airflow task is stopped; task %s continues on the Platform.", task_id)
@@ -266,8 +265,8 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
             )
         if entry.bad:
             raise entry.error or SevenBridgesInDoubt(entry.message)
-        task = entry.job
-        assert task is not None
+        # A process that Airflow took for dead may find in the store what a later try has done.
+        task = entry.job or self.hook.get_task(entry.job_id or "")
         page = task_page(self.hook.settings.endpoint, entry.request.project, task.id)
         if not task.ended:
             return task_result(task, files={}, beside={}, adopted=entry.adopted, url=page)

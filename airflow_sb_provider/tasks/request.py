@@ -112,17 +112,22 @@ class TaskRequest:
         """The line of the description by which a try finds the task that an earlier one created."""
         return f"{_MARK}{self.key}"
 
+    @property
+    def full_description(self) -> str:
+        """The task's description: the user's, and the mark with the generation."""
+        mark = f"{self.mark}-{self.generation}" if self.key else ""
+        return "\n\n".join(filter(None, [self.description, mark]))
+
     def body(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body of ``POST /tasks``, which creates a draft.
 
         :param inputs: as the app's ports require.
         """
-        mark = f"{self.mark}-{self.generation}" if self.key else ""
         body: dict[str, Any] = {
             "project": self.project,
             "app": self.app,
             "name": self.name,
-            "description": "\n\n".join(filter(None, [self.description, mark])),
+            "description": self.full_description,
             "inputs": dict(inputs),
             "execution_settings": self.execution_settings,
             "use_interruptible_instances": self.use_interruptible_instances,

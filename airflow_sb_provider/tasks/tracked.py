@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_sb_provider.jobs.record import SubmissionStatus
+from airflow_sb_provider.jobs.record import SubmissionRecord, SubmissionStatus
 from airflow_sb_provider.jobs.tracked import TrackedJob
 from airflow_sb_provider.tasks.kind import TASK
 from airflow_sb_provider.tasks.request import TaskRequest
@@ -13,6 +13,7 @@ from airflow_sb_provider.tasks.request import TaskRequest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_sb_provider.api.job import Job
     from airflow_sb_provider.api.task import Task
     from airflow_sb_provider.jobs.kind import JobKind
 
@@ -25,14 +26,18 @@ class TrackedTask(TrackedJob[TaskRequest]):
 
     job: Task | None = None
 
-    def replace_by(self, task: Task) -> None:
-        """Follow another task that was created for the same wish, instead of this one's draft."""
-        if self.record:
-            self.record = replace(self.record, job_id=task.id)
-        self.adopt(task)
+    def take_over(self, task: Job, *, now: float, credential: str) -> None:
+        """Record a task that a check found as the one of this wish, so that a later try knows it by its id.
 
-    def draft_deleted(self) -> None:
-        """Record that the draft of this task exists no longer, so that a later try creates another."""
+        :param now: in epoch seconds of the Platform's clock.
+        """
+        sent_at = self.record.sent_at if self.record and self.own_id == task.id else now
+        self.record = SubmissionRecord(
+            self.request.fingerprint, credential, sent_at, self.request.generation, SubmissionStatus.ACCEPTED, task.id
+        )
+
+    def give_up_draft(self) -> None:
+        """Forget the draft, which is to be deleted: a later try finds it by its key, or creates another."""
         if self.record:
             self.record = replace(self.record, outcome=SubmissionStatus.REFUSED, job_id=None)
 

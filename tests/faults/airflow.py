@@ -1,4 +1,4 @@
-"""A simulated Airflow: tasks, their tries as greenlets, and faults between any two steps."""
+"""A simulated Airflow: its tasks, their tries as greenlets, and faults between any two steps, for any kind of job."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 import greenlet
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
-from airflow_sb_provider.exceptions import SevenBridgesError
-from airflow_sb_provider.exports.kind import EXPORT
+from airflow_sb_provider.api.models import error_from_json
+from airflow_sb_provider.exceptions import SevenBridgesError, SevenBridgesMalformedReply
 from airflow_sb_provider.jobs.watch import FinalPoll, Over, Watch
-from airflow_sb_provider.triggers.export import SevenBridgesExportTrigger
-from tests.faults.platform import START, Sent, SimPlatform, Violation
-from tests.faults.weakenings import CLOCK_SKEW, PAUSE, WEAKENINGS
+from airflow_sb_provider.triggers.base import SevenBridgesJobTrigger
+from tests.faults.deliveries import DELIVERIES, Delivery
+from tests.faults.platform import START, Sent, SimPlatform, Violation, error
+from tests.faults.weakenings import CLOCK_SKEW, PAUSE, WEAKENINGS, Weakening
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+    from airflow_sb_provider.jobs.kind import JobKind
 
 RECORD = "sevenbridges_batch"
 MAX_STEPS = 6000
@@ -52,7 +54,7 @@ class SimulatedOperator:
 
 @dataclass(eq=False)
 class SimTask:
-    """A task instance in Airflow's database, with the exports that it submitted and the messages that it logged."""
+    """A task instance in Airflow's database, with what it submitted and the messages that it logged."""
 
     name: str
     operator: Any
@@ -60,6 +62,7 @@ class SimTask:
     intents: list[dict[str, Any]]
     max_tries: int
     map_index: int = -1
+    task_id: str = "export"
     fields: dict[str, Any] = field(default_factory=dict)
     """parameters of its operator that were changed"""
     state: str = "scheduled"
@@ -140,7 +143,7 @@ class SimProcess:
         ti = SimpleNamespace(
             dag_id="dag",
             run_id="run",
-            task_id="export",
+            task_id=task.task_id,
             map_index=task.map_index,
             try_number=task.try_number,
             max_tries=task.max_tries,
@@ -232,9 +235,28 @@ class SimProcess:
 
 
 class SimAirflow:
-    """A schedule, determined by its seed. Subclasses define the exports and the invariants."""
+    """A schedule, determined by its seed. Subclasses define the kind of jobs, the wishes and the invariants."""
 
     process_class: type[SimProcess]
+    platform_class: type[SimPlatform] = SimPlatform
+    kind: JobKind[Any]
+    state_key = "state"
+    """where the API shows a job's state"""
+    not_found = 9008
+    """the API's code for a job that does not exist"""
+    ends, costs = "I6", "I7"
+    """the invariants that a schedule ends, and that its requests are few"""
+    weakenings: Mapping[str, Weakening] = WEAKENINGS
+    incidents: tuple[tuple[str, str], ...] = (
+        ("workers die", "lose_worker"),
+        ("workers pause", "pause"),
+        ("tasks are cleared", "clear"),
+        ("records are unreadable", "corrupt_record"),
+        ("pages are lost", "lose_page"),
+    )
+    """weakenings, and the methods that cause them between two steps"""
+    accepts_nothing = False
+    cleared_at_last = False
 
     def __init__(self, seed: int, off: frozenset[str], only: frozenset[str] | None, dropped: frozenset[int]) -> None:
         # Separate random streams, so that a disabled weakening changes the rest as little as possible.
@@ -243,33 +265,21 @@ class SimAirflow:
         random.seed(seed)
         self.seed, self.dropped = seed, dropped
         self.is_fault_free = self.draw.random() < 0.06
-        drawn = {name for name, weakening in WEAKENINGS.items() if self.draw.random() < weakening.chance}
+        drawn = {name for name, weakening in self.weakenings.items() if self.draw.random() < weakening.chance}
         self.on = frozenset() if self.is_fault_free else frozenset(drawn - off)
         if only is not None:
             self.on = only - off
         self.faults = self.draw.randint(1, 6)
         self.fired = 0
         self.main = greenlet.getcurrent()
-        self.platform = SimPlatform(random.Random(seed * 4 + 3), self.on)
+        self.platform = self.platform_class(random.Random(seed * 4 + 3), self.on)
         self.triggerer_skew = self.clock_skew()
         self.tries_without_store = 1 if "the first try has no store" in self.on else 0
         self.running: SimProcess | None = None
         self.processes: list[SimProcess] = []
         self.tasks: list[SimTask] = []
-        self._incidents = [
-            (name, getattr(self, method))
-            for name, method in (
-                ("workers die", "lose_worker"),
-                ("workers pause", "pause"),
-                ("tasks are cleared", "clear"),
-                ("records are unreadable", "corrupt_record"),
-                ("pages are lost", "lose_page"),
-                ("others export too", "rival"),
-                ("files are deleted", "delete_file"),
-                ("copies are replaced", "replace_copy"),
-            )
-            if name in self.on
-        ]
+        self.most_posts, self.most_requests = 0, 0.0
+        self._incidents = [(name, getattr(self, method)) for name, method in self.incidents if name in self.on]
 
     def clock_skew(self):
         return self.rng.uniform(-CLOCK_SKEW, CLOCK_SKEW) if "clocks differ" in self.on else 0.0
@@ -308,6 +318,43 @@ class SimAirflow:
         """Weaken the invariants of these files from now on, as the weakening specifies."""
         raise NotImplementedError
 
+    def draw_delivery(self, *, is_bulk):
+        """Return how a submission is delivered, and by which weakening, if any."""
+        if self.accepts_nothing:
+            return None, Delivery("none", "lost")
+        names = [name for name in DELIVERIES if is_bulk or not name.startswith("bulk")]
+        name = self.draw_fault(0.5, *names)
+        return name, self.luck.choice(DELIVERIES[name]) if name else Delivery()
+
+    def corrupted(self, items):
+        """Return a poll's items, corrupted if that fault happens; None if the whole call is rejected."""
+        if not items or not self.draw_fault(0.2, "poll answers are spoiled"):
+            return items
+        items = list(items)
+        number = self.luck.randrange(len(items))
+        how = self.luck.choice(["null", "stateless", "left out", "shuffled", "rejected"])
+        if how == "rejected":
+            return None
+        if how == "null":
+            items[number] = None
+        elif how == "stateless" and "resource" in items[number]:
+            items[number] = {"resource": {**items[number]["resource"], self.state_key: None}}
+        elif how == "left out":
+            del items[number]
+        else:
+            self.luck.shuffle(items)
+        return items
+
+    def poll_answers(self, ids):
+        """Return the response to a poll."""
+        items = self.corrupted([self.platform.job_item(each) for each in ids])
+        if items is None:
+            return error_from_json(error(self.not_found))
+        try:
+            return self.kind.get_many(ids).read({"items": items}, {})
+        except ValueError as problem:
+            return SevenBridgesMalformedReply(200, message=str(problem))
+
     def lose_worker(self, task):
         """A worker dies, or Airflow assumes that it died."""
         if not task.process:
@@ -343,10 +390,7 @@ class SimAirflow:
         """A user clears the task in the UI."""
         if not task.try_number or task.clears >= 2:
             return False
-        if task.process:
-            task.process.operator.on_kill()
-            self.check_stopped_task(task.process)
-            self.kill(task, lives_on=False)
+        self.stop(task)
         task.clears += 1
         task.process, task.deferred, task.resumable = None, None, None
         task.max_tries = task.try_number + task.operator.retries
@@ -360,6 +404,13 @@ class SimAirflow:
         if self.draw_fault(0.3, "parameters change"):
             self.change_parameters(task)
         return True
+
+    def stop(self, task):
+        """A user stops the task."""
+        if task.process:
+            task.process.operator.on_kill()
+            self.check_stopped_task(task.process)
+            self.kill(task, lives_on=False)
 
     def corrupt_record(self, task):
         """A part of the record is replaced by a value that the task cannot read."""
@@ -385,6 +436,23 @@ class SimAirflow:
         return True
 
     # Execution
+
+    def run(self):
+        """Run the schedule to its end; what has failed then is cleared, and must do without further faults."""
+        self.run_until_idle()
+        if not any(task.state == "failed" for task in self.tasks):
+            return
+        self.faults = 0
+        for task in self.tasks:
+            if task.state == "failed":
+                task.intents, task.fields = self.intents, {}
+                task.max_tries, task.state = task.try_number + task.operator.retries, "scheduled"
+                task.not_before = task.requested_since = self.platform.now
+        self.platform.note("world", "no more faults; the failed tasks are cleared")
+        self.platform.advance(self.platform.now + 1000)
+        self.cleared_at_last = True
+        self.run_until_idle()
+        self.check_all_fulfilled()
 
     def end_try(self, task, state, text):
         """End a try of a task."""
@@ -416,7 +484,7 @@ class SimAirflow:
             elif (moment := self._next_moment()) is not None:
                 platform.advance(moment)
             self.check()
-        raise Violation("I6", "the schedule does not end")
+        raise Violation(self.ends, "the schedule does not end")
 
     def _is_over(self):
         return (
@@ -449,6 +517,10 @@ class SimAirflow:
         """Check the invariants that hold when a user stops a task."""
         raise NotImplementedError
 
+    def check_all_fulfilled(self):
+        """Check that every wish that can be fulfilled is, after the last clear."""
+        raise NotImplementedError
+
     def change_parameters(self, task):
         """Change the task's parameters from its next try on."""
         raise NotImplementedError
@@ -478,12 +550,11 @@ class SimAirflow:
     def _defer(self, task, deferred):
         task.state, task.deferred, task.process = "deferred", deferred, None
         trigger, now = deferred.trigger, self.platform.now
-        if isinstance(trigger, SevenBridgesExportTrigger):
+        if isinstance(trigger, SevenBridgesJobTrigger):
             # As in the trigger: from now on the triggerer's clock counts.
             deadline = trigger.end_time and trigger.end_time - self.triggerer_skew
-            task.watch = Watch(
-                EXPORT, trigger.export_ids, deadline, min_finished=trigger.min_finished, fail_fast=trigger.fail_fast
-            )
+            ids = getattr(trigger, self.kind.ids_key)
+            task.watch = Watch(self.kind, ids, deadline, min_finished=trigger.min_finished, fail_fast=trigger.fail_fast)
             task.polls_at = now
         else:
             task.watch = None
@@ -503,10 +574,6 @@ class SimAirflow:
             step = watch.next_step(now)
         task.polls_at = now + task.deferred.trigger.poll_interval
         return step.event if isinstance(step, Over) else None
-
-    def poll_answers(self, ids):
-        """Return the response to a poll."""
-        raise NotImplementedError
 
     def _start(self, task, method, arguments):
         task.state, task.resumable = "running", None

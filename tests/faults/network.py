@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from airflow_sb_provider.api.replies import read_reply
 from airflow_sb_provider.exceptions import SevenBridgesConnectionError, SevenBridgesError
@@ -17,49 +16,10 @@ from tests.faults.weakenings import GATEWAY
 MAX_POSTS = 4
 MAX_REQUESTS = 50
 CREATE = "bulk/storage/exports/create"
+POLLS = {"export": "bulk/storage/exports/get", "task": "bulk/tasks/get"}
 PAGE_OF_A_GATEWAY = b"<html>Bad Gateway</html>"
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """How a submission is delivered.
-
-    :param done: how many of its exports are accepted: all, half or none.
-    :param rest: when the others arrive: never, late, or too late.
-    :param answer: the response that the sender gets.
-    """
-
-    done: str = "all"
-    answer: str = "true"
-    rest: str = "never"
-
-
-DELIVERIES = {
-    "requests do not arrive": [Delivery("none", "unsent")],
-    "responses are lost": [Delivery("all", "lost"), Delivery("none", "lost"), Delivery("half", "lost")],
-    "requests arrive late": [Delivery("none", "lost", "late"), Delivery("half", "lost", "late")],
-    "requests arrive later than any bound": [Delivery("none", "lost", "too late")],
-    "requests are delivered twice": [Delivery("twice"), Delivery("twice", "lost")],
-    "maintenance is a lie": [Delivery("all", "maintenance")],
-    "a rejection is a lie": [Delivery("all", "malformed")],
-    "calls are rejected as a whole": [
-        Delivery("none", "maintenance"),
-        Delivery("none", "rejected"),
-        Delivery("none", "rate limit"),
-    ],
-    "workers die": [Delivery("all", "killed"), Delivery("none", "killed"), Delivery("none", "killed", "late")],
-    "bulk answers are in disorder": [
-        Delivery("all", "short"),
-        Delivery("all", "swapped"),
-        Delivery("all", "brief and shuffled"),
-    ],
-    "items are in trouble": [
-        Delivery("all", "an item in trouble"),
-        Delivery("all", "no item"),
-        Delivery("all", "no state"),
-    ],
-}
-_WITHOUT_RESPONSE = ("lost", "killed")
 _REJECTED = {"maintenance": 0, "malformed": 9011, "rejected": 9000, "rate limit": 1000}
 
 
@@ -115,6 +75,7 @@ class Process(SimProcess):
     """A process that sends its requests through the simulated network."""
 
     hook_class = SimHook
+    max_requests = MAX_REQUESTS
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -128,32 +89,45 @@ class Process(SimProcess):
         if platform.now > call.send_by:
             # The hook does not send the body after this time, so the request stays incomplete.
             raise SevenBridgesConnectionError("broken off")
-        query = dict(call.query)
-        is_list = call.path == "storage/exports" and call.method == "GET"
-        if not is_list and call.path != "storage/imports" and call.path != "bulk/storage/exports/get":
+        if not self.is_list(call) and call.path != POLLS[self.world.kind.name]:
             self._count_request()
-        if not call.idempotent:
-            status, body, headers = self._submit(call, query.get("copy_only") == "true")
-        elif trouble := self._failed_read():
-            status, body, headers = trouble
-        else:
-            if is_list and ("state", "PENDING") in call.query and query["offset"] == "0":
-                self.listed_at = platform.now
-            status, body, headers = platform.answer(call)
-            if call.path.endswith("/object"):
-                place = call.path[16:-7], query["location"]
-                self.objects_seen[place] = platform.now, status == 200
-            elif call.path == "bulk/files/get":
-                self.files_read_at = platform.now
-            elif call.path == "bulk/storage/exports/get":
-                items = self.world.corrupted(body["items"])
-                status, body = (404, error(9008)) if items is None else (200, {"items": items})
-        self.note("%s %s%s: %s", call.method, call.path, _shown(query), status)
+        status, body, headers = self.respond(call)
+        self.note("%s %s%s: %s", call.method, call.path, _shown(dict(call.query)), status)
         headers |= platform.headers()
         self.yield_control()
         return status, body, headers
 
-    def _failed_read(self):
+    def is_list(self, call):
+        """Whether a call reads a list of jobs."""
+        return call.path == "storage/imports" or (call.path == "storage/exports" and call.method == "GET")
+
+    def respond(self, call):
+        """Return status, body and headers of a response, except its date."""
+        platform, query = self.world.platform, dict(call.query)
+        if not call.idempotent:
+            return self._submit(call, query.get("copy_only") == "true")
+        if trouble := self.failed_read():
+            return trouble
+        if self.is_list(call) and ("state", "PENDING") in call.query and query["offset"] == "0":
+            self.listed_at = platform.now
+        status, body, headers = platform.answer(call)
+        if call.path.endswith("/object"):
+            place = call.path[16:-7], query["location"]
+            self.objects_seen[place] = platform.now, status == 200
+        elif call.path == "bulk/files/get":
+            self.files_read_at = platform.now
+        return self.polled(call, status, body, headers)
+
+    def polled(self, call, status, body, headers):
+        """Return a response; of a poll, one that may be corrupted."""
+        world = self.world
+        if call.path == POLLS[world.kind.name]:
+            items = world.corrupted(body["items"])
+            status, body = (404, error(world.not_found)) if items is None else (200, {"items": items})
+        return status, body, headers
+
+    def failed_read(self):
+        """Return the response to a read that fails now, if it does."""
         world, task = self.world, self.task
         if task.reads_fail_until > world.platform.now:
             status = task.reads_fail_with
@@ -166,19 +140,25 @@ class Process(SimProcess):
         return status, {"status": status, "code": {401: 90001, 403: 90002}.get(status), "message": "trouble"}, {}
 
     def _submit(self, call, copy_only):
-        world, platform, task = self.world, self.world.platform, self.task
+        world = self.world
         items = call.body["items"] if call.path == CREATE else [call.body]
         files = [item["source"]["file"] for item in items]
         weakening, delivery = world.draw_delivery(is_bulk=call.path == CREATE)
         self.note("submits %s: %s", files, delivery)
         if delivery.answer == "unsent":
             raise SevenBridgesConnectionError("refused", sent=False)
-        self._count_submissions(files)
+        self.count_submissions(files)
         if weakening:
             world.weaken(weakening, *files)
         sent = [self._sent(item, copy_only) for item in items]
+        answers, failure = self.deliver(sent, delivery)
+        return failure or self._answer(call, sent, answers, delivery.answer)
+
+    def deliver(self, sent, delivery):
+        """Deliver requests; return what the Platform made of each, and the response if that does not say it."""
+        world, platform, task = self.world, self.world.platform, self.task
         task.sent += sent
-        done = {"none": 0, "half": len(items) // 2}.get(delivery.done, len(items))
+        done = {"none": 0, "half": len(sent) // 2}.get(delivery.done, len(sent))
         answers = [platform.submit(each) for each in sent[:done]]
         if delivery.done == "twice":
             for each in sent:
@@ -193,15 +173,15 @@ class Process(SimProcess):
                 task.reads_fail_until = platform.now + world.luck.uniform(10, 1200)
                 task.reads_fail_with = world.luck.choice([401, 403, 502, -502])
             if world.luck.random() < 0.5:
-                return 502, PAGE_OF_A_GATEWAY, {}
+                return answers, (502, PAGE_OF_A_GATEWAY, {})
             raise SevenBridgesConnectionError("cut")
         if (code := _REJECTED.get(delivery.answer)) is not None:
             body = error(code)
             for each in sent:
                 each.is_denied = delivery.answer == "malformed"
                 each.is_rejected = delivery.answer in ("rejected", "rate limit")
-            return body["status"], body, {}
-        return self._answer(call, sent, answers, delivery.answer)
+            return answers, (body["status"], body, {})
+        return answers, None
 
     def _answer(self, call, sent, answers, how):
         platform = self.world.platform
@@ -247,16 +227,16 @@ class Process(SimProcess):
         requests[self.try_number] += 1
         for_each = requests[self.try_number] / len(self.task.intents)
         world.most_requests = max(world.most_requests, for_each)
-        if for_each > MAX_REQUESTS:
-            raise Violation("I7", f"{self.name} sends more than {MAX_REQUESTS} requests for each export")
+        if for_each > self.max_requests:
+            raise Violation(world.costs, f"{self.name} sends more than {self.max_requests} requests for each job")
 
-    def _count_submissions(self, files):
+    def count_submissions(self, files):
         posts, world = self.task.posts, self.world
         for file in files:
             posts[self.try_number, file] += 1
             world.most_posts = max(world.most_posts, posts[self.try_number, file])
             if posts[self.try_number, file] > MAX_POSTS:
-                raise Violation("I7", f"{self.name} submits {file} more than {MAX_POSTS} times")
+                raise Violation(world.costs, f"{self.name} submits {file} more than {MAX_POSTS} times")
 
     def _sent(self, item, copy_only):
         place = item["destination"]["volume"], item["destination"]["location"]

@@ -15,7 +15,8 @@ BUCKET = "bucket"
 PREFIXES = {"o/plain": "", "o/prefixed": "pre"}
 PAGE_CAP = 20
 START = 1_000_000.0
-STATUS = {0: 503, 1000: 429, 5002: 404, 9000: 400, 9006: 403, 9008: 404, 9011: 400, 9100: 503, 9105: 404, 9107: 409}
+STATUS = {0: 503, 1000: 429, 5002: 404, 9000: 400, 9006: 403, 9008: 404, 9011: 400, 9100: 503, 9105: 404, 9107: 409,
+          7002: 404, 7007: 400, 7011: 400, 7013: 400, 7024: 400, 7026: 400}  # fmt: skip
 
 
 class Violation(AssertionError):
@@ -176,11 +177,11 @@ class SimPlatform:
                 answer = self.submit(item)
                 self.note("Platform", "the late request was %s", answer if isinstance(answer, int) else answer.id)
             elif what == "again":
-                self.submit(Sent(**{**vars(item), "by": f"{item.by}'s proxy", "job": None}))
+                self.submit(type(item)(**{**vars(item), "by": f"{item.by}'s proxy", "job": None}))
             elif what == "runs":
-                item.state = "RUNNING"
+                self.run(item)
             else:
-                self._end(item)
+                self.end(item)
         self.now = max(self.now, now)
 
     def send_late(self, sent, seconds):
@@ -240,7 +241,12 @@ class SimPlatform:
         self.by_id[job.id] = job
         self.completed.append(job)
 
-    def _end(self, job):
+    def run(self, job):
+        """Let a job run."""
+        job.state = "RUNNING"
+
+    def end(self, job):
+        """End a job."""
         file = self.files[job.file]
         found = self.objects.get(job.key)
         if job.sent or not job.location.startswith("noise"):
@@ -349,7 +355,11 @@ class SimPlatform:
                 jobs.append(job)
         if self.order == "newest":
             jobs.reverse()
-        elif self.order == "shuffled":
+        return self.page(jobs, offset, self.job_json)
+
+    def page(self, jobs, offset, to_json):
+        """Return a page of a list of jobs in their order, or out of it."""
+        if self.order == "shuffled":
             self.rng.shuffle(jobs)
         total = len(jobs)
         if "jobs jump" in self.on and 0 < offset < total and self.rng.random() < 0.8:
@@ -358,9 +368,9 @@ class SimPlatform:
             jobs.insert(0, jobs.pop(self.rng.choice(wanted or range(offset, total))))
         page = jobs[offset : offset + PAGE_CAP]
         has_next = offset + PAGE_CAP < total and self.total_is != "more"
-        links = [{"rel": "next", "href": "https://sim/v2/storage/exports?x"}] if has_next else []
+        links = [{"rel": "next", "href": "https://sim/v2/next?x"}] if has_next else []
         headers = {} if self.total_is == "missing" else {"X-Total-Matching-Query": str(total)}
-        return 200, {"items": [self.job_json(job) for job in page], "links": links}, headers
+        return 200, {"items": [to_json(job) for job in page], "links": links}, headers
 
     def _list_imports(self, volume):
         items = [

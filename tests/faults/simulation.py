@@ -30,13 +30,11 @@ import time
 from collections import Counter, defaultdict
 from types import SimpleNamespace
 
-from airflow_sb_provider.api.calls import get_exports
-from airflow_sb_provider.api.models import error_from_json
-from airflow_sb_provider.exceptions import SevenBridgesMalformedReply
+from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator, SevenBridgesExportOperator
 from tests.faults.airflow import SimAirflow, SimTask, SimulatedOperator
-from tests.faults.network import DELIVERIES, Delivery, Process
-from tests.faults.platform import SimFile, SimObject, Violation, error
+from tests.faults.network import Process
+from tests.faults.platform import SimFile, SimObject, Violation
 from tests.faults.weakenings import CLOCK_SKEW, GATEWAY, LIST_LAG, READ_LAG, WEAKENINGS
 
 SMALL_BULK_LIMIT = 3
@@ -67,6 +65,13 @@ class World(SimAirflow):
     """A schedule and its invariants."""
 
     process_class = Process
+    kind = EXPORT
+    incidents = (
+        *SimAirflow.incidents,
+        ("others export too", "rival"),
+        ("files are deleted", "delete_file"),
+        ("copies are replaced", "replace_copy"),
+    )
 
     def __init__(self, seed, *, off=frozenset(), only=None, dropped=frozenset(), many=None):
         super().__init__(seed, off, only, dropped)
@@ -77,7 +82,6 @@ class World(SimAirflow):
         """files that others deleted, or whose copies others replaced"""
         self.lost_to_another_task: set[str] = set()
         self.is_disturbed = False
-        self.most_posts, self.most_requests = 0, 0.0
         self._checked_version = -1
         self._checked_jobs = self._checked_completed = self._checked_destroyed = 0
         self.accepts_nothing = "the Platform accepts nothing" in self.on
@@ -230,41 +234,6 @@ class World(SimAirflow):
         for file in files if spoils else ():
             self.weakened[file].update(spoils)
 
-    def draw_delivery(self, *, is_bulk):
-        if self.accepts_nothing:
-            return None, Delivery("none", "lost")
-        names = [name for name in DELIVERIES if is_bulk or not name.startswith("bulk")]
-        name = self.draw_fault(0.5, *names)
-        return name, self.luck.choice(DELIVERIES[name]) if name else Delivery()
-
-    def corrupted(self, items):
-        """Return a poll's items, corrupted if that fault happens; None if the whole call is rejected."""
-        if not items or not self.draw_fault(0.2, "poll answers are spoiled"):
-            return items
-        items = list(items)
-        number = self.luck.randrange(len(items))
-        how = self.luck.choice(["null", "stateless", "left out", "shuffled", "rejected"])
-        if how == "rejected":
-            return None
-        if how == "null":
-            items[number] = None
-        elif how == "stateless" and "resource" in items[number]:
-            items[number] = {"resource": {**items[number]["resource"], "state": None}}
-        elif how == "left out":
-            del items[number]
-        else:
-            self.luck.shuffle(items)
-        return items
-
-    def poll_answers(self, ids):
-        items = self.corrupted([self.platform.job_item(each) for each in ids])
-        if items is None:
-            return error_from_json(error(9008))
-        try:
-            return get_exports(ids).read({"items": items}, {})
-        except ValueError as problem:
-            return SevenBridgesMalformedReply(200, message=str(problem))
-
     def change_parameters(self, task):
         """Change the task's exports: other destinations, other options, fewer exports, invalid, or as at first."""
         luck, task.changed_at = self.luck, self.platform.now
@@ -339,27 +308,6 @@ class World(SimAirflow):
                 self.platform.note("somebody", "replaces the copy at %s", job.key)
                 return True
         return False
-
-    # Execution
-
-    def run(self):
-        self.run_until_idle()
-        if not any(task.state == "failed" for task in self.tasks):
-            return
-        # Without further faults, a user clears the failed tasks.
-        self.faults = 0
-        for task in self.tasks:
-            if task.state == "failed":
-                task.intents, task.fields = self.intents, {}
-                task.max_tries, task.state = task.try_number + task.operator.retries, "scheduled"
-                task.not_before = task.requested_since = self.platform.now
-        self.platform.note("world", "no more faults; the failed tasks are cleared")
-        self.platform.advance(self.platform.now + 1000)
-        self.cleared_at_last = True
-        self.run_until_idle()
-        self._check_all_fulfilled()
-
-    cleared_at_last = False
 
     # Invariants
 
@@ -673,7 +621,7 @@ class World(SimAirflow):
             )
         )
 
-    def _check_all_fulfilled(self):
+    def check_all_fulfilled(self):
         """Check that every possible export is complete after the last clear."""
         platform = self.platform
         if self.is_disturbed or self.accepts_nothing or len(self.tasks) > 1 or not platform.lists_are_readable:
@@ -747,9 +695,9 @@ def simulated_clock(patch):
     return clock
 
 
-def run(seed, clock, **options):
+def run(seed, clock, *, world_class=World, **options):
     """Run a schedule, and return its world and the violation, if any."""
-    clock.world = world = World(seed, **options)
+    clock.world = world = world_class(seed, **options)
     try:
         world.run()
     except Violation as violation:

@@ -109,7 +109,7 @@ _ALL = (
         "writes of the dead are accepted",
         "Airflow takes writes from a process that it has declared dead",
         0.03,
-        ("I1", "I2", "I4"),
+        ("I1", "I2", "I4", "T1"),
         _TWO_OVERWRITING,
     ),
     Weakening("resumed methods run again", "Airflow 3.0 runs a resumed method again in a retry, and keeps XComs", 0.15),
@@ -127,7 +127,7 @@ _ALL = (
         "records are stale",
         "a read of the record returns what was there before the last write",
         0.03,
-        ("I1", "I2", "I4"),
+        ("I1", "I2", "I4", "T1"),
         _TWO_OVERWRITING,
     ),
     Weakening("reads of the record fail", "Airflow's API server does not answer a read", 0.08),
@@ -142,3 +142,33 @@ _ALL = (
 )  # fmt: skip
 
 WEAKENINGS = {weakening.name: weakening for weakening in _ALL}
+
+# Of tasks alone.
+_OF_TASKS = (
+    Weakening("starts show late", "a task that was started is read as a draft for up to 30 s", 0.1),
+    Weakening("lists are brief", "a list has only ids and names", 0.15),
+    Weakening("drafts have errors", "the Platform's validation of half of the drafts has errors", 0.06),
+    Weakening(
+        "tries run twice",
+        "without a store, two processes run the same try at once",
+        0.1,
+        ("T1",),
+        "only where lists lag too: both may start a task",
+    ),
+    Weakening("tasks are stopped", "a person aborts a task on the Platform", 0.15),
+    Weakening("drafts are deleted", "a person deletes a draft", 0.08),
+)
+# What cannot strike a task: it has no destination, and there is no bulk call that creates several.
+_NOT_OF_TASKS = (
+    "files lag",
+    "objects lag",
+    "bulk answers are in disorder",
+    "pages are lost",
+    "others export too",
+    "files are deleted",
+    "copies are replaced",
+    "objects are locked",
+)
+TASK_WEAKENINGS = {
+    weakening.name: weakening for weakening in (*_ALL, *_OF_TASKS) if weakening.name not in _NOT_OF_TASKS
+}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
@@ -13,6 +15,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesTaskRefused,
     SevenBridgesTaskTimeout,
 )
+from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.operators.task import SevenBridgesFile, SevenBridgesTaskOperator
 from tests.integration.in_process.conftest import Runner
 
@@ -305,3 +308,84 @@ def test_it_does_not_wait_if_it_is_not_to(platform, runner):
     assert result["task_id"] == runner.xcom["task_id"]
     platform.knobs.stuck = False
     assert result.keys() == Runner().run(make(CHECKSUMS, {"files": [VCF]})).keys()
+
+
+def kill_at_start(monkeypatch, operator=None):
+    """Let the next process die when it starts a draft: before the request, or after it by a stop of `operator`."""
+    real = SevenBridgesHook.send
+
+    def send(self, call, **options):
+        if call.path.endswith("/actions/run"):
+            monkeypatch.setattr(SevenBridgesHook, "send", real)
+            if operator:
+                real(self, call, **options)
+                operator.on_kill()
+            raise KeyboardInterrupt
+        return real(self, call, **options)
+
+    monkeypatch.setattr(SevenBridgesHook, "send", send)
+
+
+def test_a_task_that_was_adopted_after_a_clear_is_not_run_again_by_a_retry(platform, runner):
+    platform.knobs.stuck = True
+    for _ in range(2):
+        with pytest.raises(SevenBridgesTaskTimeout):
+            runner.run(make(timeout=0.3, on_kill_abort=False))
+        runner.clear()
+    runner.max_tries = runner.try_number - 1 + runner.retries
+    platform.knobs.stuck = False
+    [task] = tasks(platform)
+    platform.platform.release(task.id)
+    while task.state != "COMPLETED":
+        time.sleep(0.01)
+    assert runner.run(make())["task_id"] == task.id
+    assert len(tasks(platform)) == 1
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_draft_from_before_a_clear_becomes_one_of_the_new_wish(platform, monkeypatch, store):
+    runner = Runner(store=store)
+    kill_at_start(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(make())
+    runner.clear()
+    first = runner.run(make())
+    assert runner.run(make())["task_id"] == first["task_id"]
+    assert len(tasks(platform)) == 1
+
+
+def test_a_task_that_is_stopped_while_it_starts_is_aborted(platform, runner, monkeypatch):
+    platform.knobs.stuck = True
+    operator = make()
+    kill_at_start(monkeypatch, operator)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(operator)
+    [task] = tasks(platform)
+    assert task.state in ("ABORTING", "ABORTED")
+
+
+def test_a_draft_whose_deletion_has_no_response_counts_as_deleted(platform, runner):
+    platform.knobs.no_funds = True
+    platform.trouble("lose_reply", method="DELETE", path="/v2/tasks/*")
+    with pytest.raises(SevenBridgesTaskRefused, match="Its draft was deleted"):
+        runner.run(make())
+    platform.knobs.no_funds = False
+    runner.clear()
+    assert runner.run(make())["status"] == "COMPLETED"
+
+
+def test_its_own_draft_is_not_read_again_because_a_list_is_brief(platform):
+    platform.knobs.brief_ignores_fields = True
+    Runner(store=False).run(make())
+    paths = [record.path for record in platform.requests]
+    [start] = [place for place, path in enumerate(paths) if path.endswith("/actions/run")]
+    assert "/v2/tasks" in paths[:start]
+    assert "/v2/bulk/tasks/get" not in paths[:start]
+
+
+def test_a_process_that_resumes_after_a_later_try_has_succeeded_returns_its_task(platform, runner):
+    first = runner.run(make())
+    late = make()
+    late.execute = lambda context: late.resume(context, {"status": "terminal"})
+    runner.try_number = 0
+    assert runner.run(late)["task_id"] == first["task_id"]
