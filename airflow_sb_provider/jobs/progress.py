@@ -37,6 +37,8 @@ def progress_status(watch: Watch[Any], note: str | None, now: float) -> dict[str
     progress: dict[str, Any] = {"at": isoformat_utc(now), "note": cut(note)}
     if len(watch.ids) == 1:
         job = watch.jobs.get(watch.ids[0])
-        return progress | (status_of_job(watch.kind, job) if job else {watch.kind.id_key: watch.ids[0], "state": None})
+        if job:
+            return progress | status_of_job(watch.kind, job)
+        return progress | (watch.forgotten or {watch.kind.id_key: watch.ids[0], "state": None})
     counts = Counter(str(job.state) for job in watch.jobs.values())
     return progress | {"total": len(watch.ids), "counts": dict(counts)}

@@ -13,6 +13,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesUnreadableItem,
 )
 from airflow_sb_provider.jobs.kind import J
+from airflow_sb_provider.jobs.progress import status_of_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,6 +82,7 @@ class Watch(Generic[J]):
     :param fail_fast: the first failed job ends the wait.
     :param tolerate_rejections: rejections do not end the wait; an unusable connection does.
     :param unauthorized: the last poll's token was rejected, so the connection should be read again.
+    :param forgotten: the last status of a single job that `forget_job` has dropped.
     """
 
     kind: JobKind[J]
@@ -96,6 +98,7 @@ class Watch(Generic[J]):
     _logged: int = 0
     _failed: int = 0
     _open: dict[str, None] = field(init=False)
+    forgotten: dict[str, Any] | None = field(default=None, init=False)
     # Of the final poll: when to stop waiting for its responses, and the ids that have none.
     _final_until: float | None = None
     _unanswered: set[str] | None = None
@@ -180,17 +183,23 @@ class Watch(Generic[J]):
         if self._errors:
             self._errors.rejections.pop(job_id, None)
             self._errors.unreadable.pop(job_id, None)
-        before = self.jobs.get(job_id)
-        if before is None or job.state != before.state or job.ended:
+        before = self.jobs[job_id].state if job_id in self.jobs else (self.forgotten or {}).get("state")
+        if job.state != before or job.ended or self._final_until is not None:
             # An unchanged job is kept: ten thousand new objects per poll are work for the garbage collector.
             self.jobs[job_id] = job
         if job.ended:
             self._close(job_id)
             self._failed += job.failed
-        is_new_state = job.state != before.state if before else job.state not in self.kind.initial_states
+        is_new_state = job.state != before if before else job.state not in self.kind.initial_states
         if self._logs_totals_only or not is_new_state:
             return lines
         return [*lines, f"{self.kind.title} {job_id} is {job.state}."]
+
+    def forget_job(self) -> None:
+        """Keep of a single job only its status until the final poll, so that thousands of waits hold fewer objects."""
+        if len(self.ids) == 1 and self._final_until is None and (job := self.jobs.get(self.ids[0])):
+            # A garbage collection visits a dict that has held an object, but not one of texts.
+            self.forgotten, self.jobs = status_of_job(self.kind, job), {}
 
     @property
     def _logs_totals_only(self) -> bool:

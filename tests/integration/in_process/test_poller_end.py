@@ -10,6 +10,11 @@ from airflow_sb_provider.jobs.watch import Watch
 from airflow_sb_provider.triggers.poller import Subscription, pollers
 
 
+class Waiter:
+    def report_progress(self, watch, lines, /):
+        pass
+
+
 def test_a_request_to_poll_while_it_is_canceled_does_not_keep_it_alive(platform):
     platform.knobs.stuck = True
     file = platform.add_file("a.txt", b"x").id
@@ -17,9 +22,9 @@ def test_a_request_to_poll_while_it_is_canceled_does_not_keep_it_alive(platform)
 
     async def run():
         registry = pollers()
-        subscription = Subscription(Watch(EXPORT, [export_id]), "sevenbridges_default", 60, lambda *progress: None)
+        subscription = Subscription(Watch(EXPORT, [export_id]), "sevenbridges_default", 60, Waiter())
         registry.add(subscription)
-        while not subscription.watch.jobs:
+        while not subscription.watch.forgotten:
             await asyncio.sleep(0.1)
         # Both wake the poller: the request to poll and the cancellation.
         subscription.poll_now([export_id])

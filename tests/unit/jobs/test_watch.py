@@ -5,6 +5,7 @@ import json
 import pytest
 
 from airflow_sb_provider.api.models import ExportJob
+from airflow_sb_provider.api.times import parse_time
 from airflow_sb_provider.exceptions import (
     SevenBridgesAuthError,
     SevenBridgesConnectionError,
@@ -21,6 +22,7 @@ from airflow_sb_provider.exceptions import (
 )
 from airflow_sb_provider.exports.kind import EXPORT
 from airflow_sb_provider.jobs.kind import JobKind
+from airflow_sb_provider.jobs.progress import progress_status
 from airflow_sb_provider.jobs.watch import FINAL_POLL_TIMEOUT, REJECTED_FOR, FinalPoll, Over, Wait, Watch
 
 
@@ -240,6 +242,37 @@ def test_a_final_poll_without_a_response_ends_too():
     watch = Watch(EXPORT, ["a"], deadline=100.0)
     assert watch.next_step(100.0) == FinalPoll(["a"])
     assert watch.next_step(100.0 + FINAL_POLL_TIMEOUT) == Over({"status": "timeout", "export_id": "a"})
+
+
+def test_a_forgotten_job_keeps_its_status_for_the_log_and_the_progress():
+    watch = Watch(EXPORT, ["a"])
+    running = job("a", "RUNNING", started_on=parse_time("2026-11-28T00:00:00Z"))
+    lines = []
+    for _ in range(2):
+        lines += watch.update(["a"], [running], 0)
+        watch.forget_job()
+        assert not watch.jobs
+    assert lines == ["Export a is RUNNING."]
+    assert watch.update(["a"], SevenBridgesServerError(502), 0)
+    progress = progress_status(watch, None, 0)
+    assert (progress["state"], progress["started_on"]) == ("RUNNING", "2026-11-28T00:00:00+00:00")
+
+
+def test_the_event_of_a_timeout_has_the_job_of_the_final_poll():
+    watch = Watch(EXPORT, ["a"], deadline=100.0)
+    watch.update(["a"], [job("a", "RUNNING")], 50)
+    watch.forget_job()
+    assert watch.next_step(100.0) == FinalPoll(["a"])
+    watch.update(["a"], [job("a", "RUNNING")], 101)
+    watch.forget_job()
+    assert watch.next_step(101.0).event["job"]["state"] == "RUNNING"
+
+
+def test_jobs_of_a_wait_for_several_are_kept():
+    watch = Watch(EXPORT, ["a", "b"])
+    watch.update(["a"], [job("a", "RUNNING")], 0)
+    watch.forget_job()
+    assert progress_status(watch, None, 0)["counts"] == {"RUNNING": 1}
 
 
 def test_without_a_deadline_a_wait_has_no_limit():
