@@ -62,10 +62,6 @@ class SevenBridgesJobTrigger(BaseTrigger):
     kind: ClassVar[JobKind[Any]]
     continues: ClassVar[str] = "The Platform cannot cancel {}, which may continue."
     """What happens to jobs for which Airflow does not wait any longer, for the log."""
-    _rendering: Callable[[], None] | None = None
-    _pulling_ti: _TaskInstanceWithMapIndex | None = None
-    _watch: Watch[Any] | None = None
-    _context: contextvars.Context | None = None
 
     def __init__(
         self,
@@ -87,7 +83,8 @@ class SevenBridgesJobTrigger(BaseTrigger):
         if len(ids) > MAX_IDS:
             raise SevenBridgesInputError(f"{self.kind.ids_key}: {len(ids)} ids are too many; pass at most {MAX_IDS}.")
         # Named by the kind: Airflow renders the attributes that have the name of a templated field of the sensor.
-        setattr(self, self.kind.ids_key, ids)
+        # A garbage collection does not visit a tuple of texts.
+        setattr(self, self.kind.ids_key, tuple(ids))
         setattr(self, self.kind.parameter, given)
         self.sevenbridges_conn_id = sevenbridges_conn_id
         self.poll_interval = poll_interval
@@ -97,13 +94,18 @@ class SevenBridgesJobTrigger(BaseTrigger):
         self.silent_fail = silent_fail
         self.end_from_trigger = end_from_trigger
         self.do_xcom_push = do_xcom_push
+        # An attribute that is only set later gives each of many triggers a dict of its own.
+        self._rendering: Callable[[], None] | None = None
+        self._pulling_ti: _TaskInstanceWithMapIndex | None = None
+        self._watch: Watch[Any] | None = None
+        self._context: contextvars.Context | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments: only ids and numbers, because Airflow stores them in clear text."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
-                self.kind.ids_key: getattr(self, self.kind.ids_key),
+                self.kind.ids_key: list(getattr(self, self.kind.ids_key)),
                 "sevenbridges_conn_id": self.sevenbridges_conn_id,
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
@@ -139,8 +141,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
         from airflow_sb_provider.triggers.poller import Subscription, pollers
 
         try:
-            # A garbage collection does not visit a tuple of texts.
-            ids = tuple(getattr(self, self.kind.ids_key) or read_job_ids(getattr(self, self.kind.parameter), self.kind))
+            ids = getattr(self, self.kind.ids_key) or tuple(read_job_ids(getattr(self, self.kind.parameter), self.kind))
         except SevenBridgesInputError as error:
             yield TriggerEvent({"status": "rejected", "message": str(error)})
             return
@@ -155,7 +156,7 @@ class SevenBridgesJobTrigger(BaseTrigger):
         self._watch = watch
         # The poller runs in a context of its own, from which nothing reaches a task's log.
         self._context = contextvars.copy_context()
-        subscription = Subscription(watch, self.sevenbridges_conn_id, self.poll_interval, self._report_progress)
+        subscription = Subscription(watch, self.sevenbridges_conn_id, self.poll_interval, self)
         registry = pollers()
         registry.add(subscription)
         try:
@@ -214,7 +215,8 @@ class SevenBridgesJobTrigger(BaseTrigger):
     def _write_log(self, lines: list[str]) -> None:
         log_writer.write(contextvars.copy_context(), self.logger(), lines)
 
-    def _report_progress(self, watch: Watch[Any], lines: list[str]) -> None:
+    def report_progress(self, watch: Watch[Any], lines: list[str]) -> None:
+        """Log lines, and publish the progress for the task's tab; the poller calls it."""
         assert self._context
         log_writer.write(self._context, self.logger(), lines)
         value = progress_status(watch, lines[-1], time.time())

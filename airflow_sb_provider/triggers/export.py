@@ -36,7 +36,7 @@ class SevenBridgesExportTrigger(SevenBridgesJobTrigger):
     """
 
     kind = EXPORT
-    export_ids: list[str]
+    export_ids: tuple[str, ...]
     export_id: str | Sequence[str] | None
 
     def __init__(

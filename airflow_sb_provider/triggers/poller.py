@@ -32,7 +32,8 @@ from airflow_sb_provider.jobs.poll_schedule import PollSchedule
 from airflow_sb_provider.jobs.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
+    from typing import Protocol
 
     from airflow_sb_provider.api.calls import Call
     from airflow_sb_provider.api.job import Job
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
     from airflow_sb_provider.jobs.kind import JobKind
     from airflow_sb_provider.jobs.watch import Watch
 
-    ProgressCallback = Callable[[Watch[Any], list[str]], None]
+    class _Waiter(Protocol):
+        def report_progress(self, watch: Watch[Any], lines: list[str], /) -> None: ...
+
 
 CONNECTIONS = 4
 CONNECTION_TTL = 300.0
@@ -54,35 +57,41 @@ COMPLETION_BACKOFF = 1.0
 
 
 class Subscription:
-    """A waiting trigger: its watch, connection, poll interval and progress callback.
+    """A waiting trigger: its watch, connection and poll interval.
 
-    There may be ten thousand of them, so each is small, and wakes only when its wait may be over.
+    There may be ten thousand of them, and a garbage collection stops them all while it visits what they hold. So each
+    is small, and wakes only when its wait may be over.
 
-    :param on_progress: called with the watch and the lines to log, in the poller's context. It is not called when the
-        wait ends, because the task then resumes and reports the result.
+    :param waiter: the trigger, whose `report_progress` gets the watch and the lines to log, in the poller's context. It
+        is not called when the wait ends, because the task then resumes and reports the result.
     """
 
-    __slots__ = ("_on_progress", "_wake_up", "conn_id", "poll_interval", "poller", "watch")
+    __slots__ = ("_alarm", "_waiter", "_wake_up", "conn_id", "poll_interval", "poller", "watch")
 
-    def __init__(self, watch: Watch[Any], conn_id: str, poll_interval: float, on_progress: ProgressCallback) -> None:
+    def __init__(self, watch: Watch[Any], conn_id: str, poll_interval: float, waiter: _Waiter) -> None:
         self.watch = watch
         self.conn_id = conn_id
         self.poll_interval = poll_interval
         self.poller: Poller | None = None
-        self._on_progress = on_progress
+        self._waiter = waiter
         self._wake_up: asyncio.Future[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
 
-    async def wait(self, until: float | None) -> None:
-        """Wait until the watch may be over, at most until a time of the monotonic clock."""
+    def wait(self, until: float | None) -> asyncio.Future[None]:
+        """Return a future that is done when the watch may be over, at the latest at a time of the monotonic clock."""
+        self.cancel_alarm()
         loop = asyncio.get_running_loop()
         self._wake_up = loop.create_future()
-        alarm = None if until is None else loop.call_later(max(0.0, until - time.monotonic()), self._wake)
-        try:
-            await self._wake_up
-        finally:
-            self._wake_up = None
-            if alarm:
-                alarm.cancel()
+        if until is not None:
+            context = self.poller.alarm_context if self.poller else None
+            self._alarm = loop.call_later(max(0.0, until - time.monotonic()), self._wake, context=context)
+        return self._wake_up
+
+    def cancel_alarm(self) -> None:
+        """Forget the time of the last `wait`."""
+        if self._alarm:
+            self._alarm.cancel()
+            self._alarm = None
 
     def deliver(self, job_id: str, result: Job | SevenBridgesError, now: float) -> bool:
         """Apply the result for one id; return whether the wait is over."""
@@ -90,9 +99,10 @@ class Subscription:
         is_over = self.watch.is_decided
         if is_over:
             self._wake()
-        elif lines:
-            self._on_progress(self.watch, lines)
-        return is_over
+            return True
+        if lines:
+            self._waiter.report_progress(self.watch, lines)
+        return False
 
     def poll_now(self, ids: Iterable[str]) -> None:
         """Have the poller poll some ids immediately."""
@@ -119,6 +129,7 @@ class PollerRegistry:
 
     async def remove(self, subscription: Subscription) -> None:
         """Remove a subscription; its poller stops with the last one."""
+        subscription.cancel_alarm()
         if subscription.poller:
             await subscription.poller.remove(subscription)
 
@@ -170,6 +181,8 @@ class Poller:
 
     def __init__(self, pollers: PollerRegistry) -> None:
         self.settings: ConnectionSettings | None = None
+        # One for all alarms: asyncio would copy the trigger's for each.
+        self.alarm_context = contextvars.Context()
         self._pollers = pollers
         self._hook = SevenBridgesAsyncHook()
         self._lanes: dict[JobKind[Any], _Lane] = {}

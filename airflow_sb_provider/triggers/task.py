@@ -33,7 +33,7 @@ class SevenBridgesTaskTrigger(SevenBridgesJobTrigger):
 
     kind = TASK
     continues = "On the Platform, {} may continue."
-    task_ids: list[str]
+    task_ids: tuple[str, ...]
     sevenbridges_task_id: str | Sequence[str] | None
 
     def __init__(

@@ -49,6 +49,7 @@ def measure(cell: Cell, server: dict[str, Any], triggerers: list[dict[str, Any]]
         "lag_max_steady": max((late for at, late, _ in lag if at > settled), default=None),
         "lag_max_but_gc": max((late - collected for _, late, collected in lag), default=None),
         "gc": sum(collected for *_, collected in lag),
+        "gc_max_cpu": max(report["longest_collection"] for report in triggerers),
         "detection": [_percentile(late, cell.jobs, percent) for percent in range(101)],
         "failed": failed,
         "unfinished": cell.jobs - failed - len(late),

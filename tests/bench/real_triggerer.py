@@ -382,20 +382,21 @@ def rows(figures: Figures) -> list[tuple[str, str]]:
             f"{succeeded:,} of {figures['tasks']:,} in {figures['finishing_seconds']:,.0f} s, "
             f"{by_workers:.1f} a second",
         ),
-        *_rows_of_endings(figures, by_workers),
+        *_rows_of_endings(figures, by_workers, figures["finishing_cpu"] / max(1, succeeded)),
         ("states at the end", json.dumps(figures["states"])),
         ("requests of all kinds", json.dumps(figures["requests"])),
         ("their answers", json.dumps(figures["answers"])),
     ]
 
 
-def _rows_of_endings(figures: Figures, by_workers: float) -> Iterator[tuple[str, str]]:
+def _rows_of_endings(figures: Figures, by_workers: float, cpu_of_workers: float) -> Iterator[tuple[str, str]]:
+    yield "CPU of all of Airflow for each, finished by workers, ms", f"{cpu_of_workers * 1_000:,.0f}"
     for dag, ended in figures["ended_in_triggerer"].items():
-        rate = ended["tasks"] / ended["seconds"]
+        rate, cpu = ended["tasks"] / ended["seconds"], ended["cpu"] / ended["tasks"]
         yield (
             f"{dag.replace('ending_', 'ended in the triggerer ').replace('_', ' ')}",
             f"{ended['tasks']:,} in {ended['seconds']:,.0f} s, {rate:.1f} a second: {rate / by_workers:.1f} times as "
-            f"many; workers used: {ended['workers_used']}",
+            f"many, for {cpu * 1_000:,.0f} ms of CPU each; workers used: {ended['workers_used']}",
         )
 
 

@@ -81,6 +81,7 @@ class ScriptedRunner(TriggerRunner):
         self.reasons: Counter[str] = Counter()
         self.lag: list[tuple[float, float, float]] = []
         self._collecting_since = self._collected = 0.0
+        self._collecting_cpu = self._longest_collection = 0.0
         self.rss_before = self.rss_at_peak = self.peak_waiting = 0
         self.cpu = 0.0
 
@@ -162,9 +163,11 @@ class ScriptedRunner(TriggerRunner):
 
     def _note_collection(self, phase: str, _: dict[str, int]) -> None:
         if phase == "start":
-            self._collecting_since = time.monotonic()
+            self._collecting_since, self._collecting_cpu = time.monotonic(), time.thread_time()
         else:
             self._collected += time.monotonic() - self._collecting_since
+            # CPU time, because other processes prolong the time on the clock.
+            self._longest_collection = max(self._longest_collection, time.thread_time() - self._collecting_cpu)
 
     def _report(self) -> dict[str, Any]:
         return {
@@ -173,6 +176,7 @@ class ScriptedRunner(TriggerRunner):
             "failed": self.failed,
             "reasons": self.reasons.most_common(3),
             "lag": self.lag,
+            "longest_collection": self._longest_collection,
             "rss_before": self.rss_before,
             "rss_at_peak": self.rss_at_peak,
             "peak_waiting": self.peak_waiting,

@@ -148,8 +148,8 @@ def test_one_id_is_not_split_into_characters(platform, runner, export):
     assert len(platform.requests) == before + 5
     query = platform.requests[-1].query
     assert (query["tag"], query["metadata.s"]) == ("ab", "12")
-    assert SevenBridgesExportTrigger(export_id).export_ids == [export_id]
-    assert SevenBridgesExportTrigger(iter([export_id])).export_ids == [export_id]
+    assert SevenBridgesExportTrigger(export_id).export_ids == (export_id,)
+    assert SevenBridgesExportTrigger(iter([export_id])).export_ids == (export_id,)
 
 
 @pytest.mark.parametrize(
