@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_sb_provider.api import calls
 from airflow_sb_provider.api.models import File
 from airflow_sb_provider.api.task import Task
 from airflow_sb_provider.exceptions import SevenBridgesApiError
-from airflow_sb_provider.tasks.outcome import is_empty, task_result
+from airflow_sb_provider.tasks.outcome import TaskOutcome, is_empty
 from airflow_sb_provider.tasks.ports import file_ids
 
 if TYPE_CHECKING:
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 _PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 
-def read_result(
-    hook: SevenBridgesHook, task_id: str, *, adopted: bool = False, url: str | None = None
-) -> dict[str, Any]:
-    """Return the result of a completed task (see `tasks.outcome.task_result`).
+def read_outcome(hook: SevenBridgesHook, task_id: str, *, adopted: bool = False) -> TaskOutcome:
+    """Return the outcome of a completed task.
 
     One request reads the task, one per hundred its output files, and one per folder and hundred the files beside them.
     """
@@ -39,9 +37,8 @@ def read_result(
     )
     files = {file.id: file for file in hook.get_files(list(ids)) if isinstance(file, File)}
     made_by = [task.id, *(child.id for child in children)]
-    return task_result(
-        task, files=files, beside=_files_beside(hook, files, made_by), children=children, adopted=adopted, url=url
-    )
+    beside = _files_beside(hook, files, made_by)
+    return TaskOutcome(task=task, files=files, beside=beside, children=children, adopted=adopted)
 
 
 def failed_children(hook: SevenBridgesHook, task: Task) -> list[Task]:

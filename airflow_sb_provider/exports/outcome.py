@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from airflow_sb_provider.api.models import ExportState
@@ -176,6 +176,7 @@ class Report:
     manifest: str | None = None
     emits_adopted: bool = True
     others: Totals = field(default_factory=Totals)
+    items: ClassVar[str] = "exports"
 
     @classmethod
     def of_batch(
@@ -204,6 +205,21 @@ class Report:
         """The completed exports that are reported one by one, those of this task first."""
         exported = [export for export in self.exports if export.exported]
         return sorted(exported, key=lambda export: export.exported_before)
+
+    @property
+    def outputs(self) -> list[ExportOutcome]:
+        """Those of them whose object has an address."""
+        return [export for export in self.exported if export.uri]
+
+    @property
+    def inputs(self) -> list[str]:
+        """Their files."""
+        return [export.file for export in self.outputs if export.file]
+
+    @property
+    def without_address(self) -> list[str]:
+        """The volumes of the other ones."""
+        return sorted({export.volume or "" for export in self.exported if not export.uri})
 
     @property
     def announced(self) -> list[ExportOutcome]:

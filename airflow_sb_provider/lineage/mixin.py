@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from airflow_sb_provider.exports.outcome import Report
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+    from airflow_sb_provider.tasks.outcome import TaskReport
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +21,8 @@ class OpenLineageMixin:
     OpenLineage calls its methods after `execute` or the method that ends a deferral, in the same process or a fork.
     """
 
-    def _reported(self) -> Report | None:
-        """Return the current report; None before there are exports. It sends no request."""
+    def _reported(self) -> Report | TaskReport | None:
+        """Return the current report; None before there are jobs. It sends no request."""
         return None
 
     if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class OpenLineageMixin:
             """The hook that sends the task's requests."""
 
     def get_openlineage_facets_on_complete(self, task_instance: object) -> OperatorLineage[Any, Any] | None:
-        """Return the files as inputs and the exported objects as outputs."""
+        """Return the files as inputs, and the exported objects or the app's output files as outputs."""
         return self._openlineage(failed=False)
 
     def get_openlineage_facets_on_failure(self, task_instance: object) -> OperatorLineage[Any, Any] | None:
@@ -48,5 +49,5 @@ class OpenLineageMixin:
 
             return operator_lineage(report, self.hook.settings.endpoint, failed=failed)
         except Exception as error:
-            log.warning("Could not report the exports to OpenLineage: %s", error)
+            log.warning("Could not report the task's lineage to OpenLineage: %s", error)
             return None

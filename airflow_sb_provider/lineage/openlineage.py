@@ -19,14 +19,43 @@ from openlineage.client.facet_v2 import (
 from airflow_sb_provider.exports.outcome import MAX_REPORTED, namespace
 from airflow_sb_provider.jobs.batch import ERRORS_REPORTED
 from airflow_sb_provider.jobs.tracked import MESSAGE_KEPT
+from airflow_sb_provider.tasks.outcome import TaskReport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from openlineage.client.facet_v2 import DatasetFacet, RunFacet
 
     from airflow_sb_provider.exports.outcome import ExportOutcome, Report
 
 
-def operator_lineage(report: Report, endpoint: str, *, failed: bool) -> OperatorLineage[Any, Any]:
+def operator_lineage(report: Report | TaskReport, endpoint: str, *, failed: bool) -> OperatorLineage[Any, Any]:
+    """Return what a task has read and made.
+
+    :param endpoint: the API's URL, whose host is the files' namespace.
+    :param failed: whether the task failed.
+    """
+    return _of_app(report, endpoint) if isinstance(report, TaskReport) else _of_exports(report, endpoint, failed=failed)
+
+
+def _of_app(report: TaskReport, endpoint: str) -> OperatorLineage[Any, Any]:
+    """Return input and output files; a task that is not completed has no outputs."""
+    return OperatorLineage(
+        inputs=[InputDataset(report.platform, file_id) for file_id in report.inputs[:MAX_REPORTED]],
+        outputs=[_made(made.item, report.platform) for made in report.outputs[:MAX_REPORTED]],
+        run_facets={"externalQuery": external_query_run.ExternalQueryRunFacet(report.outcome.task.id, endpoint)},
+    )
+
+
+def _made(item: Mapping[str, Any], platform: str) -> OutputDataset:
+    statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(size=item["size"], fileCount=1)
+    documentation = documentation_dataset.DocumentationDatasetFacet(f"File {item['name'] or ''} at port {item['port']}")
+    return OutputDataset(
+        platform, item["id"], facets={"documentation": documentation}, outputFacets={"outputStatistics": statistics}
+    )
+
+
+def _of_exports(report: Report, endpoint: str, *, failed: bool) -> OperatorLineage[Any, Any]:
     """Return files as inputs and objects as outputs: the exported ones or, if there are none, the requested ones.
 
     :param endpoint: the API's URL, whose host is the files' namespace.

@@ -1,4 +1,4 @@
-"""Emit asset events and hook lineage for exported objects."""
+"""Emit asset events and hook lineage for exported objects and for the outputs of apps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_sb_provider._compat import Context
-    from airflow_sb_provider.exports.outcome import ExportOutcome, Report
     from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+    from airflow_sb_provider.jobs.lineage import LineageReport, Made
 
 log = logging.getLogger(__name__)
 
@@ -30,48 +30,44 @@ def asset_uri(uri: str) -> str:
     return quote(uri, safe=_KEPT)
 
 
-def emit_asset_events(context: Context, outlets: Sequence[object], hook: SevenBridgesHook, report: Report) -> None:
-    """Emit asset events and hook lineage for the exported objects; objects with an unknown URI are only logged.
+def emit_asset_events(
+    context: Context, outlets: Sequence[object], hook: SevenBridgesHook, report: LineageReport
+) -> None:
+    """Emit asset events and hook lineage for what a task has made; objects with an unknown URI are only logged.
 
     :param context: the task's context, from which Airflow reads the events when the task succeeds.
     :param outlets: the task's outlets.
-    :param hook: the hook that exported them, for hook lineage.
+    :param hook: the hook that made them, for hook lineage.
     """
-    exported = report.exported
-    known = [export for export in exported if export.uri]
-    unknown = sorted({export.volume or "" for export in exported if not export.uri})
+    unknown = report.without_address
     if unknown and (outlets or hook_lineage_is_read()):
         log.info(
             "No asset events or lineage for the exported objects on %s: their URIs are unknown.",
             readable(", ".join(unknown), 1500),
         )
     if outlets:
-        _add_events(context, outlets, [export for export in report.announced if export.uri], report)
+        _add_events(context, outlets, [made for made in report.announced if made.uri], report)
     platform = namespace(hook.settings.endpoint)
     try:
         collect_hook_lineage(
             hook,
-            [f"{platform}/{export.file}" for export in known[:MAX_REPORTED] if export.file],
-            [asset_uri(export.uri) for export in known[:MAX_REPORTED] if export.uri],
+            [f"{platform}/{file}" for file in report.inputs[:MAX_REPORTED]],
+            [asset_uri(made.uri) for made in report.outputs[:MAX_REPORTED] if made.uri],
         )
     except Exception as error:
         log.warning("Could not collect hook lineage: %s", error)
 
 
-def _add_events(context: Context, outlets: Sequence[object], known: Sequence[ExportOutcome], report: Report) -> None:
-    events: list[tuple[str | None, dict[str, Any]]] = [
-        (export.uri, export.to_extra()) for export in known[:MAX_REPORTED]
-    ]
+def _add_events(context: Context, outlets: Sequence[object], known: Sequence[Made], report: LineageReport) -> None:
+    events: list[tuple[str | None, dict[str, Any]]] = [(made.uri, made.to_extra()) for made in known[:MAX_REPORTED]]
     if report.manifest and known:
         events.append((report.manifest, report.to_extra()))
     if len(events) > 1 and not BATCHES_ASSET_EVENTS:
         # Each event would start a run of its own of every DAG that is scheduled on the alias.
-        extra = {**report.to_extra(), "exports": [export.to_extra() for export in known[:MAX_REPORTED]]}
+        extra = {**report.to_extra(), report.items: [made.to_extra() for made in known[:MAX_REPORTED]]}
         events = [(report.manifest or _folder(known), extra)]
     if report.announced_total > MAX_REPORTED:
-        log.info(
-            "Asset events are emitted for the first %d of %d exported objects.", MAX_REPORTED, report.announced_total
-        )
+        log.info("Asset events are emitted for the first %d of %d objects.", MAX_REPORTED, report.announced_total)
     assets = [(asset, extra) for uri, extra in events if uri and (asset := _asset(uri))]
     accessors = context["outlet_events"]
     for alias in {outlet.name: outlet for outlet in outlets if isinstance(outlet, AssetAlias)}.values():
@@ -83,9 +79,9 @@ def _add_events(context: Context, outlets: Sequence[object], known: Sequence[Exp
                 accessors[outlet].extra.update(report.to_extra())
 
 
-def _folder(exports: Sequence[ExportOutcome]) -> str:
+def _folder(known: Sequence[Made]) -> str:
     """Return the deepest folder of all objects; the first object's address if they have none in common."""
-    uris = [export.uri or "" for export in exports]
+    uris = [made.uri or "" for made in known]
     folder, slash, _ = os.path.commonprefix(uris).rpartition("/")  # noqa: RUF071 - cut at a slash
     return f"{folder}{slash}" if folder.partition("://")[2] else uris[0]
 

@@ -9,7 +9,7 @@ from airflow_sb_provider._compat import BASE_URL_SECTION, conf
 from airflow_sb_provider.api.text import readable
 from airflow_sb_provider.api.times import in_words
 from airflow_sb_provider.engine.task_policy import TaskPolicy
-from airflow_sb_provider.engine.task_result import failed_children, read_result
+from airflow_sb_provider.engine.task_result import failed_children, read_outcome
 from airflow_sb_provider.exceptions import (
     SevenBridgesError,
     SevenBridgesInDoubt,
@@ -18,6 +18,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesTaskRefused,
     SevenBridgesTaskTimeout,
 )
+from airflow_sb_provider.exports.outcome import namespace
 from airflow_sb_provider.failures import airflow_failure
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
 from airflow_sb_provider.inputs import Problems, check_seconds, first_problems, read_boolean, read_switches
@@ -27,7 +28,7 @@ from airflow_sb_provider.links.task import SevenBridgesAppLink, SevenBridgesTask
 from airflow_sb_provider.links.urls import app_page, task_page
 from airflow_sb_provider.operators.base import SevenBridgesOperator
 from airflow_sb_provider.tasks.kind import TASK, price_of
-from airflow_sb_provider.tasks.outcome import task_result
+from airflow_sb_provider.tasks.outcome import TaskOutcome, TaskReport
 from airflow_sb_provider.tasks.ports import SevenBridgesFile, SevenBridgesFolder
 from airflow_sb_provider.tasks.request import TaskRequest, wish_key
 from airflow_sb_provider.tasks.tracked import TrackedTask
@@ -103,6 +104,7 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
     entry_class = TrackedTask
     trigger_class = SevenBridgesTaskTrigger
     single = True
+    _report: TaskReport | None = None
 
     def __init__(
         self,
@@ -154,6 +156,7 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
         """Run the app, or adopt the task of an earlier try."""
         with self._reporting(context):
             request, validate_only = self._checked(context)
+            self._report = None
             self._status.stage(app=request.app, project=request.project, name=request.name)
             self._has_store = context.get("task_state_store") is not None
             if validate_only:
@@ -269,11 +272,13 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
         task = entry.job or self.hook.get_task(entry.job_id or "")
         page = task_page(self.hook.settings.endpoint, entry.request.project, task.id)
         if not task.ended:
-            return task_result(task, files={}, beside={}, adopted=entry.adopted, url=page)
+            return TaskOutcome(task=task, adopted=entry.adopted).to_result(page)
         if task.batch and task.failed_children:
             self._show(entry, task)
             self._report_failed_children(task)
-        result = read_result(self.hook, task.id, adopted=entry.adopted, url=page)
+        outcome = read_outcome(self.hook, task.id, adopted=entry.adopted)
+        self._report = TaskReport(namespace(self.hook.settings.endpoint), outcome)
+        result = outcome.to_result(page)
         self._show(entry, task, outputs=len(result["file_ids"]), error=None, check_again_at=None)
         took = (task.finished_on - task.started_on).total_seconds() if task.started_on and task.finished_on else None
         self.log.info(
@@ -284,7 +289,14 @@ class SevenBridgesTaskOperator(SevenBridgesOperator[TrackedTask]):
             f", {price_of(task)}" if price_of(task) else "",
             ", ".join(readable(str(item["name"]), 200) for item in result["output_files"][:_CHILDREN_SHOWN]) or "none",
         )
+        self._emit_asset_events(context)
         return result
+
+    def _reported(self) -> TaskReport | None:
+        if self._report:
+            return self._report
+        task = self._batch.entries[0].job if self._batch else None
+        return TaskReport(namespace(self.hook.settings.endpoint), TaskOutcome(task=task)) if task else None
 
     def _report_failed_children(self, task: Task) -> None:
         """Log the failed tasks of a batch; fail unless ``on_error`` is ``report``."""

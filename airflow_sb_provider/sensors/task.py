@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_sb_provider._compat import conf
 from airflow_sb_provider.api.task import Task
-from airflow_sb_provider.engine.task_result import read_result
+from airflow_sb_provider.engine.task_result import read_outcome
 from airflow_sb_provider.exceptions import SevenBridgesTaskFailed
 from airflow_sb_provider.hooks.connection import DEFAULT_CONN_NAME
 from airflow_sb_provider.links.urls import task_page
@@ -61,5 +61,7 @@ class SevenBridgesTaskSensor(SevenBridgesJobSensor[Task]):
 
     def _results(self, context: Context, jobs: Sequence[Task]) -> Any:
         endpoint = self.hook.settings.endpoint
-        results = [read_result(self.hook, task.id, url=task_page(endpoint, task.project, task.id)) for task in jobs]
+        results = [
+            read_outcome(self.hook, task.id).to_result(task_page(endpoint, task.project, task.id)) for task in jobs
+        ]
         return results[0] if self._is_single else results

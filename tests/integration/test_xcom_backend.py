@@ -50,7 +50,7 @@ def test_the_tabs_data_is_kept_in_airflows_database(tmp_path):
                 raise AssertionError(f"{what}: {airflow.states(DAG, run_id)}")
 
             def shown(key):
-                entries = airflow.get(f"{task}/xcomEntries", xcom_key_pattern="sevenbridges_export_")["xcom_entries"]
+                entries = airflow.get(f"{task}/xcomEntries", xcom_key_pattern="sevenbridges_")["xcom_entries"]
                 if key not in [entry["key"] for entry in entries]:
                     return {}
                 return airflow.xcom(DAG, run_id, "export", key)

@@ -174,7 +174,7 @@ def test_an_error_while_reporting_is_only_logged(runner, export, monkeypatch, ca
     runner.run(task)
     monkeypatch.setattr("airflow_sb_provider.lineage.openlineage.InputDataset", None)
     assert complete(task) is failure(task) is None
-    assert "Could not report the exports to OpenLineage" in caplog.text
+    assert "Could not report the task's lineage to OpenLineage" in caplog.text
 
 
 def test_a_bulk_export_reports_the_manifest_and_the_first_hundred(platform, runner, deferrable, tmp_path, space):

@@ -220,7 +220,7 @@ def test_a_bulk_export_emits_events_for_the_manifest_and_the_first_hundred(
     none = {"adopted": 0, "failed": 0}
     assert summary == {"uri": manifest, "total": 120, "exported": 120, "exported_now": 120, **none, "bytes": 120}
     assert runner.outlet_events[RESULTS].extra == summary
-    assert "emitted for the first 100 of 120 exported objects" in caplog.text
+    assert "emitted for the first 100 of 120 objects" in caplog.text
 
 
 def test_exports_completed_beside_failed_ones_emit_events_if_the_task_succeeds(platform, runner, deferrable):
