@@ -4,8 +4,10 @@ VENV ?= .venv
 
 BIN := $(VENV)/bin
 GROUPS := dev docs release cluster
-# Simulations, and real Airflows, whose processes coverage does not see.
-UNCOVERED := tests/faults tests/integration/stack tests/integration/test_start_from_trigger.py tests/integration/test_xcom_backend.py
+# Simulations, real Airflows, whose processes coverage does not see, and tests of what the others cover: coverage adds more
+# than half to their time.
+UNCOVERED := tests/faults tests/integration/stack tests/integration/test_start_from_trigger.py tests/integration/test_xcom_backend.py \
+	tests/docs tests/fuzz tests/integration/dags tests/integration/test_ten_thousand.py tests/matrix
 # More processes than CPUs share the tests, which often wait.
 SHARED := --numprocesses 6
 STAMP := $(VENV)/.installed
@@ -54,7 +56,7 @@ test: $(STAMP)  ## run all tests, with coverage
 	$(BIN)/python -m pytest $(SHARED) tests $(UNCOVERED:%=--ignore=%) -m "not slow and not ui" \
 		--cov --cov-report=term --cov-report=json:coverage.json
 	$(BIN)/python -m dev.branches coverage.json
-	$(BIN)/python -m pytest --numprocesses 3 $(UNCOVERED) -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 4 $(UNCOVERED) -m "not slow"
 
 test-unit: $(STAMP)  ## run the tests without Airflow processes
 	$(BIN)/python -m pytest tests/unit
