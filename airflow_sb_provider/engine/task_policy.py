@@ -39,6 +39,8 @@ NOT_A_DRAFT = (7007, 7010)
 _STARTS = 4
 # After so many aborts that have no effect, a task is adopted.
 _ABORTS = 3
+# How often the other tasks of a wish are listed before a start, if the list is not certainly complete.
+_LISTINGS = 3
 # In seconds: how far back a task is searched if no record says when it may have been created, and a margin.
 _SEARCHED = 30 * 86_400.0
 _MARGIN = 3600.0
@@ -205,9 +207,8 @@ class TaskPolicy(Policy["TrackedTask"]):
         if draft.errors:
             return self._refused(entry, draft, draft.errors, save)
         if draft.id not in self._only:
-            others, is_complete = self._tasks_of(entry.request, None, besides=draft.id)
-            best = best_task(entry.request, [draft, *others])
-            if best is not None and best.id != draft.id:
+            best, is_complete = self._best(entry.request, draft)
+            if best.id != draft.id:
                 # It is not deleted, since the other process might start it.
                 self.hook.log.warning(
                     "Task %s, which is %s, was created for the same Airflow task; adopting it. The draft %s stays; "
@@ -228,6 +229,19 @@ class TaskPolicy(Policy["TrackedTask"]):
                     remedy="A retry checks again and starts it.",
                 )
         return self._run(entry, draft, save)
+
+    def _best(self, request: TaskRequest, draft: Task) -> tuple[Task, bool]:
+        """Return the task to start or to adopt for a wish that has a draft, and whether all others were seen."""
+        best, is_complete = draft, False
+        for check in range(_LISTINGS):
+            if check:
+                # If lists are brief, a new task, whosever it is, may be listed before it can be read.
+                time.sleep(self.hook.settings.visibility_delay)
+            others, is_complete = self._tasks_of(request, None, besides=draft.id)
+            best = best_task(request, [draft, *others]) or draft
+            if is_complete or best.id != draft.id:
+                break
+        return best, is_complete
 
     def _run(self, entry: TrackedTask, draft: Task, save: Callable[[], None]) -> Task | SevenBridgesError:
         if entry.request.generation_of(draft.description) != entry.request.generation:

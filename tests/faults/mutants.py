@@ -30,14 +30,15 @@ class Mutant:
 
     :param name: what is broken.
     :param patch: breaks it.
-    :param seeds: of a schedule of one export and of one of many that notice; None where it cannot matter.
+    :param seeds: of a schedule of one export and of one of many that notice, or of one of tasks; None where it cannot
+        matter.
     :param needs: the weakenings that are on in these schedules.
     :param why: it cannot matter there.
     """
 
     name: str
     patch: Callable[[Patch], None]
-    seeds: tuple[int | None, int | None]
+    seeds: tuple[int | None, ...]
     needs: frozenset[str]
     why: str = ""
 

@@ -75,7 +75,6 @@ class Process(SimProcess):
     """A process that sends its requests through the simulated network."""
 
     hook_class = SimHook
-    max_requests = MAX_REQUESTS
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -227,8 +226,8 @@ class Process(SimProcess):
         requests[self.try_number] += 1
         for_each = requests[self.try_number] / len(self.task.intents)
         world.most_requests = max(world.most_requests, for_each)
-        if for_each > self.max_requests:
-            raise Violation(world.costs, f"{self.name} sends more than {self.max_requests} requests for each job")
+        if for_each > MAX_REQUESTS:
+            raise Violation(world.costs, f"{self.name} sends more than {MAX_REQUESTS} requests for each job")
 
     def count_submissions(self, files):
         posts, world = self.task.posts, self.world

@@ -10,7 +10,7 @@ T2    a task that runs is named by XCom, record or log before it is started; a f
 T3    an Airflow task succeeds only with a COMPLETED task that was created for it, and that was started for this wish or
       was still in flight when the Airflow task was cleared
 T4    every schedule ends
-T5    at most 4 creations in a try, and at most 100 requests besides polls and lists of tasks
+T5    at most 4 creations in a try, and at most 50 requests besides polls and lists of tasks
 T6    a draft is left only by a process that died, by a creation whose response was lost, or if a message names it
 ====  ==================================================================================================================
 
@@ -44,8 +44,6 @@ OPERATOR = SimTaskOperator(task_id="run", app=APP, project=PROJECT, poll_interva
 
 class TaskProcess(Process):
     """A process that runs an app."""
-
-    max_requests = 100
 
     def __init__(self, *arguments):
         super().__init__(*arguments)

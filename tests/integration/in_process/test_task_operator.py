@@ -8,6 +8,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_sb_provider.emulator.seed import CHECKSUMS, GZIP, PROJECT, VCF, WORD_COUNT
+from airflow_sb_provider.engine.task_policy import TaskPolicy
 from airflow_sb_provider.exceptions import (
     SevenBridgesInDoubt,
     SevenBridgesInputError,
@@ -310,16 +311,16 @@ def test_it_does_not_wait_if_it_is_not_to(platform, runner):
     assert result.keys() == Runner().run(make(CHECKSUMS, {"files": [VCF]})).keys()
 
 
-def kill_at_start(monkeypatch, operator=None):
-    """Let the next process die when it starts a draft: before the request, or after it by a stop of `operator`."""
+def kill_at(monkeypatch, method, path, after=None):
+    """Let the next process die at a call: before it is sent, or after it, when `after` was called."""
     real = SevenBridgesHook.send
 
     def send(self, call, **options):
-        if call.path.endswith("/actions/run"):
+        if call.method == method and call.path.endswith(path):
             monkeypatch.setattr(SevenBridgesHook, "send", real)
-            if operator:
+            if after:
                 real(self, call, **options)
-                operator.on_kill()
+                after()
             raise KeyboardInterrupt
         return real(self, call, **options)
 
@@ -345,7 +346,7 @@ def test_a_task_that_was_adopted_after_a_clear_is_not_run_again_by_a_retry(platf
 @pytest.mark.parametrize("store", [True, False])
 def test_a_draft_from_before_a_clear_becomes_one_of_the_new_wish(platform, monkeypatch, store):
     runner = Runner(store=store)
-    kill_at_start(monkeypatch)
+    kill_at(monkeypatch, "POST", "/actions/run")
     with pytest.raises(KeyboardInterrupt):
         runner.run(make())
     runner.clear()
@@ -357,7 +358,7 @@ def test_a_draft_from_before_a_clear_becomes_one_of_the_new_wish(platform, monke
 def test_a_task_that_is_stopped_while_it_starts_is_aborted(platform, runner, monkeypatch):
     platform.knobs.stuck = True
     operator = make()
-    kill_at_start(monkeypatch, operator)
+    kill_at(monkeypatch, "POST", "/actions/run", operator.on_kill)
     with pytest.raises(KeyboardInterrupt):
         runner.run(operator)
     [task] = tasks(platform)
@@ -371,6 +372,16 @@ def test_a_draft_whose_deletion_has_no_response_counts_as_deleted(platform, runn
         runner.run(make())
     platform.knobs.no_funds = False
     runner.clear()
+    assert runner.run(make())["status"] == "COMPLETED"
+
+
+def test_a_process_that_dies_when_it_has_deleted_its_draft_leaves_no_doubt(platform, runner, monkeypatch):
+    platform.knobs.no_funds = True
+    kill_at(monkeypatch, "DELETE", "", lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(make())
+    assert not tasks(platform)
+    platform.knobs.no_funds = False
     assert runner.run(make())["status"] == "COMPLETED"
 
 
@@ -389,3 +400,33 @@ def test_a_process_that_resumes_after_a_later_try_has_succeeded_returns_its_task
     late.execute = lambda context: late.resume(context, {"status": "terminal"})
     runner.try_number = 0
     assert runner.run(late)["task_id"] == first["task_id"]
+
+
+def test_a_draft_that_cannot_be_marked_is_started_all_the_same(platform, runner, monkeypatch):
+    """Another process may have started it between the check and the mark."""
+    kill_at(monkeypatch, "POST", "/actions/run")
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(make())
+    runner.clear()
+    platform.trouble("error", method="PATCH", path="/v2/tasks/*", status=400, code=7026)
+    assert runner.run(make())["status"] == "COMPLETED"
+    assert len(tasks(platform)) == 1
+
+
+def test_a_list_that_is_incomplete_for_a_moment_fails_no_start(platform, monkeypatch):
+    real, listed = TaskPolicy._tasks_of, []
+
+    def tasks_of(self, *about, **more):
+        listed.append(about)
+        return ([], False) if len(listed) == 1 else real(self, *about, **more)
+
+    monkeypatch.setattr(TaskPolicy, "_tasks_of", tasks_of)
+    assert Runner(store=False).run(make())["status"] == "COMPLETED"
+    assert len(listed) == 2
+
+
+def test_a_list_that_stays_incomplete_starts_nothing(platform, monkeypatch):
+    monkeypatch.setattr(TaskPolicy, "_tasks_of", lambda self, *about, **more: ([], False))
+    with pytest.raises(SevenBridgesInDoubt, match="A retry checks again"):
+        Runner(store=False).run(make())
+    assert not runs(platform)
