@@ -66,6 +66,8 @@ class TaskPolicy(Policy["TrackedTask"]):
         # The drafts of this process that no other process can have created a second time.
         self._only: set[str] = set()
         self._is_untroubled = False
+        # Since when other tasks of the wish may have been created, in epoch seconds of the Platform's clock.
+        self._since: float | None = None
 
     def needs_check(self, entry: TrackedTask) -> bool:
         """Whether to check the Platform first: always, since the inputs are validated against the app."""
@@ -82,13 +84,15 @@ class TaskPolicy(Policy["TrackedTask"]):
     def _decide(self, entry: TrackedTask) -> Decision:
         request, submission = entry.request, entry.submission
         self._is_untroubled = submission.can_submit_unchecked and self._has_store
+        # Another process of a first try has begun with it.
+        self._since = self.hook.clock.now() if submission.can_submit_unchecked else submission.sent_at
         recorded: Task | SevenBridgesApiError | None = None
         tasks: list[Task] = []
         is_complete = True
         if submission.job_id:
             recorded = self._read(submission.job_id)
         elif not submission.can_submit_unchecked:
-            tasks, is_complete = self._tasks_of(request, submission.sent_at)
+            tasks, is_complete = self._tasks_of(request, self._since)
         if check := self._abort_cleared(entry, [recorded] if isinstance(recorded, Task) else tasks):
             return check
         settings = self.hook.settings
@@ -207,7 +211,7 @@ class TaskPolicy(Policy["TrackedTask"]):
         if draft.errors:
             return self._refused(entry, draft, draft.errors, save)
         if draft.id not in self._only:
-            best, is_complete = self._best(entry.request, draft)
+            best, is_complete = self._best(entry, draft)
             if best.id != draft.id:
                 # It is not deleted, since the other process might start it.
                 self.hook.log.warning(
@@ -230,15 +234,16 @@ class TaskPolicy(Policy["TrackedTask"]):
                 )
         return self._run(entry, draft, save)
 
-    def _best(self, request: TaskRequest, draft: Task) -> tuple[Task, bool]:
+    def _best(self, entry: TrackedTask, draft: Task) -> tuple[Task, bool]:
         """Return the task to start or to adopt for a wish that has a draft, and whether all others were seen."""
         best, is_complete = draft, False
+        since = self._since or (entry.record.sent_at if entry.record else None)
         for check in range(_LISTINGS):
             if check:
                 # If lists are brief, a new task, whosever it is, may be listed before it can be read.
                 time.sleep(self.hook.settings.visibility_delay)
-            others, is_complete = self._tasks_of(request, None, besides=draft.id)
-            best = best_task(request, [draft, *others]) or draft
+            others, is_complete = self._tasks_of(entry.request, since, besides=draft.id)
+            best = best_task(entry.request, [draft, *others]) or draft
             if is_complete or best.id != draft.id:
                 break
         return best, is_complete
@@ -317,13 +322,13 @@ class TaskPolicy(Policy["TrackedTask"]):
             _raise_if_transient(error)
             return error
 
-    def _tasks_of(self, request: TaskRequest, sent_at: float | None, *, besides: str = "") -> tuple[list[Task], bool]:
+    def _tasks_of(self, request: TaskRequest, since: float | None, *, besides: str = "") -> tuple[list[Task], bool]:
         """Return the tasks that carry the request's key, newest first, and whether the list is certainly complete.
 
-        :param sent_at: when an earlier try recorded its request, in epoch seconds of the Platform's clock, if it did.
+        :param since: the earliest time at which one may have been created, in epoch seconds of the Platform's clock.
         :param besides: the id of a task to leave out. If it is new, it may not be readable by its id yet.
         """
-        since = self.hook.clock.now() - _SEARCHED if sent_at is None else sent_at
+        since = self.hook.clock.now() - _SEARCHED if since is None else since
         created_from = pendulum.from_timestamp(since - _MARGIN).isoformat()
         tasks, is_complete = list_jobs(
             self.hook,

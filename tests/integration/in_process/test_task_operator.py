@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+import pendulum
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from airflow_sb_provider.api.times import parse_time
 from airflow_sb_provider.emulator.seed import CHECKSUMS, GZIP, PROJECT, VCF, WORD_COUNT
 from airflow_sb_provider.engine.task_policy import TaskPolicy
 from airflow_sb_provider.exceptions import (
@@ -430,3 +432,15 @@ def test_a_list_that_stays_incomplete_starts_nothing(platform, monkeypatch):
     with pytest.raises(SevenBridgesInDoubt, match="A retry checks again"):
         Runner(store=False).run(make())
     assert not runs(platform)
+
+
+@pytest.mark.parametrize(("tries", "days"), [(1, 0), (2, 30)])
+def test_without_a_store_only_a_retry_searches_all_recent_tasks(platform, tries, days):
+    """A first try starts with a short list, however many tasks the project has."""
+    runner = Runner(store=False)
+    runner.try_number = tries - 1
+    runner.run(make())
+    lists = sent(platform, "GET", "/v2/tasks")
+    since = {parse_time(record.query["created_from"]) for record in lists}
+    age = max(pendulum.now("UTC") - time for time in since)
+    assert age.total_seconds() // 86_400 == days
