@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -424,3 +425,14 @@ def test_a_list_that_stays_incomplete_starts_nothing(platform, monkeypatch):
     with pytest.raises(SevenBridgesInDoubt, match="A retry checks again"):
         Runner(store=False).run(make())
     assert not runs(platform)
+
+
+def test_an_older_draft_of_the_wish_is_named_before_it_is_started(platform, monkeypatch):
+    first, second = Runner(store=False), Runner(store=False)
+    for runner in (first, second):
+        kill_at(monkeypatch, "POST", "/actions/run")
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(make())
+        tasks(platform)[0].started_on -= timedelta(seconds=10)
+    assert len(tasks(platform)) == 2
+    assert second.xcom["task_id"] == first.xcom["task_id"]
