@@ -225,6 +225,9 @@ class TaskPolicy(Policy["TrackedTask"]):
                 self.adopting(entry, best)
                 if best.state != TaskState.DRAFT:
                     return best
+                # Recorded before it is started, as every draft is; a process that Airflow took for dead stops here.
+                entry.follow(best)
+                save()
                 draft = best
             elif not is_complete:
                 return SevenBridgesInDoubt(

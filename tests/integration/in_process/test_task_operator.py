@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 import pendulum
 import pytest
@@ -444,3 +445,14 @@ def test_without_a_store_only_a_retry_searches_all_recent_tasks(platform, tries,
     since = {parse_time(record.query["created_from"]) for record in lists}
     age = max(pendulum.now("UTC") - time for time in since)
     assert age.total_seconds() // 86_400 == days
+
+
+def test_an_older_draft_of_the_wish_is_named_before_it_is_started(platform, monkeypatch):
+    first, second = Runner(store=False), Runner(store=False)
+    for runner in (first, second):
+        kill_at(monkeypatch, "POST", "/actions/run")
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(make())
+        tasks(platform)[0].started_on -= timedelta(seconds=10)
+    assert len(tasks(platform)) == 2
+    assert second.xcom["task_id"] == first.xcom["task_id"]
