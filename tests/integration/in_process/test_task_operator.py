@@ -20,6 +20,7 @@ from airflow_sb_provider.exceptions import (
     SevenBridgesTaskTimeout,
 )
 from airflow_sb_provider.hooks.sevenbridges import SevenBridgesHook
+from airflow_sb_provider.operators.export import SevenBridgesBulkExportOperator
 from airflow_sb_provider.operators.task import SevenBridgesFile, SevenBridgesTaskOperator
 from tests.integration.in_process.conftest import Runner
 
@@ -456,3 +457,20 @@ def test_an_older_draft_of_the_wish_is_named_before_it_is_started(platform, monk
         tasks(platform)[0].started_on -= timedelta(seconds=10)
     assert len(tasks(platform)) == 2
     assert second.xcom["task_id"] == first.xcom["task_id"]
+
+
+@pytest.mark.parametrize("by", ["file_ids", "origin_task"])
+def test_the_bulk_export_takes_the_outputs(platform, by):
+    result = Runner().run(make(GZIP, {"file": VCF}))
+    where = {"file_ids": str(result["file_ids"])} if by == "file_ids" else {"origin_task": result["task_id"]}
+    export = SevenBridgesBulkExportOperator(
+        task_id="export",
+        volume="demo/results",
+        location_pattern="{name}",
+        poll_interval=0.1,
+        **where,
+        **({} if by == "file_ids" else {"project": PROJECT}),
+    )
+    assert Runner().run(export)["counts"] == {"COMPLETED": 2}
+    for file_id, name in zip(result["file_ids"], ("NA12878.vcf.gz", "NA12878.vcf.gz.gzi"), strict=True):
+        assert platform.platform.files[file_id].alias == ("demo/results", name)
