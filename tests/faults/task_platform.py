@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.platform import START, SimPlatform, error
+from tests.faults.platform import PAGE_CAP, START, SimPlatform, error
 from tests.faults.weakenings import LIST_LAG, READ_LAG
 
 if TYPE_CHECKING:
@@ -110,6 +110,12 @@ class TaskPlatform(SimPlatform):
             task = self._new({"name": "noise", "description": "theirs"}, None)
             task.created = START - self.rng.choice([20.0, 40 * 86_400.0])
             task.states = [(task.created, self.rng.choice(["DRAFT", "COMPLETED", "RUNNING"]))]
+
+    @property
+    def lists_are_readable(self) -> bool:
+        """Whether lists certainly show all tasks."""
+        is_one_page = len(self.tasks) <= PAGE_CAP
+        return self.total_is == "true" and (is_one_page or not {"jobs jump", "lists have no order"} & self.on)
 
     # Changes
 
