@@ -84,7 +84,7 @@ class TaskPolicy(Policy["TrackedTask"]):
     def _decide(self, entry: TrackedTask) -> Decision:
         request, submission = entry.request, entry.submission
         self._is_untroubled = submission.can_submit_unchecked and self._has_store
-        # Another process of a first try has begun with it.
+        # No other process of a first try creates one much earlier than this.
         self._since = self.hook.clock.now() if submission.can_submit_unchecked else submission.sent_at
         recorded: Task | SevenBridgesApiError | None = None
         tasks: list[Task] = []
