@@ -56,7 +56,7 @@ def only(rows, **wanted):
 def test_the_provider(commands):
     row = only(commands["rows"]["providers list"], package_name="airflow-sb-provider")
     assert row["version"] == __version__
-    assert row["description"].startswith("Exports files from the Seven Bridges Platform")
+    assert row["description"].startswith("Runs apps on the Seven Bridges Platform")
 
 
 def test_the_connection_type_and_its_hook(commands):

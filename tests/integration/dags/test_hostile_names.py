@@ -17,11 +17,12 @@ FORMS = {
     "sevenbridges_mapped_two_steps": (PROJECT, "two-steps-each/{file}"),
 }
 OF_ONE_FILE = ("sevenbridges_export", "sevenbridges_export_two_steps")
+OF_AN_APP = ("sevenbridges_run_app",)
 WITHOUT_EXPORT = ("sevenbridges_asset_consumer", "sevenbridges_asset_watcher", "sevenbridges_dry_run")
 
 
 def test_every_example_is_run():
-    assert sorted([*FORMS, *OF_ONE_FILE, *WITHOUT_EXPORT]) == EXAMPLES
+    assert sorted([*FORMS, *OF_ONE_FILE, *OF_AN_APP, *WITHOUT_EXPORT]) == EXAMPLES
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -44,6 +45,20 @@ def test_a_hostile_name_typed_into_the_form_is_exported_literally(run, platform,
     assert [job.location for job in platform.exports] == [location]
     result = xcom(dag_run, "export" if name == "sevenbridges_export" else "wait")
     assert result["result"]["metadata"] == platform.platform.files[files[location]].metadata
+    out, err = capfd.readouterr()
+    assert_token_nowhere(platform, out + err + caplog.text)
+
+
+@pytest.mark.parametrize("input_name", [HOSTILE[0], HOSTILE[1], HOSTILE[2]])
+@pytest.mark.parametrize("name", OF_AN_APP)
+def test_outputs_that_are_named_after_a_hostile_input_are_exported_literally(
+    run, platform, capfd, caplog, name, input_name
+):
+    files = add_hostile_files(platform)
+    dag_run = run(example(name), run_conf={"file": files[input_name]})
+    assert str(dag_run.state) == "success"
+    folder = f"runs/{dag_run.run_id}"
+    assert {job.location for job in platform.exports} == {f"{folder}/{input_name}{end}" for end in (".gz", ".gz.gzi")}
     out, err = capfd.readouterr()
     assert_token_nowhere(platform, out + err + caplog.text)
 
